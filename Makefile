@@ -1,0 +1,36 @@
+# What developers and CI run. The product itself needs none of it: `go run` and
+# `go test` work on a fresh clone.
+
+# The tools are built at the versions that tools/go.mod pins.
+TOOLS := tools/bin
+
+.PHONY: all tools generate check-generated lint test
+
+all: lint test
+
+tools:
+	go -C tools build -o bin/ tool
+
+third_party/proto: tools/go.mod tools/protodeps/main.go
+	rm -rf $@
+	go -C tools run ./protodeps ../third_party/proto
+	touch $@
+
+# Writes gen/ anew from proto/.
+generate: tools third_party/proto
+	$(TOOLS)/buf generate
+
+# Fails where gen/ is not what proto/ says.
+check-generated: generate
+	@status=$$(git status --porcelain -- gen); \
+	if [ -n "$$status" ]; then git diff -- gen; echo "gen/ is out of date: run make generate"; echo "$$status"; exit 1; fi
+
+lint: tools third_party/proto
+	test -z "$$(gofmt -l cmd server gen tools | tee /dev/stderr)"
+	go vet ./...
+	$(TOOLS)/golangci-lint run ./...
+	$(TOOLS)/buf lint
+	$(TOOLS)/buf format --diff --exit-code proto
+
+test:
+	go test -race ./...

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// configFile is the YAML file: the settings of `serve` under the names of its
+// flags with underscores, and the channels. An unknown key is an error.
+type configFile struct {
+	DataDir        text `yaml:"data_dir"`
+	NATSURL        text `yaml:"nats_url"`
+	RetentionAge   text `yaml:"retention_age"`
+	RetentionBytes text `yaml:"retention_bytes"`
+	GRPCAddr       text `yaml:"grpc_addr"`
+	HTTPAddr       text `yaml:"http_addr"`
+	WebhookAddr    text `yaml:"webhook_addr"`
+	AdminAddr      text `yaml:"admin_addr"`
+	TLSCert        text `yaml:"tls_cert"`
+	TLSKey         text `yaml:"tls_key"`
+	LogLevel       text `yaml:"log_level"`
+	LogFormat      text `yaml:"log_format"`
+
+	APIKey     text `yaml:"api_key"`
+	APIKeyFile text `yaml:"api_key_file"`
+
+	Channels map[string]channelConfig `yaml:"channels"`
+}
+
+type channelConfig struct {
+	BaseURL           text `yaml:"base_url"`
+	Token             text `yaml:"token"`
+	TokenFile         text `yaml:"token_file"`
+	WebhookSecret     text `yaml:"webhook_secret"`
+	WebhookSecretFile text `yaml:"webhook_secret_file"`
+	AuthForm          text `yaml:"auth_form"`
+}
+
+// text is a value in which ${NAME} stands for an environment variable. It is
+// replaced after the YAML is parsed, so that no value can change the structure.
+type text string
+
+// UnmarshalYAML replaces the variables. One that is not set is an error, since
+// an empty secret or address would mean something else.
+func (t *text) UnmarshalYAML(b []byte) error {
+	var raw string
+	if err := yaml.Unmarshal(b, &raw); err != nil {
+		return err
+	}
+	var missing []string
+	replaced := regexp.MustCompile(`\$\{([^}]*)\}`).ReplaceAllStringFunc(raw, func(ref string) string {
+		name := ref[2 : len(ref)-1]
+		value, ok := os.LookupEnv(name)
+		if !ok {
+			missing = append(missing, name)
+		}
+		return value
+	})
+	if missing != nil {
+		return fmt.Errorf("environment variable %s is not set", strings.Join(missing, ", "))
+	}
+	*t = text(replaced)
+	return nil
+}
+
+// resolve returns a secret that is given by value or by file, of which what
+// surrounds it in white space is left out.
+func (t text) resolve(name string, file text) (string, error) {
+	if file == "" {
+		return string(t), nil
+	}
+	if t != "" {
+		return "", fmt.Errorf("%s is given twice, by value and by file", name)
+	}
+	b, err := os.ReadFile(string(file))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// readConfigFile reads the file. Its errors name the file and, where it has one,
+// the line and column, and never show a line, which may hold a secret.
+func readConfigFile(path string) (configFile, error) {
+	var file configFile
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return file, fmt.Errorf("config file: %w", err)
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return file, fmt.Errorf("config file %s is empty", path)
+	}
+	if err := yaml.UnmarshalWithOptions(b, &file, yaml.Strict()); err != nil {
+		if syntax, ok := errors.AsType[yaml.Error](err); ok {
+			return file, fmt.Errorf("config file %s: %s", path, syntax.FormatError(false, false))
+		}
+		return file, fmt.Errorf("config file %s: %w", path, err)
+	}
+	return file, nil
+}

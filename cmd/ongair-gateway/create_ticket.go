@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+type createTicketCmd struct {
+	clientFlags  `group:"Gateway"`
+	contactFlags `group:"Request"`
+
+	MessageID         string `name:"message-id" required:"" group:"Request" placeholder:"ID" help:"Id of the message on your platform, unique there."`
+	Name              string `group:"Request" help:"The contact's name."`
+	Direction         string `group:"Request" placeholder:"IN|OUT" help:"Who wrote first: IN, the contact, or OUT, the business; unset leaves it to Ongair, which takes IN."`
+	Text              string `group:"Request" help:"Text of the message."`
+	ProfilePictureURL string `name:"profile-picture-url" group:"Request" placeholder:"URL" help:"The contact's picture."`
+	Email             string `group:"Request" help:"The contact's e-mail address."`
+	PhoneNumber       string `name:"phone-number" group:"Request" help:"The contact's phone number."`
+}
+
+// Run opens the conversation.
+func (c createTicketCmd) Run(ctx context.Context, s streams) error {
+	direction, err := parseDirection(c.Direction)
+	if err != nil {
+		return err
+	}
+	return call(ctx, c.clientFlags, s.out, &ongairv1.CreateTicketRequest{
+		Channel:           c.Channel,
+		ExternalId:        c.ExternalID,
+		ExternalContactId: c.ExternalContactID,
+		MessageId:         c.MessageID,
+		Name:              c.Name,
+		Direction:         direction,
+		Text:              c.Text,
+		ProfilePictureUrl: c.ProfilePictureURL,
+		Email:             c.Email,
+		PhoneNumber:       c.PhoneNumber,
+		RequestId:         c.RequestID,
+	}, ongairv1.OngairServiceClient.CreateTicket)
+}
+
+// parseDirection takes Ongair's name of a direction, or the enum's.
+func parseDirection(s string) (ongairv1.Direction, error) {
+	if s == "" {
+		return ongairv1.Direction_DIRECTION_UNSPECIFIED, nil
+	}
+	name := "DIRECTION_" + strings.TrimPrefix(strings.ToUpper(s), "DIRECTION_")
+	direction, ok := ongairv1.Direction_value[name]
+	if !ok {
+		return 0, usageError{fmt.Errorf("--direction %q: want IN or OUT", s)}
+	}
+	return ongairv1.Direction(direction), nil
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+// contactFlags are the fields that all sending requests have.
+type contactFlags struct {
+	Channel           string `placeholder:"NAME" help:"Channel; not needed where only one is configured."`
+	ExternalID        string `name:"external-id" required:"" placeholder:"ID" help:"The contact's id on the channel, for example +254722200200."`
+	ExternalContactID string `name:"external-contact-id" placeholder:"ID" help:"The contact's id once more, where it differs."`
+	RequestID         string `name:"request-id" placeholder:"KEY" help:"Makes the call safe to repeat: the same key is sent once."`
+}
+
+// threadFlag is the field that messages have.
+type threadFlag struct {
+	Thread *bool `negatable:"" help:"Attach the message to the contact's open conversation, or not; unset leaves it to Ongair."`
+}
+
+type sendCmd struct {
+	clientFlags  `group:"Gateway"`
+	contactFlags `group:"Request"`
+	threadFlag   `group:"Request"`
+
+	Text string `required:"" group:"Request" help:"The text."`
+}
+
+// Run sends the text.
+func (c sendCmd) Run(ctx context.Context, s streams) error {
+	return call(ctx, c.clientFlags, s.out, &ongairv1.SendRequest{
+		Channel:           c.Channel,
+		ExternalId:        c.ExternalID,
+		ExternalContactId: c.ExternalContactID,
+		Text:              c.Text,
+		Thread:            c.Thread,
+		RequestId:         c.RequestID,
+	}, ongairv1.OngairServiceClient.Send)
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+type sendDocumentCmd struct {
+	clientFlags  `group:"Gateway"`
+	contactFlags `group:"Request"`
+	threadFlag   `group:"Request"`
+
+	FileURL     string `name:"file-url" required:"" group:"Request" placeholder:"URL" help:"Where Ongair fetches the document."`
+	ContentType string `name:"content-type" group:"Request" placeholder:"TYPE" help:"The document's MIME type; application/pdf if unset."`
+	Caption     string `group:"Request" help:"Caption."`
+}
+
+// Run sends the document.
+func (c sendDocumentCmd) Run(ctx context.Context, s streams) error {
+	return call(ctx, c.clientFlags, s.out, &ongairv1.SendDocumentRequest{
+		Channel:           c.Channel,
+		ExternalId:        c.ExternalID,
+		ExternalContactId: c.ExternalContactID,
+		FileUrl:           c.FileURL,
+		ContentType:       c.ContentType,
+		Caption:           c.Caption,
+		Thread:            c.Thread,
+		RequestId:         c.RequestID,
+	}, ongairv1.OngairServiceClient.SendDocument)
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/ongair"
+	"github.com/ongair/ongair-gateway/server/telemetry"
+)
+
+// defaultChannel is the name of the channel that is configured without a file.
+const defaultChannel = "default"
+
+// serveCmd has a flag for each setting. A flag beats its environment variable,
+// which beats the file, which beats the default; so no flag has a default of
+// kong's, which could not be told from a flag that was given.
+//
+// Secrets are no flags, which everyone on the machine could read: they come from
+// the environment (ONGAIR_TOKEN, ONGAIR_WEBHOOK_SECRET, ONGAIR_GATEWAY_API_KEY)
+// or from the file.
+type serveCmd struct {
+	Config string `env:"ONGAIR_GATEWAY_CONFIG" placeholder:"FILE" help:"YAML file with channels and settings."`
+
+	Sandbox     bool   `env:"ONGAIR_GATEWAY_SANDBOX" help:"Run against an Ongair in this process, to try things out."`
+	SandboxAddr string `env:"ONGAIR_GATEWAY_SANDBOX_ADDR" placeholder:"HOST:PORT" help:"Where the sandbox listens (127.0.0.1:4010, or any free port where that is taken)."`
+
+	DataDir        string `env:"ONGAIR_GATEWAY_DATA_DIR" placeholder:"DIR" help:"Where the event log is (ongair-data)."`
+	NATSURL        string `env:"ONGAIR_GATEWAY_NATS_URL" name:"nats-url" placeholder:"URL" help:"Keep the event log on this NATS server instead."`
+	RetentionAge   string `env:"ONGAIR_GATEWAY_RETENTION_AGE" placeholder:"DURATION" help:"How long events are kept (168h)."`
+	RetentionBytes string `env:"ONGAIR_GATEWAY_RETENTION_BYTES" placeholder:"SIZE" help:"How much is kept, as in 10GiB (10GiB)."`
+
+	GRPCAddr    string `env:"ONGAIR_GATEWAY_GRPC_ADDR" name:"grpc-addr" placeholder:"HOST:PORT" help:"gRPC port (127.0.0.1:9090)."`
+	HTTPAddr    string `env:"ONGAIR_GATEWAY_HTTP_ADDR" name:"http-addr" placeholder:"HOST:PORT" help:"HTTP port (127.0.0.1:8080)."`
+	WebhookAddr string `env:"ONGAIR_GATEWAY_WEBHOOK_ADDR" placeholder:"HOST:PORT" help:"Webhook port, the one to expose (127.0.0.1:8081)."`
+	AdminAddr   string `env:"ONGAIR_GATEWAY_ADMIN_ADDR" placeholder:"HOST:PORT" help:"Health and debugging port (127.0.0.1:9091)."`
+
+	TLSCert string `env:"ONGAIR_GATEWAY_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"PEM certificate: with it all ports but the admin one speak TLS."`
+	TLSKey  string `env:"ONGAIR_GATEWAY_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"PEM key of the certificate."`
+
+	LogLevel  string `env:"ONGAIR_GATEWAY_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info, warn or error (info)."`
+	LogFormat string `env:"ONGAIR_GATEWAY_LOG_FORMAT" placeholder:"FORMAT" help:"text or json (text)."`
+}
+
+// Run runs the gateway until ctx ends.
+func (c serveCmd) Run(ctx context.Context, s streams) error {
+	cfg, logLevel, logFormat, err := c.settings()
+	if err != nil {
+		return usageError{err}
+	}
+	cfg.Logger, err = telemetry.NewLogger(s.err, logLevel, logFormat)
+	if err != nil {
+		return usageError{err}
+	}
+	if c.Sandbox {
+		return serveWithSandbox(ctx, s, cfg, c.SandboxAddr)
+	}
+	gateway, err := server.New(cfg)
+	if err != nil {
+		return err
+	}
+	return gateway.Run(ctx)
+}
+
+// settings merges flags and environment, which kong has merged already, with the
+// file and the defaults.
+func (c serveCmd) settings() (cfg server.Config, logLevel, logFormat string, err error) {
+	var file configFile
+	if c.Config != "" {
+		if file, err = readConfigFile(c.Config); err != nil {
+			return cfg, "", "", err
+		}
+	}
+	cfg = server.Config{
+		GRPCAddr:    cmp.Or(c.GRPCAddr, string(file.GRPCAddr)),
+		HTTPAddr:    cmp.Or(c.HTTPAddr, string(file.HTTPAddr)),
+		WebhookAddr: cmp.Or(c.WebhookAddr, string(file.WebhookAddr)),
+		AdminAddr:   cmp.Or(c.AdminAddr, string(file.AdminAddr)),
+		TLSCertFile: cmp.Or(c.TLSCert, string(file.TLSCert)),
+		TLSKeyFile:  cmp.Or(c.TLSKey, string(file.TLSKey)),
+		NATSURL:     cmp.Or(c.NATSURL, string(file.NATSURL)),
+		DataDir:     cmp.Or(c.DataDir, string(file.DataDir)),
+		APIKey:      os.Getenv("ONGAIR_GATEWAY_API_KEY"),
+	}
+	if cfg.DataDir == "" && !c.Sandbox {
+		cfg.DataDir = "ongair-data"
+	}
+	if cfg.APIKey == "" {
+		if cfg.APIKey, err = file.APIKey.resolve("api_key", file.APIKeyFile); err != nil {
+			return cfg, "", "", err
+		}
+	}
+	if age := cmp.Or(c.RetentionAge, string(file.RetentionAge)); age != "" {
+		if cfg.RetentionAge, err = time.ParseDuration(age); err != nil || cfg.RetentionAge <= 0 {
+			return cfg, "", "", fmt.Errorf("retention age %q: want a duration as in 168h", age)
+		}
+	}
+	if size := cmp.Or(c.RetentionBytes, string(file.RetentionBytes)); size != "" {
+		bytes, err := humanize.ParseBytes(size)
+		if err != nil || bytes == 0 || bytes > 1<<62 {
+			return cfg, "", "", fmt.Errorf("retention bytes %q: want a size as in 10GiB", size)
+		}
+		cfg.RetentionBytes = int64(bytes)
+	}
+	if cfg.Channels, err = c.channels(file); err != nil {
+		return cfg, "", "", err
+	}
+	return cfg, cmp.Or(c.LogLevel, string(file.LogLevel), "info"), cmp.Or(c.LogFormat, string(file.LogFormat), telemetry.FormatText), nil
+}
+
+// channels are those of the file and the one of the environment.
+func (c serveCmd) channels(file configFile) (map[string]server.Channel, error) {
+	channels := map[string]server.Channel{}
+	for name, in := range file.Channels {
+		token, err := in.Token.resolve("channel "+name+": token", in.TokenFile)
+		if err != nil {
+			return nil, err
+		}
+		secret, err := in.WebhookSecret.resolve("channel "+name+": webhook_secret", in.WebhookSecretFile)
+		if err != nil {
+			return nil, err
+		}
+		form, err := ongair.ParseAuthForm(cmp.Or(string(in.AuthForm), ongair.AuthAuto.String()))
+		if err != nil {
+			return nil, fmt.Errorf("channel %s: auth_form: %w", name, err)
+		}
+		channels[name] = server.Channel{BaseURL: string(in.BaseURL), Token: token, WebhookSecret: secret, AuthForm: form}
+	}
+	if c.Sandbox {
+		if len(channels) > 0 {
+			return nil, fmt.Errorf("--sandbox makes its own channel: leave the channels out of %s", c.Config)
+		}
+		// The token of a real account stays out of it, even where it is set.
+		return map[string]server.Channel{defaultChannel: {WebhookSecret: os.Getenv("ONGAIR_WEBHOOK_SECRET")}}, nil
+	}
+	fromEnv := server.Channel{
+		BaseURL:       os.Getenv("ONGAIR_BASE_URL"),
+		Token:         os.Getenv("ONGAIR_TOKEN"),
+		WebhookSecret: os.Getenv("ONGAIR_WEBHOOK_SECRET"),
+	}
+	if fromEnv.Token != "" || fromEnv.WebhookSecret != "" {
+		if _, taken := channels[defaultChannel]; taken {
+			return nil, fmt.Errorf("channel %q is both in %s and in the environment", defaultChannel, c.Config)
+		}
+		channels[defaultChannel] = fromEnv
+	}
+	return channels, nil
+}
+
+// serveWithSandbox runs a gateway and an Ongair for it, and prints how to try
+// them.
+func serveWithSandbox(ctx context.Context, s streams, cfg server.Config, sandboxAddr string) error {
+	if cfg.DataDir == "" && cfg.NATSURL == "" {
+		dir, err := os.MkdirTemp("", "ongair-gateway-")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.RemoveAll(dir) }() // what is left is in the system's temporary folder
+		cfg.DataDir = dir
+	}
+	box, err := newLocalSandbox(ctx, sandboxAddr)
+	if err != nil {
+		return err
+	}
+	defer box.close()
+	channel := cfg.Channels[defaultChannel]
+	channel.BaseURL, channel.Token = box.url(), box.token
+	channel.WebhookSecret = cmp.Or(channel.WebhookSecret, randomSecret())
+	cfg.Channels[defaultChannel] = channel
+	gateway, err := server.New(cfg)
+	if err != nil {
+		return err
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return gateway.Run(groupCtx) })
+	group.Go(func() error {
+		select {
+		case <-groupCtx.Done():
+			return nil
+		case <-gateway.Ready():
+		}
+		if err := box.start(cfg, gateway.Addresses(), channel.WebhookSecret); err != nil {
+			return err
+		}
+		printTryOut(s.out, cfg, gateway.Addresses(), box.url(), channel.WebhookSecret)
+		return box.sandbox.Run(groupCtx, box.listener)
+	})
+	return group.Wait()
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+// Pauses between two tries to connect again: short at first, since a gateway
+// that restarts is back within a second.
+const (
+	minReconnectDelay = 200 * time.Millisecond
+	maxReconnectDelay = 5 * time.Second
+)
+
+type tailCmd struct {
+	clientFlags `group:"Gateway"`
+
+	From               string   `default:"latest" group:"Request" placeholder:"WHERE" help:"Where to start: earliest, latest, a cursor, or a time as in 2026-01-31T12:00:00Z (${default})."`
+	Channels           []string `group:"Request" placeholder:"NAME" help:"Only these channels."`
+	EventTypes         []string `name:"event-types" group:"Request" placeholder:"TYPE" help:"Only these types: EVENT_TYPE_MESSAGE_RECEIVED, or just message_received, and so on."`
+	NotificationTypes  []string `name:"notification-types" group:"Request" placeholder:"NAME" help:"Only these types, by Ongair's name."`
+	ExternalContactIDs []string `name:"external-contact-ids" group:"Request" placeholder:"ID" help:"Only these contacts."`
+	ConversationIDs    []string `name:"conversation-ids" group:"Request" placeholder:"ID" help:"Only these conversations."`
+	Output             string   `enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: one event a line (${default})."`
+}
+
+// Run prints events until ctx ends or the gateway says that it cannot go on. A
+// connection that was lost is made again, and continues where it was.
+func (c tailCmd) Run(ctx context.Context, s streams) error {
+	req, err := c.request()
+	if err != nil {
+		return err
+	}
+	client, conn, err := c.client()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // nothing is under way any more
+	printEvent := printText
+	if c.Output == "json" {
+		printEvent = func(out io.Writer, e *ongairv1.Event) error { return printJSON(out, e) }
+	}
+	delay := minReconnectDelay
+	for connected := false; ; {
+		err := follow(ctx, client, req, func(response *ongairv1.SubscribeResponse) error {
+			connected, delay = true, minReconnectDelay
+			for _, e := range response.GetEvents() {
+				if err := printEvent(s.out, e); err != nil {
+					return fmt.Errorf("stdout: %w", err)
+				}
+			}
+			// Only what was printed is behind the cursor to come back with.
+			req.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: response.GetCursor()}
+			return nil
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !connected || !lostConnection(err) {
+			return err
+		}
+		_, _ = fmt.Fprintf(s.err, "ongair-gateway: lost the gateway, connecting again: %s\n", describe(err)) // nowhere left to complain
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(delay):
+		}
+		delay = min(2*delay, maxReconnectDelay)
+	}
+}
+
+// follow calls handle with every response of a subscription until it ends.
+func follow(ctx context.Context, client ongairv1.OngairServiceClient, req *ongairv1.SubscribeRequest,
+	handle func(*ongairv1.SubscribeResponse) error,
+) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := client.Subscribe(ctx, req)
+	if err != nil {
+		return err
+	}
+	for {
+		response, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return status.Error(codes.Unavailable, "the gateway ended the stream")
+		}
+		if err != nil {
+			return err
+		}
+		if err := handle(response); err != nil {
+			return err
+		}
+	}
+}
+
+// lostConnection reports whether a subscription that ended with err can go on
+// later.
+func lostConnection(err error) bool {
+	s := statusOf(err)
+	if s == nil {
+		return false // stdout is gone
+	}
+	switch s.Code() {
+	case codes.Unavailable, codes.Internal, codes.Unknown:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c tailCmd) request() (*ongairv1.SubscribeRequest, error) {
+	req := &ongairv1.SubscribeRequest{
+		Channels:           c.Channels,
+		NotificationTypes:  c.NotificationTypes,
+		ExternalContactIds: c.ExternalContactIDs,
+		ConversationIds:    c.ConversationIDs,
+	}
+	for _, name := range c.EventTypes {
+		full := "EVENT_TYPE_" + strings.TrimPrefix(strings.ToUpper(name), "EVENT_TYPE_")
+		number, ok := ongairv1.EventType_value[full]
+		if !ok {
+			return nil, usageError{fmt.Errorf("--event-types: there is no type %q", name)}
+		}
+		req.EventTypes = append(req.EventTypes, ongairv1.EventType(number))
+	}
+	switch c.From {
+	case "earliest":
+		req.Start = &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST}
+	case "latest":
+		req.Start = &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_LATEST}
+	default:
+		if t, err := time.Parse(time.RFC3339, c.From); err == nil {
+			req.Start = &ongairv1.SubscribeRequest_StartTime{StartTime: timestamppb.New(t)}
+		} else {
+			req.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: c.From}
+		}
+	}
+	return req, nil
+}
+
+// printText prints an event for people: when, where, what, who, and what was
+// said.
+func printText(out io.Writer, e *ongairv1.Event) error {
+	line := []string{
+		e.GetReceiveTime().AsTime().Local().Format("2006-01-02 15:04:05.000"),
+		e.GetChannel(),
+		plain(cmp.Or(e.GetNotificationType(), "(no type)")),
+		plain(cmp.Or(e.GetContact().GetExternalId(), "-")),
+	}
+	switch p := e.GetPayload().(type) {
+	case *ongairv1.Event_MessageSent:
+		line = append(line, texts(p.MessageSent.GetImage(), p.MessageSent.GetText())...)
+	case *ongairv1.Event_MessageReceived:
+		line = append(line, texts(p.MessageReceived.GetText())...)
+	case *ongairv1.Event_ImageReceived:
+		line = append(line, texts(p.ImageReceived.GetImage(), p.ImageReceived.GetText())...)
+	case *ongairv1.Event_TicketStatusUpdated:
+		line = append(line, plain(p.TicketStatusUpdated.GetStatus()), "conversation "+plain(e.GetConversationId()))
+	default:
+		for _, f := range e.GetFields() {
+			line = append(line, plain(f.GetName())+"="+strconv.Quote(f.GetValue()))
+		}
+	}
+	_, err := fmt.Fprintln(out, strings.Join(line, "  "))
+	return err
+}
+
+// plain returns s, quoted where it has more than printable characters: whoever
+// sends webhooks must not be able to break lines or control a terminal.
+func plain(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+// texts quotes what people wrote, and leaves out what is empty.
+func texts(values ...string) []string {
+	var quoted []string
+	for _, v := range values {
+		if v != "" {
+			quoted = append(quoted, strconv.Quote(v))
+		}
+	}
+	return quoted
+}

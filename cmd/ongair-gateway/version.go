@@ -1,0 +1,29 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+)
+
+type versionCmd struct{}
+
+// Run prints the version and what it was built with.
+func (versionCmd) Run(s streams) error {
+	info, _ := debug.ReadBuildInfo()
+	goVersion := "unknown Go"
+	if info != nil {
+		goVersion = info.GoVersion
+	}
+	_, err := fmt.Fprintf(s.out, "ongair-gateway %s (%s)\n", version(), goVersion)
+	return err
+}
+
+// version returns the version that the Go toolchain recorded: the module's, when
+// it was installed by version, or one made of the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "(devel)"
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,129 @@
+// Package api is the gRPC service: one file per RPC, and what every call goes
+// through on its way to one.
+//
+// NewServer puts the two together. Each call is, from the outside in: recovered
+// if it panics, logged, explained (its error becomes a status with a reason),
+// authenticated, given the request_id of its metadata, and validated against the
+// rules of the proto. REST calls come in through the same server, over a
+// connection in memory, and so through the same steps.
+//
+// A sending call then names its channel, runs once per request_id, and makes one
+// HTTP call to Ongair. Subscribe turns its start into a position of the log and
+// sends what a fanout.Reader gives, through a codec that takes encoded responses
+// as they are (codec.go).
+package api
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/fanout"
+	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/idempotency"
+	"github.com/ongair/ongair-gateway/server/ongair"
+)
+
+// Deadlines of a sending call.
+const (
+	// DefaultSendTimeout ends a call whose caller set no deadline.
+	DefaultSendTimeout = 15 * time.Second
+	// MaxSendTimeout ends every call, so that a call that is claimed under a
+	// request_id is known to be over some time later.
+	MaxSendTimeout = 60 * time.Second
+)
+
+// Upstream is Ongair for one channel.
+type Upstream interface {
+	Send(context.Context, ongair.Text) (ongair.Receipt, error)
+	SendImage(context.Context, ongair.Image) (ongair.Receipt, error)
+	SendDocument(context.Context, ongair.Document) (ongair.Receipt, error)
+	CreateTicket(context.Context, ongair.Ticket) (ongair.Receipt, error)
+}
+
+// Log is what Subscribe needs of the event log: its positions.
+type Log interface {
+	Earliest(context.Context) (uint64, error)
+	Latest(context.Context) (uint64, error)
+	Seek(ctx context.Context, cursor string) (uint64, error)
+	SeekTime(context.Context, time.Time) (uint64, error)
+	Cursor(position uint64) string
+}
+
+// Fanout gives readers of the log.
+type Fanout interface {
+	NewReader(position uint64, filter event.Filter) *fanout.Reader
+}
+
+// Once runs keyed calls once.
+type Once interface {
+	Do(ctx context.Context, key idempotency.Key, request, response proto.Message, call func(context.Context) error) (replayed bool, err error)
+}
+
+// Config is what the service is made of. All of it is required.
+type Config struct {
+	// Channels are the configured ones, by name.
+	Channels map[string]Upstream
+	// Log, Fanout and Once are the log and what stands on it.
+	Log    Log
+	Fanout Fanout
+	Once   Once
+}
+
+// Service implements ongair.v1.OngairService. Its methods are safe for
+// concurrent use.
+type Service struct {
+	ongairv1.UnsafeOngairServiceServer
+
+	channels map[string]Upstream
+	log      Log
+	fanout   Fanout
+	once     Once
+
+	drainOnce sync.Once
+	draining  chan struct{}
+}
+
+// NewService returns the service.
+func NewService(cfg Config) *Service {
+	return &Service{
+		channels: cfg.Channels,
+		log:      cfg.Log,
+		fanout:   cfg.Fanout,
+		once:     cfg.Once,
+		draining: make(chan struct{}),
+	}
+}
+
+// Drain ends all streams with SHUTTING_DOWN, those that start later too. Unary
+// calls go on.
+func (s *Service) Drain() { s.drainOnce.Do(func() { close(s.draining) }) }
+
+// channel returns the configured channel that a request names, which is the only
+// one where it names none.
+func (s *Service) channel(name string) (string, Upstream, error) {
+	if name == "" {
+		if len(s.channels) != 1 {
+			return "", nil, fault.New(ongairv1.ErrorReason_ERROR_REASON_CHANNEL_REQUIRED,
+				"%d channels are configured: name one of them in channel", len(s.channels))
+		}
+		for only, upstream := range s.channels {
+			return only, upstream, nil
+		}
+	}
+	upstream, ok := s.channels[name]
+	if !ok {
+		return "", nil, unknownChannel(name)
+	}
+	return name, upstream, nil
+}
+
+func unknownChannel(name string) error {
+	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_CHANNEL_UNKNOWN, "no channel %q is configured", name)
+	f.Metadata = map[string]string{"channel": name}
+	return f
+}

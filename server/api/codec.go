@@ -1,0 +1,33 @@
+package api
+
+import (
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+
+	"github.com/ongair/ongair-gateway/server/event"
+)
+
+// codec is gRPC's own for protobuf, except that a response to Subscribe is
+// already encoded: its buffers go to the transport as they are, shared by every
+// stream that sends them.
+type codec struct {
+	encoding.CodecV2
+}
+
+func newCodec() codec { return codec{encoding.GetCodecV2(proto.Name)} }
+
+// Marshal encodes v.
+func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	response, ok := v.(*event.Response)
+	if !ok {
+		return c.CodecV2.Marshal(v)
+	}
+	buffers := make(mem.BufferSlice, 0, len(response.Records)+1)
+	response.Buffers(func(b []byte) {
+		// A SliceBuffer counts no references and is never put into a pool, so that
+		// the transport cannot free what others still send.
+		buffers = append(buffers, mem.SliceBuffer(b))
+	})
+	return buffers, nil
+}

@@ -1,0 +1,66 @@
+package api
+
+import (
+	"context"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/ongair/ongair-gateway/server/fault"
+)
+
+// Metadata of the header fields that the IETF draft "The Idempotency-Key HTTP
+// Header Field" describes.
+const (
+	// MetadataIdempotencyKey is another way to give a request_id.
+	MetadataIdempotencyKey = "idempotency-key"
+	// MetadataReplayed is "true" in the header of an answer that is a stored one.
+	MetadataReplayed = "idempotent-replayed"
+)
+
+// requestIDFromMetadata puts the idempotency key of a call's metadata, which is
+// the header of a REST call, into the request. The draft quotes it, as a
+// structured-field string; most clients do not.
+func requestIDFromMetadata(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	given := metadata.ValueFromIncomingContext(ctx, MetadataIdempotencyKey)
+	if len(given) == 0 {
+		return handler(ctx, req)
+	}
+	field := requestIDField(req)
+	if field == nil {
+		return handler(ctx, req)
+	}
+	message := req.(proto.Message).ProtoReflect()
+	key := unquote(given[0])
+	inBody := message.Get(field).String()
+	switch {
+	case len(given) > 1:
+		return nil, fault.Invalid(fault.Violation{Field: "request_id", Description: "Idempotency-Key is given more than once"})
+	case key == "":
+		return nil, fault.Invalid(fault.Violation{Field: "request_id", Description: "Idempotency-Key is empty"})
+	case inBody != "" && inBody != key:
+		return nil, fault.Invalid(fault.Violation{Field: "request_id", Description: "differs from Idempotency-Key"})
+	}
+	message.Set(field, protoreflect.ValueOfString(key))
+	return handler(ctx, req)
+}
+
+func requestIDField(req any) protoreflect.FieldDescriptor {
+	message, ok := req.(proto.Message)
+	if !ok {
+		return nil
+	}
+	return message.ProtoReflect().Descriptor().Fields().ByName("request_id")
+}
+
+// unquote returns the value of a structured-field string (RFC 8941, 3.3.3), or s
+// itself where it is not one.
+func unquote(s string) string {
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return s
+	}
+	return strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(s[1 : len(s)-1])
+}

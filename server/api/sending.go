@@ -1,0 +1,60 @@
+package api
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/idempotency"
+)
+
+// sendingRequest is what the four sending requests have in common.
+type sendingRequest interface {
+	proto.Message
+	GetChannel() string
+	GetRequestId() string
+}
+
+// sendOnce makes a sending call: on the channel that req names, within a
+// deadline, and once per request_id. call fills in response.
+func (s *Service) sendOnce(ctx context.Context, method string, req sendingRequest, response proto.Message,
+	call func(context.Context, Upstream) error,
+) (replayed bool, err error) {
+	channel, upstream, err := s.channel(req.GetChannel())
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := withSendTimeout(ctx)
+	defer cancel()
+	if req.GetRequestId() == "" {
+		return false, call(ctx, upstream)
+	}
+	key := idempotency.Key{
+		Caller:    auth.FromContext(ctx).Name,
+		Channel:   channel,
+		Method:    method,
+		RequestID: req.GetRequestId(),
+	}
+	return s.once.Do(ctx, key, withoutKey(req), response, func(ctx context.Context) error {
+		return call(ctx, upstream)
+	})
+}
+
+// withSendTimeout bounds a sending call, whatever its caller asked for.
+func withSendTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); !ok {
+		return context.WithTimeout(ctx, DefaultSendTimeout)
+	}
+	return context.WithTimeout(ctx, MaxSendTimeout)
+}
+
+// withoutKey returns a request without what may differ between two calls that
+// mean the same: the id itself, and whether the only channel is named.
+func withoutKey(req sendingRequest) proto.Message {
+	m := proto.Clone(req)
+	fields := m.ProtoReflect().Descriptor().Fields()
+	m.ProtoReflect().Clear(fields.ByName("request_id"))
+	m.ProtoReflect().Clear(fields.ByName("channel"))
+	return m
+}

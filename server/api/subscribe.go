@@ -1,0 +1,80 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/fault"
+)
+
+// DefaultHeartbeat is the heartbeat_interval of a request that has none: below
+// the idle limits that proxies and load balancers commonly have, the shortest of
+// which is a minute.
+const DefaultHeartbeat = 15 * time.Second
+
+// restartDelay is what the streams of a stopping gateway are told to wait: long
+// enough for another replica to be found, or for this one to start again.
+const restartDelay = time.Second
+
+// Subscribe streams the log from where the request says.
+func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
+	for _, name := range req.GetChannels() {
+		if _, ok := s.channels[name]; !ok {
+			return unknownChannel(name)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-s.draining:
+			cancel(shuttingDown())
+		case <-ctx.Done():
+		}
+	}()
+	position, err := s.start(ctx, req)
+	if err != nil {
+		return err
+	}
+	heartbeat := DefaultHeartbeat
+	if req.GetHeartbeatInterval() != nil {
+		heartbeat = req.GetHeartbeatInterval().AsDuration()
+	}
+	reader := s.fanout.NewReader(position, event.NewFilter(req))
+	// The first response comes at once, whatever there is.
+	for idle := time.Duration(0); ; idle = heartbeat {
+		batch, err := reader.Next(ctx, idle)
+		if err != nil {
+			return err
+		}
+		response := event.NewResponse(batch.Records, s.log.Cursor(batch.Position), batch.Pending)
+		if err := stream.SendMsg(response); err != nil {
+			return err
+		}
+	}
+}
+
+// start returns the position that a request starts at.
+func (s *Service) start(ctx context.Context, req *ongairv1.SubscribeRequest) (uint64, error) {
+	switch start := req.GetStart().(type) {
+	case *ongairv1.SubscribeRequest_Cursor:
+		return s.log.Seek(ctx, start.Cursor)
+	case *ongairv1.SubscribeRequest_StartTime:
+		return s.log.SeekTime(ctx, start.StartTime.AsTime())
+	case *ongairv1.SubscribeRequest_Position:
+		if start.Position == ongairv1.Position_POSITION_EARLIEST {
+			return s.log.Earliest(ctx)
+		}
+	}
+	return s.log.Latest(ctx)
+}
+
+func shuttingDown() error {
+	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, "the gateway is stopping; continue from your cursor")
+	f.RetryAfter = restartDelay
+	return f
+}

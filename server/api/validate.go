@@ -1,0 +1,71 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"buf.build/go/protovalidate"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ongair/ongair-gateway/server/fault"
+)
+
+// validateUnary checks a request against the rules of the proto. The ready-made
+// interceptor is not used because it answers with a detail type of its own, and
+// clients everywhere know google.rpc.BadRequest.
+func validateUnary(validator protovalidate.Validator) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		if err := validate(validator, req); err != nil {
+			return nil, err
+		}
+		return handler(ctx, req)
+	}
+}
+
+// validateStream does the same for each message that a stream receives.
+func validateStream(validator protovalidate.Validator) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		return handler(srv, &validatedStream{stream, validator})
+	}
+}
+
+type validatedStream struct {
+	grpc.ServerStream
+	validator protovalidate.Validator
+}
+
+func (s *validatedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	return validate(s.validator, m)
+}
+
+// validate returns a fault with one violation for each bad field, the first one
+// that its rules found. Messages without rules pass.
+func validate(validator protovalidate.Validator, m any) error {
+	message, ok := m.(proto.Message)
+	if !ok {
+		return nil // a frame of an unknown method, which nobody will read
+	}
+	err := validator.Validate(message)
+	if err == nil {
+		return nil
+	}
+	invalid, ok := errors.AsType[*protovalidate.ValidationError](err)
+	if !ok {
+		return err
+	}
+	var violations []fault.Violation
+	seen := map[string]bool{}
+	for _, v := range invalid.Violations {
+		field := protovalidate.FieldPathString(v.Proto.GetField())
+		if seen[field] {
+			continue
+		}
+		seen[field] = true
+		violations = append(violations, fault.Violation{Field: field, Description: v.Proto.GetMessage()})
+	}
+	return fault.Invalid(violations...)
+}

@@ -1,0 +1,144 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"regexp"
+	"time"
+
+	"github.com/ongair/ongair-gateway/server/ongair"
+)
+
+// Defaults of Config.
+const (
+	DefaultGRPCAddr    = "127.0.0.1:9090"
+	DefaultHTTPAddr    = "127.0.0.1:8080"
+	DefaultWebhookAddr = "127.0.0.1:8081"
+	DefaultAdminAddr   = "127.0.0.1:9091"
+	DefaultGrace       = 10 * time.Second
+)
+
+// Config of a gateway.
+type Config struct {
+	// Addresses to listen on, host:port each; port 0 takes a free one. Empty
+	// means the default, which is on loopback.
+	GRPCAddr, HTTPAddr, WebhookAddr, AdminAddr string
+	// TLSCertFile and TLSKeyFile are PEM files. With them the gRPC, HTTP and
+	// webhook ports speak TLS; the admin port never does.
+	TLSCertFile, TLSKeyFile string
+	// APIKey is the key of the one caller there is. Empty leaves the gateway
+	// open, which is allowed on loopback alone.
+	APIKey string
+	// Channels are Ongair's, by name. At least one is required.
+	Channels map[string]Channel
+
+	// NATSURL is the JetStream that the log is kept on. Empty embeds one.
+	NATSURL string
+	// DataDir is the directory of the embedded one.
+	DataDir string
+	// RetentionAge and RetentionBytes bound the log; zero means its defaults.
+	RetentionAge   time.Duration
+	RetentionBytes int64
+	// Grace is how long a stop waits for calls that are running. Zero means the
+	// default.
+	Grace time.Duration
+	// Logger is required.
+	Logger *slog.Logger
+}
+
+// Channel is one channel of an Ongair account.
+type Channel struct {
+	// BaseURL is Ongair's scheme, host and port. Empty means DefaultBaseURL.
+	BaseURL string
+	// Token is the channel's API token.
+	Token string
+	// WebhookSecret is the last part of the webhook's path: 22 to 256 characters
+	// of letters, digits, "_" and "-".
+	WebhookSecret string
+	// AuthForm pins the form of the Authorization header.
+	AuthForm ongair.AuthForm
+}
+
+// DefaultBaseURL is where Ongair is.
+const DefaultBaseURL = "https://ongair.im"
+
+const (
+	channelNamePattern   = `^[A-Za-z0-9_-]{1,64}$`
+	webhookSecretPattern = `^[A-Za-z0-9_-]{22,256}$`
+	apiKeyPattern        = `^[!-~]{16,}$`
+)
+
+func (c *Config) setDefaults() {
+	for _, d := range []struct {
+		addr         *string
+		defaultValue string
+	}{
+		{&c.GRPCAddr, DefaultGRPCAddr},
+		{&c.HTTPAddr, DefaultHTTPAddr},
+		{&c.WebhookAddr, DefaultWebhookAddr},
+		{&c.AdminAddr, DefaultAdminAddr},
+	} {
+		if *d.addr == "" {
+			*d.addr = d.defaultValue
+		}
+	}
+	if c.Grace == 0 {
+		c.Grace = DefaultGrace
+	}
+}
+
+// check returns everything that is wrong with the configuration.
+func (c *Config) check() error {
+	var errs []error
+	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if len(c.Channels) == 0 {
+		fail("no channel is configured: set ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET, name channels in the config file, or try --sandbox")
+	}
+	for name, channel := range c.Channels {
+		if !regexp.MustCompile(channelNamePattern).MatchString(name) {
+			fail("channel %q: a name is 1 to 64 letters, digits, _ and -", name)
+		}
+		if channel.Token == "" {
+			fail("channel %s has no token", name)
+		}
+		if !regexp.MustCompile(webhookSecretPattern).MatchString(channel.WebhookSecret) {
+			fail("channel %s: the webhook secret must be 22 to 256 letters, digits, _ and - (it has %d characters)",
+				name, len(channel.WebhookSecret))
+		}
+	}
+	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
+		fail("a TLS certificate and its key go together: set both files or neither")
+	}
+	switch {
+	case c.APIKey != "":
+		if !regexp.MustCompile(apiKeyPattern).MatchString(c.APIKey) {
+			fail("the API key must be 16 or more printable characters without spaces")
+		}
+	default:
+		for _, addr := range []string{c.GRPCAddr, c.HTTPAddr} {
+			if !isLoopback(addr) {
+				fail("%s can be reached from other machines, and no caller is configured: set ONGAIR_GATEWAY_API_KEY, or listen on 127.0.0.1", addr)
+			}
+		}
+	}
+	if c.NATSURL == "" && c.DataDir == "" {
+		fail("the log has no place: set the data directory or the NATS URL")
+	}
+	return errors.Join(errs...)
+}
+
+// isLoopback reports whether only this machine can connect to addr.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

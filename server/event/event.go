@@ -1,0 +1,92 @@
+// Package event is the one value that crosses the gateway: an event and its
+// encodings, each made once.
+//
+// An event has two encodings. The log stores it as an ongair.v1.Event without a
+// cursor, because the position is known only once it is stored (Marshal). What
+// subscribers get is a Record: the same bytes with the cursor's field laid
+// behind them, wrapped as one element of SubscribeResponse.events. In protobuf
+// the fields of a message may come in any order and the elements of a repeated
+// field are laid end to end, so making a record is one copy and no marshalling,
+// and a response is records laid end to end (Response), whichever subscribers
+// they go to.
+//
+// What filters look at is found once, when the record is made, and points into
+// its bytes.
+package event
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+// idBytes is the size of an event's id before it is written in hexadecimal: as
+// many bits as a UUID, enough that two of them never meet.
+const idBytes = 16
+
+// DerivedID returns the id of a message notification: the same for each delivery
+// of it, other for any other channel, type or Ongair id. It is 32 hexadecimal
+// digits.
+func DerivedID(channel, notificationType, ongairID string) string {
+	h := sha256.New()
+	// Lengths before the parts, so that no two triples spell the same input.
+	for _, part := range []string{channel, notificationType, ongairID} {
+		_, _ = fmt.Fprintf(h, "%d:%s,", len(part), part) // a hash's Write never fails
+	}
+	return hex.EncodeToString(h.Sum(nil)[:idBytes])
+}
+
+// RandomID returns the id of an event that nothing identifies. It is 32
+// hexadecimal digits.
+func RandomID() string {
+	var b [idBytes]byte
+	_, _ = rand.Read(b[:]) // never fails: see crypto/rand.Read
+	return hex.EncodeToString(b[:])
+}
+
+// Marshal returns the event as the log stores it. The cursor is left out,
+// whatever e has there.
+func Marshal(e *ongairv1.Event) ([]byte, error) {
+	if e.GetCursor() != "" {
+		e = proto.CloneOf(e)
+		e.Cursor = ""
+	}
+	b, err := proto.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("event %s does not marshal: %w", e.GetId(), err)
+	}
+	return b, nil
+}
+
+// TypeOf returns the documented type of a notification_type, or
+// EVENT_TYPE_UNSPECIFIED. Ongair's names are matched exactly.
+func TypeOf(notificationType string) ongairv1.EventType {
+	for t := range ongairv1.EventType_name {
+		if name := TypeName(ongairv1.EventType(t)); name != "" && name == notificationType {
+			return ongairv1.EventType(t)
+		}
+	}
+	return ongairv1.EventType_EVENT_TYPE_UNSPECIFIED
+}
+
+// TypeName returns Ongair's notification_type of a documented type; empty for a
+// value that is not one.
+func TypeName(t ongairv1.EventType) string {
+	switch t {
+	case ongairv1.EventType_EVENT_TYPE_MESSAGE_SENT:
+		return "MessageSent"
+	case ongairv1.EventType_EVENT_TYPE_MESSAGE_RECEIVED:
+		return "MessageReceived"
+	case ongairv1.EventType_EVENT_TYPE_IMAGE_RECEIVED:
+		return "ImageReceived"
+	case ongairv1.EventType_EVENT_TYPE_TICKET_STATUS_UPDATED:
+		return "TicketStatusUpdated"
+	case ongairv1.EventType_EVENT_TYPE_UNSPECIFIED:
+	}
+	return ""
+}

@@ -1,0 +1,63 @@
+package event
+
+import ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+
+// Filter says which records a subscriber takes. The zero value takes all. It is
+// immutable, and safe for concurrent use.
+type Filter struct {
+	channels, notificationTypes, externalIDs, conversationIDs set
+}
+
+type set map[string]struct{}
+
+// NewFilter returns the filter of a request. event_types and notification_types
+// are one filter: either may take an event. Event types are documented ones, as
+// the proto's rules demand.
+func NewFilter(req *ongairv1.SubscribeRequest) Filter {
+	types := newSet(req.GetNotificationTypes())
+	for _, t := range req.GetEventTypes() {
+		if types == nil {
+			types = set{}
+		}
+		types[TypeName(t)] = struct{}{}
+	}
+	return Filter{
+		channels:          newSet(req.GetChannels()),
+		notificationTypes: types,
+		externalIDs:       newSet(req.GetExternalContactIds()),
+		conversationIDs:   newSet(req.GetConversationIds()),
+	}
+}
+
+// Takes reports whether the record passes.
+func (f *Filter) Takes(r *Record) bool {
+	return f.channels.takes(r.channel) &&
+		f.notificationTypes.takes(r.notificationType) &&
+		f.externalIDs.takes(r.externalID) &&
+		f.conversationIDs.takes(r.conversationID)
+}
+
+// TakesAll reports whether every record passes.
+func (f *Filter) TakesAll() bool {
+	return f.channels == nil && f.notificationTypes == nil && f.externalIDs == nil && f.conversationIDs == nil
+}
+
+func newSet(values []string) set {
+	if len(values) == 0 {
+		return nil
+	}
+	s := make(set, len(values))
+	for _, v := range values {
+		s[v] = struct{}{}
+	}
+	return s
+}
+
+// takes is true for the empty set, which filters nothing.
+func (s set) takes(value []byte) bool {
+	if s == nil {
+		return true
+	}
+	_, ok := s[string(value)] // the compiler does not copy value for a look-up
+	return ok
+}

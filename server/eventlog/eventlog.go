@@ -1,0 +1,187 @@
+// Package eventlog is the durable, ordered log of events: append, read from a
+// position, follow the tail.
+//
+// The log is one JetStream stream. An event's position is its sequence there,
+// from 1, and sequences have no gaps: nothing but retention removes events, and
+// it removes the oldest ones. A position p means "right after event p", so
+// reading from p starts with event p+1, 0 is before the first event, and what
+// subscribers hold is a position with the log's identity around it (cursor.go).
+//
+// An event's id is its message id in JetStream, which refuses to store a second
+// message with the same id within the duplicate window. Ids of message
+// notifications are derived from what Ongair sent, so Ongair's redeliveries are
+// caught; all others are random, so only the gateway's own repetition of an
+// append is.
+//
+// A subject is ongair.events.CHANNEL.TYPE, so that JetStream can find the events
+// of a channel or a documented type without reading the others.
+package eventlog
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/fault"
+)
+
+const (
+	streamName    = "ONGAIR_EVENTS"
+	subjectPrefix = "ongair.events."
+	// metadataIdentity is the key of the log's identity in the stream's metadata.
+	metadataIdentity = "ongair-log-identity"
+	// otherType stands in a subject for every type that is not documented.
+	otherType = "Other"
+
+	// retryDelay is what callers are told to wait while the log is unavailable:
+	// about as long as a short outage of a disk or a NATS leader takes.
+	retryDelay = 2 * time.Second
+)
+
+// Defaults of Config.
+const (
+	DefaultRetentionAge    = 7 * 24 * time.Hour
+	DefaultRetentionBytes  = 10 << 30
+	DefaultDuplicateWindow = 2 * time.Minute
+)
+
+// Config of a Log. The zero value has the defaults.
+type Config struct {
+	// RetentionAge is how long an event is kept.
+	RetentionAge time.Duration
+	// RetentionBytes is how much the log keeps, in bytes on the disk; the oldest
+	// events go first.
+	RetentionBytes int64
+	// DuplicateWindow is how long a message notification's id is remembered, to
+	// drop its redeliveries. It lives in memory, about 165 bytes an id (measured
+	// with nats-server 2.15).
+	DuplicateWindow time.Duration
+}
+
+// Log is the log. Its methods are safe for concurrent use. While JetStream does
+// not answer they fail with LOG_UNAVAILABLE.
+type Log struct {
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	id     identity
+}
+
+// Open opens the log in a JetStream and makes it where there is none. The
+// connection stays the caller's.
+func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Config) (*Log, error) {
+	if cfg.RetentionAge == 0 {
+		cfg.RetentionAge = DefaultRetentionAge
+	}
+	if cfg.RetentionBytes == 0 {
+		cfg.RetentionBytes = DefaultRetentionBytes
+	}
+	if cfg.DuplicateWindow == 0 {
+		cfg.DuplicateWindow = DefaultDuplicateWindow
+	}
+	// JetStream demands a window within the retention.
+	cfg.DuplicateWindow = min(cfg.DuplicateWindow, cfg.RetentionAge)
+
+	var id identity
+	_, _ = rand.Read(id[:]) // never fails: see crypto/rand.Read
+	want := jetstream.StreamConfig{
+		Name:        streamName,
+		Description: "Webhooks that Ongair Gateway received",
+		Subjects:    []string{subjectPrefix + ">"},
+		Storage:     jetstream.FileStorage,
+		Retention:   jetstream.LimitsPolicy,
+		Discard:     jetstream.DiscardOld,
+		MaxAge:      cfg.RetentionAge,
+		MaxBytes:    cfg.RetentionBytes,
+		Duplicates:  cfg.DuplicateWindow,
+		AllowDirect: true,
+		Metadata:    map[string]string{metadataIdentity: id.String()},
+	}
+	stream, err := js.CreateStream(ctx, want)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		// The log is there, from an earlier run or another replica: it keeps its
+		// identity, and takes this run's limits.
+		stream, err = js.Stream(ctx, streamName)
+		if err == nil {
+			want.Metadata = stream.CachedInfo().Config.Metadata
+			want.Replicas = stream.CachedInfo().Config.Replicas
+			stream, err = js.UpdateStream(ctx, want)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("event log: %w", err)
+	}
+	id, err = parseIdentity(stream.CachedInfo().Config.Metadata[metadataIdentity])
+	if err != nil {
+		return nil, fmt.Errorf("event log: %w", err)
+	}
+	return &Log{conn: conn, js: js, stream: stream, id: id}, nil
+}
+
+// Append stores an event and returns once it is durable. stored is false where
+// an event with the same id was stored within the duplicate window: then nothing
+// is written, and the one that was stored first stands. The id and the channel
+// MUST be set.
+//
+// Where it fails, the event may be stored all the same, its acknowledgement
+// lost. To append the same event again is safe: its id is found again.
+func (l *Log) Append(ctx context.Context, e *ongairv1.Event) (stored bool, err error) {
+	data, err := event.Marshal(e)
+	if err != nil {
+		return false, err
+	}
+	kind := event.TypeName(event.TypeOf(e.GetNotificationType()))
+	if kind == "" {
+		kind = otherType
+	}
+	msg := nats.NewMsg(subjectPrefix + e.GetChannel() + "." + kind)
+	msg.Data = data
+	ack, err := l.js.PublishMsg(ctx, msg, jetstream.WithMsgID(e.GetId()), jetstream.WithExpectStream(streamName))
+	if err != nil {
+		return false, unavailable("append", err)
+	}
+	return !ack.Duplicate, nil
+}
+
+// Bounds are the ends of the log: a reader at position First-1 gets everything,
+// one at Last gets what comes.
+type Bounds struct {
+	// First is the sequence of the oldest event that is kept; Last+1 in a log
+	// that keeps none.
+	First uint64
+	// Last is the sequence of the newest event; 0 in a log that never had one.
+	Last uint64
+}
+
+// Bounds returns the ends of the log as they are now.
+func (l *Log) Bounds(ctx context.Context) (Bounds, error) {
+	info, err := l.stream.Info(ctx)
+	if err != nil {
+		return Bounds{}, unavailable("stream info", err)
+	}
+	b := Bounds{First: info.State.FirstSeq, Last: info.State.LastSeq}
+	if info.State.Msgs == 0 {
+		b.First = b.Last + 1
+	}
+	return b, nil
+}
+
+// Cursor returns the cursor of a position.
+func (l *Log) Cursor(position uint64) string { return encodeCursor(l.id, position) }
+
+func unavailable(what string, cause error) error {
+	if errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, "the event log is not available at the moment")
+	f.RetryAfter = retryDelay
+	f.Cause = fmt.Errorf("%s: %w", what, cause)
+	return f
+}

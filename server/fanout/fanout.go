@@ -1,0 +1,137 @@
+// Package fanout lets any number of readers follow one log.
+//
+// It keeps the newest records of the log in memory, in a ring that is bounded in
+// bytes, and fills it from one subscription to the log's tail. A reader is a
+// position and nothing else: no queue, no goroutine and no copy of anything. One
+// that is within the ring takes the shared records from there; one that is
+// behind it reads the log itself, page by page, until it is within the ring
+// again. Both are steps of one loop over positions, so there is no seam between
+// replay and live at which an event could be missed or seen twice. A slow reader
+// holds up nobody, and memory does not grow with how far it is behind.
+package fanout
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ongair/ongair-gateway/server/event"
+)
+
+// DefaultRingBytes is the default bound of the ring: at 250 bytes an event,
+// about 100,000 events.
+const DefaultRingBytes = 32 << 20
+
+// retryDelay is the pause before the log is followed again after it failed.
+const retryDelay = 500 * time.Millisecond
+
+// Log is what a Fanout needs of the event log. A position is right after the
+// event with that sequence.
+type Log interface {
+	// Latest returns the position after the newest event.
+	Latest(ctx context.Context) (uint64, error)
+	// Read returns the events after a position, bounded in count and bytes.
+	Read(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]*event.Record, error)
+	// Follow delivers the events after a position until ctx ends or it fails.
+	Follow(ctx context.Context, position uint64, deliver func(*event.Record)) error
+}
+
+// Config of a Fanout. The zero value has the defaults.
+type Config struct {
+	// RingBytes bounds the records kept in memory.
+	RingBytes int
+	// Logger gets the failures of the log.
+	Logger *slog.Logger
+}
+
+// Fanout is a log with its tail in memory. Its methods are safe for concurrent
+// use.
+type Fanout struct {
+	log    Log
+	logger *slog.Logger
+	ready  chan struct{}
+
+	mu   sync.RWMutex
+	ring ring
+	// grown is closed, and replaced, when the ring grows.
+	grown chan struct{}
+}
+
+// New returns a Fanout over log. It starts nothing: readers get nothing new
+// until Run.
+func New(log Log, cfg Config) *Fanout {
+	if cfg.RingBytes == 0 {
+		cfg.RingBytes = DefaultRingBytes
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Fanout{
+		log:    log,
+		logger: cfg.Logger,
+		ready:  make(chan struct{}),
+		ring:   ring{maxBytes: cfg.RingBytes},
+		grown:  make(chan struct{}),
+	}
+}
+
+// Run follows the log until ctx ends, and then returns nil. Where the log fails
+// it tries again, from where it was. It MUST be called once.
+func (f *Fanout) Run(ctx context.Context) error {
+	started := false
+	for {
+		err := f.follow(ctx, &started)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the end of ctx is what was asked for
+		}
+		f.logger.Warn("cannot follow the event log, trying again", "error", err, "delay", retryDelay)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(retryDelay):
+		}
+	}
+}
+
+// Ready is closed once the tail is followed.
+func (f *Fanout) Ready() <-chan struct{} { return f.ready }
+
+func (f *Fanout) follow(ctx context.Context, started *bool) error {
+	if !*started {
+		latest, err := f.log.Latest(ctx)
+		if err != nil {
+			return err
+		}
+		f.mu.Lock()
+		f.ring.reset(latest)
+		f.mu.Unlock()
+		*started = true
+		close(f.ready)
+	}
+	return f.log.Follow(ctx, f.head(), f.add)
+}
+
+func (f *Fanout) head() uint64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.ring.head()
+}
+
+func (f *Fanout) add(record *event.Record) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ring.add(record)
+	close(f.grown)
+	f.grown = make(chan struct{})
+}
+
+// view appends to buf the records after position, at most up to its capacity.
+// behind is true where the ring does not reach back that far; then nothing is
+// appended. grown is closed when there is more than was seen here.
+func (f *Fanout) view(position uint64, buf []*event.Record) (_ []*event.Record, behind bool, head uint64, grown <-chan struct{}) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	buf, behind = f.ring.after(position, buf)
+	return buf, behind, f.ring.head(), f.grown
+}

@@ -1,0 +1,119 @@
+package fanout
+
+import (
+	"context"
+	"time"
+
+	"github.com/ongair/ongair-gateway/server/event"
+)
+
+// Bounds of one batch. A response is at most 1 MiB, or one event: a quarter of
+// what gRPC clients take by default. 512 events a batch cost about what one
+// does.
+const (
+	maxBatchEvents = 512
+	maxBatchBytes  = 1 << 20
+)
+
+// Batch is what a reader gets at a time.
+type Batch struct {
+	// Records passed the filter. They are valid until the next call of Next.
+	Records []*event.Record
+	// Position is after all of Records and after whatever the filter hid among
+	// and behind them.
+	Position uint64
+	// Pending is how many events the log has after Position.
+	Pending uint64
+}
+
+// Reader is a position in the log. It is for one goroutine, and needs no
+// closing.
+type Reader struct {
+	fanout   *Fanout
+	filter   event.Filter
+	position uint64
+	// seen and taken are reused from call to call.
+	seen, taken []*event.Record
+}
+
+// NewReader returns a reader at a position.
+func (f *Fanout) NewReader(position uint64, filter event.Filter) *Reader {
+	return &Reader{fanout: f, filter: filter, position: position}
+}
+
+// Next waits for events that pass the filter and returns them, or returns a
+// batch without events when idle is over: at once, for an idle of zero. It
+// fails with what the log failed with, or with ctx's cause.
+func (r *Reader) Next(ctx context.Context, idle time.Duration) (Batch, error) {
+	if r.seen == nil {
+		r.seen = make([]*event.Record, 0, maxBatchEvents)
+	}
+	timer := time.NewTimer(idle)
+	defer timer.Stop()
+	for {
+		seen, behind, head, grown := r.fanout.view(r.position, r.seen[:0])
+		if behind {
+			var err error
+			seen, err = r.fanout.log.Read(ctx, r.position, maxBatchEvents, maxBatchBytes)
+			if err != nil {
+				return Batch{}, cause(ctx, err)
+			}
+		}
+		if taken := r.take(seen); len(taken) > 0 || idle <= 0 {
+			return r.batch(taken, head), nil
+		}
+		if len(seen) > 0 {
+			// The filter hid all of it: on to the next page, unless it is time for
+			// a sign of life or the reader is gone.
+			select {
+			case <-ctx.Done():
+				return Batch{}, context.Cause(ctx)
+			case <-timer.C:
+				return r.batch(nil, head), nil
+			default:
+				continue
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return Batch{}, context.Cause(ctx)
+		case <-timer.C:
+			return r.batch(nil, head), nil
+		case <-grown:
+		}
+	}
+}
+
+// take moves the position over records and returns those that pass, as many as
+// fit into a batch.
+func (r *Reader) take(records []*event.Record) []*event.Record {
+	taken, bytes := r.taken[:0], 0
+	for _, record := range records {
+		if r.filter.Takes(record) {
+			if len(taken) > 0 && bytes+record.Size() > maxBatchBytes {
+				break
+			}
+			taken = append(taken, record)
+			bytes += record.Size()
+		}
+		r.position = record.Sequence
+	}
+	r.taken = taken
+	return taken
+}
+
+func (r *Reader) batch(records []*event.Record, head uint64) Batch {
+	b := Batch{Records: records, Position: r.position}
+	if head > r.position {
+		b.Pending = head - r.position
+	}
+	return b
+}
+
+// cause prefers why ctx ended to the error that its end led to.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

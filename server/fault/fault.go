@@ -1,0 +1,167 @@
+// Package fault is the gateway's only error vocabulary.
+//
+// A Fault is made where the fact is known, travels up as an ordinary error, and
+// becomes a gRPC status once, at the edge, through GRPCStatus, which grpc-go
+// looks for. What a caller may know (reason, message, metadata, violations,
+// advice) and what an operator needs (the cause) are different things: the
+// status never holds the cause, and Error holds both.
+//
+// The reasons are the enum ongair.v1.ErrorReason; the table in reason.go gives
+// each its gRPC code and HTTP status, and docs/errors.md explains each to
+// callers.
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+// Domain is the domain of every ErrorInfo that the gateway makes.
+const Domain = "ongair-gateway"
+
+// Effect is what is known of a failed call's effect outside the gateway. It is
+// the metadata "effect" of the ErrorInfo.
+type Effect string
+
+// What is known of a failed call.
+const (
+	// EffectNotApplicable is for calls that have no effect to speak of.
+	EffectNotApplicable Effect = ""
+	// EffectNone says that nothing happened: the call can be repeated.
+	EffectNone Effect = "none"
+	// EffectUnknown says that the message may have gone out. The call MUST NOT
+	// be repeated by the gateway.
+	EffectUnknown Effect = "unknown"
+)
+
+// Violation is one bad field of a request.
+type Violation struct {
+	// Field is its path in the request, for example "external_id".
+	Field string
+	// Description says what is wrong with it.
+	Description string
+}
+
+// Fault is an error with a reason. It is immutable once it is returned, and so
+// safe for concurrent use.
+type Fault struct {
+	// Reason says what went wrong, for programs.
+	Reason ongairv1.ErrorReason
+	// Message says what went wrong, for the caller's developers.
+	Message string
+	// Effect is what is known of the call's effect.
+	Effect Effect
+	// RetryAfter, where it is not zero, says that the same call can be repeated
+	// after that time.
+	RetryAfter time.Duration
+	// Violations are the bad fields.
+	Violations []Violation
+	// Metadata are further facts for programs, in the ErrorInfo.
+	Metadata map[string]string
+	// Cause is for the log and never leaves the gateway. It may be nil.
+	Cause error
+}
+
+// New returns a fault with a public message.
+func New(reason ongairv1.ErrorReason, format string, args ...any) *Fault {
+	return &Fault{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// Invalid returns the fault of a request with bad fields.
+func Invalid(violations ...Violation) *Fault {
+	message := "the request is invalid"
+	if len(violations) > 0 {
+		message = fmt.Sprintf("%s: %s", violations[0].Field, violations[0].Description)
+	}
+	if more := len(violations) - 1; more > 0 {
+		message += fmt.Sprintf(" (and %d more)", more)
+	}
+	return &Fault{
+		Reason:     ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST,
+		Message:    message,
+		Violations: violations,
+	}
+}
+
+// From returns err as a fault. A Fault in its chain is returned as it is, the
+// end of a context is said as such, and anything else is an internal fault, of
+// which the caller learns only that it happened. From(nil) is nil.
+func From(err error) *Fault {
+	if err == nil {
+		return nil
+	}
+	if f, ok := errors.AsType[*Fault](err); ok {
+		return f
+	}
+	var f *Fault
+	switch {
+	case errors.Is(err, context.Canceled):
+		f = New(ongairv1.ErrorReason_ERROR_REASON_CANCELLED, "the caller gave up")
+	case errors.Is(err, context.DeadlineExceeded):
+		f = New(ongairv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, "the deadline passed")
+	default:
+		f = New(ongairv1.ErrorReason_ERROR_REASON_INTERNAL, "the gateway failed; its log says why")
+	}
+	f.Cause = err
+	return f
+}
+
+// Error returns reason, message and cause: for the log, not for callers.
+func (f *Fault) Error() string {
+	if f.Cause == nil {
+		return fmt.Sprintf("%s: %s", ReasonName(f.Reason), f.Message)
+	}
+	return fmt.Sprintf("%s: %s: %v", ReasonName(f.Reason), f.Message, f.Cause)
+}
+
+// Unwrap returns the cause.
+func (f *Fault) Unwrap() error { return f.Cause }
+
+// GRPCStatus returns what the caller is told: grpc-go calls it on every error
+// that a handler returns.
+func (f *Fault) GRPCStatus() *status.Status {
+	s := status.New(Code(f.Reason), f.Message)
+	details := []protoadapt.MessageV1{f.info()}
+	if len(f.Violations) > 0 {
+		bad := &errdetails.BadRequest{}
+		for _, v := range f.Violations {
+			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
+				Field: v.Field, Description: v.Description,
+			})
+		}
+		details = append(details, bad)
+	}
+	if f.RetryAfter > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(f.RetryAfter)})
+	}
+	detailed, err := s.WithDetails(details...)
+	if err != nil {
+		// WithDetails fails only where a detail does not marshal, that is for a
+		// string that is not UTF-8; the code and the message still stand.
+		return s
+	}
+	return detailed
+}
+
+func (f *Fault) info() *errdetails.ErrorInfo {
+	info := &errdetails.ErrorInfo{Reason: ReasonName(f.Reason), Domain: Domain}
+	if len(f.Metadata) > 0 || f.Effect != EffectNotApplicable {
+		info.Metadata = make(map[string]string, len(f.Metadata)+1)
+		for k, v := range f.Metadata {
+			info.Metadata[k] = v
+		}
+		if f.Effect != EffectNotApplicable {
+			info.Metadata["effect"] = string(f.Effect)
+		}
+	}
+	return info
+}

@@ -1,0 +1,175 @@
+package ongair
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/fault"
+)
+
+const (
+	testToken   = "meowmeowmeow"
+	testContact = "+254722200200"
+	testText    = "Habari, a text for nobody else"
+
+	answerSent = `{"sent":"true","id":"35345432","conversation_id":"22"}`
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// newClient returns a client of baseURL whose connections end with the test.
+func newClient(t *testing.T, baseURL string, change ...func(*Config)) *Client {
+	t.Helper()
+	config := Config{BaseURL: baseURL, Token: testToken}
+	for _, c := range change {
+		c(&config)
+	}
+	client, err := New(config)
+	require.NoError(t, err)
+	t.Cleanup(client.CloseIdleConnections)
+	return client
+}
+
+func withForm(form AuthForm) func(*Config) {
+	return func(c *Config) { c.AuthForm = form }
+}
+
+// withinTest is a context that ends long before the test binary's own limit, so
+// that a call that hangs fails its own test.
+func withinTest(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func send(t *testing.T, client *Client) (Receipt, error) {
+	t.Helper()
+	return client.Send(withinTest(t), Text{ExternalID: testContact, Text: testText})
+}
+
+// serve runs an HTTP server on loopback for the test.
+func serve(t *testing.T, handler http.HandlerFunc) string {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// answering is a handler that gives the same answer to everything.
+func answering(status int, contentType, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// listen runs a TCP server on loopback: handle gets each connection with its
+// number, from 1, and may do with it what no HTTP server would. Connections are
+// closed when the test ends, if handle did not.
+func listen(t *testing.T, handle func(conn *net.TCPConn, number int)) (baseURL string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var (
+		running sync.WaitGroup
+		mu      sync.Mutex
+		open    []net.Conn
+	)
+	running.Go(func() {
+		for number := 1; ; number++ {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			open = append(open, conn)
+			mu.Unlock()
+			running.Go(func() { handle(conn.(*net.TCPConn), number) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		mu.Lock()
+		for _, conn := range open {
+			_ = conn.Close()
+		}
+		mu.Unlock()
+		running.Wait()
+	})
+	return "http://" + listener.Addr().String()
+}
+
+// readRequest reads one whole request; false where the connection ended before.
+func readRequest(reader *bufio.Reader) bool {
+	request, err := http.ReadRequest(reader)
+	if err != nil {
+		return false
+	}
+	_, err = io.Copy(io.Discard, request.Body)
+	return err == nil
+}
+
+// reset closes the connection with a RST.
+func reset(conn *net.TCPConn) {
+	_ = conn.SetLinger(0)
+	_ = conn.Close()
+}
+
+// refusingAddress is a base URL on which nobody listens.
+func refusingAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	return "http://" + listener.Addr().String()
+}
+
+// requireFault checks reason and effect, and what every fault has to keep to.
+func requireFault(
+	t *testing.T, err error, reason ongairv1.ErrorReason, effect fault.Effect,
+) *fault.Fault {
+	t.Helper()
+	require.Error(t, err)
+	f, ok := errors.AsType[*fault.Fault](err)
+	require.Truef(t, ok, "%T is no fault: %v", err, err)
+	require.Equalf(t, reason.String(), f.Reason.String(), "%v", err)
+	require.Equalf(t, effect, f.Effect, "%v", err)
+	if f.RetryAfter > 0 {
+		require.Equal(t, fault.EffectNone, f.Effect, "a call that may have been done is not to be repeated")
+	}
+	assert.NotContains(t, err.Error(), testToken)
+	assert.NotContains(t, f.Message, testText)
+	assert.NotContains(t, f.Message, testContact)
+	return f
+}
+
+func answerFile(t testing.TB, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("testdata", "answers", name+".json"))
+	require.NoError(t, err)
+	return string(content)
+}
+
+// roundTripper is a transport made of a function.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

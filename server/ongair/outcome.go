@@ -1,0 +1,127 @@
+package ongair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/fault"
+)
+
+// unreachableRetryAfter is the advice for a call of which nothing was sent: a
+// connection that was refused is, most often, a restart.
+const unreachableRetryAfter = time.Second
+
+// judge turns an answer into success or a fault.
+func (c *Client) judge(got reply) (answer, error) {
+	switch status := got.status; {
+	case status/100 == 2:
+		return c.judgeSuccess(got)
+	case status/100 == 3:
+		return answer{}, c.redirected(got)
+	case status == http.StatusUnauthorized:
+		return answer{}, newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_TOKEN_REJECTED, fault.EffectNone, 0,
+			"Ongair refused the channel's token; nothing was sent")
+	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+		f := newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_THROTTLED, fault.EffectNone, 0,
+			fmt.Sprintf("Ongair is throttling the channel (status %d); nothing was sent", status))
+		f.RetryAfter = retryAfter(got.header, time.Now())
+		return answer{}, f
+	case status == http.StatusRequestTimeout, status/100 == 5:
+		return answer{}, newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED, fault.EffectUnknown, status,
+			fmt.Sprintf("Ongair failed with status %d; the message may have gone out", status))
+	case status/100 == 4:
+		text := ""
+		if !got.tooLarge {
+			text = parseErrorText(got.body)
+		}
+		return answer{}, c.refused(status, text)
+	}
+	return answer{}, c.unreadable(got.status, errors.New("no status of an answer"))
+}
+
+func (c *Client) judgeSuccess(got reply) (answer, error) {
+	if got.tooLarge {
+		return answer{}, c.unreadable(got.status, fmt.Errorf("more than %d bytes", maxAnswerBytes))
+	}
+	a, err := parseAnswer(got.body)
+	if err != nil {
+		return answer{}, c.unreadable(got.status, err)
+	}
+	if !a.accepted {
+		return answer{}, c.refused(got.status, a.refusal)
+	}
+	return a, nil
+}
+
+// broken is the fault of a POST without a usable answer. The context's end is
+// told from other failures by the context alone: a timeout of the dialer is a
+// context.DeadlineExceeded to errors.Is too.
+func (c *Client) broken(ctx context.Context, effect fault.Effect, cause error) error {
+	known := "the message may have gone out"
+	if effect == fault.EffectNone {
+		known = "nothing was sent"
+	}
+	var f *fault.Fault
+	ended := ctx.Err()
+	switch {
+	case errors.Is(ended, context.DeadlineExceeded):
+		f = newFault(ongairv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, effect, 0, "the deadline passed; "+known)
+	case ended != nil:
+		f = newFault(ongairv1.ErrorReason_ERROR_REASON_CANCELLED, effect, 0, "the caller gave up; "+known)
+	case effect == fault.EffectNone:
+		f = newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_UNREACHABLE, effect, 0,
+			"Ongair could not be reached; "+known)
+		f.RetryAfter = unreachableRetryAfter
+	default:
+		f = newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_CONNECTION_LOST, effect, 0,
+			"the connection to Ongair broke while the call was on its way; "+known)
+	}
+	f.Cause = c.redactError(cause)
+	if ended != nil && !errors.Is(f.Cause, ended) {
+		f.Cause = fmt.Errorf("%w: %w", ended, f.Cause)
+	}
+	return f
+}
+
+func (c *Client) redirected(got reply) error {
+	target := "another address"
+	raw := got.header.Get("Location")
+	if location, err := got.url.Parse(raw); raw != "" && err == nil && location.Host != "" {
+		// Paths and queries of redirects carry sessions and return addresses.
+		target = publicText(c.redact(location.Scheme + "://" + location.Host))
+	}
+	return newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REDIRECTED, fault.EffectUnknown, got.status,
+		fmt.Sprintf("Ongair answered with status %d, a redirect to %s, which is not followed: "+
+			"the channel's base URL is likely wrong", got.status, target))
+}
+
+// refused takes Ongair's own text as it came; it may be empty.
+func (c *Client) refused(status int, text string) error {
+	message := fmt.Sprintf("Ongair refused the call with status %d; nothing was sent", status)
+	if text = publicText(c.redact(text)); text != "" {
+		message = "Ongair refused the call: " + text
+	}
+	return newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REFUSED, fault.EffectNone, status, message)
+}
+
+func (c *Client) unreadable(status int, cause error) error {
+	f := newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_ANSWER_UNREADABLE, fault.EffectUnknown, status,
+		fmt.Sprintf("Ongair's answer with status %d could not be understood; the message may have gone out", status))
+	f.Cause = c.redactError(cause)
+	return f
+}
+
+// newFault makes a fault; status 0 leaves out the metadata upstream_status.
+func newFault(reason ongairv1.ErrorReason, effect fault.Effect, status int, message string) *fault.Fault {
+	f := fault.New(reason, "%s", message)
+	f.Effect = effect
+	if status != 0 {
+		f.Metadata = map[string]string{"upstream_status": strconv.Itoa(status)}
+	}
+	return f
+}

@@ -1,0 +1,107 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// Bounds of the HTTP ports.
+const (
+	// headerTimeout ends a connection that does not finish its headers.
+	headerTimeout = 10 * time.Second
+	// idleTimeout ends a kept-alive connection that nobody uses.
+	idleTimeout = 2 * time.Minute
+	// maxHeaderBytes is several times what any client of ours sends.
+	maxHeaderBytes = 16 << 10
+	// webhookTimeout bounds a webhook from its first byte to its answer.
+	webhookTimeout = 30 * time.Second
+)
+
+// listeners are the four ports.
+type listeners struct{ grpc, http, webhook, admin net.Listener }
+
+// listen opens all ports, or none.
+func listen(ctx context.Context, cfg Config) (*listeners, error) {
+	l := &listeners{}
+	var config net.ListenConfig
+	for _, port := range []struct {
+		name     string
+		addr     string
+		listener *net.Listener
+	}{
+		{"gRPC", cfg.GRPCAddr, &l.grpc},
+		{"HTTP", cfg.HTTPAddr, &l.http},
+		{"webhook", cfg.WebhookAddr, &l.webhook},
+		{"admin", cfg.AdminAddr, &l.admin},
+	} {
+		listener, err := config.Listen(ctx, "tcp", port.addr)
+		if err != nil {
+			l.close()
+			return nil, fmt.Errorf("%s port: %w", port.name, err)
+		}
+		*port.listener = listener
+	}
+	return l, nil
+}
+
+// close closes what is open; what a server has closed already stays so.
+func (l *listeners) close() {
+	for _, listener := range []net.Listener{l.grpc, l.http, l.webhook, l.admin} {
+		if listener != nil {
+			_ = listener.Close() // an error says that it was closed before
+		}
+	}
+}
+
+func (l *listeners) addresses() Addresses {
+	return Addresses{
+		GRPC:    l.grpc.Addr().String(),
+		HTTP:    l.http.Addr().String(),
+		Webhook: l.webhook.Addr().String(),
+		Admin:   l.admin.Addr().String(),
+	}
+}
+
+func newHTTPServer(handler http.Handler, tlsConfig *tls.Config, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		TLSConfig:         tlsConfig,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// serveHTTP serves until the server is shut down.
+func serveHTTP(server *http.Server, listener net.Listener) error {
+	serve := server.Serve
+	if server.TLSConfig != nil {
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
+	if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// shutdownHTTP lets running requests finish until ctx ends.
+func shutdownHTTP(ctx context.Context, server *http.Server) {
+	if server.Shutdown(ctx) != nil {
+		_ = server.Close() // what is left is cut off: the grace is over
+	}
+}
+
+// shutdownGRPC lets running calls finish until ctx ends.
+func shutdownGRPC(ctx context.Context, server *grpc.Server) {
+	defer context.AfterFunc(ctx, server.Stop)()
+	server.GracefulStop()
+}

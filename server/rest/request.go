@@ -1,0 +1,94 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/fault"
+)
+
+// check refuses what grpc-gateway would ignore, and passes the rest on to next.
+func (r routes) check(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		target, ok := r[req.URL.Path]
+		if !ok || req.Method != target.method {
+			next.ServeHTTP(w, req) // which says what is wrong
+			return
+		}
+		if err := target.checkQuery(req); err != nil {
+			write(w, err)
+			return
+		}
+		if err := checkBody(w, req); err != nil {
+			write(w, err)
+			return
+		}
+		next.ServeHTTP(w, req)
+	})
+}
+
+// checkQuery tries each query parameter for itself, so that each that is wrong
+// can be named.
+func (r route) checkQuery(req *http.Request) *fault.Fault {
+	values, err := url.ParseQuery(req.URL.RawQuery)
+	if err != nil {
+		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the query string is malformed: %v", err)
+	}
+	var violations []fault.Violation
+	refuse := func(name, why string) {
+		violations = append(violations, fault.Violation{Field: name, Description: why})
+	}
+	fields := r.input.Descriptor().Fields()
+	for name, value := range values {
+		switch field := fieldOf(fields, name); {
+		case r.method != http.MethodGet:
+			refuse(name, "this method takes its fields in the body, and no query parameters")
+		case field == nil:
+			refuse(name, "there is no such query parameter")
+		case len(value) > 1 && !field.IsList():
+			refuse(name, "is given more than once")
+		default:
+			err := runtime.PopulateQueryParameters(r.input.New().Interface(), url.Values{name: value}, &utilities.DoubleArray{})
+			if err != nil {
+				refuse(name, err.Error())
+			}
+		}
+	}
+	if violations == nil {
+		return nil
+	}
+	return fault.Invalid(violations...)
+}
+
+func fieldOf(fields protoreflect.FieldDescriptors, name string) protoreflect.FieldDescriptor {
+	if field := fields.ByTextName(name); field != nil {
+		return field
+	}
+	return fields.ByJSONName(name)
+}
+
+// checkBody reads the body whole, within MaxBody, and checks that it is one JSON
+// value: a decoder alone would stop reading after the first.
+func checkBody(w http.ResponseWriter, req *http.Request) *fault.Fault {
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, MaxBody))
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return fault.New(ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "the body is larger than %d bytes", MaxBody)
+	}
+	if err != nil {
+		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body could not be read to its end")
+	}
+	if len(bytes.TrimSpace(body)) > 0 && !json.Valid(body) {
+		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body is not JSON")
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
+}

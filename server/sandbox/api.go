@@ -1,0 +1,128 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// apiPath is in front of every call of Ongair's API.
+const apiPath = "/api/v1/base"
+
+// answer is what a call is answered with.
+type answer struct {
+	status int
+	header map[string]string
+	body   string
+}
+
+// serveAPI takes one call through the steps that the package's comment lists.
+func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
+	body, err := readBody(w, r, maxBody)
+	var params map[string]string
+	if err == nil {
+		params, err = parseBody(body)
+	}
+	request := &Request{
+		Time:     time.Now(),
+		Method:   r.Method,
+		Path:     r.URL.Path,
+		RawQuery: r.URL.RawQuery,
+		Header:   r.Header.Clone(),
+		Body:     body,
+		Params:   params,
+	}
+	s.requests.add(request, len(body))
+
+	// answered comes before the answer's first byte, so that a client that has its answer also finds it listed.
+	answered := func(status int) {
+		s.requests.change(func() { request.Status = status })
+		s.logger.Debug("sandbox answers", "method", r.Method, "path", r.URL.Path, "status", status)
+	}
+	path, ok := strings.CutPrefix(r.URL.Path, apiPath)
+	if !ok {
+		path = "" // no call's name, and only a fault for all calls fits it
+	}
+	work := func() answer { return s.call(r, path, params) }
+	if err != nil {
+		work = func() answer { return unreadable(err) }
+	}
+	fault, ok := s.faults.take(path)
+	if !ok {
+		write(w, work(), answered)
+		return
+	}
+	fault.apply(w, r, work, answered)
+}
+
+// call does one call, or refuses it.
+func (s *Sandbox) call(r *http.Request, path string, params map[string]string) answer {
+	method := http.MethodPost
+	var do func(params map[string]string) answer
+	switch path {
+	case "/send":
+		do = s.send
+	case "/send_image":
+		do = s.sendImage
+	case "/send_document":
+		do = s.sendDocument
+	case "/create_conversation":
+		do = s.createConversation
+	case "/status":
+		method, do = http.MethodGet, s.status
+	default:
+		return refuse(http.StatusNotFound, "Not Found")
+	}
+	if r.Method != method {
+		refusal := refuse(http.StatusMethodNotAllowed, "Method Not Allowed")
+		refusal.header["Allow"] = method
+		return refusal
+	}
+	if !s.authenticated(r, params) {
+		return refuse(http.StatusUnauthorized, "Invalid API Token")
+	}
+	return do(params)
+}
+
+func unreadable(err error) answer { return refuse(statusOfBody(err), err.Error()) }
+
+// statusOfBody is how a body that could not be read or parsed is refused.
+func statusOfBody(err error) int {
+	if errors.Is(err, errBodyTooLarge) {
+		return http.StatusRequestEntityTooLarge
+	}
+	return http.StatusBadRequest
+}
+
+func succeed(v any) answer { return jsonAnswer(http.StatusOK, v) }
+
+func refuse(status int, message string) answer {
+	return jsonAnswer(status, struct {
+		Error string `json:"error"`
+	}{message})
+}
+
+func jsonAnswer(status int, v any) answer {
+	body, err := json.Marshal(v)
+	if err != nil {
+		status, body = http.StatusInternalServerError, []byte(`{"error":"the answer has no JSON"}`)
+	}
+	return answer{status, map[string]string{"Content-Type": "application/json; charset=utf-8"}, string(body)}
+}
+
+// write answers with a, and says so to answered first.
+func write(w http.ResponseWriter, a answer, answered func(status int)) {
+	answered(a.status)
+	setHeader(w, a)
+	w.WriteHeader(a.status)
+	// A client that went away is no concern of the sandbox's, here and at every other answer.
+	_, _ = w.Write([]byte(a.body))
+}
+
+func setHeader(w http.ResponseWriter, a answer) {
+	for name, value := range a.header {
+		w.Header().Set(name, value)
+	}
+}

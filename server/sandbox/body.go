@@ -1,0 +1,135 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// maxBody bounds the body of a call and of a triggered webhook, in bytes.
+const maxBody = 10 << 20
+
+var (
+	errBodyTooLarge   = errors.New("the body is larger than 10 MiB")
+	errMultipartShort = errors.New("the multipart body is malformed or cut short")
+)
+
+// readBody reads a whole body of at most limit bytes. With an error come the bytes that were read before it.
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		err = errBodyTooLarge
+	}
+	return body, err
+}
+
+// parseBody reads a body's fields; of a repeated one the last counts. It never asks the Content-Type: Ongair's clients
+// send forms labelled as JSON, and a body shows by itself what it is. One that is a JSON object is JSON, one that
+// opens with a line "--boundary" and a part is multipart, anything else is a form. Only multipart can be malformed:
+// what cannot be a form's escape is taken literally, as it stands.
+func parseBody(body []byte) (map[string]string, error) {
+	if params, ok := parseJSON(body); ok {
+		return params, nil
+	}
+	if params, ok, err := parseMultipart(body); ok {
+		return params, err
+	}
+	return lastOfEach(parseForm(string(body))), nil
+}
+
+func parseJSON(body []byte) (map[string]string, bool) {
+	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) {
+		return nil, false
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(body, &fields) != nil {
+		return nil, false
+	}
+	params := make(map[string]string, len(fields))
+	for name, value := range fields {
+		if text, ok := jsonText(value); ok {
+			params[name] = text
+		}
+	}
+	return params, true
+}
+
+// jsonText is a JSON value as a form would carry it. A null is no value at all.
+func jsonText(value json.RawMessage) (string, bool) {
+	var decoded *string
+	if json.Unmarshal(value, &decoded) == nil {
+		if decoded == nil {
+			return "", false
+		}
+		return *decoded, true
+	}
+	var compact bytes.Buffer
+	if json.Compact(&compact, value) != nil {
+		return string(value), true
+	}
+	return compact.String(), true
+}
+
+// parseMultipart takes the boundary from the first line. A Content-Type could not say more: its boundary either is that
+// line or does not fit the body.
+func parseMultipart(body []byte) (params map[string]string, isMultipart bool, err error) {
+	line, _, ok := bytes.Cut(body, []byte("\n"))
+	boundary := strings.TrimPrefix(strings.TrimRight(string(line), " \t\r"), "--")
+	if !ok || boundary == "" || !bytes.HasPrefix(line, []byte("--")) {
+		return nil, false, nil
+	}
+	reader := multipart.NewReader(bytes.NewReader(body), boundary)
+	params = make(map[string]string)
+	for first := true; ; first = false {
+		part, err := reader.NextPart()
+		if err != nil && first {
+			return nil, false, nil
+		}
+		if errors.Is(err, io.EOF) {
+			return params, true, nil
+		}
+		if err != nil {
+			return params, true, errMultipartShort
+		}
+		value, err := io.ReadAll(part)
+		if err != nil {
+			return params, true, errMultipartShort
+		}
+		if name := part.FormName(); name != "" {
+			params[name] = string(value)
+		}
+	}
+}
+
+// parseForm reads a form's fields in order.
+func parseForm(body string) []Field {
+	var fields []Field
+	for pair := range strings.SplitSeq(body, "&") {
+		if pair == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		fields = append(fields, Field{Name: unescape(name), Value: unescape(value)})
+	}
+	return fields
+}
+
+func unescape(escaped string) string {
+	if text, err := url.QueryUnescape(escaped); err == nil {
+		return text
+	}
+	return escaped
+}
+
+func lastOfEach(fields []Field) map[string]string {
+	params := make(map[string]string, len(fields))
+	for _, f := range fields {
+		params[f.Name] = f.Value
+	}
+	return params
+}

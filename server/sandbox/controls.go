@@ -1,0 +1,147 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+const controlPath = "/_sandbox"
+
+// maxControlBody bounds the bodies of controls, in bytes: more than a call's, so that a fault may answer with 10 MiB.
+const maxControlBody = 32 << 20
+
+// authControl is the body of PUT /_sandbox/auth.
+type authControl struct {
+	Forms []AuthForm `json:"forms"`
+}
+
+// controls serves everything under /_sandbox/.
+func (s *Sandbox) controls() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+controlPath+"/{$}", describe)
+	mux.HandleFunc("POST "+controlPath+"/webhooks", s.triggerWebhook)
+	mux.HandleFunc("GET "+controlPath+"/requests", func(w http.ResponseWriter, _ *http.Request) {
+		show(w, http.StatusOK, s.Requests())
+	})
+	mux.HandleFunc("DELETE "+controlPath+"/requests", func(w http.ResponseWriter, _ *http.Request) {
+		s.requests.clear()
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("GET "+controlPath+"/deliveries", func(w http.ResponseWriter, _ *http.Request) {
+		show(w, http.StatusOK, s.Deliveries())
+	})
+	mux.HandleFunc("GET "+controlPath+"/state", func(w http.ResponseWriter, _ *http.Request) {
+		show(w, http.StatusOK, s.state.snapshot())
+	})
+	mux.HandleFunc("GET "+controlPath+"/faults", func(w http.ResponseWriter, _ *http.Request) {
+		show(w, http.StatusOK, s.faults.current())
+	})
+	mux.HandleFunc("PUT "+controlPath+"/faults", s.putFaults)
+	mux.HandleFunc("DELETE "+controlPath+"/faults", func(w http.ResponseWriter, _ *http.Request) {
+		s.SetFaults()
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("GET "+controlPath+"/auth", func(w http.ResponseWriter, _ *http.Request) {
+		show(w, http.StatusOK, authControl{s.auth.accepted()})
+	})
+	mux.HandleFunc("PUT "+controlPath+"/auth", s.putAuth)
+	return mux
+}
+
+// triggerWebhook posts the body as it is, so that any webhook can be triggered, in any encoding.
+func (s *Sandbox) triggerWebhook(w http.ResponseWriter, r *http.Request) {
+	body, err := readBody(w, r, maxBody)
+	if err != nil {
+		showError(w, statusOfBody(err), err)
+		return
+	}
+	d := &Delivery{ContentType: r.Header.Get("Content-Type"), Body: body, Triggered: true}
+	if d.ContentType == "" {
+		d.ContentType = formType
+	}
+	if strings.HasPrefix(strings.ToLower(d.ContentType), formType) {
+		d.Fields = parseForm(string(body))
+	}
+	status, err := s.post(r.Context(), d)
+	switch {
+	case errors.Is(err, ErrNoWebhookURL):
+		showError(w, http.StatusConflict, err)
+	case err != nil:
+		showError(w, http.StatusBadGateway, err)
+	default:
+		show(w, http.StatusOK, struct {
+			Status int `json:"status"`
+		}{status})
+	}
+}
+
+func (s *Sandbox) putFaults(w http.ResponseWriter, r *http.Request) {
+	var list []Fault
+	if !take(w, r, &list) {
+		return
+	}
+	s.SetFaults(list...)
+	show(w, http.StatusOK, s.faults.current())
+}
+
+func (s *Sandbox) putAuth(w http.ResponseWriter, r *http.Request) {
+	var given authControl
+	if !take(w, r, &given) {
+		return
+	}
+	err := checkAuthForms(given.Forms)
+	if given.Forms == nil {
+		err = errors.New(`the field "forms" is missing`)
+	}
+	if err != nil {
+		showError(w, http.StatusBadRequest, err)
+		return
+	}
+	s.SetAuthForms(given.Forms...)
+	show(w, http.StatusOK, authControl{s.auth.accepted()})
+}
+
+// take reads a control's JSON body into v, or answers why it cannot.
+func take(w http.ResponseWriter, r *http.Request, v any) bool {
+	body, err := readBody(w, r, maxControlBody)
+	if err != nil {
+		showError(w, statusOfBody(err), err)
+		return false
+	}
+	if err := decodeStrictly(bytes.NewReader(body), v); err != nil {
+		showError(w, http.StatusBadRequest, fmt.Errorf("the body does not fit: %w", err))
+		return false
+	}
+	return true
+}
+
+// encodeReadably is JSON for people with curl: indented, and with the "&" of forms and the "<" of HTML as they are.
+func encodeReadably(v any) ([]byte, error) {
+	var encoded bytes.Buffer
+	encoder := json.NewEncoder(&encoded)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	err := encoder.Encode(v)
+	return encoded.Bytes(), err
+}
+
+func show(w http.ResponseWriter, status int, v any) {
+	body, err := encodeReadably(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+func showError(w http.ResponseWriter, status int, err error) {
+	show(w, status, struct {
+		Error string `json:"error"`
+	}{err.Error()})
+}

@@ -1,0 +1,74 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// faultJSON is a Fault as the controls show and take it.
+type faultJSON struct {
+	Path       string            `json:"path,omitempty"`
+	Times      int               `json:"times,omitempty"`
+	Delay      string            `json:"delay,omitempty"`
+	Status     int               `json:"status,omitempty"`
+	Headers    map[string]string `json:"headers,omitempty"`
+	Body       string            `json:"body,omitempty"`
+	Effect     bool              `json:"effect,omitempty"`
+	Connection Connection        `json:"connection,omitempty"`
+}
+
+// MarshalJSON writes the delay as Go does, for example "1.5s", and leaves out what is zero.
+func (f Fault) MarshalJSON() ([]byte, error) {
+	shown := faultJSON{
+		Path: f.Path, Times: f.Times, Status: f.Status, Headers: f.Headers, Body: f.Body,
+		Effect: f.Effect, Connection: f.Connection,
+	}
+	if f.Delay != 0 {
+		shown.Delay = f.Delay.String()
+	}
+	return encodeReadably(shown)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote, and refuses unknown fields and faults that make no sense.
+func (f *Fault) UnmarshalJSON(data []byte) error {
+	var given faultJSON
+	if err := decodeStrictly(bytes.NewReader(data), &given); err != nil {
+		return err
+	}
+	read := Fault{
+		Path: given.Path, Times: given.Times, Status: given.Status, Headers: given.Headers, Body: given.Body,
+		Effect: given.Effect, Connection: given.Connection,
+	}
+	if given.Delay != "" {
+		delay, err := time.ParseDuration(given.Delay)
+		if err != nil {
+			return fmt.Errorf("delay %q is not a duration such as 1.5s", given.Delay)
+		}
+		read.Delay = delay
+	}
+	if err := read.check(); err != nil {
+		return err
+	}
+	*f = read
+	return nil
+}
+
+// decodeStrictly reads one JSON value with no fields that v lacks and nothing after it.
+func decodeStrictly(r io.Reader, v any) error {
+	decoder := json.NewDecoder(r)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(v); err != nil {
+		if errors.Is(err, io.EOF) {
+			return errors.New("the body is empty")
+		}
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is something after the JSON value")
+	}
+	return nil
+}

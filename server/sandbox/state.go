@@ -1,0 +1,191 @@
+package sandbox
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	maxContacts      = 100_000
+	maxConversations = 100_000
+	maxMessages      = 10_000
+
+	// The ids before the first ones, so that they look like those in Ongair's documentation.
+	beforeFirstMessage      = 35345432
+	beforeFirstConversation = 21
+)
+
+// The states of a conversation that the sandbox uses. Ongair also has Pending.
+const (
+	statusOpen   = "Open"
+	statusClosed = "Closed"
+)
+
+// The kinds of messages, and who wrote them, seen from the business.
+const (
+	kindText     = "text"
+	kindImage    = "image"
+	kindDocument = "document"
+	directionOut = "OUT"
+	directionIn  = "IN"
+)
+
+type contact struct {
+	ExternalContactID string `json:"external_contact_id"`
+	Name              string `json:"name"`
+	// ConversationID is the conversation that the next message joins, if it is still open.
+	ConversationID string `json:"conversation_id"`
+}
+
+type conversation struct {
+	ID                string `json:"id"`
+	ExternalContactID string `json:"external_contact_id"`
+	Status            string `json:"status"`
+	// MessageID is the caller's own id for the ticket; empty for a conversation that a message opened.
+	MessageID string `json:"message_id,omitempty"`
+}
+
+type message struct {
+	ID                string    `json:"id"`
+	ConversationID    string    `json:"conversation_id"`
+	ExternalContactID string    `json:"external_contact_id"`
+	Direction         string    `json:"direction"`
+	Kind              string    `json:"kind"`
+	Text              string    `json:"text"`
+	URL               string    `json:"url,omitempty"`
+	ContentType       string    `json:"content_type,omitempty"`
+	Thread            string    `json:"thread,omitempty"`
+	Time              time.Time `json:"time"`
+}
+
+// image is the URL that webhooks carry in their field image: only that of an image.
+func (m message) image() string {
+	if m.Kind == kindImage {
+		return m.URL
+	}
+	return ""
+}
+
+// snapshot is everything that a Sandbox knows, each list oldest first.
+type snapshot struct {
+	Contacts      []contact      `json:"contacts"`
+	Conversations []conversation `json:"conversations"`
+	Messages      []message      `json:"messages"`
+}
+
+// state is the account: who its contacts are and what was said. It may be used concurrently and hands out copies only.
+type state struct {
+	mu               sync.Mutex
+	contacts         ordered[contact]
+	conversations    ordered[conversation]
+	messages         ordered[message]
+	tickets          map[string]string // a caller's message_id → the conversation it opened
+	lastMessage      int64
+	lastConversation int64
+}
+
+func newState() *state {
+	return &state{
+		contacts:         newOrdered[contact](maxContacts),
+		conversations:    newOrdered[conversation](maxConversations),
+		messages:         newOrdered[message](maxMessages),
+		tickets:          make(map[string]string),
+		lastMessage:      beforeFirstMessage,
+		lastConversation: beforeFirstConversation,
+	}
+}
+
+// send adds a message to its contact's open conversation, or to a new one. A message that closes leaves it closed.
+func (st *state) send(m message, closes bool) (contact, message) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	c := st.contact(m.ExternalContactID)
+	talk, ok := st.conversations.get(c.ConversationID)
+	if !ok || talk.Status == statusClosed {
+		talk = st.open(c, "")
+	}
+	m.ConversationID = talk.ID
+	if closes {
+		talk.Status = statusClosed
+	}
+	return *c, st.add(m)
+}
+
+// receive adds a message that the contact wrote into the conversation of the message that it answers.
+func (st *state) receive(m message) message {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.add(m)
+}
+
+// openTicket opens a conversation for first's contact and keeps first in it, if it has a text. A message_id that was
+// used before changes nothing and finds the conversation it opened, whoever the contact is now.
+func (st *state) openTicket(messageID, name string, first message) (c contact, talk conversation, opened bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if known, ok := st.conversations.get(st.tickets[messageID]); ok {
+		return contact{}, *known, false
+	}
+	owner := st.contact(first.ExternalContactID)
+	if name != "" {
+		owner.Name = name
+	}
+	made := st.open(owner, messageID)
+	if first.Text != "" {
+		first.ConversationID = made.ID
+		st.add(first)
+	}
+	return *owner, *made, true
+}
+
+func (st *state) snapshot() snapshot {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return snapshot{st.contacts.list(), st.conversations.list(), st.messages.list()}
+}
+
+// contact finds a contact or makes it. The caller holds mu.
+func (st *state) contact(id string) *contact {
+	if known, ok := st.contacts.get(id); ok {
+		return known
+	}
+	c := &contact{ExternalContactID: id, Name: inventedName(id)}
+	st.contacts.put(id, c)
+	return c
+}
+
+// open makes the conversation that c's next messages join. The caller holds mu.
+func (st *state) open(c *contact, messageID string) *conversation {
+	st.lastConversation++
+	talk := &conversation{
+		ID:                strconv.FormatInt(st.lastConversation, 10),
+		ExternalContactID: c.ExternalContactID,
+		Status:            statusOpen,
+		MessageID:         messageID,
+	}
+	c.ConversationID = talk.ID
+	if messageID != "" {
+		st.tickets[messageID] = talk.ID
+	}
+	if forgotten := st.conversations.put(talk.ID, talk); forgotten != nil {
+		delete(st.tickets, forgotten.MessageID)
+	}
+	return talk
+}
+
+// add gives m its id and time and keeps it. The caller holds mu.
+func (st *state) add(m message) message {
+	st.lastMessage++
+	m.ID = strconv.FormatInt(st.lastMessage, 10)
+	m.Time = time.Now()
+	st.messages.put(m.ID, &m)
+	return m
+}
+
+// inventedName is how a contact is called that nobody named: "Contact 0200" for +254722200200.
+func inventedName(id string) string {
+	runes := []rune(strings.ToValidUTF8(id, "?"))
+	return "Contact " + string(runes[max(0, len(runes)-4):])
+}

@@ -1,0 +1,87 @@
+package sandbox
+
+import (
+	"fmt"
+	"time"
+)
+
+// Field is one field of a webhook. A webhook has them in order, and may have one name more than once.
+type Field struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// webhook composes a webhook's fields when it is due.
+type webhook func() []Field
+
+// notifySent queues what follows a message that was sent: MessageSent, and then either the end of the conversation or
+// the contact's answer.
+func (s *Sandbox) notifySent(to contact, m message, closes bool) {
+	now := time.Now()
+	s.notify(now.Add(s.config.SentDelay), func() []Field { return s.messageFields("MessageSent", to, m) })
+	if closes {
+		s.notify(now.Add(s.config.SentDelay), func() []Field { return s.ticketFields(to, m.ConversationID, statusClosed) })
+		return
+	}
+	s.notify(now.Add(s.config.AnswerDelay), func() []Field { return s.answerOf(to, m) })
+}
+
+func (s *Sandbox) notifyTicket(owner contact, conversationID, status string) {
+	due := time.Now().Add(s.config.SentDelay)
+	s.notify(due, func() []Field { return s.ticketFields(owner, conversationID, status) })
+}
+
+// notify queues a webhook, unless the account has nowhere to post it.
+func (s *Sandbox) notify(due time.Time, compose webhook) {
+	if s.config.Silent || s.config.WebhookURL == "" {
+		return
+	}
+	if !s.queue.push(due, compose) {
+		s.undelivered(compose(), errQueueFull)
+	}
+}
+
+// answerOf is what the contact has to say to m. The answer becomes a message only now that it is due, so that ids
+// follow the order of events.
+func (s *Sandbox) answerOf(from contact, m message) []Field {
+	reply := message{
+		ConversationID:    m.ConversationID,
+		ExternalContactID: m.ExternalContactID,
+		Direction:         directionIn,
+	}
+	if m.Kind == kindText {
+		reply.Kind, reply.Text = kindText, "You said: "+m.Text
+		return s.messageFields("MessageReceived", from, s.state.receive(reply))
+	}
+	reply.Kind, reply.ContentType = kindImage, "image/jpeg"
+	reply.Text = fmt.Sprintf("You sent: %s", m.URL)
+	reply.URL = fmt.Sprintf("https://example.com/sandbox/answer-to-%s.jpg", m.ID)
+	return s.messageFields("ImageReceived", from, s.state.receive(reply))
+}
+
+func (s *Sandbox) messageFields(notificationType string, c contact, m message) []Field {
+	fields := []Field{
+		{"notification_type", notificationType},
+		{"id", m.ID},
+		{"name", c.Name},
+		{"text", m.Text},
+		{"external_contact_id", c.ExternalContactID},
+		{"conversation_id", m.ConversationID},
+		{"account_type", s.config.AccountType},
+	}
+	if image := m.image(); image != "" {
+		fields = append(fields, Field{"image", image})
+	}
+	return fields
+}
+
+func (s *Sandbox) ticketFields(c contact, conversationID, status string) []Field {
+	return []Field{
+		{"notification_type", "TicketStatusUpdated"},
+		{"external_contact_id", c.ExternalContactID},
+		{"name", c.Name},
+		{"conversation_id", conversationID},
+		{"status", status},
+		{"account_type", s.config.AccountType},
+	}
+}

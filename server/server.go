@@ -1,0 +1,253 @@
+// Package server assembles the gateway.
+//
+// Run starts the parts in the order in which they need each other: the listeners
+// (a port in use is found before anything is touched), JetStream, the log and
+// what stands on it, then the servers of the four ports. What fails unwinds what
+// was started before it. A stop goes the other way round: the gateway says that
+// it is not ready, ends its streams with a reason, lets running calls finish
+// within the grace period, and closes the log last, so that nothing that was
+// accepted is dropped.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/test/bufconn"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/api"
+	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/eventlog"
+	"github.com/ongair/ongair-gateway/server/fanout"
+	"github.com/ongair/ongair-gateway/server/idempotency"
+	"github.com/ongair/ongair-gateway/server/jetstream"
+	"github.com/ongair/ongair-gateway/server/ongair"
+	"github.com/ongair/ongair-gateway/server/rest"
+	"github.com/ongair/ongair-gateway/server/webhook"
+)
+
+// memoryPipe is the buffer of the connection between REST and gRPC, in bytes, for
+// each direction: a few responses of a stream.
+const memoryPipe = 1 << 20
+
+// Server is a gateway. Make one with New.
+type Server struct {
+	cfg       Config
+	upstreams map[string]api.Upstream
+	secrets   map[string]string
+	tls       *tls.Config
+	ready     chan struct{}
+	listeners *listeners
+}
+
+// New checks the configuration and returns a gateway that is not started.
+func New(cfg Config) (*Server, error) {
+	cfg.setDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg:       cfg,
+		upstreams: map[string]api.Upstream{},
+		secrets:   map[string]string{},
+		ready:     make(chan struct{}),
+	}
+	// One pool of connections for all channels: they are the same few hosts.
+	transport := ongair.NewTransport()
+	for name, channel := range cfg.Channels {
+		if channel.BaseURL == "" {
+			channel.BaseURL = DefaultBaseURL
+		}
+		client, err := ongair.New(ongair.Config{
+			BaseURL:   channel.BaseURL,
+			Token:     channel.Token,
+			AuthForm:  channel.AuthForm,
+			Transport: transport,
+			Logger:    cfg.Logger.With("channel", name),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("channel %s: %w", name, err)
+		}
+		s.upstreams[name] = client
+		s.secrets[name] = channel.WebhookSecret
+	}
+	if cfg.TLSCertFile != "" {
+		certificate, err := tls.LoadX509KeyPair(cfg.TLSCertFile, cfg.TLSKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("TLS certificate: %w", err)
+		}
+		s.tls = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	}
+	return s, nil
+}
+
+// Ready is closed once every port serves.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Addresses are where a gateway listens, host:port each.
+type Addresses struct{ GRPC, HTTP, Webhook, Admin string }
+
+// Addresses returns where the gateway listens. It MUST NOT be called before
+// Ready is closed.
+func (s *Server) Addresses() Addresses { return s.listeners.addresses() }
+
+// Run runs the gateway until ctx ends, and returns nil after an orderly stop. It
+// fails where a part cannot start or ends by itself. It MUST be called once.
+func (s *Server) Run(ctx context.Context) (err error) {
+	log := s.cfg.Logger
+	if s.listeners, err = listen(ctx, s.cfg); err != nil {
+		return err
+	}
+	defer s.listeners.close()
+	js, err := jetstream.Open(ctx, jetstream.Config{URL: s.cfg.NATSURL, Dir: s.cfg.DataDir, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := js.Close(); closeErr != nil && err == nil {
+			err = closeErr
+		}
+	}()
+	events, err := eventlog.Open(ctx, js.Conn(), js.API(), eventlog.Config{
+		RetentionAge:   s.cfg.RetentionAge,
+		RetentionBytes: s.cfg.RetentionBytes,
+	})
+	if err != nil {
+		return err
+	}
+	once, err := idempotency.Open(ctx, js.API(), idempotency.Config{Logger: log})
+	if err != nil {
+		return err
+	}
+	tail := fanout.New(events, fanout.Config{Logger: log})
+	p, err := s.assemble(ctx, events, tail, once)
+	if err != nil {
+		return err
+	}
+	return s.serve(ctx, p, tail)
+}
+
+// parts are the servers of the ports, and what a stop needs.
+type parts struct {
+	service *api.Service
+	health  *health.Server
+	// grpc serves the gRPC port, memory the calls that come over REST.
+	grpc, memory         *grpc.Server
+	pipe                 *bufconn.Listener
+	conn                 *grpc.ClientConn
+	http, webhook, admin *http.Server
+	readiness            *readiness
+}
+
+func (s *Server) assemble(ctx context.Context, events *eventlog.Log, tail *fanout.Fanout, once *idempotency.Store) (*parts, error) {
+	log := s.cfg.Logger
+	p := &parts{
+		service:   api.NewService(api.Config{Channels: s.upstreams, Log: events, Fanout: tail, Once: once}),
+		health:    health.NewServer(),
+		pipe:      bufconn.Listen(memoryPipe),
+		readiness: newReadiness(events),
+	}
+	p.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
+	callers := map[string]string{}
+	if s.cfg.APIKey != "" {
+		callers["default"] = s.cfg.APIKey
+	}
+	cfg := api.ServerConfig{Service: p.service, Health: p.health, Authenticator: auth.New(callers), Logger: log}
+	var err error
+	if p.memory, err = api.NewServer(cfg); err != nil {
+		return nil, err
+	}
+	cfg.TLS = s.tls
+	if p.grpc, err = api.NewServer(cfg); err != nil {
+		return nil, err
+	}
+	p.conn, err = grpc.NewClient("passthrough:memory",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return p.pipe.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		// A response is bounded by what the log holds, not by a client's caution.
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*jetstream.MaxPayload)),
+	)
+	if err != nil {
+		return nil, err
+	}
+	handler, err := rest.New(ctx, p.conn)
+	if err != nil {
+		return nil, err
+	}
+	p.http = newHTTPServer(handler, s.tls, log)
+	p.webhook = newHTTPServer(webhook.New(webhook.Config{Secrets: s.secrets, Log: events, Logger: log}), s.tls, log)
+	// A webhook is small and Ongair's servers are fast: who takes longer is holding
+	// a connection.
+	p.webhook.ReadTimeout = webhookTimeout
+	p.webhook.WriteTimeout = webhookTimeout
+	p.admin = newHTTPServer(adminHandler(p.readiness), nil, log)
+	return p, nil
+}
+
+// serve runs everything until ctx ends or a part fails, and stops it in order.
+func (s *Server) serve(ctx context.Context, p *parts, tail *fanout.Fanout) error {
+	group, groupCtx := errgroup.WithContext(context.WithoutCancel(ctx))
+	tailCtx, stopTail := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return tail.Run(tailCtx) })
+	group.Go(func() error { return p.memory.Serve(p.pipe) })
+	group.Go(func() error { return p.grpc.Serve(s.listeners.grpc) })
+	group.Go(func() error { return serveHTTP(p.http, s.listeners.http) })
+	group.Go(func() error { return serveHTTP(p.webhook, s.listeners.webhook) })
+	group.Go(func() error { return serveHTTP(p.admin, s.listeners.admin) })
+	group.Go(func() error {
+		select {
+		case <-tail.Ready():
+			p.readiness.set(true)
+			p.setHealth(healthv1.HealthCheckResponse_SERVING)
+			close(s.ready)
+			addresses := s.Addresses()
+			s.cfg.Logger.Info("gateway ready", "grpc", addresses.GRPC, "http", addresses.HTTP,
+				"webhook", addresses.Webhook, "admin", addresses.Admin, "channels", len(s.cfg.Channels))
+		case <-groupCtx.Done():
+		case <-ctx.Done():
+		}
+		select {
+		case <-groupCtx.Done():
+		case <-ctx.Done():
+		}
+		s.cfg.Logger.Info("gateway stopping", "grace", s.cfg.Grace)
+		p.stop(s.cfg.Grace)
+		stopTail()
+		return nil
+	})
+	err := group.Wait()
+	s.cfg.Logger.Info("gateway stopped")
+	return err
+}
+
+// stop ends the parts in order, within grace.
+func (p *parts) stop(grace time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	p.readiness.set(false)
+	p.health.Shutdown() // all statuses become NOT_SERVING, and stay so
+	p.service.Drain()
+	// In this order, since REST calls come in on memory. The admin port goes last:
+	// it tells an orchestrator that the gateway is alive.
+	shutdownHTTP(ctx, p.webhook)
+	shutdownHTTP(ctx, p.http)
+	shutdownGRPC(ctx, p.grpc)
+	shutdownGRPC(ctx, p.memory)
+	_ = p.conn.Close() // of a connection in memory, whose server is gone
+	shutdownHTTP(ctx, p.admin)
+}
+
+func (p *parts) setHealth(status healthv1.HealthCheckResponse_ServingStatus) {
+	p.health.SetServingStatus("", status)
+	p.health.SetServingStatus(ongairv1.OngairService_ServiceDesc.ServiceName, status)
+}

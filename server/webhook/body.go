@@ -1,0 +1,171 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxFields is the most fields that a body is taken apart into. A body with more
+// is no webhook of Ongair's, which documents nine.
+const maxFields = 1000
+
+// field is a name and a value as they arrived: bytes of any kind.
+type field struct{ name, value string }
+
+var (
+	errTooManyFields = errors.New("too many fields")
+	errNotFields     = errors.New("not a body of fields")
+)
+
+// fields takes a body apart. whole is true where the fields say all of it; where
+// they do not, or there are none, the body has to be kept beside them.
+func fields(contentType string, body []byte) (_ []field, whole bool) {
+	mediaType, params, err := mime.ParseMediaType(contentType)
+	if err != nil {
+		mediaType = ""
+	}
+	var found []field
+	switch {
+	case mediaType == "multipart/form-data":
+		found, whole, err = multipartFields(params["boundary"], body)
+	case looksLikeJSON(body):
+		// Whatever the header claims: no form starts with a brace.
+		found, whole, err = jsonFields(body)
+	case mediaType == "application/x-www-form-urlencoded", bytes.Contains(body, []byte("notification_type=")):
+		found, whole, err = formFields(body)
+	default:
+		err = errNotFields
+	}
+	if err != nil {
+		return nil, len(body) == 0
+	}
+	return found, whole
+}
+
+func looksLikeJSON(body []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
+}
+
+// formFields takes an urlencoded form apart, in order. It never fails on the
+// encoding: a percent sign that starts no escape stands for itself, as browsers
+// read it (WHATWG URL, percent-decode), but then the body is not whole, since
+// "%zz" and "%25zz" give the same field.
+func formFields(body []byte) (found []field, whole bool, err error) {
+	whole = true
+	for pair := range strings.SplitSeq(string(body), "&") {
+		if pair == "" {
+			continue
+		}
+		if len(found) == maxFields {
+			return nil, false, errTooManyFields
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		decodedName, okName := unescape(name)
+		decodedValue, okValue := unescape(value)
+		whole = whole && okName && okValue
+		found = append(found, field{decodedName, decodedValue})
+	}
+	return found, whole, nil
+}
+
+// unescape decodes percent escapes and "+". strict is false where it met a
+// percent sign that starts no escape.
+func unescape(s string) (decoded string, strict bool) {
+	if decoded, err := url.QueryUnescape(s); err == nil {
+		return decoded, true
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		n := 1
+		if s[0] == '%' && len(s) >= 3 {
+			n = 3
+		}
+		if part, err := url.QueryUnescape(s[:n]); err == nil {
+			b.WriteString(part)
+		} else {
+			n = 1
+			b.WriteByte(s[0])
+		}
+		s = s[n:]
+	}
+	return b.String(), false
+}
+
+// jsonFields takes a JSON object apart, in order, duplicates included: strings as
+// they are, anything else as its JSON text.
+func jsonFields(body []byte) (found []field, whole bool, err error) {
+	// The decoder replaces what is not UTF-8, so a body that is not is kept.
+	whole = utf8.Valid(body)
+	dec := json.NewDecoder(bytes.NewReader(body))
+	if _, err := dec.Token(); err != nil { // the opening brace
+		return nil, false, err
+	}
+	for dec.More() {
+		if len(found) == maxFields {
+			return nil, false, errTooManyFields
+		}
+		name, err := dec.Token()
+		if err != nil {
+			return nil, false, err
+		}
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			return nil, false, err
+		}
+		f := field{name: name.(string), value: string(raw)} // a key is always a string
+		if raw[0] == '"' {
+			if err := json.Unmarshal(raw, &f.value); err != nil {
+				return nil, false, err
+			}
+		}
+		// A lone surrogate escape becomes U+FFFD as well.
+		whole = whole && !strings.ContainsRune(f.name+f.value, utf8.RuneError)
+		found = append(found, f)
+	}
+	if _, err := dec.Token(); err != nil { // the closing brace
+		return nil, false, err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, false, errNotFields
+	}
+	return found, whole, nil
+}
+
+// multipartFields takes a multipart form apart, in order. A part that is more
+// than a name and a value, such as a file, is no field: it stays in the body.
+func multipartFields(boundary string, body []byte) (found []field, whole bool, err error) {
+	if boundary == "" {
+		return nil, false, errNotFields
+	}
+	whole = true
+	parts := multipart.NewReader(bytes.NewReader(body), boundary)
+	for {
+		// The raw part, because NextPart decodes quoted-printable on the quiet.
+		part, err := parts.NextRawPart()
+		if errors.Is(err, io.EOF) {
+			return found, whole, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		if len(found) == maxFields {
+			return nil, false, errTooManyFields
+		}
+		value, err := io.ReadAll(part)
+		if err != nil {
+			return nil, false, err
+		}
+		if part.FormName() == "" || part.FileName() != "" || len(part.Header) != 1 {
+			whole = false
+			continue
+		}
+		found = append(found, field{part.FormName(), string(value)})
+	}
+}

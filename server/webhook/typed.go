@@ -1,0 +1,137 @@
+package webhook
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+)
+
+// replacement stands for bytes that are not UTF-8 where protobuf demands it.
+const replacement = string(utf8.RuneError)
+
+// parse makes the event of a webhook. It never fails: whatever has no typed home
+// is in the event's fields, and whatever the fields cannot say is in its
+// raw_body.
+func parse(channel, contentType string, body []byte) *ongairv1.Event {
+	found, whole := fields(contentType, body)
+	e := &ongairv1.Event{Channel: channel}
+	if !whole {
+		e.RawBody = &ongairv1.RawBody{ContentType: strings.ToValidUTF8(contentType, replacement), Content: body}
+	}
+	// Of a repeated field the last value counts, as in PHP and Rails.
+	last := make(map[string]int, len(found))
+	for i, f := range found {
+		last[f.name] = i
+	}
+	value := func(name string) string {
+		if i, ok := last[name]; ok {
+			return found[i].value
+		}
+		return ""
+	}
+	homes := homesOf(e, value("notification_type"))
+	for i, f := range found {
+		home, typed := homes[f.name]
+		typed = typed && last[f.name] == i
+		if typed {
+			*home() = strings.ToValidUTF8(f.value, replacement)
+		}
+		if !typed || !utf8.ValidString(f.value) {
+			e.Fields = append(e.Fields, keep(f, whole))
+		}
+	}
+	if t := e.GetTicketStatusUpdated(); t != nil {
+		t.TicketStatus = ticketStatus(t.GetStatus())
+	}
+	e.Id = identify(e, value("notification_type"), value("id"))
+	return e
+}
+
+// homesOf returns where each documented field goes in an event of a type. A home
+// is made when its field is there, so that an event without a contact has none.
+func homesOf(e *ongairv1.Event, notificationType string) map[string]func() *string {
+	contact := func() *ongairv1.Contact {
+		if e.Contact == nil {
+			e.Contact = &ongairv1.Contact{}
+		}
+		return e.Contact
+	}
+	homes := map[string]func() *string{
+		"notification_type":   func() *string { return &e.NotificationType },
+		"account_type":        func() *string { return &e.AccountType },
+		"conversation_id":     func() *string { return &e.ConversationId },
+		"external_contact_id": func() *string { return &contact().ExternalId },
+		"name":                func() *string { return &contact().Name },
+	}
+	home := func(name string, field *string) { homes[name] = func() *string { return field } }
+	switch event.TypeOf(notificationType) {
+	case ongairv1.EventType_EVENT_TYPE_MESSAGE_SENT:
+		p := &ongairv1.MessageSent{}
+		e.Payload = &ongairv1.Event_MessageSent{MessageSent: p}
+		home("id", &p.Id)
+		home("text", &p.Text)
+		home("image", &p.Image)
+	case ongairv1.EventType_EVENT_TYPE_MESSAGE_RECEIVED:
+		p := &ongairv1.MessageReceived{}
+		e.Payload = &ongairv1.Event_MessageReceived{MessageReceived: p}
+		home("id", &p.Id)
+		home("text", &p.Text)
+	case ongairv1.EventType_EVENT_TYPE_IMAGE_RECEIVED:
+		p := &ongairv1.ImageReceived{}
+		e.Payload = &ongairv1.Event_ImageReceived{ImageReceived: p}
+		home("id", &p.Id)
+		home("text", &p.Text)
+		home("image", &p.Image)
+	case ongairv1.EventType_EVENT_TYPE_TICKET_STATUS_UPDATED:
+		p := &ongairv1.TicketStatusUpdated{}
+		e.Payload = &ongairv1.Event_TicketStatusUpdated{TicketStatusUpdated: p}
+		home("id", &p.Id)
+		home("status", &p.Status)
+	case ongairv1.EventType_EVENT_TYPE_UNSPECIFIED:
+	}
+	return homes
+}
+
+// keep returns a field as the event holds it. The exact bytes of what is not
+// UTF-8 are left out where the whole body is kept anyway, so that an event is at
+// most about three times its body: alternating bytes triple in a typed string.
+func keep(f field, whole bool) *ongairv1.Field {
+	kept := &ongairv1.Field{Name: strings.ToValidUTF8(f.name, replacement)}
+	if whole && !utf8.ValidString(f.name) {
+		kept.NameBytes = []byte(f.name)
+	}
+	switch {
+	case utf8.ValidString(f.value):
+		kept.Value = f.value
+	case whole:
+		kept.ValueBytes = []byte(f.value)
+	}
+	return kept
+}
+
+// identify returns the event's id. The three message notifications carry
+// Ongair's id, by which a second delivery is known. Two ticket updates may be
+// equal to the byte and yet two events, so nothing else is ever identified.
+func identify(e *ongairv1.Event, notificationType, ongairID string) string {
+	switch e.GetPayload().(type) {
+	case *ongairv1.Event_MessageSent, *ongairv1.Event_MessageReceived, *ongairv1.Event_ImageReceived:
+		if ongairID != "" {
+			return event.DerivedID(e.GetChannel(), notificationType, ongairID)
+		}
+	}
+	return event.RandomID()
+}
+
+func ticketStatus(status string) ongairv1.TicketStatus {
+	switch status {
+	case "Open":
+		return ongairv1.TicketStatus_TICKET_STATUS_OPEN
+	case "Pending":
+		return ongairv1.TicketStatus_TICKET_STATUS_PENDING
+	case "Closed":
+		return ongairv1.TicketStatus_TICKET_STATUS_CLOSED
+	}
+	return ongairv1.TicketStatus_TICKET_STATUS_UNSPECIFIED
+}

@@ -1,0 +1,152 @@
+// Package webhook turns one POST from Ongair into one event of the log.
+//
+// Ongair signs nothing, so the path is the credential: POST
+// /webhooks/{channel}/{secret}. Anything else on this handler, a wrong secret
+// included, gets the same 404 in the same time, so that nothing can be learned
+// by trying. Only a request that knows the secret learns more: 405 for another
+// method, 415 for a content encoding, 413 for a body over 1 MiB.
+//
+// Ongair does not document that it tries again, so what is refused may be lost
+// for good. Therefore every body is taken, whatever it is: form, multipart and
+// JSON become fields (body.go), the documented fields become typed ones
+// (typed.go), and what cannot be parsed is kept whole. The handler MUST NOT
+// answer 200 before the log has the event, and answers 503 with Retry-After
+// where the log cannot take it.
+package webhook
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/fault"
+)
+
+// MaxBody is the largest body that is taken, in bytes.
+const MaxBody = 1 << 20
+
+const (
+	pathPrefix = "/webhooks/"
+	// appendTimeout bounds the wait for the log: beyond it the sender is told to
+	// come again, instead of piling up here.
+	appendTimeout = 10 * time.Second
+)
+
+// Log is what the intake needs of the event log.
+type Log interface {
+	// Append returns once the event is durable; stored is false for a duplicate.
+	Append(ctx context.Context, e *ongairv1.Event) (stored bool, err error)
+}
+
+// Config of a Handler.
+type Config struct {
+	// Secrets are the path secrets by channel.
+	Secrets map[string]string
+	// Log gets the events.
+	Log Log
+	// Logger gets what was refused. It is never told a secret or what a customer
+	// wrote.
+	Logger *slog.Logger
+}
+
+// Handler is the whole of the webhook port. It is safe for concurrent use.
+type Handler struct {
+	secrets map[string][sha256.Size]byte
+	// decoy is compared with where there is no such channel. No secret has this
+	// hash.
+	decoy  [sha256.Size]byte
+	log    Log
+	logger *slog.Logger
+}
+
+// New returns the handler.
+func New(cfg Config) *Handler {
+	h := &Handler{secrets: make(map[string][sha256.Size]byte, len(cfg.Secrets)), log: cfg.Log, logger: cfg.Logger}
+	for channel, secret := range cfg.Secrets {
+		h.secrets[channel] = sha256.Sum256([]byte(secret))
+	}
+	_, _ = rand.Read(h.decoy[:]) // never fails: see crypto/rand.Read
+	return h
+}
+
+// Path returns the path of a channel's webhooks.
+func Path(channel, secret string) string { return pathPrefix + channel + "/" + secret }
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	channel, ok := h.authenticate(r.URL.EscapedPath())
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		h.refuse(w, channel, http.StatusMethodNotAllowed, "method", r.Method)
+		return
+	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		h.refuse(w, channel, http.StatusUnsupportedMediaType, "content_encoding", encoding)
+		return
+	}
+	received := time.Now()
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			h.refuse(w, channel, http.StatusRequestEntityTooLarge, "limit_bytes", MaxBody)
+			return
+		}
+		// The sender went away, or was too slow, before it had said everything.
+		h.refuse(w, channel, http.StatusBadRequest, "error", err)
+		return
+	}
+	e := parse(channel, r.Header.Get("Content-Type"), body)
+	e.ReceiveTime = timestamppb.New(received)
+
+	// The event is whole: a sender that hangs up now has said what it had to say,
+	// and may never say it again.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), appendTimeout)
+	defer cancel()
+	stored, err := h.log.Append(ctx, e)
+	if err != nil {
+		retryAfter := max(time.Second, fault.From(err).RetryAfter)
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
+		h.refuse(w, channel, http.StatusServiceUnavailable, "error", err)
+		return
+	}
+	h.logger.Debug("webhook stored", "channel", channel, "notification_type", e.GetNotificationType(),
+		"event", e.GetId(), "duplicate", !stored)
+	w.WriteHeader(http.StatusOK) // exactly 200 is what Ongair takes as received
+}
+
+// authenticate returns the channel of a path whose secret is right. It takes the
+// same time for a wrong secret and for a channel that does not exist.
+func (h *Handler) authenticate(path string) (channel string, ok bool) {
+	rest, hasPrefix := strings.CutPrefix(path, pathPrefix)
+	channel, secret, hasSecret := strings.Cut(rest, "/")
+	want, known := h.secrets[channel]
+	if !known {
+		want = h.decoy
+	}
+	got := sha256.Sum256([]byte(secret))
+	matches := subtle.ConstantTimeCompare(got[:], want[:]) == 1
+	return channel, matches && known && hasPrefix && hasSecret
+}
+
+// refuse answers with status. Whoever gets it knew the secret, so it was Ongair
+// or someone of the house: each refusal is a webhook that may be lost.
+func (h *Handler) refuse(w http.ResponseWriter, channel string, status int, why ...any) {
+	h.logger.Warn("webhook refused; Ongair may not send it again",
+		append([]any{"channel", channel, "status", status}, why...)...)
+	http.Error(w, http.StatusText(status), status)
+}
