@@ -1,0 +1,134 @@
+package servertest
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/sandbox"
+	"github.com/ongair/ongair-gateway/server/telemetry"
+	"github.com/ongair/ongair-gateway/server/webhook"
+)
+
+// What the gateways of tests are configured with.
+const (
+	// Channel is the name of the channel.
+	Channel = "support"
+	// Secret is the webhook secret of every channel.
+	Secret = "a-secret-for-tests-only"
+	// Token is the API token of every channel.
+	Token = "meowmeowmeow"
+	// Contact is somebody to write to.
+	Contact = "+254722200200"
+)
+
+// stopTimeout bounds the stop of a gateway, well above its grace.
+const stopTimeout = 30 * time.Second
+
+// Gateway is a gateway in this process, on real ports, with a sandbox in
+// Ongair's place.
+type Gateway struct {
+	server.Addresses
+	// Sandbox is the Ongair behind every channel.
+	Sandbox *sandbox.Sandbox
+	// Config is what the gateway was made of.
+	Config server.Config
+
+	stop func()
+}
+
+// Start starts a gateway with a silent sandbox, and stops both when the test
+// ends. edit may change the configuration; the data directory is the test's own
+// unless it does.
+func Start(t testing.TB, edit ...func(*server.Config)) *Gateway {
+	t.Helper()
+	box, url := StartSandbox(t, sandbox.Config{Silent: true})
+	cfg := server.Config{
+		GRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0", WebhookAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0",
+		Channels: map[string]server.Channel{Channel: {BaseURL: url, Token: Token, WebhookSecret: Secret}},
+		DataDir:  t.TempDir(),
+		Grace:    5 * time.Second,
+	}
+	for _, e := range edit {
+		e(&cfg)
+	}
+	if cfg.Logger == nil {
+		logger, err := telemetry.NewLogger(t.Output(), "info", telemetry.FormatText)
+		require.NoError(t, err)
+		cfg.Logger = logger
+	}
+	return run(t, cfg, box)
+}
+
+// Restart stops the gateway in order, and starts it again on the same data, on
+// other ports.
+func (g *Gateway) Restart(t testing.TB) *Gateway {
+	t.Helper()
+	g.Stop()
+	return run(t, g.Config, g.Sandbox)
+}
+
+// Stop stops the gateway in order. It may be called more than once.
+func (g *Gateway) Stop() { g.stop() }
+
+// WebhookURL returns where a channel's webhooks go.
+func (g *Gateway) WebhookURL(channel string) string {
+	return "http://" + g.Webhook + webhook.Path(channel, Secret)
+}
+
+func run(t testing.TB, cfg server.Config, box *sandbox.Sandbox) *Gateway {
+	t.Helper()
+	gateway, err := server.New(cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- gateway.Run(ctx) }()
+	select {
+	case <-gateway.Ready():
+	case err := <-ended:
+		cancel()
+		require.NoError(t, err, "the gateway ended before it was ready")
+	case <-time.After(stopTimeout):
+		cancel()
+		require.FailNow(t, "the gateway did not get ready")
+	}
+	g := &Gateway{Addresses: gateway.Addresses(), Sandbox: box, Config: cfg, stop: cancel}
+	stopped := false
+	g.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		select {
+		case err := <-ended:
+			require.NoError(t, err, "the gateway did not stop in order")
+		case <-time.After(stopTimeout):
+			require.FailNow(t, "the gateway did not stop")
+		}
+	}
+	t.Cleanup(g.stop)
+	return g
+}
+
+// StartSandbox starts a sandbox with Token on a free port, until the test ends,
+// and returns its base URL.
+func StartSandbox(t testing.TB, cfg sandbox.Config) (*sandbox.Sandbox, string) {
+	t.Helper()
+	cfg.Token = Token
+	box := sandbox.New(cfg)
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's own port, open at once
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- box.Run(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended, "the sandbox did not stop in order")
+	})
+	return box, "http://" + listener.Addr().String()
+}

@@ -1,0 +1,149 @@
+package servertest
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/fault"
+)
+
+// event returns the n-th event of a log, a text from one of two contacts.
+func event(n int) *ongairv1.Event {
+	return &ongairv1.Event{
+		Id:               fmt.Sprintf("id-%d", n),
+		Cursor:           fmt.Sprintf("cursor-%d", n),
+		Channel:          Channel,
+		NotificationType: "MessageReceived",
+		Contact:          &ongairv1.Contact{ExternalId: fmt.Sprintf("contact-%d", n%2)},
+		Payload: &ongairv1.Event_MessageReceived{MessageReceived: &ongairv1.MessageReceived{
+			Id: fmt.Sprint(n), Text: "Yes",
+		}},
+	}
+}
+
+func post(n int) Post {
+	return Post{Channel: Channel, Status: 200, Fields: []Field{
+		{"notification_type", "MessageReceived"},
+		{"id", fmt.Sprint(n)},
+		{"text", "Yes"},
+		{"name", ""},
+		{"external_contact_id", fmt.Sprintf("contact-%d", n%2)},
+	}}
+}
+
+func response(cursor int, events ...int) *ongairv1.SubscribeResponse {
+	r := &ongairv1.SubscribeResponse{Cursor: fmt.Sprintf("cursor-%d", cursor)}
+	for _, n := range events {
+		r.Events = append(r.Events, event(n))
+	}
+	return r
+}
+
+// good returns a history of five events in which every guarantee held, with a
+// subscriber from the start, a filtered one, one that came back, and a stalled
+// one.
+func good() *History {
+	h := &History{
+		Calls: []Call{
+			{RequestID: "r", Text: "Hello", MessageID: "7"},
+			{RequestID: "r", Text: "Hello", MessageID: "7", Replayed: true},
+			{Text: "Bye", Err: fault.New(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED, "it failed")},
+		},
+		Upstream: []string{"Hello", "Bye"},
+	}
+	for n := 1; n <= 5; n++ {
+		h.Log = append(h.Log, event(n))
+		h.Posts = append(h.Posts, post(n))
+	}
+	h.Posts = append(h.Posts, post(3)) // delivered twice by Ongair
+	earliest := &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST}}
+	filtered := proto.CloneOf(earliest)
+	filtered.ExternalContactIds = []string{"contact-0"}
+	h.Streams = []Stream{
+		{Name: "all", Request: earliest, Settled: true, Responses: []*ongairv1.SubscribeResponse{
+			response(2, 1, 2), response(5, 3, 4, 5), response(5),
+		}},
+		{Name: "filtered", Request: filtered, Settled: true, Responses: []*ongairv1.SubscribeResponse{
+			response(3, 2), response(4, 4), response(5),
+		}},
+		{Name: "back", Settled: true, Request: &ongairv1.SubscribeRequest{
+			Start: &ongairv1.SubscribeRequest_Cursor{Cursor: "cursor-2"},
+		}, Responses: []*ongairv1.SubscribeResponse{response(2), response(5, 3, 4, 5)}},
+		{Name: "live", Settled: true, Request: &ongairv1.SubscribeRequest{}, Responses: []*ongairv1.SubscribeResponse{
+			response(4), response(5, 5),
+		}},
+		{Name: "stalled", Stalled: true, Request: earliest},
+	}
+	return h
+}
+
+func TestEveryGuaranteeHoldsInAGoodHistory(t *testing.T) {
+	for _, g := range Guarantees() {
+		assert.NoError(t, g.Check(good()), g.Name)
+	}
+}
+
+func TestEachBreachIsFound(t *testing.T) {
+	all := func(h *History) *Stream { return &h.Streams[0] }
+	for _, tt := range []struct {
+		guarantee, breach string
+		commit            func(*History)
+	}{
+		{"Durable", "an event that was answered 200 is not in the log", func(h *History) { h.Posts = append(h.Posts, post(6)) }},
+		{"Durable", "one of two equal ticket updates is gone", func(h *History) {
+			ticket := Post{Channel: Channel, Status: 200, Fields: []Field{{"notification_type", "TicketStatusUpdated"}, {"status", "Closed"}}}
+			h.Posts = append(h.Posts, ticket, ticket)
+			h.Log = append(h.Log, &ongairv1.Event{
+				Id: "t", Cursor: "cursor-6", Channel: Channel, NotificationType: "TicketStatusUpdated",
+				Payload: &ongairv1.Event_TicketStatusUpdated{TicketStatusUpdated: &ongairv1.TicketStatusUpdated{Status: "Closed"}},
+			})
+		}},
+		{"Durable", "the log has an event that nobody posted", func(h *History) { h.Posts = h.Posts[1:] }},
+		{"Complete", "an event in the middle is missing", func(h *History) { all(h).Responses[1] = response(5, 3, 5) }},
+		{"Complete", "the first event is missing", func(h *History) { all(h).Responses[0] = response(2, 2) }},
+		{"Complete", "an event that the filter hides is there", func(h *History) { h.Streams[1].Responses[0] = response(3, 2, 3) }},
+		{"Ordered", "two events change places", func(h *History) { all(h).Responses[1] = response(5, 4, 3, 5) }},
+		{"Ordered", "an event is at another place than in the log", func(h *History) { all(h).Responses[0].Events[0].Cursor = "elsewhere" }},
+		{"Unique", "an event comes again in the next response", func(h *History) { all(h).Responses[1] = response(5, 2, 3, 4, 5) }},
+		{"Unique", "a redelivered notification is a second event", func(h *History) { h.Log[4].Id = h.Log[3].GetId() }},
+		{"Resumable", "the event after the cursor is skipped", func(h *History) { h.Streams[2].Responses[1] = response(5, 4, 5) }},
+		{"Resumable", "the event before the cursor comes again", func(h *History) { h.Streams[2].Responses[1] = response(5, 2, 3, 4, 5) }},
+		{"Bookmarked", "a cursor is ahead of what was delivered", func(h *History) { all(h).Responses[0] = response(3, 1, 2) }},
+		{"Bookmarked", "a cursor is before its own event", func(h *History) { all(h).Responses[0] = response(1, 1, 2) }},
+		{"Bookmarked", "a cursor goes back", func(h *History) { all(h).Responses[2] = response(4) }},
+		{"Bookmarked", "a cursor stays behind on a filtered stream", func(h *History) { h.Streams[1].Responses = h.Streams[1].Responses[:2] }},
+		{"Isolated", "another subscriber stops short", func(h *History) { h.Streams[3].Settled = false }},
+		{"Honest", "a stream ends with a bare error", func(h *History) { all(h).Err = errors.New("broken pipe") }},
+		{"Honest", "a cursor expired, and nothing says how far", func(h *History) {
+			all(h).Err = fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED, "gone")
+		}},
+		{"Honest", "a stream hangs without a word", func(h *History) { all(h).Responses = nil }},
+		{"Honest", "a call fails with a bare error", func(h *History) { h.Calls[2].Err = errors.New("EOF") }},
+		{"Once", "a message goes out twice", func(h *History) { h.Upstream = append(h.Upstream, "Hello") }},
+		{"Once", "a call that failed goes out twice", func(h *History) { h.Upstream = append(h.Upstream, "Bye") }},
+		{"Once", "a call succeeds, and nothing went out", func(h *History) { h.Upstream = nil }},
+		{"Once", "one request_id has two answers", func(h *History) { h.Calls[1].MessageID = "8" }},
+		{"Whole", "a field is lost", func(h *History) { h.Posts[0].Fields = append(h.Posts[0].Fields, Field{"latitude", "-1.29"}) }},
+		{"Whole", "an earlier value of a repeated field is lost", func(h *History) {
+			h.Posts[0].Fields = append([]Field{{"text", "No"}}, h.Posts[0].Fields...)
+		}},
+	} {
+		t.Run(tt.guarantee+": "+tt.breach, func(t *testing.T) {
+			h := good()
+			tt.commit(h)
+			for _, g := range Guarantees() {
+				if g.Name == tt.guarantee {
+					assert.Error(t, g.Check(h))
+					return
+				}
+			}
+			require.Fail(t, "there is no such guarantee")
+		})
+	}
+}

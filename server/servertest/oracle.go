@@ -1,0 +1,148 @@
+package servertest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+// This file says what should have happened, in its own words: it shares no code
+// with the gateway, so that it cannot share a mistake.
+
+// positions tell where in the log a cursor is. An event's position counts from
+// 1; 0 is before the first event.
+type positions map[string]int
+
+func positionsOf(log []*ongairv1.Event) positions {
+	p := positions{}
+	for i, e := range log {
+		p[e.GetCursor()] = i + 1
+	}
+	return p
+}
+
+// ofCursor returns the position of a cursor. One that is no event's is before
+// the first: a stream that starts there has to deliver everything.
+func (p positions) ofCursor(cursor string) int { return p[cursor] }
+
+// ofEvent returns the position of an event, or 0 where the log has it nowhere.
+func (p positions) ofEvent(e *ongairv1.Event) int { return p[e.GetCursor()] }
+
+// start returns the position that a stream started after. Where the request
+// leaves it to the moment, it is told by the first response.
+func (p positions) start(s Stream) int {
+	switch start := s.Request.GetStart().(type) {
+	case *ongairv1.SubscribeRequest_Cursor:
+		return p.ofCursor(start.Cursor)
+	case *ongairv1.SubscribeRequest_Position:
+		if start.Position == ongairv1.Position_POSITION_EARLIEST {
+			return 0
+		}
+	}
+	if len(s.Responses) == 0 {
+		return 0
+	}
+	first := s.Responses[0]
+	if len(first.GetEvents()) > 0 {
+		return p.ofEvent(first.GetEvents()[0]) - 1
+	}
+	return p.ofCursor(first.GetCursor())
+}
+
+// takes reports whether a subscriber asked for an event.
+func takes(req *ongairv1.SubscribeRequest, e *ongairv1.Event) bool {
+	in := func(values []string, value string) bool { return len(values) == 0 || slices.Contains(values, value) }
+	types := slices.Clone(req.GetNotificationTypes())
+	for _, t := range req.GetEventTypes() {
+		// EVENT_TYPE_MESSAGE_SENT is MessageSent, and so on.
+		var name strings.Builder
+		for word := range strings.SplitSeq(strings.TrimPrefix(t.String(), "EVENT_TYPE_"), "_") {
+			name.WriteString(word[:1] + strings.ToLower(word[1:]))
+		}
+		types = append(types, name.String())
+	}
+	return in(req.GetChannels(), e.GetChannel()) &&
+		in(types, e.GetNotificationType()) &&
+		in(req.GetExternalContactIds(), e.GetContact().GetExternalId()) &&
+		in(req.GetConversationIds(), e.GetConversationId())
+}
+
+// documented are the fields that may be typed ones, in which an empty value and
+// none look the same.
+func documented(name string) bool {
+	return slices.Contains([]string{
+		"notification_type", "id", "name", "text", "external_contact_id",
+		"conversation_id", "status", "account_type", "image",
+	}, name)
+}
+
+// postKey spells a webhook by its channel and fields, whatever their order. once
+// is true for message notifications, which count once.
+func postKey(p Post) (key string, once bool) {
+	last := map[string]string{}
+	for _, f := range p.Fields {
+		last[f.Name] = f.Value
+	}
+	switch last["notification_type"] {
+	case "MessageSent", "MessageReceived", "ImageReceived":
+		once = last["id"] != ""
+	}
+	return spell(p.Channel, p.Fields), once
+}
+
+// eventKey spells an event as the webhook that it must have been.
+func eventKey(e *ongairv1.Event) string {
+	fields := []Field{
+		{"notification_type", e.GetNotificationType()},
+		{"account_type", e.GetAccountType()},
+		{"conversation_id", e.GetConversationId()},
+		{"external_contact_id", e.GetContact().GetExternalId()},
+		{"name", e.GetContact().GetName()},
+	}
+	add := func(name, value string) { fields = append(fields, Field{name, value}) }
+	switch p := e.GetPayload().(type) {
+	case *ongairv1.Event_MessageSent:
+		add("id", p.MessageSent.GetId())
+		add("text", p.MessageSent.GetText())
+		add("image", p.MessageSent.GetImage())
+	case *ongairv1.Event_MessageReceived:
+		add("id", p.MessageReceived.GetId())
+		add("text", p.MessageReceived.GetText())
+	case *ongairv1.Event_ImageReceived:
+		add("id", p.ImageReceived.GetId())
+		add("text", p.ImageReceived.GetText())
+		add("image", p.ImageReceived.GetImage())
+	case *ongairv1.Event_TicketStatusUpdated:
+		add("id", p.TicketStatusUpdated.GetId())
+		add("status", p.TicketStatusUpdated.GetStatus())
+	}
+	for _, f := range e.GetFields() {
+		name, value := f.GetName(), f.GetValue()
+		if f.GetNameBytes() != nil {
+			name = string(f.GetNameBytes())
+		}
+		if f.GetValueBytes() != nil {
+			value = string(f.GetValueBytes())
+			// The typed field beside it holds the same value as far as it is text.
+			fields = slices.DeleteFunc(fields, func(typed Field) bool {
+				return typed.Name == name && typed.Value == strings.ToValidUTF8(value, "\uFFFD")
+			})
+		}
+		add(name, value)
+	}
+	return spell(e.GetChannel(), fields)
+}
+
+func spell(channel string, fields []Field) string {
+	var words []string
+	for _, f := range fields {
+		if f.Value == "" && documented(f.Name) {
+			continue
+		}
+		words = append(words, fmt.Sprintf("%q=%q", f.Name, f.Value))
+	}
+	slices.Sort(words)
+	return channel + " " + strings.Join(words, " ")
+}

@@ -1,0 +1,256 @@
+package servertest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/sandbox"
+)
+
+// patience bounds every wait of a test: long enough for a loaded machine, since
+// only a failure takes it.
+const patience = 30 * time.Second
+
+// heartbeat is what subscriptions ask for that ask for nothing, so that cursors
+// advance within a test.
+const heartbeat = 100 * time.Millisecond
+
+// Recorder notes what happens in a test. Its methods are safe for concurrent use.
+type Recorder struct {
+	t             testing.TB
+	client        *http.Client
+	mu            sync.Mutex
+	history       History
+	subscriptions []*Subscription
+}
+
+// NewRecorder returns a recorder for a test.
+func NewRecorder(t testing.TB) *Recorder {
+	t.Helper()
+	transport := &http.Transport{MaxIdleConnsPerHost: 256}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &Recorder{t: t, client: &http.Client{Transport: transport, Timeout: patience}}
+}
+
+// Post posts a webhook, as a form, and returns the status that was answered; 0
+// where there was no answer.
+func (r *Recorder) Post(webhookURL, channel string, fields ...Field) int {
+	pairs := make([]string, len(fields))
+	for i, f := range fields {
+		pairs[i] = url.QueryEscape(f.Name) + "=" + url.QueryEscape(f.Value)
+	}
+	status := 0
+	response, err := r.client.Post(webhookURL, "application/x-www-form-urlencoded", strings.NewReader(strings.Join(pairs, "&"))) //nolint:noctx // bounded by the client
+	if err == nil {
+		status = response.StatusCode
+		_, _ = io.Copy(io.Discard, response.Body) // so that the connection is used again
+		_ = response.Body.Close()                 // read to its end
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.history.Posts = append(r.history.Posts, Post{Channel: channel, Fields: fields, Status: status})
+	return status
+}
+
+// RecordDeliveries notes the webhooks that a sandbox posted.
+func (r *Recorder) RecordDeliveries(channel string, box *sandbox.Sandbox) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, d := range box.Deliveries() {
+		post := Post{Channel: channel, Status: d.Status}
+		for _, f := range d.Fields {
+			post.Fields = append(post.Fields, Field{f.Name, f.Value})
+		}
+		r.history.Posts = append(r.history.Posts, post)
+	}
+}
+
+// RecordCall notes a sending call.
+func (r *Recorder) RecordCall(c Call) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.history.Calls = append(r.history.Calls, c)
+}
+
+// RecordUpstream notes the texts that a sandbox was asked to send.
+func (r *Recorder) RecordUpstream(box *sandbox.Sandbox) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, request := range box.Requests() {
+		r.history.Upstream = append(r.history.Upstream, request.Params["text"])
+	}
+}
+
+// Subscription is a subscription that is being recorded.
+type Subscription struct {
+	t      testing.TB
+	cancel context.CancelFunc
+	ended  chan struct{}
+
+	mu      sync.Mutex
+	stream  Stream
+	changed chan struct{} // closed, and replaced, at each change
+}
+
+// Subscribe subscribes, and returns when the first response is there or the
+// stream has ended.
+func (r *Recorder) Subscribe(name string, transport Transport, at Endpoints, req *ongairv1.SubscribeRequest) *Subscription {
+	r.t.Helper()
+	if req.GetHeartbeatInterval() == nil {
+		req.HeartbeatInterval = durationpb.New(heartbeat)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.t.Context()))
+	s := &Subscription{
+		t:       r.t,
+		cancel:  cancel,
+		ended:   make(chan struct{}),
+		stream:  Stream{Name: name + " over " + transport.String(), Request: req},
+		changed: make(chan struct{}),
+	}
+	r.t.Cleanup(s.Stop)
+	r.mu.Lock()
+	r.subscriptions = append(r.subscriptions, s)
+	r.mu.Unlock()
+	go func() {
+		defer close(s.ended)
+		err := transport.Subscribe(ctx, at, req, func(response *ongairv1.SubscribeResponse) error {
+			s.change(func(stream *Stream) { stream.Responses = append(stream.Responses, response) })
+			return nil
+		})
+		if ctx.Err() == nil {
+			s.change(func(stream *Stream) { stream.Err = err })
+		}
+	}()
+	s.wait("no first response", func(stream Stream) bool { return len(stream.Responses) > 0 || stream.Err != nil })
+	return s
+}
+
+func (s *Subscription) change(f func(*Stream)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(&s.stream)
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *Subscription) snapshot() (Stream, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stream, s.changed
+}
+
+// wait returns the stream once it is as it should be.
+func (s *Subscription) wait(otherwise string, is func(Stream) bool) Stream {
+	s.t.Helper()
+	timeout := time.After(patience)
+	for {
+		stream, changed := s.snapshot()
+		if is(stream) {
+			return stream
+		}
+		select {
+		case <-changed:
+		case <-s.ended:
+			if stream, _ := s.snapshot(); is(stream) {
+				return stream
+			}
+			require.FailNow(s.t, otherwise, "stream %s ended: %v", stream.Name, stream.Err)
+		case <-timeout:
+			require.FailNow(s.t, otherwise, "stream %s has %d events", stream.Name, len(stream.events()))
+		}
+	}
+}
+
+// Events waits for n events, and returns all that came.
+func (s *Subscription) Events(n int) []*ongairv1.Event {
+	s.t.Helper()
+	return s.wait("too few events", func(stream Stream) bool { return len(stream.events()) >= n }).events()
+}
+
+// Settle waits until the stream is at the end of the log, and says so to the
+// guarantees.
+func (s *Subscription) Settle(last string) {
+	s.t.Helper()
+	s.wait("did not reach the end of the log", func(stream Stream) bool {
+		n := len(stream.Responses)
+		return n > 0 && stream.Responses[n-1].GetCursor() == last
+	})
+	s.change(func(stream *Stream) { stream.Settled = true })
+}
+
+// Cursor returns the last cursor that came.
+func (s *Subscription) Cursor() string {
+	stream, _ := s.snapshot()
+	return stream.Responses[len(stream.Responses)-1].GetCursor()
+}
+
+// Err waits for the end of the stream, and returns how the gateway ended it.
+func (s *Subscription) Err() error {
+	s.t.Helper()
+	return s.wait("the stream did not end", func(stream Stream) bool { return stream.Err != nil }).Err
+}
+
+// Stop ends the subscription as its client would.
+func (s *Subscription) Stop() {
+	s.cancel()
+	<-s.ended
+}
+
+// Verify reads the log of a gateway, waits until the subscriptions that still
+// run have reached its end, and asks every guarantee whether it held. Tests that
+// stream end with it.
+func (r *Recorder) Verify(at Endpoints) {
+	r.t.Helper()
+	r.mu.Lock()
+	history := r.history
+	subscriptions := r.subscriptions
+	r.mu.Unlock()
+	log, last := readLog(r.t, at)
+	history.Log = log
+	for _, s := range subscriptions {
+		select {
+		case <-s.ended:
+		default:
+			s.Settle(last)
+		}
+		s.Stop()
+		stream, _ := s.snapshot()
+		history.Streams = append(history.Streams, stream)
+	}
+	for _, g := range Guarantees() {
+		assert.NoError(r.t, g.Check(&history), "%s: %s", g.Name, g.Sentence)
+	}
+}
+
+// readLog returns the whole log, and the cursor at its end.
+func readLog(t testing.TB, at Endpoints) (log []*ongairv1.Event, last string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	req := &ongairv1.SubscribeRequest{
+		Start:             &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},
+		HeartbeatInterval: durationpb.New(heartbeat),
+	}
+	caughtUp := errors.New("caught up")
+	err := OverGRPC{}.Subscribe(ctx, at, req, func(response *ongairv1.SubscribeResponse) error {
+		log, last = append(log, response.GetEvents()...), response.GetCursor()
+		if response.GetPending() == 0 && len(response.GetEvents()) == 0 {
+			return caughtUp
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, caughtUp)
+	return log, last
+}

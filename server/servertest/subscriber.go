@@ -1,0 +1,169 @@
+package servertest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+// A Transport is a way to subscribe. The contract is the same on each.
+type Transport interface {
+	fmt.Stringer
+	// Subscribe subscribes and calls handle with each response, until ctx ends,
+	// the gateway ends the stream or handle fails. It returns why, as a status
+	// error where the gateway said it.
+	Subscribe(ctx context.Context, addrs Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error
+}
+
+// Endpoints are where a gateway is, host:port each, and the key to it, if any.
+type Endpoints struct{ GRPC, HTTP, APIKey string }
+
+// Transports returns all of them.
+func Transports() []Transport { return []Transport{OverGRPC{}, OverNDJSON{}} }
+
+// Endpoints returns where the gateway's callers find it.
+func (g *Gateway) Endpoints() Endpoints {
+	return Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, APIKey: g.Config.APIKey}
+}
+
+// Dial connects to a gateway. The caller closes what it gets.
+func Dial(e Endpoints) (*grpc.ClientConn, error) {
+	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	if e.APIKey != "" {
+		options = append(options, grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			return invoker(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+e.APIKey), method, req, reply, cc, opts...)
+		}), grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			return streamer(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+e.APIKey), desc, cc, method, opts...)
+		}))
+	}
+	return grpc.NewClient(e.GRPC, options...)
+}
+
+// OverGRPC subscribes with the generated client, on a connection of its own.
+type OverGRPC struct{}
+
+func (OverGRPC) String() string { return "gRPC" }
+
+// Subscribe implements Transport.
+func (OverGRPC) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error {
+	conn, err := Dial(e)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // the subscription is over
+	stream, err := ongairv1.NewOngairServiceClient(conn).Subscribe(ctx, req)
+	if err != nil {
+		return err
+	}
+	for {
+		response, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if err := handle(response); err != nil {
+			return err
+		}
+	}
+}
+
+// OverNDJSON subscribes over REST.
+type OverNDJSON struct{}
+
+func (OverNDJSON) String() string { return "NDJSON" }
+
+// Subscribe implements Transport.
+func (OverNDJSON) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.HTTP+"/v1/events:subscribe?"+query(req).Encode(), nil)
+	if err != nil {
+		return err
+	}
+	if e.APIKey != "" {
+		request.Header.Set("Authorization", "Bearer "+e.APIKey)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = response.Body.Close() }() // the subscription is over
+	if response.StatusCode != http.StatusOK {
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			return err
+		}
+		return statusError(body)
+	}
+	lines := bufio.NewReader(response.Body)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return err
+		}
+		var parts struct{ Result, Error json.RawMessage }
+		if err := json.Unmarshal(line, &parts); err != nil {
+			return err
+		}
+		if parts.Error != nil {
+			return statusError(parts.Error)
+		}
+		message := &ongairv1.SubscribeResponse{}
+		if err := protojson.Unmarshal(parts.Result, message); err != nil {
+			return err
+		}
+		if err := handle(message); err != nil {
+			return err
+		}
+	}
+}
+
+// statusError returns the error that a google.rpc.Status in JSON stands for.
+func statusError(body []byte) error {
+	s := &spb.Status{}
+	if err := protojson.Unmarshal(body, s); err != nil {
+		return fmt.Errorf("not a google.rpc.Status: %w: %s", err, body)
+	}
+	if s.GetCode() == 0 {
+		return errors.New("an error with code OK")
+	}
+	return status.FromProto(s).Err()
+}
+
+// query spells a request as query parameters.
+func query(req *ongairv1.SubscribeRequest) url.Values {
+	q := url.Values{
+		"channels":             req.GetChannels(),
+		"notification_types":   req.GetNotificationTypes(),
+		"external_contact_ids": req.GetExternalContactIds(),
+		"conversation_ids":     req.GetConversationIds(),
+	}
+	for _, t := range req.GetEventTypes() {
+		q.Add("event_types", t.String())
+	}
+	switch start := req.GetStart().(type) {
+	case *ongairv1.SubscribeRequest_Cursor:
+		q.Set("cursor", start.Cursor)
+	case *ongairv1.SubscribeRequest_StartTime:
+		q.Set("start_time", start.StartTime.AsTime().Format(time.RFC3339Nano))
+	case *ongairv1.SubscribeRequest_Position:
+		q.Set("position", start.Position.String())
+	}
+	if req.GetHeartbeatInterval() != nil {
+		q.Set("heartbeat_interval", fmt.Sprintf("%.9fs", req.GetHeartbeatInterval().AsDuration().Seconds()))
+	}
+	return q
+}

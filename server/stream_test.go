@@ -1,0 +1,335 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/fault"
+	. "github.com/ongair/ongair-gateway/server/servertest"
+)
+
+// received is the webhook of a text from a contact.
+func received(id int, text string, more ...Field) []Field {
+	return append([]Field{
+		{"notification_type", "MessageReceived"},
+		{"id", strconv.Itoa(id)},
+		{"text", text},
+		{"external_contact_id", Contact},
+		{"conversation_id", "22"},
+		{"account_type", "WhatsApp"},
+		{"name", "Asha"},
+	}, more...)
+}
+
+func ticket(status string) []Field {
+	return []Field{
+		{"notification_type", "TicketStatusUpdated"},
+		{"conversation_id", "22"},
+		{"status", status},
+		{"external_contact_id", Contact},
+	}
+}
+
+func earliest() *ongairv1.SubscribeRequest {
+	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST}}
+}
+
+func from(cursor string) *ongairv1.SubscribeRequest {
+	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}}
+}
+
+// onEachTransport runs a test of the contract of streams over every transport.
+func onEachTransport(t *testing.T, test func(*testing.T, Transport)) {
+	t.Helper()
+	for _, transport := range Transports() {
+		t.Run(transport.String(), func(t *testing.T) {
+			t.Parallel()
+			test(t, transport)
+		})
+	}
+}
+
+func reasonOf(err error) string { return fault.ReasonName(fault.ReasonOf(status.Convert(err))) }
+
+func TestASubscriberGetsWhatIsPostedInOrder(t *testing.T) {
+	onEachTransport(t, func(t *testing.T, transport Transport) {
+		g, r := Start(t), NewRecorder(t)
+		live := r.Subscribe("live", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
+		for i := range 20 {
+			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(i, "Habari 👋 + "+strconv.Itoa(i))...))
+		}
+		for i, e := range live.Events(20) {
+			assert.Equal(t, "Habari 👋 + "+strconv.Itoa(i), e.GetMessageReceived().GetText())
+			assert.Equal(t, Channel, e.GetChannel())
+			assert.WithinDuration(t, time.Now(), e.GetReceiveTime().AsTime(), time.Minute)
+		}
+		r.Subscribe("late", transport, g.Endpoints(), earliest()).Events(20)
+		r.Verify(g.Endpoints())
+	})
+}
+
+func TestTheFirstResponseComesAtOnceAndEmpty(t *testing.T) {
+	onEachTransport(t, func(t *testing.T, transport Transport) {
+		g, r := Start(t), NewRecorder(t)
+		s := r.Subscribe("first", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
+		assert.Empty(t, s.Events(0))
+		assert.NotEmpty(t, s.Cursor())
+		r.Verify(g.Endpoints())
+	})
+}
+
+func TestTwoCustomersSayYesAndATicketIsClosedTwice(t *testing.T) {
+	g, r := Start(t), NewRecorder(t)
+	s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
+	r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...)
+	r.Post(g.WebhookURL(Channel), Channel, received(2, "Yes")...)
+	for _, status := range []string{"Closed", "Open", "Closed", "Closed"} {
+		r.Post(g.WebhookURL(Channel), Channel, ticket(status)...)
+	}
+	s.Events(6)
+	r.Verify(g.Endpoints())
+}
+
+func TestARedeliveredNotificationIsOneEvent(t *testing.T) {
+	g, r := Start(t, func(c *server.Config) {
+		other := c.Channels[Channel]
+		c.Channels["sales"] = other
+	}), NewRecorder(t)
+	s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			assert.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...))
+		})
+	}
+	wg.Wait()
+	// The same id on another channel, or of another type, is another message.
+	r.Post(g.WebhookURL("sales"), "sales", received(1, "Yes")...)
+	r.Post(g.WebhookURL(Channel), Channel, Field{"notification_type", "MessageSent"}, Field{"id", "1"}, Field{"text", "Yes"})
+	// Without an id nothing can be told from anything.
+	r.Post(g.WebhookURL(Channel), Channel, Field{"notification_type", "LocationReceived"}, Field{"id", "1"})
+	r.Post(g.WebhookURL(Channel), Channel, Field{"notification_type", "LocationReceived"}, Field{"id", "1"})
+	s.Events(5)
+	g = g.Restart(t)
+	require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...))
+	r.Subscribe("after a restart", OverGRPC{}, g.Endpoints(), earliest())
+	assert.Equal(t, "SHUTTING_DOWN", reasonOf(s.Err()))
+	r.Verify(g.Endpoints())
+}
+
+func TestFiltersAreCombinedAndHideNothingElse(t *testing.T) {
+	onEachTransport(t, func(t *testing.T, transport Transport) {
+		g, r := Start(t, func(c *server.Config) { c.Channels["sales"] = c.Channels[Channel] }), NewRecorder(t)
+		at := g.Endpoints()
+		subscribe := func(name string, req *ongairv1.SubscribeRequest) {
+			req.Start = earliest().Start
+			r.Subscribe(name, transport, at, req)
+		}
+		types := []ongairv1.EventType{ongairv1.EventType_EVENT_TYPE_TICKET_STATUS_UPDATED}
+		subscribe("channel", &ongairv1.SubscribeRequest{Channels: []string{"sales"}})
+		subscribe("two channels", &ongairv1.SubscribeRequest{Channels: []string{"sales", Channel}})
+		subscribe("type", &ongairv1.SubscribeRequest{EventTypes: types})
+		subscribe("type or name", &ongairv1.SubscribeRequest{EventTypes: types, NotificationTypes: []string{"LocationReceived"}})
+		subscribe("contact", &ongairv1.SubscribeRequest{ExternalContactIds: []string{"wxid_1"}})
+		subscribe("conversation", &ongairv1.SubscribeRequest{ConversationIds: []string{"22"}})
+		subscribe("channel and type", &ongairv1.SubscribeRequest{Channels: []string{"sales"}, EventTypes: types})
+		subscribe("nothing", &ongairv1.SubscribeRequest{ConversationIds: []string{"no such"}})
+		for i := range 5 {
+			for _, channel := range []string{Channel, "sales"} {
+				r.Post(g.WebhookURL(channel), channel, received(i, "Hi")...)
+				r.Post(g.WebhookURL(channel), channel, ticket("Open")...)
+				r.Post(g.WebhookURL(channel), channel, Field{"notification_type", "LocationReceived"}, Field{"latitude", "-1.29"}, Field{"external_contact_id", "wxid_1"})
+			}
+		}
+		r.Verify(at)
+	})
+}
+
+func TestACursorContinuesExactlyAfterItOnAnyTransport(t *testing.T) {
+	g, r := Start(t), NewRecorder(t)
+	at := g.Endpoints()
+	for i := range 10 {
+		r.Post(g.WebhookURL(Channel), Channel, received(i, "Hi")...)
+	}
+	events := r.Subscribe("first", OverGRPC{}, at, earliest()).Events(10)
+	for _, transport := range Transports() {
+		for i := range events {
+			r.Subscribe(fmt.Sprint("from event ", i), transport, at, from(events[i].GetCursor()))
+		}
+	}
+	r.Post(g.WebhookURL(Channel), Channel, received(10, "Hi")...)
+	r.Verify(at)
+}
+
+func TestAStartTimeIsTheFirstEventAtOrAfterIt(t *testing.T) {
+	onEachTransport(t, func(t *testing.T, transport Transport) {
+		g, r := Start(t), NewRecorder(t)
+		at := g.Endpoints()
+		r.Post(g.WebhookURL(Channel), Channel, received(1, "before")...)
+		middle := time.Now()
+		r.Post(g.WebhookURL(Channel), Channel, received(2, "after")...)
+		since := func(when time.Time) *ongairv1.SubscribeRequest {
+			return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_StartTime{StartTime: timestamppb.New(when)}}
+		}
+		assert.Equal(t, "after", r.Subscribe("middle", transport, at, since(middle)).Events(1)[0].GetMessageReceived().GetText())
+		r.Subscribe("long ago", transport, at, since(middle.Add(-time.Hour))).Events(2)
+		assert.Empty(t, r.Subscribe("future", transport, at, since(middle.Add(time.Hour))).Events(0))
+		r.Verify(at)
+	})
+}
+
+func TestACursorThatCannotBeServedIsRefusedAtOnce(t *testing.T) {
+	onEachTransport(t, func(t *testing.T, transport Transport) {
+		g, other, r := Start(t), Start(t), NewRecorder(t)
+		at := g.Endpoints()
+		cursorOf := func(g *Gateway) string {
+			s := r.Subscribe("head", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
+			defer s.Stop()
+			return s.Cursor()
+		}
+		r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...)
+		good := cursorOf(g)
+		for _, tt := range []struct {
+			name   string
+			req    *ongairv1.SubscribeRequest
+			code   codes.Code
+			reason string
+		}{
+			{"no cursor at all", from("latest"), codes.InvalidArgument, "CURSOR_MALFORMED"},
+			{"a character changed", from(strings.Replace(good, good[20:21], "_", 1)), codes.InvalidArgument, "CURSOR_MALFORMED"},
+			{"cut short", from(good[:len(good)-1]), codes.InvalidArgument, "CURSOR_MALFORMED"},
+			{"of another gateway", from(cursorOf(other)), codes.FailedPrecondition, "CURSOR_FOREIGN"},
+			{"empty", from(""), codes.InvalidArgument, "INVALID_REQUEST"},
+			{"a channel that is not configured", &ongairv1.SubscribeRequest{Channels: []string{"nowhere"}}, codes.NotFound, "CHANNEL_UNKNOWN"},
+		} {
+			err := r.Subscribe(tt.name, transport, at, tt.req).Err()
+			assert.Equal(t, tt.code, status.Code(err), "%s: %v", tt.name, err)
+			assert.Equal(t, tt.reason, reasonOf(err), tt.name)
+		}
+		r.Verify(at)
+	})
+}
+
+func TestARestoredDirectoryIsNoticed(t *testing.T) {
+	g, r := Start(t), NewRecorder(t)
+	r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...)
+	s := r.Subscribe("before", OverGRPC{}, g.Endpoints(), earliest())
+	cursor := s.Events(1)[0].GetCursor()
+	s.Stop()
+	fresh := Start(t)
+	err := NewRecorder(t).Subscribe("on a fresh directory", OverGRPC{}, fresh.Endpoints(), from(cursor)).Err()
+	assert.Equal(t, "CURSOR_FOREIGN", reasonOf(err))
+	r.Verify(g.Endpoints())
+}
+
+func TestASubscriberWhoIsStoppedWithItsGatewayContinuesAfterARestart(t *testing.T) {
+	onEachTransport(t, func(t *testing.T, transport Transport) {
+		g, r := Start(t), NewRecorder(t)
+		for i := range 5 {
+			r.Post(g.WebhookURL(Channel), Channel, received(i, "before")...)
+		}
+		s := r.Subscribe("before", transport, g.Endpoints(), earliest())
+		s.Events(5)
+		stopped := time.Now()
+		g = g.Restart(t)
+		assert.Less(t, time.Since(stopped), 5*time.Second, "open streams do not hold up a stop")
+		err := s.Err()
+		assert.Equal(t, codes.Unavailable, status.Code(err))
+		assert.Equal(t, "SHUTTING_DOWN", reasonOf(err))
+		for i := range 5 {
+			r.Post(g.WebhookURL(Channel), Channel, received(5+i, "after")...)
+		}
+		r.Subscribe("after", transport, g.Endpoints(), from(s.Cursor())).Events(5)
+		r.Verify(g.Endpoints())
+	})
+}
+
+func TestASubscriberWhoNeverReadsHoldsUpNobody(t *testing.T) {
+	g, r := Start(t, func(c *server.Config) { c.Grace = time.Second }), NewRecorder(t)
+	conn, err := Dial(g.Endpoints())
+	require.NoError(t, err)
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err = ongairv1.NewOngairServiceClient(conn).Subscribe(ctx, earliest())
+	require.NoError(t, err)
+	live := r.Subscribe("live", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
+	// Far more than the flow control window of the one that does not read.
+	text := strings.Repeat("x", 32<<10)
+	for i := range 64 {
+		require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(i, text)...))
+	}
+	live.Events(64)
+	r.Verify(g.Endpoints())
+	g.Stop() // in order, although that one would never end by itself
+}
+
+func TestEventsThatArriveWhileASubscriberCatchesUpAreSeenOnce(t *testing.T) {
+	onEachTransport(t, func(t *testing.T, transport Transport) {
+		g, r := Start(t), NewRecorder(t)
+		for i := range 50 {
+			r.Post(g.WebhookURL(Channel), Channel, received(i, "Hi")...)
+		}
+		// After a restart the ring is empty, so the first ones come from the log.
+		g = g.Restart(t)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for i := range 50 {
+				r.Post(g.WebhookURL(Channel), Channel, received(50+i, "Hi")...)
+			}
+		})
+		for i := range 5 {
+			r.Subscribe(fmt.Sprint("catching up ", i), transport, g.Endpoints(), earliest())
+		}
+		wg.Wait()
+		r.Verify(g.Endpoints())
+	})
+}
+
+func TestAWebhookOfAnyKindArrivesWhole(t *testing.T) {
+	g, r := Start(t), NewRecorder(t)
+	url := g.WebhookURL(Channel)
+	for _, fields := range [][]Field{
+		received(1, "a field that nobody documents", Field{"profile_pic", "https://example.com/p.jpg"}),
+		received(2, "\x00 and \xff\xfe are kept"),
+		append([]Field{{"text", "first"}, {"text", "second"}}, received(3, "the last one counts")...),
+		{{"notification_type", "LocationReceived"}, {"latitude", "-1.29"}, {"longitude", "36.82"}, {"id", "4"}},
+		{{"notification_type", "ImageReceived"}, {"id", "5"}, {"image", "https://example.com/i.jpg"}, {"text", "+254 & co"}},
+		{{"notification_type", "MessageSent"}, {"id", "6"}, {"image", "https://example.com/i.jpg"}, {"latin1 \xe9", "\xe9"}},
+		{{"foo", ""}, {"", "bar"}},
+	} {
+		require.Equal(t, http.StatusOK, r.Post(url, Channel, fields...))
+	}
+	r.Subscribe("all", OverNDJSON{}, g.Endpoints(), earliest()).Events(7)
+	r.Verify(g.Endpoints())
+}
+
+func TestAWebhookThatCannotBeParsedIsKeptWhole(t *testing.T) {
+	g, r := Start(t), NewRecorder(t)
+	body := "<xml>\xff not what Ongair sends</xml>"
+	response, err := http.Post(g.WebhookURL(Channel), "application/xml", strings.NewReader(body))
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, response.Body)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Equal(t, http.StatusOK, response.StatusCode)
+	e := r.Subscribe("all", OverGRPC{}, g.Endpoints(), earliest()).Events(1)[0]
+	assert.Equal(t, body, string(e.GetRawBody().GetContent()))
+	assert.Equal(t, "application/xml", e.GetRawBody().GetContentType())
+	assert.Empty(t, e.GetNotificationType())
+}
