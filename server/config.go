@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/ongair/ongair-gateway/server/eventlog"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
@@ -19,6 +20,9 @@ const (
 	DefaultWebhookAddr = "127.0.0.1:8081"
 	DefaultAdminAddr   = "127.0.0.1:9091"
 	DefaultGrace       = 10 * time.Second
+
+	DefaultRetentionAge   = eventlog.DefaultRetentionAge
+	DefaultRetentionBytes = eventlog.DefaultRetentionBytes
 )
 
 // Config of a gateway.

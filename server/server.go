@@ -220,7 +220,7 @@ func (s *Server) serve(ctx context.Context, p *parts, tail *fanout.Fanout) error
 		case <-groupCtx.Done():
 		case <-ctx.Done():
 		}
-		s.cfg.Logger.Info("gateway stopping", "grace", s.cfg.Grace)
+		s.cfg.Logger.Info("gateway stopping", "grace", s.cfg.Grace.String())
 		p.stop(s.cfg.Grace)
 		stopTail()
 		return nil

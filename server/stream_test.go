@@ -24,25 +24,20 @@ import (
 )
 
 // received is the webhook of a text from a contact.
-func received(id int, text string, more ...Field) []Field {
-	return append([]Field{
-		{"notification_type", "MessageReceived"},
-		{"id", strconv.Itoa(id)},
-		{"text", text},
-		{"external_contact_id", Contact},
-		{"conversation_id", "22"},
-		{"account_type", "WhatsApp"},
-		{"name", "Asha"},
-	}, more...)
+func received(id int, text string, more ...string) []Field {
+	return Form(append([]string{
+		"notification_type", "MessageReceived",
+		"id", strconv.Itoa(id),
+		"text", text,
+		"external_contact_id", Contact,
+		"conversation_id", "22",
+		"account_type", "WhatsApp",
+		"name", "Asha",
+	}, more...)...)
 }
 
 func ticket(status string) []Field {
-	return []Field{
-		{"notification_type", "TicketStatusUpdated"},
-		{"conversation_id", "22"},
-		{"status", status},
-		{"external_contact_id", Contact},
-	}
+	return Form("notification_type", "TicketStatusUpdated", "conversation_id", "22", "status", status, "external_contact_id", Contact)
 }
 
 func earliest() *ongairv1.SubscribeRequest {
@@ -120,10 +115,10 @@ func TestARedeliveredNotificationIsOneEvent(t *testing.T) {
 	wg.Wait()
 	// The same id on another channel, or of another type, is another message.
 	r.Post(g.WebhookURL("sales"), "sales", received(1, "Yes")...)
-	r.Post(g.WebhookURL(Channel), Channel, Field{"notification_type", "MessageSent"}, Field{"id", "1"}, Field{"text", "Yes"})
+	r.Post(g.WebhookURL(Channel), Channel, Form("notification_type", "MessageSent", "id", "1", "text", "Yes")...)
 	// Without an id nothing can be told from anything.
-	r.Post(g.WebhookURL(Channel), Channel, Field{"notification_type", "LocationReceived"}, Field{"id", "1"})
-	r.Post(g.WebhookURL(Channel), Channel, Field{"notification_type", "LocationReceived"}, Field{"id", "1"})
+	r.Post(g.WebhookURL(Channel), Channel, Form("notification_type", "LocationReceived", "id", "1")...)
+	r.Post(g.WebhookURL(Channel), Channel, Form("notification_type", "LocationReceived", "id", "1")...)
 	s.Events(5)
 	g = g.Restart(t)
 	require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...))
@@ -153,7 +148,7 @@ func TestFiltersAreCombinedAndHideNothingElse(t *testing.T) {
 			for _, channel := range []string{Channel, "sales"} {
 				r.Post(g.WebhookURL(channel), channel, received(i, "Hi")...)
 				r.Post(g.WebhookURL(channel), channel, ticket("Open")...)
-				r.Post(g.WebhookURL(channel), channel, Field{"notification_type", "LocationReceived"}, Field{"latitude", "-1.29"}, Field{"external_contact_id", "wxid_1"})
+				r.Post(g.WebhookURL(channel), channel, Form("notification_type", "LocationReceived", "latitude", "-1.29", "external_contact_id", "wxid_1")...)
 			}
 		}
 		r.Verify(at)
@@ -305,13 +300,13 @@ func TestAWebhookOfAnyKindArrivesWhole(t *testing.T) {
 	g, r := Start(t), NewRecorder(t)
 	url := g.WebhookURL(Channel)
 	for _, fields := range [][]Field{
-		received(1, "a field that nobody documents", Field{"profile_pic", "https://example.com/p.jpg"}),
+		received(1, "a field that nobody documents", "profile_pic", "https://example.com/p.jpg"),
 		received(2, "\x00 and \xff\xfe are kept"),
-		append([]Field{{"text", "first"}, {"text", "second"}}, received(3, "the last one counts")...),
-		{{"notification_type", "LocationReceived"}, {"latitude", "-1.29"}, {"longitude", "36.82"}, {"id", "4"}},
-		{{"notification_type", "ImageReceived"}, {"id", "5"}, {"image", "https://example.com/i.jpg"}, {"text", "+254 & co"}},
-		{{"notification_type", "MessageSent"}, {"id", "6"}, {"image", "https://example.com/i.jpg"}, {"latin1 \xe9", "\xe9"}},
-		{{"foo", ""}, {"", "bar"}},
+		append(Form("text", "first", "text", "second"), received(3, "the last one counts")...),
+		Form("notification_type", "LocationReceived", "latitude", "-1.29", "longitude", "36.82", "id", "4"),
+		Form("notification_type", "ImageReceived", "id", "5", "image", "https://example.com/i.jpg", "text", "+254 & co"),
+		Form("notification_type", "MessageSent", "id", "6", "image", "https://example.com/i.jpg", "latin1 \xe9", "\xe9"),
+		Form("foo", "", "", "bar"),
 	} {
 		require.Equal(t, http.StatusOK, r.Post(url, Channel, fields...))
 	}

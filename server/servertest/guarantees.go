@@ -209,6 +209,9 @@ func honest(h *History) error {
 		if s.Err == nil && len(s.Responses) == 0 && !s.Stalled {
 			return errors.New("got neither a response nor an error")
 		}
+		if s.Killed {
+			return nil
+		}
 		return explained(s.Err)
 	}))...)
 }

@@ -10,6 +10,8 @@
 package servertest
 
 import (
+	"slices"
+
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
@@ -41,6 +43,15 @@ type Post struct {
 // Field is one field of a form.
 type Field struct{ Name, Value string }
 
+// Form returns fields from names and values in turn.
+func Form(namesAndValues ...string) []Field {
+	var fields []Field
+	for pair := range slices.Chunk(namesAndValues, 2) {
+		fields = append(fields, Field{pair[0], pair[1]})
+	}
+	return fields
+}
+
 // acked reports whether the sender was told that the webhook is safe.
 func (p Post) acked() bool { return p.Status == 200 }
 
@@ -54,6 +65,8 @@ type Stream struct {
 	Responses []*ongairv1.SubscribeResponse
 	// Err is how the gateway ended it; nil where the test did.
 	Err error
+	// Killed says that the test killed the gateway, which then could say nothing.
+	Killed bool
 	// Settled says that the test waited for it to reach the end of the log.
 	Settled bool
 	// Stalled says that the test did not read it on purpose.

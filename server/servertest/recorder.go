@@ -202,6 +202,12 @@ func (s *Subscription) Err() error {
 	return s.wait("the stream did not end", func(stream Stream) bool { return stream.Err != nil }).Err
 }
 
+// Killed waits for the end of the stream, whose gateway the test has killed.
+func (s *Subscription) Killed() {
+	<-s.ended
+	s.change(func(stream *Stream) { stream.Killed = true })
+}
+
 // Stop ends the subscription as its client would.
 func (s *Subscription) Stop() {
 	s.cancel()

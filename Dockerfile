@@ -1,0 +1,27 @@
+# One static binary on an empty image, running as nobody.
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/ongair-gateway ./cmd/ongair-gateway \
+    && mkdir -m 0700 /out/data
+
+FROM scratch
+# Ongair is called over https.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY --from=build /out/ongair-gateway /ongair-gateway
+COPY --from=build --chown=65534:65534 /out/data /data
+USER 65534:65534
+VOLUME /data
+# A container is reached from outside of it, so all ports listen on every
+# address, and the gateway therefore does not start without
+# ONGAIR_GATEWAY_API_KEY.
+ENV ONGAIR_GATEWAY_DATA_DIR=/data \
+    ONGAIR_GATEWAY_GRPC_ADDR=:9090 \
+    ONGAIR_GATEWAY_HTTP_ADDR=:8080 \
+    ONGAIR_GATEWAY_WEBHOOK_ADDR=:8081 \
+    ONGAIR_GATEWAY_ADMIN_ADDR=:9091
+EXPOSE 9090 8080 8081 9091
+ENTRYPOINT ["/ongair-gateway"]
+CMD ["serve"]

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server/sandbox"
+	"github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/webhook"
+)
+
+// patience bounds every wait for a process; only a failure takes it.
+const patience = 30 * time.Second
+
+// binary is the built program: these tests are about what users run.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(testMain(m)) //nolint:forbidigo // the end of a test binary
+}
+
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "ongair-gateway-test-")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "ongair-gateway")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		panic(string(out))
+	}
+	return m.Run()
+}
+
+// process is a running ongair-gateway.
+type process struct {
+	cmd    *exec.Cmd
+	ended  chan struct{}
+	err    error // of its end
+	mu     sync.Mutex
+	stdout bytes.Buffer
+	stderr bytes.Buffer
+	// changed is closed, and replaced, when there is more output.
+	changed chan struct{}
+}
+
+// environment is what a process gets: nothing of the machine's settings for a
+// gateway, and what env says.
+func environment(env []string) []string {
+	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+}
+
+// start starts the program. It is killed when the test ends, if it still runs.
+func start(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(binary, args...), ended: make(chan struct{}), changed: make(chan struct{})}
+	p.cmd.Env = environment(env)
+	p.cmd.Dir = t.TempDir()
+	p.cmd.Stdout = &output{p, &p.stdout}
+	p.cmd.Stderr = &output{p, &p.stderr}
+	require.NoError(t, p.cmd.Start())
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("%v\nstdout: %s\nstderr: %s", args, p.out(), p.errOut())
+		}
+	})
+	return p
+}
+
+// output keeps what a process writes.
+type output struct {
+	p   *process
+	buf *bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.p.mu.Lock()
+	defer o.p.mu.Unlock()
+	o.buf.Write(b)
+	close(o.p.changed)
+	o.p.changed = make(chan struct{})
+	return len(b), nil
+}
+
+func (p *process) out() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stdout.String()
+}
+
+func (p *process) errOut() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.String()
+}
+
+// waitFor waits until the process has written what is wanted.
+func (p *process) waitFor(t *testing.T, what string, wanted func() bool) {
+	t.Helper()
+	timeout := time.After(patience)
+	for {
+		p.mu.Lock()
+		changed := p.changed
+		p.mu.Unlock()
+		if wanted() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-p.ended:
+			if !wanted() {
+				require.FailNow(t, "the process ended without "+what, "%s", p.errOut())
+			}
+			return
+		case <-timeout:
+			require.FailNow(t, "waited in vain for "+what, "stdout: %s\nstderr: %s", p.out(), p.errOut())
+		}
+	}
+}
+
+// kill ends the process as a power cut would, and waits for it.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.ended
+}
+
+// stop ends the process as an orchestrator would, and returns its exit code.
+func (p *process) stop(t *testing.T) int {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	return p.wait(t)
+}
+
+// wait waits for the end of the process, and returns its exit code.
+func (p *process) wait(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		require.FailNow(t, "the process did not end")
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// gateway is a process that serves.
+type gateway struct {
+	*process
+	GRPC, HTTP, Webhook, Admin string
+}
+
+// freePorts are the flags that let tests run side by side.
+func freePorts() []string {
+	return []string{
+		"--grpc-addr=127.0.0.1:0", "--http-addr=127.0.0.1:0", "--webhook-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0",
+		"--log-format=json",
+	}
+}
+
+// serve starts a gateway on free ports, and waits until it is ready.
+func serve(t *testing.T, env []string, args ...string) *gateway {
+	t.Helper()
+	g := &gateway{process: start(t, env, append(append([]string{"serve"}, freePorts()...), args...)...)}
+	g.waitFor(t, "being ready", func() bool {
+		lines := bufio.NewScanner(strings.NewReader(g.errOut()))
+		for lines.Scan() {
+			var line struct{ Msg, GRPC, HTTP, Webhook, Admin string }
+			if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "gateway ready" {
+				g.GRPC, g.HTTP, g.Webhook, g.Admin = line.GRPC, line.HTTP, line.Webhook, line.Admin
+				return true
+			}
+		}
+		return false
+	})
+	return g
+}
+
+func (g *gateway) endpoints() servertest.Endpoints {
+	return servertest.Endpoints{GRPC: g.GRPC, HTTP: g.HTTP}
+}
+
+func (g *gateway) webhookURL() string {
+	return "http://" + g.Webhook + webhook.Path(defaultChannel, servertest.Secret)
+}
+
+// oneChannel is the environment of a gateway whose only channel is a sandbox.
+func oneChannel(sandboxURL string) []string {
+	return []string{
+		"ONGAIR_TOKEN=" + servertest.Token,
+		"ONGAIR_BASE_URL=" + sandboxURL,
+		"ONGAIR_WEBHOOK_SECRET=" + servertest.Secret,
+	}
+}
+
+func silentSandbox(t *testing.T) (*sandbox.Sandbox, string) {
+	t.Helper()
+	return servertest.StartSandbox(t, sandbox.Config{Silent: true})
+}
+
+// result is how a command ended.
+type result struct {
+	code        int
+	out, errOut string
+}
+
+// command runs the program to its end.
+func command(t *testing.T, env []string, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = environment(env)
+	cmd.Dir = t.TempDir()
+	var out, errOut strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		_, exited := errors.AsType[*exec.ExitError](err)
+		require.True(t, exited, "%v", err)
+	}
+	return result{cmd.ProcessState.ExitCode(), out.String(), errOut.String()}
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/telemetry"
+)
+
+func readme(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	return string(b)
+}
+
+// fenced returns the code blocks of a language.
+func fenced(markdown, language string) []string {
+	var blocks []string
+	for _, match := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(markdown, -1) {
+		blocks = append(blocks, strings.TrimSpace(match[1]))
+	}
+	return blocks
+}
+
+// paste runs a command as somebody would who copied it, and checks that it does
+// what it is there for. A command that streams is ended once it has said
+// something.
+func paste(t *testing.T, g *gateway, line string) {
+	t.Helper()
+	tool, _, _ := strings.Cut(line, " ")
+	path := os.Getenv("PATH")
+	switch tool {
+	case "go":
+		line = strings.Replace(line, "go run ./cmd/ongair-gateway", binary, 1)
+	case "grpcurl":
+		bin, err := filepath.Abs("../../tools/bin")
+		require.NoError(t, err)
+		path = bin + string(os.PathListSeparator) + path
+		if _, err := os.Stat(filepath.Join(bin, tool)); err != nil {
+			t.Skip("there is no tools/bin/grpcurl: make tools")
+		}
+	default:
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("this machine has no %s", tool)
+		}
+	}
+	streams := regexp.MustCompile(`ubscribe| tail `).MatchString(line)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", "exec "+line)
+	cmd.Env = append(environment([]string{"ONGAIR_GATEWAY_ADDR=" + g.GRPC}), "PATH="+path)
+	out := &said{enough: func(so string) bool { return strings.Contains(so, "MessageReceived") }}
+	if streams {
+		out.then = cancel
+	}
+	cmd.Stdout = out
+	var errOut strings.Builder
+	cmd.Stderr = &errOut
+	err := cmd.Run()
+	if streams {
+		assert.True(t, out.enough(out.String()), "%s\n%s\n%s", line, out, &errOut)
+		return
+	}
+	require.NoError(t, err, "%s\n%s\n%s", line, out, &errOut)
+	assert.NotContains(t, out.String(), `"code":`, line)
+}
+
+// said is an output that calls then once enough is said.
+type said struct {
+	strings.Builder
+	enough func(string) bool
+	then   func()
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	n, err := s.Builder.Write(b)
+	if s.then != nil && s.enough(s.String()) {
+		s.then()
+	}
+	return n, err
+}
+
+func sandboxed(t *testing.T) (g *gateway, sandboxAddr string) {
+	t.Helper()
+	g = serve(t, nil, "--sandbox", "--sandbox-addr=127.0.0.1:0")
+	g.waitFor(t, "saying how to try it", func() bool { return strings.Contains(g.out(), "_sandbox/\n") })
+	sandboxAddr = regexp.MustCompile(`http://(\S+)/_sandbox/\n`).FindStringSubmatch(g.out())[1]
+	// So that the streams have something to say, whatever is run first.
+	command(t, nil, "send", "--addr", g.GRPC, "--external-id", "+254722200200", "--text", "Hi")
+	return g, sandboxAddr
+}
+
+func TestTheCommandsOfTheREADMEWorkAsPasted(t *testing.T) {
+	g, sandboxAddr := sandboxed(t)
+	here := strings.NewReplacer(
+		server.DefaultGRPCAddr, g.GRPC, server.DefaultHTTPAddr, g.HTTP, server.DefaultWebhookAddr, g.Webhook,
+		defaultSandboxAddr, sandboxAddr,
+	)
+	commands := 0
+	for _, line := range fenced(readme(t), "sh") {
+		if line == "go run ./cmd/ongair-gateway serve --sandbox" || line == "go test ./..." {
+			continue // the gateway that this test has started, and this test
+		}
+		commands++
+		t.Run(line, func(t *testing.T) { paste(t, g, here.Replace(line)) })
+	}
+	assert.GreaterOrEqual(t, commands, 12)
+}
+
+func TestTheCommandsThatServePrintsWorkAsPasted(t *testing.T) {
+	g, _ := sandboxed(t)
+	commands := 0
+	for line := range strings.Lines(g.out()) {
+		line = strings.TrimSpace(line)
+		if tool, _, _ := strings.Cut(line, " "); tool != "ongair-gateway" && tool != "curl" && tool != "grpcurl" {
+			continue
+		}
+		commands++
+		line = regexp.MustCompile(`^ongair-gateway`).ReplaceAllString(line, "go run ./cmd/ongair-gateway")
+		t.Run(line, func(t *testing.T) { paste(t, g, line) })
+	}
+	assert.Equal(t, 7, commands)
+}
+
+func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
+	// The help of a flag ends with its default in parentheses, if it has one.
+	type setting struct{ env, defaultValue string }
+	documented, actual := map[string]setting{}, map[string]setting{}
+	for row := range strings.Lines(readme(t)) {
+		cells := strings.Split(row, "|")
+		for i := range cells {
+			cells[i] = strings.Trim(cells[i], " `\n")
+		}
+		if len(cells) != 6 || !regexp.MustCompile(`^--[a-z]`).MatchString(cells[1]) {
+			continue
+		}
+		flag, key := strings.TrimPrefix(cells[1], "--"), cells[3]
+		documented[flag] = setting{env: cells[2], defaultValue: cells[4]}
+		if key != "" {
+			assert.Equal(t, strings.ReplaceAll(flag, "-", "_"), key, "a key of the file is its flag's name")
+			assert.Contains(t, fileKeys(), key)
+		}
+	}
+	parser, err := kong.New(&cli{})
+	require.NoError(t, err)
+	for _, command := range parser.Model.Children {
+		if command.Name != "serve" {
+			continue
+		}
+		for _, flag := range command.Flags {
+			s := setting{env: strings.Join(flag.Envs, " ")}
+			if match := regexp.MustCompile(`\(([^ )]+)[^)]*\)\.$`).FindStringSubmatch(flag.Help); match != nil {
+				s.defaultValue = strings.TrimSuffix(match[1], ",")
+			}
+			assert.Equal(t, "ONGAIR_GATEWAY_"+strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_")), s.env)
+			// What is not a value is described in words in the table.
+			if s.defaultValue == "" {
+				s.defaultValue = documented[flag.Name].defaultValue
+				assert.Regexp(t, "^(the embedded log|no TLS|)$", s.defaultValue, flag.Name)
+			}
+			actual[flag.Name] = s
+		}
+	}
+	assert.Equal(t, actual, documented)
+	for flag, value := range map[string]string{
+		"grpc-addr": server.DefaultGRPCAddr, "http-addr": server.DefaultHTTPAddr, "webhook-addr": server.DefaultWebhookAddr,
+		"admin-addr": server.DefaultAdminAddr, "sandbox-addr": defaultSandboxAddr, "log-format": telemetry.FormatText,
+		"retention-age": "168h", "retention-bytes": "10GiB",
+	} {
+		assert.Equal(t, value, documented[flag].defaultValue, flag)
+	}
+	assert.Equal(t, 168*time.Hour, server.DefaultRetentionAge)
+	assert.EqualValues(t, 10<<30, server.DefaultRetentionBytes)
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	. "github.com/ongair/ongair-gateway/server/servertest"
+)
+
+func get(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	response, err := http.Get(url)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	b, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, string(b)
+}
+
+func received(id int, text string) []Field {
+	return Form("notification_type", "MessageReceived", "id", strconv.Itoa(id), "text", text, "external_contact_id", Contact)
+}
+
+func fromCursor(cursor string) *ongairv1.SubscribeRequest {
+	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}}
+}
+
+// killRounds is how often a gateway is killed under load here; each takes about
+// a second.
+const killRounds = 3
+
+func TestAKilledGatewayLosesNothingThatItAcknowledged(t *testing.T) {
+	for _, transport := range Transports() {
+		t.Run(transport.String(), func(t *testing.T) {
+			t.Parallel()
+			_, url := silentSandbox(t)
+			env, dir, r := oneChannel(url), t.TempDir(), NewRecorder(t)
+			cursor, posted := "", 0
+			for round := range killRounds {
+				g := serve(t, env, "--data-dir", dir)
+				req := fromCursor(cursor)
+				if round == 0 {
+					req = &ongairv1.SubscribeRequest{}
+				}
+				s := r.Subscribe(fmt.Sprint("round ", round), transport, g.endpoints(), req)
+				var wg sync.WaitGroup
+				next := make(chan int)
+				for range 8 {
+					wg.Go(func() {
+						for id := range next {
+							r.Post(g.webhookURL(), defaultChannel, received(id, "Hi")...)
+						}
+					})
+				}
+				for range 200 {
+					next <- posted
+					posted++
+				}
+				g.kill() // with up to eight webhooks under way
+				close(next)
+				wg.Wait()
+				s.Killed()
+				cursor = s.Cursor()
+			}
+			g := serve(t, env, "--data-dir", dir)
+			r.Subscribe("after it all", transport, g.endpoints(), fromCursor(cursor))
+			r.Verify(g.endpoints())
+			assert.Zero(t, g.stop(t))
+		})
+	}
+}
+
+func TestServeWithASandboxIsAllThereIsToTryItOut(t *testing.T) {
+	g := serve(t, nil, "--sandbox", "--sandbox-addr=127.0.0.1:0")
+	g.waitFor(t, "saying how to try it", func() bool { return strings.Contains(g.out(), "_sandbox/\n") })
+	tail := start(t, nil, "tail", "--addr", g.GRPC, "--from", "earliest", "--output", "json")
+	sent := command(t, nil, "send", "--addr", g.GRPC, "--external-id", Contact, "--text", "Hello")
+	require.Zero(t, sent.code, sent.errOut)
+	assert.Regexp(t, `^\{"id":"\d+","conversation_id":"\d+","replayed":false\}\n$`, sent.out)
+	tail.waitFor(t, "the message and its answer", func() bool { return strings.Count(tail.out(), "\n") >= 2 })
+	lines := strings.Split(tail.out(), "\n")
+	assert.Contains(t, lines[0], `"notification_type":"MessageSent"`)
+	assert.Contains(t, lines[0], `"text":"Hello"`)
+	assert.Contains(t, lines[1], `"notification_type":"MessageReceived"`)
+	assert.Zero(t, tail.stop(t))
+	assert.Zero(t, g.stop(t))
+	assert.NoDirExists(t, filepath.Join(g.cmd.Dir, "ongair-data"), "its data was in a temporary folder")
+}
+
+func TestHealthAndReadiness(t *testing.T) {
+	g := serve(t, nil, "--sandbox", "--sandbox-addr=127.0.0.1:0")
+	for _, path := range []string{"/livez", "/readyz"} {
+		status, body := get(t, "http://"+g.Admin+path)
+		assert.Equal(t, http.StatusOK, status, path)
+		assert.Equal(t, "ok\n", body, path)
+	}
+	for _, other := range []string{g.Webhook, g.HTTP} {
+		status, _ := get(t, "http://"+other+"/livez")
+		assert.Equal(t, http.StatusNotFound, status, "only the admin port answers operators")
+	}
+}
+
+func TestAStartThatCannotWorkSaysWhyInOneLine(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	_, url := silentSandbox(t)
+	dir := t.TempDir()
+	serve(t, oneChannel(url), "--data-dir", dir)
+	file := func(content string) string {
+		path := filepath.Join(t.TempDir(), "gateway.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		return path
+	}
+	for _, tt := range []struct {
+		name string
+		env  []string
+		args []string
+		code int
+		says string
+	}{
+		{"no channel", nil, nil, exitFailed, "no channel is configured: set ONGAIR_TOKEN"},
+		{"no token", []string{"ONGAIR_WEBHOOK_SECRET=" + Secret}, nil, exitFailed, "channel default has no token"},
+		{"a short webhook secret", []string{"ONGAIR_TOKEN=x", "ONGAIR_WEBHOOK_SECRET=short"}, nil, exitFailed, "22 to 256"},
+		{"a base URL that is none", append(oneChannel("ftp://ongair.im"), "X=1"), nil, exitFailed, "channel default"},
+		{"a data directory in use", oneChannel(url), []string{"--data-dir", dir}, exitFailed, dir + " is in use by another process"},
+		{"a data directory that is a file", oneChannel(url), []string{"--data-dir", file("x")}, exitFailed, "not a directory"},
+		{"a port in use", oneChannel(url), []string{"--http-addr", taken.Addr().String()}, exitFailed, "HTTP port: listen tcp " + taken.Addr().String()},
+		{"an address that others reach, and no key", oneChannel(url), []string{"--grpc-addr", "0.0.0.0:0"}, exitFailed, "0.0.0.0:0 can be reached from other machines"},
+		{"a short API key", append(oneChannel(url), "ONGAIR_GATEWAY_API_KEY=short"), nil, exitFailed, "16 or more"},
+		{"half a certificate", oneChannel(url), []string{"--tls-cert", file("x")}, exitFailed, "go together"},
+		{"a certificate that is none", oneChannel(url), []string{"--tls-cert", file("x"), "--tls-key", file("x")}, exitFailed, "TLS certificate"},
+		{"no config file", nil, []string{"--config", "/no/such/file"}, exitUsage, "/no/such/file"},
+		{"a config file that is no YAML", nil, []string{"--config", file("channels: [")}, exitUsage, "gateway.yaml: [1:"},
+		{"a key that does not exist", nil, []string{"--config", file("data_dir: x\nchanels: {}\n")}, exitUsage, `[2:1] unknown field "chanels"`},
+		{"a variable that is not set", nil, []string{"--config", file("channels:\n  a:\n    token: ${NOWHERE}\n")}, exitUsage, "NOWHERE is not set"},
+		{"a secret file that is not there", nil, []string{"--config", file("channels:\n  a:\n    token_file: /no/such/secret\n")}, exitUsage, "channel a: token: open /no/such/secret"},
+		{"a flag that does not exist", nil, []string{"--no-such-flag"}, exitUsage, "--no-such-flag"},
+		{"a log level that does not exist", oneChannel(url), []string{"--log-level", "loud"}, exitUsage, `"loud"`},
+		{"a retention that is none", oneChannel(url), []string{"--retention-age", "a week"}, exitUsage, "a week"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := append([]string{"serve"}, freePorts()...)
+			if !strings.Contains(strings.Join(tt.args, " "), "--data-dir") {
+				args = append(args, "--data-dir", t.TempDir())
+			}
+			got := command(t, tt.env, append(args, tt.args...)...)
+			assert.Equal(t, tt.code, got.code)
+			assert.Contains(t, got.errOut, tt.says)
+			assert.Empty(t, got.out)
+			complaint := strings.TrimSuffix(got.errOut, "Run \"ongair-gateway --help\" for the commands and their flags.\n")
+			assert.Equal(t, 1, strings.Count(complaint, "\n"), "one line: %s", complaint)
+		})
+	}
+}
+
+func TestSeveralChannelsInAFile(t *testing.T) {
+	box, url := silentSandbox(t)
+	token := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(token, []byte(Token+"\n"), 0o600))
+	config := filepath.Join(t.TempDir(), "gateway.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf(`
+channels:
+  support: {base_url: %[1]s, token: "${A_TOKEN}", webhook_secret: %[2]s-1}
+  sales: {base_url: %[1]s/api/v1/base/, token_file: %[3]s, webhook_secret: %[2]s-2, auth_form: equals}
+`, url, Secret, token)), 0o600))
+	g := serve(t, []string{"A_TOKEN=" + Token}, "--config", config, "--data-dir", t.TempDir())
+
+	none := command(t, nil, "send", "--addr", g.GRPC, "--external-id", Contact, "--text", "Hello")
+	assert.Equal(t, exitUsage, none.code)
+	assert.Contains(t, none.errOut, "CHANNEL_REQUIRED")
+	unknown := command(t, nil, "send", "--addr", g.GRPC, "--channel", "nowhere", "--external-id", Contact, "--text", "Hello")
+	assert.Equal(t, exitRefused, unknown.code)
+	assert.Contains(t, unknown.errOut, "CHANNEL_UNKNOWN")
+	for _, channel := range []string{"support", "sales"} {
+		sent := command(t, nil, "send", "--addr", g.GRPC, "--channel", channel, "--external-id", Contact, "--text", "Hello")
+		assert.Zero(t, sent.code, sent.errOut)
+	}
+	requests := box.Requests()
+	require.Len(t, requests, 2)
+	assert.Equal(t, "Token token:"+Token, requests[0].Header.Get("Authorization"))
+	assert.Equal(t, "Token token="+Token, requests[1].Header.Get("Authorization"))
+	assert.Equal(t, "/api/v1/base/send", requests[1].Path)
+}
