@@ -93,6 +93,14 @@ func serveHTTP(server *http.Server, listener net.Listener) error {
 	return nil
 }
 
+// serveGRPC serves until the server is stopped, which may be before it begins.
+func serveGRPC(server *grpc.Server, listener net.Listener) error {
+	if err := server.Serve(listener); !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil
+}
+
 // shutdownHTTP lets running requests finish until ctx ends.
 func shutdownHTTP(ctx context.Context, server *http.Server) {
 	if server.Shutdown(ctx) != nil {

@@ -12,6 +12,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -101,9 +102,18 @@ type Addresses struct{ GRPC, HTTP, Webhook, Admin string }
 // Ready is closed.
 func (s *Server) Addresses() Addresses { return s.listeners.addresses() }
 
-// Run runs the gateway until ctx ends, and returns nil after an orderly stop. It
-// fails where a part cannot start or ends by itself. It MUST be called once.
-func (s *Server) Run(ctx context.Context) (err error) {
+// Run runs the gateway until ctx ends, and returns nil after an orderly stop,
+// during its start, too. It fails where a part cannot start or ends by itself.
+// It MUST be called once.
+func (s *Server) Run(ctx context.Context) error {
+	err := s.run(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // what the stop interrupted
+	}
+	return err
+}
+
+func (s *Server) run(ctx context.Context) (err error) {
 	log := s.cfg.Logger
 	if s.listeners, err = listen(ctx, s.cfg); err != nil {
 		return err
@@ -199,8 +209,8 @@ func (s *Server) serve(ctx context.Context, p *parts, tail *fanout.Fanout) error
 	group, groupCtx := errgroup.WithContext(context.WithoutCancel(ctx))
 	tailCtx, stopTail := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { return tail.Run(tailCtx) })
-	group.Go(func() error { return p.memory.Serve(p.pipe) })
-	group.Go(func() error { return p.grpc.Serve(s.listeners.grpc) })
+	group.Go(func() error { return serveGRPC(p.memory, p.pipe) })
+	group.Go(func() error { return serveGRPC(p.grpc, s.listeners.grpc) })
 	group.Go(func() error { return serveHTTP(p.http, s.listeners.http) })
 	group.Go(func() error { return serveHTTP(p.webhook, s.listeners.webhook) })
 	group.Go(func() error { return serveHTTP(p.admin, s.listeners.admin) })
