@@ -15,7 +15,6 @@ package api
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -84,24 +83,26 @@ type Service struct {
 	fanout   Fanout
 	once     Once
 
-	drainOnce sync.Once
-	draining  chan struct{}
+	// draining ends with the cause that every stream then ends with.
+	draining context.Context
+	drain    context.CancelCauseFunc
 }
 
 // NewService returns the service.
 func NewService(cfg Config) *Service {
-	return &Service{
+	s := &Service{
 		channels: cfg.Channels,
 		log:      cfg.Log,
 		fanout:   cfg.Fanout,
 		once:     cfg.Once,
-		draining: make(chan struct{}),
 	}
+	s.draining, s.drain = context.WithCancelCause(context.Background())
+	return s
 }
 
 // Drain ends all streams with SHUTTING_DOWN, those that start later too. Unary
 // calls go on.
-func (s *Service) Drain() { s.drainOnce.Do(func() { close(s.draining) }) }
+func (s *Service) Drain() { s.drain(shuttingDown()) }
 
 // channel returns the configured channel that a request names, which is the only
 // one where it names none.

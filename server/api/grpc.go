@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"slices"
@@ -110,7 +111,17 @@ func unknownMethod(_ any, stream grpc.ServerStream) error {
 
 func explainUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	response, err := handler(ctx, req)
-	return response, explain(err)
+	err = explain(err)
+	f, ok := errors.AsType[*fault.Fault](err)
+	if ok && f.Reason == ongairv1.ErrorReason_ERROR_REASON_INTERNAL && f.Effect == fault.EffectNotApplicable &&
+		requestIDField(req) != nil {
+		// A defect in a sending call: before or after the message went out, nobody
+		// knows.
+		unknown := *f
+		unknown.Effect = fault.EffectUnknown
+		err = &unknown
+	}
+	return response, err
 }
 
 func explainStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
@@ -118,10 +129,14 @@ func explainStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, 
 }
 
 // explain makes sure that every error has a status of our making, or of gRPC's
-// own.
+// own. A fault is taken out of what is wrapped around it: grpc-go would give the
+// whole text, which is not for callers, as the status's message.
 func explain(err error) error {
 	if err == nil {
 		return nil
+	}
+	if f, ok := errors.AsType[*fault.Fault](err); ok {
+		return f
 	}
 	if _, ok := status.FromError(err); ok {
 		return err
@@ -141,9 +156,12 @@ func callLogger(log *slog.Logger) logging.Logger {
 	})
 }
 
-// logFields are what the log says of an error.
+// logFields are what the log says of an error that was explained.
 func logFields(err error) logging.Fields {
-	f := fault.From(err)
+	f, ok := errors.AsType[*fault.Fault](err)
+	if !ok {
+		return logging.Fields{"cause", err.Error()} // gRPC's own, of a broken stream for example
+	}
 	fields := logging.Fields{"reason", fault.ReasonName(f.Reason)}
 	if f.Effect != fault.EffectNotApplicable {
 		fields = append(fields, "effect", string(f.Effect))
@@ -156,10 +174,10 @@ func logFields(err error) logging.Fields {
 
 // logLevel says how loud the end of a call is: what an operator should look into
 // is a warning or an error, what a caller did wrong is for information, and what
-// went well is for debugging.
+// went well, or was given up, is for debugging.
 func logLevel(code codes.Code) logging.Level {
 	switch code {
-	case codes.OK:
+	case codes.OK, codes.Canceled:
 		return logging.LevelDebug
 	case codes.Internal, codes.DataLoss:
 		return logging.LevelError

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ongair/ongair-gateway/server/auth"
@@ -36,9 +38,13 @@ func (s *Service) sendOnce(ctx context.Context, method string, req sendingReques
 		Method:    method,
 		RequestID: req.GetRequestId(),
 	}
-	return s.once.Do(ctx, key, withoutKey(req), response, func(ctx context.Context) error {
+	replayed, err = s.once.Do(ctx, key, withoutKey(req), response, func(ctx context.Context) error {
 		return call(ctx, upstream)
 	})
+	if replayed && err == nil {
+		err = grpc.SetHeader(ctx, metadata.Pairs(MetadataReplayed, "true"))
+	}
+	return replayed, err
 }
 
 // withSendTimeout bounds a sending call, whatever its caller asked for.

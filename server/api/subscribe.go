@@ -29,15 +29,12 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	go func() {
-		select {
-		case <-s.draining:
-			cancel(shuttingDown())
-		case <-ctx.Done():
-		}
-	}()
+	defer context.AfterFunc(s.draining, func() { cancel(context.Cause(s.draining)) })()
 	position, err := s.start(ctx, req)
 	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		return err
 	}
 	heartbeat := DefaultHeartbeat
@@ -45,8 +42,9 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 		heartbeat = req.GetHeartbeatInterval().AsDuration()
 	}
 	reader := s.fanout.NewReader(position, event.NewFilter(req))
-	// The first response comes at once, whatever there is.
-	for idle := time.Duration(0); ; idle = heartbeat {
+	// The first response comes at once, whatever there is. A reader with much to
+	// catch up with never waits, so it is asked here whether the stream is over.
+	for idle := time.Duration(0); s.draining.Err() == nil; idle = heartbeat {
 		batch, err := reader.Next(ctx, idle)
 		if err != nil {
 			return err
@@ -56,6 +54,7 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 			return err
 		}
 	}
+	return context.Cause(s.draining)
 }
 
 // start returns the position that a request starts at.
@@ -64,6 +63,10 @@ func (s *Service) start(ctx context.Context, req *ongairv1.SubscribeRequest) (ui
 	case *ongairv1.SubscribeRequest_Cursor:
 		return s.log.Seek(ctx, start.Cursor)
 	case *ongairv1.SubscribeRequest_StartTime:
+		// The rules of the proto compare it and do not ask whether it is a time.
+		if err := start.StartTime.CheckValid(); err != nil {
+			return 0, fault.Invalid(fault.Violation{Field: "start_time", Description: "is not a time between the years 1 and 9999"})
+		}
 		return s.log.SeekTime(ctx, start.StartTime.AsTime())
 	case *ongairv1.SubscribeRequest_Position:
 		if start.Position == ongairv1.Position_POSITION_EARLIEST {

@@ -15,7 +15,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/status"
@@ -127,15 +129,16 @@ func (f *Fault) Error() string {
 func (f *Fault) Unwrap() error { return f.Cause }
 
 // GRPCStatus returns what the caller is told: grpc-go calls it on every error
-// that a handler returns.
+// that a handler returns. What is not UTF-8 in it becomes U+FFFD, because a
+// status that does not marshal would reach the caller without its details.
 func (f *Fault) GRPCStatus() *status.Status {
-	s := status.New(Code(f.Reason), f.Message)
+	s := status.New(Code(f.Reason), valid(f.Message))
 	details := []protoadapt.MessageV1{f.info()}
 	if len(f.Violations) > 0 {
 		bad := &errdetails.BadRequest{}
 		for _, v := range f.Violations {
 			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
-				Field: v.Field, Description: v.Description,
+				Field: valid(v.Field), Description: valid(v.Description),
 			})
 		}
 		details = append(details, bad)
@@ -145,9 +148,7 @@ func (f *Fault) GRPCStatus() *status.Status {
 	}
 	detailed, err := s.WithDetails(details...)
 	if err != nil {
-		// WithDetails fails only where a detail does not marshal, that is for a
-		// string that is not UTF-8; the code and the message still stand.
-		return s
+		return s // never: every detail marshals
 	}
 	return detailed
 }
@@ -157,7 +158,7 @@ func (f *Fault) info() *errdetails.ErrorInfo {
 	if len(f.Metadata) > 0 || f.Effect != EffectNotApplicable {
 		info.Metadata = make(map[string]string, len(f.Metadata)+1)
 		for k, v := range f.Metadata {
-			info.Metadata[k] = v
+			info.Metadata[valid(k)] = valid(v)
 		}
 		if f.Effect != EffectNotApplicable {
 			info.Metadata["effect"] = string(f.Effect)
@@ -165,3 +166,5 @@ func (f *Fault) info() *errdetails.ErrorInfo {
 	}
 	return info
 }
+
+func valid(s string) string { return strings.ToValidUTF8(s, string(utf8.RuneError)) }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -16,9 +17,22 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// writeError answers with the error of a call.
-func writeError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, _ *http.Request, err error) {
-	write(w, explain(err))
+// restartDelay is what callers of a stopping gateway are told to wait.
+const restartDelay = time.Second
+
+// writeError answers with the error of a call. All but the stream's are sends,
+// and what became of one that has no reason cannot be known.
+func writeError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, req *http.Request, err error) {
+	effect := fault.EffectNotApplicable
+	if req.Method != http.MethodGet {
+		effect = fault.EffectUnknown
+	}
+	write(w, explain(err, effect))
+}
+
+// streamError is the last line of a stream that had begun.
+func streamError(_ context.Context, err error) *status.Status {
+	return status.Convert(explain(err, fault.EffectNotApplicable))
 }
 
 // writeRoutingError answers a request that no RPC takes.
@@ -31,25 +45,38 @@ func (r routes) writeRoutingError(_ context.Context, _ *runtime.ServeMux, _ runt
 	write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_ROUTE_UNKNOWN, "there is no such path"))
 }
 
-// explain gives a reason to the errors that grpc-gateway makes itself, which are
-// about the request's JSON; all others have one.
-func explain(err error) error {
+// explain gives a reason to the errors that have none: grpc-gateway's, which are
+// about the request's JSON, and those of the connection in memory, where the call
+// was given up, or cut off, before the server answered. effect is what is then
+// known of the call's.
+func explain(err error, effect fault.Effect) error {
 	s := status.Convert(err)
-	switch {
-	case fault.Info(s) != nil:
+	if fault.Info(s) != nil {
 		return err
-	case s.Code() == codes.InvalidArgument:
-		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "%s", s.Message())
-	case s.Code() == codes.ResourceExhausted:
-		return fault.New(ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "%s", s.Message())
-	case s.Code() == codes.Canceled:
-		return fault.New(ongairv1.ErrorReason_ERROR_REASON_CANCELLED, "the caller gave up")
-	case s.Code() == codes.Unavailable:
-		// The server at the other end of the connection in memory is stopping.
-		return fault.New(ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, "the gateway is stopping")
 	}
-	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_INTERNAL, "the gateway failed; its log says why")
-	f.Cause = err
+	var f *fault.Fault
+	switch s.Code() {
+	case codes.InvalidArgument:
+		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "%s", s.Message())
+	case codes.ResourceExhausted:
+		return fault.New(ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "%s", s.Message())
+	case codes.Canceled:
+		f = fault.From(context.Canceled)
+	case codes.DeadlineExceeded:
+		f = fault.From(context.DeadlineExceeded)
+	case codes.Unavailable:
+		// The server at the other end is stopping. Clients repeat what is
+		// UNAVAILABLE, so a message that may have gone out MUST NOT be that.
+		f = fault.New(ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, "the gateway is stopping")
+		f.RetryAfter = restartDelay
+		if effect == fault.EffectUnknown {
+			f = fault.New(ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN,
+				"the gateway stopped before the call was over; the message may have gone out")
+		}
+	default:
+		f = fault.From(err)
+	}
+	f.Effect = effect
 	return f
 }
 

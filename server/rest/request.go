@@ -5,8 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
@@ -24,21 +28,32 @@ func (r routes) check(next http.Handler) http.Handler {
 			next.ServeHTTP(w, req) // which says what is wrong
 			return
 		}
-		if err := target.checkQuery(req); err != nil {
-			write(w, err)
-			return
-		}
-		if err := checkBody(w, req); err != nil {
-			write(w, err)
-			return
+		for _, check := range []func(http.ResponseWriter, *http.Request) *fault.Fault{
+			checkHeader, target.checkQuery, target.checkBody,
+		} {
+			if err := check(w, req); err != nil {
+				write(w, err)
+				return
+			}
 		}
 		next.ServeHTTP(w, req)
 	})
 }
 
+// checkHeader refuses a key that gRPC metadata cannot carry: grpc-gateway would
+// drop it, and the call would be one without a key.
+func checkHeader(_ http.ResponseWriter, req *http.Request) *fault.Fault {
+	for _, key := range req.Header.Values(idempotencyKey) {
+		if strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
+			return fault.Invalid(fault.Violation{Field: "request_id", Description: idempotencyKey + " must be printable ASCII"})
+		}
+	}
+	return nil
+}
+
 // checkQuery tries each query parameter for itself, so that each that is wrong
 // can be named.
-func (r route) checkQuery(req *http.Request) *fault.Fault {
+func (r route) checkQuery(_ http.ResponseWriter, req *http.Request) *fault.Fault {
 	values, err := url.ParseQuery(req.URL.RawQuery)
 	if err != nil {
 		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the query string is malformed: %v", err)
@@ -48,15 +63,20 @@ func (r route) checkQuery(req *http.Request) *fault.Fault {
 		violations = append(violations, fault.Violation{Field: name, Description: why})
 	}
 	fields := r.input.Descriptor().Fields()
-	for name, value := range values {
+	given := map[protoreflect.FieldDescriptor]bool{}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		value := values[name]
 		switch field := fieldOf(fields, name); {
 		case r.method != http.MethodGet:
 			refuse(name, "this method takes its fields in the body, and no query parameters")
 		case field == nil:
 			refuse(name, "there is no such query parameter")
-		case len(value) > 1 && !field.IsList():
+		case given[field], len(value) > 1 && !field.IsList(): // the first is in both spellings
 			refuse(name, "is given more than once")
+		case slices.ContainsFunc(value, func(v string) bool { return !utf8.ValidString(v) }):
+			refuse(name, "is not UTF-8")
 		default:
+			given[field] = true
 			err := runtime.PopulateQueryParameters(r.input.New().Interface(), url.Values{name: value}, &utilities.DoubleArray{})
 			if err != nil {
 				refuse(name, err.Error())
@@ -78,7 +98,7 @@ func fieldOf(fields protoreflect.FieldDescriptors, name string) protoreflect.Fie
 
 // checkBody reads the body whole, within MaxBody, and checks that it is one JSON
 // value: a decoder alone would stop reading after the first.
-func checkBody(w http.ResponseWriter, req *http.Request) *fault.Fault {
+func (r route) checkBody(w http.ResponseWriter, req *http.Request) *fault.Fault {
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, MaxBody))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
 		return fault.New(ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "the body is larger than %d bytes", MaxBody)
@@ -86,7 +106,11 @@ func checkBody(w http.ResponseWriter, req *http.Request) *fault.Fault {
 	if err != nil {
 		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body could not be read to its end")
 	}
-	if len(bytes.TrimSpace(body)) > 0 && !json.Valid(body) {
+	switch {
+	case len(bytes.TrimSpace(body)) == 0: // a request without fields
+	case r.method == http.MethodGet:
+		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "this method takes query parameters, and no body")
+	case !json.Valid(body):
 		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body is not JSON")
 	}
 	req.Body = io.NopCloser(bytes.NewReader(body))

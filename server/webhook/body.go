@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -17,7 +18,12 @@ import (
 const maxFields = 1000
 
 // field is a name and a value as they arrived: bytes of any kind.
-type field struct{ name, value string }
+type field struct {
+	name, value string
+	// null is true for the null of JSON, which is no value: as an id it would make
+	// one event of all that have none.
+	null bool
+}
 
 var (
 	errTooManyFields = errors.New("too many fields")
@@ -27,11 +33,13 @@ var (
 // fields takes a body apart. whole is true where the fields say all of it; where
 // they do not, or there are none, the body has to be kept beside them.
 func fields(contentType string, body []byte) (_ []field, whole bool) {
-	mediaType, params, err := mime.ParseMediaType(contentType)
-	if err != nil {
-		mediaType = ""
+	if len(body) == 0 {
+		return nil, true
 	}
+	// Of a header that is malformed in its parameters alone the type still counts.
+	mediaType, params, _ := mime.ParseMediaType(contentType)
 	var found []field
+	var err error
 	switch {
 	case mediaType == "multipart/form-data":
 		found, whole, err = multipartFields(params["boundary"], body)
@@ -44,7 +52,7 @@ func fields(contentType string, body []byte) (_ []field, whole bool) {
 		err = errNotFields
 	}
 	if err != nil {
-		return nil, len(body) == 0
+		return nil, false
 	}
 	return found, whole
 }
@@ -70,7 +78,7 @@ func formFields(body []byte) (found []field, whole bool, err error) {
 		decodedName, okName := unescape(name)
 		decodedValue, okValue := unescape(value)
 		whole = whole && okName && okValue
-		found = append(found, field{decodedName, decodedValue})
+		found = append(found, field{name: decodedName, value: decodedValue})
 	}
 	return found, whole, nil
 }
@@ -101,8 +109,10 @@ func unescape(s string) (decoded string, strict bool) {
 // jsonFields takes a JSON object apart, in order, duplicates included: strings as
 // they are, anything else as its JSON text.
 func jsonFields(body []byte) (found []field, whole bool, err error) {
-	// The decoder replaces what is not UTF-8, so a body that is not is kept.
+	// The decoder would make three bytes of each that is not UTF-8, and an event
+	// that is too large for the log: a run of them becomes one character before.
 	whole = utf8.Valid(body)
+	body = bytes.ToValidUTF8(body, []byte(replacement))
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if _, err := dec.Token(); err != nil { // the opening brace
 		return nil, false, err
@@ -119,7 +129,8 @@ func jsonFields(body []byte) (found []field, whole bool, err error) {
 		if err := dec.Decode(&raw); err != nil {
 			return nil, false, err
 		}
-		f := field{name: name.(string), value: string(raw)} // a key is always a string
+		// A key is always a string.
+		f := field{name: name.(string), value: string(raw), null: string(raw) == "null"}
 		if raw[0] == '"' {
 			if err := json.Unmarshal(raw, &f.value); err != nil {
 				return nil, false, err
@@ -138,19 +149,22 @@ func jsonFields(body []byte) (found []field, whole bool, err error) {
 	return found, whole, nil
 }
 
-// multipartFields takes a multipart form apart, in order. A part that is more
-// than a name and a value, such as a file, is no field: it stays in the body.
+// multipartFields takes a multipart form apart, in order. A part without a name
+// and a part with a file are no fields. Put together again, the fields have to
+// make the same body: else it says more than they do, in a part's header, before
+// the first part or behind the last, or it was cut off.
 func multipartFields(boundary string, body []byte) (found []field, whole bool, err error) {
 	if boundary == "" {
 		return nil, false, errNotFields
 	}
-	whole = true
+	var again bytes.Buffer
 	parts := multipart.NewReader(bytes.NewReader(body), boundary)
 	for {
 		// The raw part, because NextPart decodes quoted-printable on the quiet.
 		part, err := parts.NextRawPart()
 		if errors.Is(err, io.EOF) {
-			return found, whole, nil
+			again.WriteString("--" + boundary + "--")
+			return found, bytes.Equal(again.Bytes(), bytes.TrimRight(body, "\r\n")), nil
 		}
 		if err != nil {
 			return nil, false, err
@@ -162,10 +176,11 @@ func multipartFields(boundary string, body []byte) (found []field, whole bool, e
 		if err != nil {
 			return nil, false, err
 		}
-		if part.FormName() == "" || part.FileName() != "" || len(part.Header) != 1 {
-			whole = false
+		name := part.FormName()
+		if name == "" || part.FileName() != "" {
 			continue
 		}
-		found = append(found, field{part.FormName(), string(value)})
+		fmt.Fprintf(&again, "--%s\r\nContent-Disposition: form-data; name=\"%s\"\r\n\r\n%s\r\n", boundary, name, value)
+		found = append(found, field{name: name, value: string(value)})
 	}
 }

@@ -26,7 +26,7 @@ func parse(channel, contentType string, body []byte) *ongairv1.Event {
 		last[f.name] = i
 	}
 	value := func(name string) string {
-		if i, ok := last[name]; ok {
+		if i, ok := last[name]; ok && !found[i].null {
 			return found[i].value
 		}
 		return ""
@@ -34,11 +34,12 @@ func parse(channel, contentType string, body []byte) *ongairv1.Event {
 	homes := homesOf(e, value("notification_type"))
 	for i, f := range found {
 		home, typed := homes[f.name]
-		typed = typed && last[f.name] == i
+		typed = typed && last[f.name] == i && !f.null
 		if typed {
 			*home() = strings.ToValidUTF8(f.value, replacement)
 		}
-		if !typed || !utf8.ValidString(f.value) {
+		// The exact bytes of a typed value are in the body already where that is kept.
+		if !typed || whole && !utf8.ValidString(f.value) {
 			e.Fields = append(e.Fields, keep(f, whole))
 		}
 	}
@@ -94,18 +95,17 @@ func homesOf(e *ongairv1.Event, notificationType string) map[string]func() *stri
 	return homes
 }
 
-// keep returns a field as the event holds it. The exact bytes of what is not
-// UTF-8 are left out where the whole body is kept anyway, so that an event is at
-// most about three times its body: alternating bytes triple in a typed string.
+// keep returns a field as the event holds it. The exact bytes of a name that is
+// not UTF-8 are left out where the whole body is kept anyway, so that an event is
+// at most about three times its body: alternating bytes double in a string.
 func keep(f field, whole bool) *ongairv1.Field {
 	kept := &ongairv1.Field{Name: strings.ToValidUTF8(f.name, replacement)}
 	if whole && !utf8.ValidString(f.name) {
 		kept.NameBytes = []byte(f.name)
 	}
-	switch {
-	case utf8.ValidString(f.value):
+	if utf8.ValidString(f.value) {
 		kept.Value = f.value
-	case whole:
+	} else {
 		kept.ValueBytes = []byte(f.value)
 	}
 	return kept

@@ -31,6 +31,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
@@ -124,7 +125,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, channel, http.StatusServiceUnavailable, "error", err)
 		return
 	}
-	h.logger.Debug("webhook stored", "channel", channel, "notification_type", e.GetNotificationType(),
+	// The type is logged only where it is documented: any other is the sender's text.
+	h.logger.Debug("webhook stored", "channel", channel, "type", event.TypeName(event.TypeOf(e.GetNotificationType())),
 		"event", e.GetId(), "duplicate", !stored)
 	w.WriteHeader(http.StatusOK) // exactly 200 is what Ongair takes as received
 }
@@ -133,14 +135,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // same time for a wrong secret and for a channel that does not exist.
 func (h *Handler) authenticate(path string) (channel string, ok bool) {
 	rest, hasPrefix := strings.CutPrefix(path, pathPrefix)
-	channel, secret, hasSecret := strings.Cut(rest, "/")
+	channel, secret, _ := strings.Cut(rest, "/")
 	want, known := h.secrets[channel]
 	if !known {
 		want = h.decoy
 	}
 	got := sha256.Sum256([]byte(secret))
 	matches := subtle.ConstantTimeCompare(got[:], want[:]) == 1
-	return channel, matches && known && hasPrefix && hasSecret
+	return channel, matches && known && hasPrefix && secret != ""
 }
 
 // refuse answers with status. Whoever gets it knew the secret, so it was Ongair

@@ -1,0 +1,63 @@
+package api
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+)
+
+func TestAResponseGoesOutAsTheBuffersThatStreamsShare(t *testing.T) {
+	want := &ongairv1.SubscribeResponse{Cursor: "after", Pending: 7}
+	var records []*event.Record
+	for _, cursor := range []string{"one", "two"} {
+		e := &ongairv1.Event{Id: cursor, Channel: "support", NotificationType: "MessageReceived"}
+		stored, err := event.Marshal(e)
+		require.NoError(t, err)
+		record, err := event.NewRecord(uint64(len(records)+1), stored, cursor)
+		require.NoError(t, err)
+		e.Cursor = cursor
+		records, want.Events = append(records, record), append(want.GetEvents(), e)
+	}
+	response := event.NewResponse(records, "after", 7)
+	first, err := newCodec().Marshal(response)
+	require.NoError(t, err)
+	before := first.Materialize()
+	second, err := newCodec().Marshal(response)
+	require.NoError(t, err)
+	require.Len(t, second, len(first))
+	for i := range first {
+		assert.Same(t, &first[i].ReadOnlyData()[0], &second[i].ReadOnlyData()[0], "nothing is copied")
+	}
+	first.Free()
+	assert.Equal(t, before, second.Materialize(), "what one stream is done with, the others still send")
+
+	got := &ongairv1.SubscribeResponse{}
+	require.NoError(t, proto.Unmarshal(before, got))
+	assert.Empty(t, cmp.Diff(want, got, protocmp.Transform()))
+	wire, err := proto.Marshal(want)
+	require.NoError(t, err)
+	assert.Len(t, before, len(wire), "nothing is said twice")
+}
+
+func TestOrdinaryMessagesAreThoseOfProtobuf(t *testing.T) {
+	request := minimal()["CreateTicket"]
+	buffers, err := newCodec().Marshal(request)
+	require.NoError(t, err)
+	want, err := proto.Marshal(request)
+	require.NoError(t, err)
+	assert.Equal(t, want, buffers.Materialize())
+	got := &ongairv1.CreateTicketRequest{}
+	require.NoError(t, newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(want)}, got))
+	assert.Empty(t, cmp.Diff(request, got, protocmp.Transform()))
+	_, err = newCodec().Marshal("no message")
+	require.Error(t, err)
+	assert.Equal(t, "proto", newCodec().Name())
+}

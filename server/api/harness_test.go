@@ -1,0 +1,270 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/idempotency"
+	"github.com/ongair/ongair-gateway/server/ongair"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeOngair is an Upstream that keeps what it was asked for. It answers with
+// answer, or, where that is nil, with a receipt.
+type fakeOngair struct {
+	answer func(ctx context.Context) (ongair.Receipt, error)
+
+	mu    sync.Mutex
+	calls []any
+}
+
+var receipt = ongair.Receipt{ID: "35345432", ConversationID: "22"}
+
+func (f *fakeOngair) take(ctx context.Context, call any) (ongair.Receipt, error) {
+	f.mu.Lock()
+	f.calls = append(f.calls, call)
+	f.mu.Unlock()
+	if f.answer != nil {
+		return f.answer(ctx)
+	}
+	return receipt, nil
+}
+
+func (f *fakeOngair) Send(ctx context.Context, m ongair.Text) (ongair.Receipt, error) {
+	return f.take(ctx, m)
+}
+
+func (f *fakeOngair) SendImage(ctx context.Context, m ongair.Image) (ongair.Receipt, error) {
+	return f.take(ctx, m)
+}
+
+func (f *fakeOngair) SendDocument(ctx context.Context, m ongair.Document) (ongair.Receipt, error) {
+	return f.take(ctx, m)
+}
+
+func (f *fakeOngair) CreateTicket(ctx context.Context, m ongair.Ticket) (ongair.Receipt, error) {
+	return f.take(ctx, m)
+}
+
+// taken returns what was asked for since the last time.
+func (f *fakeOngair) taken() []any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	calls := f.calls
+	f.calls = nil
+	return calls
+}
+
+// fakeOnce keeps the keys and requests that it was given. It makes the call,
+// unless do says otherwise.
+type fakeOnce struct {
+	do func(ctx context.Context, response proto.Message, call func(context.Context) error) (bool, error)
+
+	keys     []idempotency.Key
+	requests []proto.Message
+}
+
+func (f *fakeOnce) Do(ctx context.Context, key idempotency.Key, request, response proto.Message,
+	call func(context.Context) error,
+) (bool, error) {
+	f.keys, f.requests = append(f.keys, key), append(f.requests, request)
+	if f.do != nil {
+		return f.do(ctx, response, call)
+	}
+	return false, call(ctx)
+}
+
+// gateway is a server around a service, and a client of it.
+type gateway struct {
+	ongairv1.OngairServiceClient
+	service *Service
+	server  *grpc.Server
+	conn    *grpc.ClientConn
+	lines   *logBuffer
+}
+
+// options say how a gateway is other than usual.
+type options struct {
+	callers map[string]string
+	dial    []grpc.DialOption
+}
+
+// start runs a gateway over bufconn for the test.
+func start(t *testing.T, cfg Config, change ...func(*options)) *gateway {
+	t.Helper()
+	var o options
+	for _, c := range change {
+		c(&o)
+	}
+	g := &gateway{service: NewService(cfg), lines: &logBuffer{}}
+	var err error
+	g.server, err = NewServer(ServerConfig{
+		Service:       g.service,
+		Health:        health.NewServer(),
+		Authenticator: auth.New(o.callers),
+		Logger:        slog.New(slog.NewTextHandler(g.lines, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	require.NoError(t, err)
+	listener := bufconn.Listen(64 << 10)
+	served := make(chan error, 1)
+	go func() { served <- g.server.Serve(listener) }()
+	g.conn, err = grpc.NewClient("passthrough:memory", append(o.dial,
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+	)...)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		assert.NoError(t, g.conn.Close())
+		g.server.Stop()
+		assert.NoError(t, <-served)
+	})
+	g.OngairServiceClient = ongairv1.NewOngairServiceClient(g.conn)
+	return g
+}
+
+func withCallers(callers map[string]string) func(*options) {
+	return func(o *options) { o.callers = callers }
+}
+
+// sends is the configuration of a service with one channel and no log.
+func sends(upstream Upstream) Config {
+	return Config{Channels: map[string]Upstream{"support": upstream}, Once: &fakeOnce{}}
+}
+
+// invoke makes a sending call of the method that takes req.
+func (g *gateway) invoke(ctx context.Context, req proto.Message, opts ...grpc.CallOption) (proto.Message, error) {
+	method := sendingMethods[reflect.TypeOf(req)]
+	response := proto.Clone(method.response)
+	err := g.conn.Invoke(ctx, "/ongair.v1.OngairService/"+method.name, req, response, opts...)
+	return response, err
+}
+
+// sendingMethods are the sending RPCs by their request.
+var sendingMethods = map[reflect.Type]struct {
+	name     string
+	response proto.Message
+}{
+	reflect.TypeFor[*ongairv1.SendRequest]():         {"Send", &ongairv1.SendResponse{}},
+	reflect.TypeFor[*ongairv1.SendImageRequest]():    {"SendImage", &ongairv1.SendImageResponse{}},
+	reflect.TypeFor[*ongairv1.SendDocumentRequest](): {"SendDocument", &ongairv1.SendDocumentResponse{}},
+	reflect.TypeFor[*ongairv1.CreateTicketRequest](): {"CreateTicket", &ongairv1.CreateTicketResponse{}},
+}
+
+// minimal returns a valid request of each sending RPC, with nothing but what is
+// required.
+func minimal() map[string]proto.Message {
+	return map[string]proto.Message{
+		"Send":         &ongairv1.SendRequest{ExternalId: "+254722200200", Text: "Habari"},
+		"SendImage":    &ongairv1.SendImageRequest{ExternalId: "+254722200200", Image: "https://example.com/a.png", ContentType: "image/png"},
+		"SendDocument": &ongairv1.SendDocumentRequest{ExternalId: "+254722200200", FileUrl: "https://example.com/a.pdf"},
+		"CreateTicket": &ongairv1.CreateTicketRequest{ExternalId: "+254722200200", MessageId: "m-1"},
+	}
+}
+
+// set sets a string field of a request.
+func set(req proto.Message, field, value string) proto.Message {
+	m := proto.Clone(req).ProtoReflect()
+	f := m.Descriptor().Fields().ByTextName(field)
+	m.Set(f, valueOf(value))
+	return m.Interface()
+}
+
+func withinTest(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// requireFault requires an error with a reason, and the code of the reason.
+func requireFault(t *testing.T, err error, reason ongairv1.ErrorReason) *status.Status {
+	t.Helper()
+	require.Error(t, err)
+	s := status.Convert(err)
+	require.Equal(t, reason, fault.ReasonOf(s), s.Proto())
+	require.Equal(t, fault.Code(reason), s.Code())
+	return s
+}
+
+// detail returns the first detail of a kind, or nil.
+func detail[T any](s *status.Status) T {
+	for _, d := range s.Details() {
+		if found, ok := d.(T); ok {
+			return found
+		}
+	}
+	var none T
+	return none
+}
+
+// violations are the fields that a status says are bad.
+func violations(t *testing.T, err error) []string {
+	t.Helper()
+	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
+	require.Equal(t, codes.InvalidArgument, s.Code())
+	var fields []string
+	for _, v := range detail[*errdetails.BadRequest](s).GetFieldViolations() {
+		assert.NotEmpty(t, v.GetDescription(), v.GetField())
+		fields = append(fields, v.GetField())
+	}
+	return fields
+}
+
+// logBuffer is where a logger writes to, from any goroutine.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// waitFor waits until the log has all of the texts in one line. Lines are written
+// at the end of a call, after its caller has the answer.
+func (b *logBuffer) waitFor(t *testing.T, texts ...string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		for line := range strings.Lines(b.String()) {
+			found := true
+			for _, text := range texts {
+				found = found && strings.Contains(line, text)
+			}
+			if found {
+				return true
+			}
+		}
+		return false
+	}, 10*time.Second, time.Millisecond, "no line of the log has %q:\n%s", texts, b)
+}

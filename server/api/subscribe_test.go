@@ -1,0 +1,401 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/eventlog"
+	"github.com/ongair/ongair-gateway/server/fanout"
+	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/jetstream"
+	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+)
+
+// testLog is a real log on an embedded JetStream, followed by a fanout.
+type testLog struct {
+	*eventlog.Log
+	js     *jetstream.JetStream
+	fanout *fanout.Fanout
+}
+
+func newLog(t *testing.T) *testLog {
+	t.Helper()
+	js := jetstreamtest.Embedded(t).Open(t)
+	log, err := eventlog.Open(t.Context(), js.Conn(), js.API(), eventlog.Config{})
+	require.NoError(t, err)
+	l := &testLog{Log: log, js: js, fanout: fanout.New(log, fanout.Config{})}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.fanout.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		assert.NoError(t, <-done)
+	})
+	<-l.fanout.Ready()
+	return l
+}
+
+func (l *testLog) config() Config {
+	return Config{Channels: map[string]Upstream{"support": &fakeOngair{}, "sales": &fakeOngair{}}, Log: l, Fanout: l.fanout}
+}
+
+// add appends n events and returns them as subscribers get them.
+func (l *testLog) add(t *testing.T, n int, change ...func(*ongairv1.Event)) []*ongairv1.Event {
+	t.Helper()
+	var added []*ongairv1.Event
+	for i := range n {
+		e := &ongairv1.Event{
+			Id:               event.RandomID(),
+			Channel:          "support",
+			ReceiveTime:      timestamppb.Now(),
+			NotificationType: "MessageReceived",
+			Contact:          &ongairv1.Contact{ExternalId: "+254722200200", Name: "Asha"},
+			Payload:          &ongairv1.Event_MessageReceived{MessageReceived: &ongairv1.MessageReceived{Id: fmt.Sprint(i), Text: "Habari 👋"}},
+			Fields:           []*ongairv1.Field{{Name: "caption", ValueBytes: []byte{0xff}}},
+		}
+		for _, c := range change {
+			c(e)
+		}
+		_, err := l.Append(t.Context(), e)
+		require.NoError(t, err)
+		latest, err := l.Latest(t.Context())
+		require.NoError(t, err)
+		e.Cursor = l.Cursor(latest)
+		added = append(added, e)
+	}
+	return added
+}
+
+// subscribe opens a stream whose heartbeats, unless req says otherwise, come
+// long after the test.
+func (g *gateway) subscribe(t *testing.T, req *ongairv1.SubscribeRequest, opts ...grpc.CallOption) grpc.ServerStreamingClient[ongairv1.SubscribeResponse] {
+	t.Helper()
+	if req.GetHeartbeatInterval() == nil {
+		req.HeartbeatInterval = durationpb.New(5 * time.Minute)
+	}
+	stream, err := g.Subscribe(withinTest(t), req, opts...)
+	require.NoError(t, err)
+	return stream
+}
+
+// receive reads until there are n events.
+func receive(t *testing.T, stream grpc.ServerStreamingClient[ongairv1.SubscribeResponse], n int) []*ongairv1.Event {
+	t.Helper()
+	var events []*ongairv1.Event
+	for len(events) < n {
+		response, err := stream.Recv()
+		require.NoError(t, err)
+		events = append(events, response.GetEvents()...)
+	}
+	return events
+}
+
+func requireEvents(t *testing.T, want, got []*ongairv1.Event) {
+	t.Helper()
+	require.Empty(t, cmp.Diff(want, got, protocmp.Transform()))
+}
+
+func from(position ongairv1.Position) *ongairv1.SubscribeRequest {
+	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Position{Position: position}}
+}
+
+func after(cursor string) *ongairv1.SubscribeRequest {
+	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}}
+}
+
+func TestTheFirstResponseComesAtOnceAndMayBeEmpty(t *testing.T) {
+	l := newLog(t)
+	g := start(t, l.config())
+	first, err := g.subscribe(t, &ongairv1.SubscribeRequest{}).Recv()
+	require.NoError(t, err)
+	assert.Empty(t, first.GetEvents())
+	assert.Equal(t, l.Cursor(0), first.GetCursor())
+	assert.Zero(t, first.GetPending())
+
+	added := l.add(t, 2)
+	first, err = g.subscribe(t, &ongairv1.SubscribeRequest{}).Recv()
+	require.NoError(t, err)
+	assert.Empty(t, first.GetEvents())
+	assert.Equal(t, added[1].GetCursor(), first.GetCursor())
+}
+
+func TestAHeartbeatIsAnEmptyResponseWithTheCursor(t *testing.T) {
+	l := newLog(t)
+	last := l.add(t, 3)[2]
+	req := from(ongairv1.Position_POSITION_LATEST)
+	req.HeartbeatInterval = durationpb.New(100 * time.Millisecond)
+	stream := start(t, l.config()).subscribe(t, req)
+	begin := time.Now()
+	for range 3 {
+		response, err := stream.Recv()
+		require.NoError(t, err)
+		assert.Empty(t, response.GetEvents())
+		assert.Equal(t, last.GetCursor(), response.GetCursor())
+	}
+	assert.GreaterOrEqual(t, time.Since(begin), 190*time.Millisecond)
+}
+
+func TestAStreamStartsWhereItsRequestSays(t *testing.T) {
+	l := newLog(t)
+	old := l.add(t, 2)
+	// JetStream's clock and this one are the same; its timestamps are exact.
+	between := time.Now()
+	recent := l.add(t, 2)
+	g := start(t, l.config())
+	at := func(when time.Time) *ongairv1.SubscribeRequest {
+		return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_StartTime{StartTime: timestamppb.New(when)}}
+	}
+	all := append(append([]*ongairv1.Event{}, old...), recent...)
+	streams := map[string]struct {
+		req  *ongairv1.SubscribeRequest
+		want []*ongairv1.Event
+	}{
+		"earliest":                       {from(ongairv1.Position_POSITION_EARLIEST), all},
+		"latest":                         {from(ongairv1.Position_POSITION_LATEST), nil},
+		"unspecified":                    {from(ongairv1.Position_POSITION_UNSPECIFIED), nil},
+		"nothing said":                   {&ongairv1.SubscribeRequest{}, nil},
+		"the cursor of an event":         {after(old[0].GetCursor()), all[1:]},
+		"the cursor of the newest event": {after(recent[1].GetCursor()), nil},
+		"the cursor before everything":   {after(l.Cursor(0)), all},
+		"a time before everything":       {at(time.Unix(0, 0)), all},
+		"a time in between":              {at(between), recent},
+		"a time in the future":           {at(time.Now().Add(time.Hour)), nil},
+	}
+	open := map[string]grpc.ServerStreamingClient[ongairv1.SubscribeResponse]{}
+	for name, s := range streams {
+		open[name] = g.subscribe(t, s.req)
+		requireEvents(t, s.want, receive(t, open[name], len(s.want)))
+		if len(s.want) == 0 {
+			first, err := open[name].Recv()
+			require.NoError(t, err)
+			require.Empty(t, first.GetEvents(), name)
+		}
+	}
+	next := l.add(t, 1)
+	for name, stream := range open {
+		t.Run(name, func(t *testing.T) { requireEvents(t, next, receive(t, stream, 1)) })
+	}
+}
+
+func TestAFilterTakesWhatItNames(t *testing.T) {
+	l := newLog(t)
+	l.add(t, 1)
+	sales := l.add(t, 1, func(e *ongairv1.Event) { e.Channel = "sales" })
+	l.add(t, 1)
+	req := from(ongairv1.Position_POSITION_EARLIEST)
+	req.Channels = []string{"sales"}
+	requireEvents(t, sales, receive(t, start(t, l.config()).subscribe(t, req), 1))
+}
+
+func TestACursorThatCannotBeServedIsRefusedWithItsReason(t *testing.T) {
+	l, other := newLog(t), newLog(t)
+	added := l.add(t, 3)
+	g := start(t, l.config())
+	for _, tt := range []struct {
+		name   string
+		cursor string
+		reason ongairv1.ErrorReason
+	}{
+		{"no cursor", "not-a-cursor", ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED},
+		{"a cursor that lost a character", added[0].GetCursor()[1:], ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED},
+		{"the cursor of another log", other.Cursor(1), ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN},
+		{"a cursor of the future", l.Cursor(99), ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := g.subscribe(t, after(tt.cursor)).Recv()
+			requireFault(t, err, tt.reason)
+		})
+	}
+	t.Run("a cursor before what is kept", func(t *testing.T) {
+		stream, err := l.js.API().Stream(t.Context(), "ONGAIR_EVENTS")
+		require.NoError(t, err)
+		require.NoError(t, stream.Purge(t.Context()))
+		_, err = g.subscribe(t, after(added[0].GetCursor())).Recv()
+		s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED)
+		assert.Equal(t, map[string]string{"oldest_cursor": added[2].GetCursor(), "lost_events": "2"}, fault.Info(s).GetMetadata())
+		_, err = g.subscribe(t, after(added[2].GetCursor())).Recv()
+		require.NoError(t, err, "the oldest cursor works")
+	})
+}
+
+func TestAChannelThatIsNotConfiguredCannotBeSubscribedTo(t *testing.T) {
+	l := newLog(t)
+	_, err := start(t, l.config()).subscribe(t, &ongairv1.SubscribeRequest{Channels: []string{"support", "marketing"}}).Recv()
+	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_CHANNEL_UNKNOWN)
+	assert.Equal(t, "marketing", fault.Info(s).GetMetadata()["channel"])
+}
+
+func TestSubscribersShareTheirEventsAndGetThemWhole(t *testing.T) {
+	l := newLog(t)
+	g := start(t, l.config())
+	want := l.add(t, 20)
+	want = append(want, l.add(t, 1, func(e *ongairv1.Event) { e.NotificationType = strings.Repeat("long ", 100_000) })...)
+	var group sync.WaitGroup
+	for i := range 6 {
+		group.Go(func() {
+			var opts []grpc.CallOption
+			if i%2 == 0 {
+				opts = append(opts, grpc.UseCompressor(gzip.Name))
+			}
+			stream := g.subscribe(t, from(ongairv1.Position_POSITION_EARLIEST), opts...)
+			assert.Empty(t, cmp.Diff(want, receive(t, stream, len(want)), protocmp.Transform()))
+		})
+	}
+	group.Wait()
+}
+
+func TestASubscriberThatReadsNothingHoldsUpNobody(t *testing.T) {
+	l := newLog(t)
+	g := start(t, l.config())
+	stalled := g.subscribe(t, from(ongairv1.Position_POSITION_LATEST))
+	_, err := stalled.Recv()
+	require.NoError(t, err)
+	reading := g.subscribe(t, from(ongairv1.Position_POSITION_LATEST))
+	_, err = reading.Recv()
+	require.NoError(t, err)
+	// Several times what the connection and the stream hold in their windows.
+	var want []*ongairv1.Event
+	for range 20 {
+		added := l.add(t, 1, func(e *ongairv1.Event) { e.AccountType = strings.Repeat("x", 100_000) })
+		requireEvents(t, added, receive(t, reading, 1))
+		want = append(want, added...)
+	}
+	_, err = g.invoke(withinTest(t), set(minimal()["Send"], "channel", "support"))
+	require.NoError(t, err)
+	requireEvents(t, want, receive(t, stalled, len(want)))
+}
+
+func requireShutDown(t *testing.T, err error) {
+	t.Helper()
+	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN)
+	assert.Equal(t, restartDelay, detail[*errdetails.RetryInfo](s).GetRetryDelay().AsDuration())
+}
+
+func TestADrainEndsStreamsAndLetsCallsGoOn(t *testing.T) {
+	l := newLog(t)
+	g := start(t, l.config())
+	stream := g.subscribe(t, &ongairv1.SubscribeRequest{})
+	_, err := stream.Recv()
+	require.NoError(t, err)
+	g.service.Drain()
+	g.service.Drain() // as often as one likes
+	_, err = stream.Recv()
+	requireShutDown(t, err)
+	for _, req := range []*ongairv1.SubscribeRequest{{}, from(ongairv1.Position_POSITION_EARLIEST), after(l.Cursor(0))} {
+		_, err = g.subscribe(t, req).Recv()
+		requireShutDown(t, err)
+	}
+	_, err = g.invoke(withinTest(t), set(minimal()["Send"], "channel", "support"))
+	require.NoError(t, err)
+}
+
+func TestADrainEndsAStreamThatHasMuchToCatchUpWith(t *testing.T) {
+	endless := endlessLog{}
+	tail := fanout.New(endless, fanout.Config{})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- tail.Run(ctx) }()
+	defer func() { stop(); <-done }()
+	<-tail.Ready()
+	g := start(t, Config{Channels: map[string]Upstream{"support": &fakeOngair{}}, Log: endless, Fanout: tail})
+	stream := g.subscribe(t, from(ongairv1.Position_POSITION_EARLIEST))
+	_, err := stream.Recv()
+	require.NoError(t, err)
+	g.service.Drain()
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	requireShutDown(t, err)
+}
+
+// endlessLog has more events than anyone can read.
+type endlessLog struct{ Log }
+
+func (endlessLog) Earliest(context.Context) (uint64, error) { return 0, nil }
+func (endlessLog) Latest(context.Context) (uint64, error)   { return math.MaxInt64, nil }
+func (endlessLog) Cursor(position uint64) string            { return fmt.Sprint(position) }
+
+func (endlessLog) Read(_ context.Context, position uint64, _, _ int) ([]*event.Record, error) {
+	record, err := event.NewRecord(position+1, nil, "c")
+	return []*event.Record{record}, err
+}
+
+func (endlessLog) Follow(ctx context.Context, _ uint64, _ func(*event.Record)) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestADrainEndsAStreamThatWaitsForTheLog(t *testing.T) {
+	l := newLog(t)
+	asked := make(chan struct{})
+	cfg := l.config()
+	cfg.Log = waitingLog{l, asked}
+	g := start(t, cfg)
+	stream := g.subscribe(t, &ongairv1.SubscribeRequest{})
+	<-asked
+	g.service.Drain()
+	_, err := stream.Recv()
+	requireShutDown(t, err)
+}
+
+// waitingLog finds its end when its caller gives up.
+type waitingLog struct {
+	Log
+	asked chan struct{}
+}
+
+func (l waitingLog) Latest(ctx context.Context) (uint64, error) {
+	close(l.asked)
+	<-ctx.Done()
+	return 0, ctx.Err()
+}
+
+func TestALogThatFailsEndsAStreamWithItsReason(t *testing.T) {
+	l := newLog(t)
+	unavailable := fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, "come again")
+	unavailable.RetryAfter = 2 * time.Second
+	unavailable.Cause = errors.New("hidden")
+	cfg := l.config()
+	cfg.Log = failingLog{l, unavailable}
+	_, err := start(t, cfg).subscribe(t, &ongairv1.SubscribeRequest{}).Recv()
+	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
+	assert.Equal(t, 2*time.Second, detail[*errdetails.RetryInfo](s).GetRetryDelay().AsDuration())
+	assert.NotContains(t, s.Proto().String(), "hidden")
+}
+
+type failingLog struct {
+	Log
+	err error
+}
+
+func (l failingLog) Latest(context.Context) (uint64, error) { return 0, l.err }
+
+func TestASubscriberThatGoesLeavesNothingBehind(t *testing.T) {
+	l := newLog(t)
+	g := start(t, l.config())
+	ctx, cancel := context.WithCancel(withinTest(t))
+	stream, err := g.Subscribe(ctx, &ongairv1.SubscribeRequest{})
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	require.NoError(t, err)
+	cancel()
+	g.lines.waitFor(t, "level=DEBUG", "grpc.method=Subscribe", "grpc.code=Canceled", "reason=CANCELLED")
+}

@@ -1,0 +1,331 @@
+package rest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/api"
+	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/eventlog"
+	"github.com/ongair/ongair-gateway/server/fanout"
+	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/idempotency"
+	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+	"github.com/ongair/ongair-gateway/server/ongair"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const apiKey = "billing-key-0123456789"
+
+// gateway is the HTTP port before a real gRPC server, over loopback.
+type gateway struct {
+	url     string
+	service *api.Service
+	grpc    *grpc.Server
+	spy     *spy
+	// answer is what Ongair answers; nil means a receipt.
+	answer func(context.Context) (ongair.Receipt, error)
+	// log makes up what Subscribe reads.
+	log *logWithFault
+
+	mu    sync.Mutex
+	calls []any
+	keys  []idempotency.Key
+	// replayed is what the store of outcomes says.
+	replayed bool
+}
+
+type option func(*gateway, map[string]string)
+
+// withCaller makes the gateway ask for apiKey.
+func withCaller(_ *gateway, callers map[string]string) { callers["billing"] = apiKey }
+
+// withLog gives the gateway a real log.
+func withLog(t *testing.T) option {
+	return func(g *gateway, _ map[string]string) {
+		js := jetstreamtest.Embedded(t).Open(t)
+		log, err := eventlog.Open(t.Context(), js.Conn(), js.API(), eventlog.Config{})
+		require.NoError(t, err)
+		g.log.Log = log
+	}
+}
+
+func start(t *testing.T, options ...option) *gateway {
+	t.Helper()
+	g := &gateway{log: &logWithFault{}}
+	callers := map[string]string{}
+	for _, o := range options {
+		o(g, callers)
+	}
+	cfg := api.Config{Channels: map[string]api.Upstream{"support": g}, Log: g.log, Once: g}
+	if g.log.Log != nil {
+		tail := fanout.New(g.log.Log, fanout.Config{})
+		ctx, stop := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- tail.Run(ctx) }()
+		t.Cleanup(func() { stop(); assert.NoError(t, <-done) })
+		<-tail.Ready()
+		cfg.Fanout = tail
+	}
+	g.service = api.NewService(cfg)
+	var err error
+	g.grpc, err = api.NewServer(api.ServerConfig{
+		Service: g.service, Health: health.NewServer(), Authenticator: auth.New(callers), Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	listener := bufconn.Listen(1 << 20)
+	served := make(chan error, 1)
+	go func() { served <- g.grpc.Serve(listener) }()
+	conn, err := grpc.NewClient("passthrough:memory",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	g.spy = &spy{ClientConnInterface: conn}
+	handler, err := New(t.Context(), g.spy)
+	require.NoError(t, err)
+	server := httptest.NewServer(handler)
+	g.url = server.URL
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		server.Close()
+		assert.NoError(t, conn.Close())
+		g.grpc.Stop()
+		assert.NoError(t, <-served)
+	})
+	return g
+}
+
+func (g *gateway) take(ctx context.Context, call any) (ongair.Receipt, error) {
+	g.mu.Lock()
+	g.calls = append(g.calls, call)
+	g.mu.Unlock()
+	if g.answer != nil {
+		return g.answer(ctx)
+	}
+	return ongair.Receipt{ID: "35345432", ConversationID: "22"}, nil
+}
+
+func (g *gateway) Send(ctx context.Context, m ongair.Text) (ongair.Receipt, error) {
+	return g.take(ctx, m)
+}
+
+func (g *gateway) SendImage(ctx context.Context, m ongair.Image) (ongair.Receipt, error) {
+	return g.take(ctx, m)
+}
+
+func (g *gateway) SendDocument(ctx context.Context, m ongair.Document) (ongair.Receipt, error) {
+	return g.take(ctx, m)
+}
+
+func (g *gateway) CreateTicket(ctx context.Context, m ongair.Ticket) (ongair.Receipt, error) {
+	return g.take(ctx, m)
+}
+
+// Do is api.Once.
+func (g *gateway) Do(ctx context.Context, key idempotency.Key, _, _ proto.Message, call func(context.Context) error) (bool, error) {
+	g.mu.Lock()
+	g.keys = append(g.keys, key)
+	g.mu.Unlock()
+	return g.replayed, call(ctx)
+}
+
+// taken returns what Ongair was asked for since the last time.
+func (g *gateway) taken() []any {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	calls := g.calls
+	g.calls = nil
+	return calls
+}
+
+// logWithFault is a log, or fails with fault.
+type logWithFault struct {
+	*eventlog.Log
+	fault error
+}
+
+func (l *logWithFault) Latest(ctx context.Context) (uint64, error) {
+	if l.fault != nil {
+		return 0, l.fault
+	}
+	return l.Log.Latest(ctx)
+}
+
+// spy keeps what the calls on a connection were made with.
+type spy struct {
+	grpc.ClientConnInterface
+	mu       sync.Mutex
+	metadata metadata.MD
+	stream   context.Context
+}
+
+func (s *spy) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	s.keep(ctx)
+	return s.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
+}
+
+func (s *spy) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	s.keep(ctx)
+	return s.ClientConnInterface.NewStream(ctx, desc, method, opts...)
+}
+
+func (s *spy) keep(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.metadata, _ = metadata.FromOutgoingContext(ctx)
+	s.stream = ctx
+}
+
+// last returns the metadata and the context of the last call.
+func (s *spy) last() (metadata.MD, context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.metadata, s.stream
+}
+
+// answer is an answer that was read whole.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// do makes a request; header is pairs of names and values.
+func (g *gateway) do(t *testing.T, method, target, body string, header ...string) answer {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	response := g.open(t, ctx, method, target, body, header...)
+	defer response.Body.Close()
+	read, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return answer{response.StatusCode, response.Header, string(read)}
+}
+
+func (g *gateway) open(t *testing.T, ctx context.Context, method, target, body string, header ...string) *http.Response {
+	t.Helper()
+	request, err := http.NewRequestWithContext(ctx, method, g.url+target, strings.NewReader(body))
+	require.NoError(t, err)
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Add(header[i], header[i+1])
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	response, err := transport.RoundTrip(request) // follows no redirect
+	require.NoError(t, err)
+	return response
+}
+
+// send is the simplest request that is taken, to the route of Send.
+func (g *gateway) send(t *testing.T, header ...string) answer {
+	t.Helper()
+	return g.do(t, http.MethodPost, sendPath, sendBody, header...)
+}
+
+const (
+	sendPath      = "/v1/messages:send"
+	subscribePath = "/v1/events:subscribe"
+	sendBody      = `{"external_id":"+254722200200","text":"Habari"}`
+)
+
+// requireError requires an answer that is a google.rpc.Status with a reason, under
+// the reason's HTTP status.
+func requireError(t *testing.T, got answer, reason ongairv1.ErrorReason) *status.Status {
+	t.Helper()
+	require.Equal(t, fault.HTTPStatus(reason), got.status, got.body)
+	require.Equal(t, "application/json", got.header.Get("Content-Type"))
+	require.Equal(t, "nosniff", got.header.Get("X-Content-Type-Options"))
+	return requireStatus(t, got.body, reason)
+}
+
+func requireStatus(t *testing.T, body string, reason ongairv1.ErrorReason) *status.Status {
+	t.Helper()
+	var p spb.Status
+	require.NoError(t, protojson.Unmarshal([]byte(body), &p), body)
+	s := status.FromProto(&p)
+	require.Equal(t, fault.Code(reason), s.Code(), body)
+	require.Equal(t, reason, fault.ReasonOf(s), body)
+	return s
+}
+
+// violations are the fields that an answer says are bad.
+func violations(t *testing.T, got answer) []string {
+	t.Helper()
+	var fields []string
+	for _, detail := range requireError(t, got, ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST).Details() {
+		if bad, ok := detail.(*errdetails.BadRequest); ok {
+			for _, v := range bad.GetFieldViolations() {
+				fields = append(fields, v.GetField())
+			}
+		}
+	}
+	return fields
+}
+
+// lines reads a stream line by line.
+type lines struct {
+	response *http.Response
+	scanner  *bufio.Scanner
+}
+
+// stream opens a stream that ends with the test.
+func (g *gateway) stream(t *testing.T, query string) *lines {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	response := g.open(t, ctx, http.MethodGet, subscribePath+query, "")
+	t.Cleanup(func() {
+		cancel()
+		_ = response.Body.Close()
+	})
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	scanner := bufio.NewScanner(response.Body)
+	scanner.Buffer(nil, 8<<20)
+	return &lines{response, scanner}
+}
+
+// next returns the next line, which has one member.
+func (l *lines) next(t *testing.T) (name string, value json.RawMessage) {
+	t.Helper()
+	require.True(t, l.scanner.Scan(), "the stream ended: %v", l.scanner.Err())
+	var line map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(l.scanner.Bytes(), &line))
+	require.Len(t, line, 1)
+	for name, value = range line {
+	}
+	return name, value
+}
+
+// result returns the response that the next line is.
+func (l *lines) result(t *testing.T) *ongairv1.SubscribeResponse {
+	t.Helper()
+	name, value := l.next(t)
+	require.Equal(t, "result", name, string(value))
+	response := &ongairv1.SubscribeResponse{}
+	require.NoError(t, protojson.Unmarshal(value, response))
+	return response
+}

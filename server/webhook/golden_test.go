@@ -1,0 +1,126 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+)
+
+var update = flag.Bool("update", false, "write the golden events in testdata/webhooks anew")
+
+// random stands in a golden event for an id that is another one each time.
+const random = "random"
+
+// posted is a file of testdata/webhooks: the headers that matter, an empty line
+// and the body.
+type posted struct {
+	contentType string
+	body        []byte
+}
+
+func readPosted(t testing.TB, file string) posted {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	require.NoError(t, err)
+	header, body, ok := bytes.Cut(raw, []byte("\n"))
+	require.True(t, ok, file)
+	if len(header) == 0 {
+		return posted{"", body}
+	}
+	contentType, ok := strings.CutPrefix(string(header), "Content-Type: ")
+	require.True(t, ok, file)
+	body, ok = bytes.CutPrefix(body, []byte("\n"))
+	require.True(t, ok, file)
+	return posted{contentType, body}
+}
+
+func goldenFiles(t testing.TB) []string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/webhooks/*.http")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	return files
+}
+
+// Each file posted to the handler is the event of the file beside it.
+func TestGolden(t *testing.T) {
+	for _, file := range goldenFiles(t) {
+		name := strings.TrimSuffix(filepath.Base(file), ".http")
+		t.Run(name, func(t *testing.T) {
+			in := readPosted(t, file)
+			log := &memoryLog{}
+			url := serve(t, New(Config{Secrets: secrets, Log: log, Logger: discard}))
+			before := time.Now()
+			response := post(t, url+Path(testChannel, testSecret), in.contentType, in.body)
+			require.Equal(t, http.StatusOK, response.status)
+			require.Len(t, log.appended(), 1)
+			got := log.appended()[0]
+
+			assert.WithinRange(t, got.GetReceiveTime().AsTime(), before.Add(-time.Millisecond), time.Now())
+			checkWhole(t, in.contentType, in.body, got)
+			checkID(t, got)
+			got.ReceiveTime = nil
+			if !identified(got) {
+				got.Id = random
+			}
+			golden := strings.TrimSuffix(file, ".http") + ".json"
+			if *update {
+				require.NoError(t, os.WriteFile(golden, marshalGolden(t, got), 0o644))
+			}
+			raw, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			want := &ongairv1.Event{}
+			require.NoError(t, protojson.Unmarshal(raw, want))
+			assert.Empty(t, cmp.Diff(want, got, protocmp.Transform()))
+		})
+	}
+}
+
+func TestEveryGoldenEventHasItsWebhook(t *testing.T) {
+	events, err := filepath.Glob("testdata/webhooks/*.json")
+	require.NoError(t, err)
+	for _, file := range events {
+		assert.FileExists(t, strings.TrimSuffix(file, ".json")+".http")
+	}
+}
+
+// marshalGolden writes JSON whose spaces do not depend on the build, as those of
+// protojson do.
+func marshalGolden(t *testing.T, e *ongairv1.Event) []byte {
+	t.Helper()
+	raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(e)
+	require.NoError(t, err)
+	var out bytes.Buffer
+	require.NoError(t, json.Indent(&out, raw, "", "  "))
+	out.WriteByte('\n')
+	return out.Bytes()
+}
+
+// identified reports whether the event's id is derived from the webhook.
+func identified(e *ongairv1.Event) bool {
+	id, _ := typedValue(e, "id")
+	return event.TypeOf(e.GetNotificationType()) != ongairv1.EventType_EVENT_TYPE_TICKET_STATUS_UPDATED && id != ""
+}
+
+func checkID(t *testing.T, e *ongairv1.Event) {
+	t.Helper()
+	assert.Regexp(t, "^[0-9a-f]{32}$", e.GetId())
+	if id, _ := typedValue(e, "id"); identified(e) {
+		assert.Equal(t, event.DerivedID(e.GetChannel(), e.GetNotificationType(), id), e.GetId())
+	}
+}

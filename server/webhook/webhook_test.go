@@ -1,0 +1,375 @@
+package webhook
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/fault"
+)
+
+const form = "notification_type=MessageReceived&id=7&text=hi"
+
+func TestAWebhookIsAnsweredWith200OnceTheLogHasIt(t *testing.T) {
+	answer := &observedWriter{ResponseRecorder: httptest.NewRecorder()}
+	appended := false
+	log := &memoryLog{before: func(context.Context) error {
+		assert.False(t, answer.begun, "the answer began before the log had the event")
+		appended = true
+		return nil
+	}}
+	request := httptest.NewRequest(http.MethodPost, Path(testChannel, testSecret), strings.NewReader(form))
+	New(Config{Secrets: secrets, Log: log, Logger: discard}).ServeHTTP(answer, request)
+	assert.True(t, appended)
+	assert.Equal(t, http.StatusOK, answer.Code)
+	assert.Empty(t, answer.Body.String())
+}
+
+// observedWriter knows whether an answer has begun.
+type observedWriter struct {
+	*httptest.ResponseRecorder
+	begun bool
+}
+
+func (w *observedWriter) WriteHeader(status int) {
+	w.begun = true
+	w.ResponseRecorder.WriteHeader(status)
+}
+
+func (w *observedWriter) Write(p []byte) (int, error) {
+	w.begun = true
+	return w.ResponseRecorder.Write(p)
+}
+
+func TestADuplicateIsAnsweredWith200(t *testing.T) {
+	log := &memoryLog{}
+	url := serve(t, New(Config{Secrets: secrets, Log: log, Logger: discard})) + Path(testChannel, testSecret)
+	for range 2 {
+		assert.Equal(t, http.StatusOK, post(t, url, formType, []byte(form)).status)
+	}
+	assert.Len(t, log.appended(), 1)
+}
+
+func TestWhereTheLogFailsTheSenderIsToldToComeAgain(t *testing.T) {
+	advised := fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, "no room")
+	advised.RetryAfter = 2500 * time.Millisecond
+	for _, tt := range []struct {
+		name       string
+		err        error
+		retryAfter string
+	}{
+		{"with the fault's advice, rounded up", advised, "3"},
+		{"with the advice of a fault inside", fmt.Errorf("append: %w", advised), "3"},
+		{"without advice", errors.New("disk on fire"), "1"},
+		{"by a timeout", context.DeadlineExceeded, "1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var lines logBuffer
+			log := &memoryLog{before: func(context.Context) error { return tt.err }}
+			url := serve(t, New(Config{Secrets: secrets, Log: log, Logger: lines.logger()}))
+			response := post(t, url+Path(testChannel, testSecret), formType, []byte(form))
+			assert.Equal(t, http.StatusServiceUnavailable, response.status)
+			assert.Equal(t, tt.retryAfter, response.header.Get("Retry-After"))
+			assertWarned(t, &lines, map[string]any{"channel": testChannel, "status": 503.0, "error": tt.err.Error()})
+		})
+	}
+}
+
+// assertWarned finds a warning with the fields among the lines.
+func assertWarned(t *testing.T, lines *logBuffer, fields map[string]any) {
+	t.Helper()
+	for line := range strings.Lines(lines.String()) {
+		var record map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &record))
+		if record["level"] != "WARN" {
+			continue
+		}
+		for key, want := range fields {
+			assert.Equal(t, want, record[key], key)
+		}
+		return
+	}
+	assert.Fail(t, "nothing was warned of", lines.String())
+}
+
+func TestOnlyWhoKnowsTheSecretLearnsWhatIsWrong(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*http.Request)
+		status int
+		header http.Header
+		warned map[string]any
+	}{
+		{"another method", func(r *http.Request) { r.Method = http.MethodPut }, http.StatusMethodNotAllowed,
+			http.Header{"Allow": {"POST"}}, map[string]any{"method": "PUT"}},
+		{"a GET", func(r *http.Request) { r.Method = http.MethodGet }, http.StatusMethodNotAllowed,
+			http.Header{"Allow": {"POST"}}, map[string]any{"method": "GET"}},
+		{"a compressed body", func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, http.StatusUnsupportedMediaType,
+			nil, map[string]any{"content_encoding": "gzip"}},
+		{"a body that is too large", func(r *http.Request) {
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(make([]byte, MaxBody+1))), MaxBody+1
+		}, http.StatusRequestEntityTooLarge, nil, map[string]any{"limit_bytes": float64(MaxBody)}},
+		{"a chunked body that is too large", func(r *http.Request) {
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(make([]byte, MaxBody+1))), -1
+		}, http.StatusRequestEntityTooLarge, nil, map[string]any{"limit_bytes": float64(MaxBody)}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var lines logBuffer
+			log := &memoryLog{}
+			url := serve(t, New(Config{Secrets: secrets, Log: log, Logger: lines.logger()}))
+			response := post(t, url+Path(testChannel, testSecret), formType, []byte(form), tt.change)
+			assert.Equal(t, tt.status, response.status)
+			for key, want := range tt.header {
+				assert.Equal(t, want, response.header[key])
+			}
+			tt.warned["channel"], tt.warned["status"] = testChannel, float64(tt.status)
+			assertWarned(t, &lines, tt.warned)
+
+			lines = logBuffer{}
+			response = post(t, url+Path(testChannel, "wrong-secret-0123456789"), formType, []byte(form), tt.change)
+			assert.Equal(t, http.StatusNotFound, response.status)
+			assert.Empty(t, lines.String(), "whoever does not know the secret can fill the log")
+			assert.Empty(t, log.appended())
+		})
+	}
+}
+
+func TestABodyOfExactlyTheLimitIsTaken(t *testing.T) {
+	log := &memoryLog{}
+	url := serve(t, New(Config{Secrets: secrets, Log: log, Logger: discard})) + Path(testChannel, testSecret)
+	body := append([]byte("text="), bytes.Repeat([]byte("a"), MaxBody-5)...)
+	require.Equal(t, http.StatusOK, post(t, url, formType, body).status)
+	assert.Len(t, log.appended()[0].GetFields()[0].GetValue(), MaxBody-5)
+}
+
+func TestIdentityIsNoContentEncoding(t *testing.T) {
+	url := serve(t, New(Config{Secrets: secrets, Log: &memoryLog{}, Logger: discard})) + Path(testChannel, testSecret)
+	response := post(t, url, formType, []byte(form), func(r *http.Request) { r.Header.Set("Content-Encoding", "Identity") })
+	assert.Equal(t, http.StatusOK, response.status)
+}
+
+func TestEachChannelHasItsOwnSecret(t *testing.T) {
+	log := &memoryLog{}
+	url := serve(t, New(Config{Secrets: secrets, Log: log, Logger: discard}))
+	for channel, secret := range secrets {
+		require.Equal(t, http.StatusOK, post(t, url+Path(channel, secret), formType, []byte(form)).status)
+		assert.Equal(t, channel, log.appended()[len(log.appended())-1].GetChannel())
+	}
+	response := post(t, url+Path(testChannel, secrets["sales"]), formType, []byte(form))
+	assert.Equal(t, http.StatusNotFound, response.status)
+}
+
+// Whatever is asked for without the secret, the answer is, to the byte, what a
+// server without any webhook gives.
+func TestAWrongSecretIsAPathThatDoesNotExist(t *testing.T) {
+	log := &memoryLog{}
+	gateway := serve(t, New(Config{Secrets: secrets, Log: log, Logger: discard}))
+	nothing := serve(t, http.HandlerFunc(http.NotFound))
+	right := Path(testChannel, testSecret)
+	paths := []string{
+		"/", "/webhooks", "/webhooks/", "/webhooks//", "/webhooks/support", "/webhooks/support/", "/webhooks/support//",
+		"/healthz", "/v1/messages:send", "/metrics",
+		Path(testChannel, "wrong"), Path(testChannel, testSecret+"x"), Path(testChannel, testSecret[1:]),
+		Path(testChannel, strings.ToUpper(testSecret)), Path(testChannel, secrets["sales"]),
+		Path("nobody", testSecret), Path("", testSecret), Path("Support", testSecret),
+		right + "/", right + "/more", right + "//", "/" + right, "//" + right, right + "%00", right + "%20", right + ";",
+		"/webhooks//support/" + testSecret, "/webhooks/./support/" + testSecret, "/webhooks/x/../support/" + testSecret,
+		"/webhooks/support%2F" + testSecret, "/webhooks%2Fsupport/" + testSecret, "/webhooks/suppor%74/" + testSecret,
+		"/Webhooks/support/" + testSecret, "/webhooks/" + testSecret, "/webhooks/" + testSecret + "/" + testChannel,
+		"/webhooks/support/?" + testSecret,
+	}
+	for _, method := range []string{"POST", "GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO"} {
+		t.Run(method, func(t *testing.T) {
+			for _, path := range paths {
+				for _, rest := range []string{
+					"Content-Length: 3\r\n\r\na=b",
+					"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\na=b",
+					"Transfer-Encoding: chunked\r\n\r\n3\r\na=b\r\n0\r\n\r\n",
+				} {
+					request := method + " " + path + " HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n" + rest
+					assert.Equal(t, exchange(t, nothing, request), exchange(t, gateway, request), "%s %s", method, path)
+				}
+			}
+		})
+	}
+	assert.Empty(t, log.appended())
+}
+
+func TestAWrongSecretWithABodyThatIsTooLargeIsAPathThatDoesNotExist(t *testing.T) {
+	gateway := serve(t, New(Config{Secrets: secrets, Log: &memoryLog{}, Logger: discard}))
+	nothing := serve(t, http.HandlerFunc(http.NotFound))
+	request := "POST " + Path(testChannel, "wrong") + " HTTP/1.1\r\nHost: gateway\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
+	assert.Equal(t, exchange(t, nothing, request), exchange(t, gateway, request))
+}
+
+var date = regexp.MustCompile(`(?m)^Date: .*$`)
+
+// exchange sends a request as it is and returns the whole answer but its date.
+func exchange(t *testing.T, url, request string) string {
+	t.Helper()
+	conn := dial(t, url)
+	_, err := io.WriteString(conn, request)
+	require.NoError(t, err)
+	answer, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	require.Contains(t, string(answer), "404 Not Found")
+	return date.ReplaceAllString(string(answer), "Date: now")
+}
+
+func dial(t *testing.T, url string) *net.TCPConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+	return conn.(*net.TCPConn)
+}
+
+func TestABodyThatDoesNotArriveWholeIsNoEvent(t *testing.T) {
+	head := "POST " + Path(testChannel, testSecret) + " HTTP/1.1\r\nHost: gateway\r\nContent-Type: " + formType + "\r\n"
+	for name, request := range map[string]string{
+		"shorter than its Content-Length":    head + "Content-Length: 1000\r\n\r\n" + form,
+		"without the last chunk":             head + "Transfer-Encoding: chunked\r\n\r\n2e\r\n" + form + "\r\n",
+		"with a chunk that is cut off":       head + "Transfer-Encoding: chunked\r\n\r\nff\r\n" + form,
+		"with a chunk that is malformed":     head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n" + form,
+		"with nothing of its Content-Length": head + "Content-Length: 46\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var lines logBuffer
+			log := &memoryLog{}
+			url := serve(t, New(Config{Secrets: secrets, Log: log, Logger: lines.logger()}))
+			conn := dial(t, url)
+			_, err := io.WriteString(conn, request)
+			require.NoError(t, err)
+			require.NoError(t, conn.CloseWrite())
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(t, err)
+			defer response.Body.Close()
+			assert.Equal(t, http.StatusBadRequest, response.StatusCode)
+			assert.Empty(t, log.appended())
+			assertWarned(t, &lines, map[string]any{"channel": testChannel, "status": 400.0})
+			assert.NotContains(t, lines.String(), "text=hi")
+		})
+	}
+}
+
+func TestASenderThatHangsUpDoesNotStopTheLog(t *testing.T) {
+	stored := make(chan error)
+	var requests = make(chan context.Context, 1)
+	log := &memoryLog{before: func(ctx context.Context) error {
+		<-(<-requests).Done() // the server has noticed that the sender is gone
+		deadline, ok := ctx.Deadline()
+		if !ok || time.Until(deadline) > appendTimeout {
+			stored <- fmt.Errorf("the wait for the log is not bounded: %v", deadline)
+		}
+		stored <- ctx.Err()
+		return nil
+	}}
+	handler := New(Config{Secrets: secrets, Log: log, Logger: discard})
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests <- r.Context()
+		handler.ServeHTTP(w, r)
+	}))
+	conn := dial(t, url)
+	_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: gateway\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+		Path(testChannel, testSecret), formType, len(form), form)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	require.NoError(t, <-stored)
+	require.Eventually(t, func() bool { return len(log.appended()) == 1 }, 10*time.Second, time.Millisecond)
+}
+
+func TestNoLineOfTheLogHasTheSecretOrWhatWasPosted(t *testing.T) {
+	const canary = "canary+254722200200"
+	var lines logBuffer
+	log := &memoryLog{}
+	server := httptest.NewUnstartedServer(New(Config{Secrets: secrets, Log: log, Logger: lines.logger()}))
+	server.Config.ErrorLog = slogToStandard(&lines)
+	server.Start()
+	defer server.Close()
+	url := server.URL + Path(testChannel, testSecret)
+	bodies := map[string]string{
+		formType:                        "notification_type=" + canary + "&" + canary + "=" + canary,
+		"application/json":              `{"notification_type":"MessageReceived","id":"` + canary + `","text":"` + canary + `"}`,
+		"multipart/form-data; boundary": canary,
+		canary:                          canary,
+	}
+	for _, field := range []string{"id", "name", "text", "external_contact_id", "conversation_id", "status", "account_type", "image"} {
+		for _, kind := range []string{"MessageSent", "MessageReceived", "ImageReceived", "TicketStatusUpdated", canary} {
+			bodies[formType+"; x="+field+kind[:1]+kind[7:9]] = "notification_type=" + kind + "&" + field + "=" + canary
+		}
+	}
+	for contentType, body := range bodies {
+		post(t, url, contentType, []byte(body))
+		post(t, url, contentType, []byte(body), func(r *http.Request) { r.Method = http.MethodPut })
+		post(t, url+"wrong", contentType, []byte(body))
+	}
+	log.before = func(context.Context) error { return errors.New("no room") }
+	for contentType, body := range bodies {
+		post(t, url, contentType, []byte(body))
+	}
+	post(t, url, formType, bytes.Repeat([]byte(canary), MaxBody/len(canary)+1))
+	assert.Contains(t, lines.String(), "webhook stored")
+	assert.Contains(t, lines.String(), "webhook refused")
+	assert.NotContains(t, lines.String(), "canary")
+}
+
+func TestIDs(t *testing.T) {
+	id := func(channel, body string) string {
+		return parse(channel, formType, []byte(body)).GetId()
+	}
+	const received = "notification_type=MessageReceived&id=7"
+	for name, same := range map[string]string{
+		"with another text":            received + "&text=other",
+		"with the fields in any order": "id=7&notification_type=MessageReceived",
+		"with an earlier id":           "id=8&" + received,
+	} {
+		assert.Equal(t, id("support", received), id("support", same), name)
+	}
+	fromJSON := parse("support", "application/json", []byte(`{"notification_type":"MessageReceived","id":7}`))
+	assert.Equal(t, id("support", received), fromJSON.GetId(), "as JSON, with a number")
+	for name, other := range map[string]string{
+		"of another channel": id("sales", received),
+		"of another type":    id("support", "notification_type=ImageReceived&id=7"),
+		"with another id":    id("support", "notification_type=MessageReceived&id=70"),
+		"not UTF-8":          id("support", received+"%ff"),
+		"not UTF-8, another": id("support", received+"%fe"),
+	} {
+		assert.NotEqual(t, id("support", received), other, name)
+	}
+	assert.NotEqual(t, id("support", received+"%ff"), id("support", received+"%fe"), "ids whose bytes differ are different ids")
+	for name, body := range map[string]string{
+		"a ticket update":          "notification_type=TicketStatusUpdated&id=7&status=Closed",
+		"an undocumented type":     "notification_type=LocationReceived&id=7",
+		"a type in another case":   "notification_type=messagereceived&id=7",
+		"no type":                  "id=7",
+		"an empty id":              "notification_type=MessageReceived&id=",
+		"no id":                    "notification_type=MessageReceived",
+		"an empty last id":         received + "&id=",
+		"an id of null":            `{"notification_type":"MessageReceived","id":null}`,
+		"what cannot be parsed":    `{"notification_type":"MessageReceived","id":7`,
+		"nothing":                  "",
+		"a thousand and one field": received + strings.Repeat("&a", 999),
+	} {
+		assert.NotEqual(t, id("support", body), id("support", body), "%s is another event each time", name)
+	}
+}
+
+func TestPath(t *testing.T) {
+	assert.Equal(t, "/webhooks/support/s3cret", Path("support", "s3cret"))
+}

@@ -1,0 +1,320 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"mime/multipart"
+	"strconv"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+// checkWhole is the guarantee "Whole": every field that was posted can be found
+// in the event, and nothing in it was not posted. The fields are found in the
+// body by other means than the package's own.
+func checkWhole(t testing.TB, contentType string, body []byte, e *ongairv1.Event) {
+	t.Helper()
+	if raw := e.GetRawBody(); raw != nil {
+		require.True(t, bytes.Equal(body, raw.GetContent()), "the raw body is not what was posted")
+		require.Equal(t, strings.ToValidUTF8(contentType, "\ufffd"), raw.GetContentType())
+		return
+	}
+	want, ok := postedFields(contentType, body)
+	require.True(t, ok, "the body is not one of fields, and was not kept")
+	kept := map[pair]int{}
+	for _, f := range e.GetFields() {
+		kept[exact(f)]++
+	}
+	typed := map[string]bool{}
+	for _, f := range want {
+		if kept[f] > 0 {
+			kept[f]--
+			continue
+		}
+		value, ok := typedValue(e, f.name)
+		require.True(t, ok && value == f.value && !typed[f.name], "the field %q=%q cannot be found", f.name, f.value)
+		typed[f.name] = true
+	}
+	for f, n := range kept {
+		require.Zero(t, n, "the field %q=%q was not posted", f.name, f.value)
+	}
+}
+
+// pair is a field, byte for byte.
+type pair struct{ name, value string }
+
+func exact(f *ongairv1.Field) pair {
+	p := pair{f.GetName(), f.GetValue()}
+	if f.NameBytes != nil {
+		p.name = string(f.GetNameBytes())
+	}
+	if f.ValueBytes != nil {
+		p.value = string(f.GetValueBytes())
+	}
+	return p
+}
+
+// typedValue returns the value of a documented field; ok is false where the
+// event has no place for it.
+func typedValue(e *ongairv1.Event, name string) (_ string, ok bool) {
+	switch name {
+	case "notification_type":
+		return e.GetNotificationType(), true
+	case "account_type":
+		return e.GetAccountType(), true
+	case "conversation_id":
+		return e.GetConversationId(), true
+	case "external_contact_id":
+		return e.GetContact().GetExternalId(), true
+	case "name":
+		return e.GetContact().GetName(), true
+	}
+	m := e.ProtoReflect()
+	payload := m.WhichOneof(m.Descriptor().Oneofs().ByName("payload"))
+	if payload == nil {
+		return "", false
+	}
+	field := payload.Message().Fields().ByTextName(name)
+	if field == nil || field.Kind() != protoreflect.StringKind {
+		return "", false
+	}
+	return m.Get(payload).Message().Get(field).String(), true
+}
+
+// postedFields reads the fields of a body; ok is false where it is not one of
+// fields alone.
+func postedFields(contentType string, body []byte) (_ []pair, ok bool) {
+	mediaType, params, _ := mime.ParseMediaType(contentType)
+	switch {
+	case len(body) == 0:
+		return nil, true
+	case mediaType == "multipart/form-data":
+		return multipartPairs(params["boundary"], body)
+	case bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")):
+		return jsonPairs(body)
+	}
+	return formPairs(body)
+}
+
+func formPairs(body []byte) (found []pair, ok bool) {
+	for _, part := range strings.Split(string(body), "&") {
+		if part == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(part, "=")
+		name, okName := percentDecoded(name)
+		value, okValue := percentDecoded(value)
+		if !okName || !okValue {
+			return nil, false
+		}
+		found = append(found, pair{name, value})
+	}
+	return found, len(found) <= 1000
+}
+
+func percentDecoded(s string) (string, bool) {
+	var out []byte
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '+':
+			out = append(out, ' ')
+		case '%':
+			if i+2 >= len(s) {
+				return "", false
+			}
+			b, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
+			if err != nil {
+				return "", false
+			}
+			out = append(out, byte(b))
+			i += 2
+		default:
+			out = append(out, s[i])
+		}
+	}
+	return string(out), true
+}
+
+// jsonPairs walks over an object from value to value, by what is left of it
+// after each.
+func jsonPairs(body []byte) (found []pair, ok bool) {
+	if !json.Valid(body) || !utf8.Valid(body) {
+		return nil, false
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.UseNumber()
+	var text [2]string
+	depth, start, part := 0, int64(0), 0
+	for {
+		token, err := dec.Token()
+		if err != nil {
+			return found, len(found) <= 1000
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			if depth++; depth == 1 {
+				start = dec.InputOffset()
+				continue
+			}
+		case json.Delim('}'), json.Delim(']'):
+			if depth--; depth == 0 {
+				continue
+			}
+		}
+		if depth != 1 {
+			continue
+		}
+		text[part] = strings.Trim(string(body[start:dec.InputOffset()]), " \t\r\n:,")
+		if s, isString := token.(string); isString {
+			text[part] = s
+		}
+		if start, part = dec.InputOffset(), 1-part; part == 0 {
+			found = append(found, pair{text[0], text[1]})
+		}
+	}
+}
+
+func multipartPairs(boundary string, body []byte) (found []pair, ok bool) {
+	form, err := multipart.NewReader(bytes.NewReader(body), boundary).ReadForm(int64(len(body)))
+	if err != nil || len(form.File) > 0 {
+		return nil, false
+	}
+	for name, values := range form.Value {
+		for _, value := range values {
+			found = append(found, pair{name, value})
+		}
+	}
+	return found, true
+}
+
+// checkStorable makes sure that the log takes the event: protobuf refuses strings
+// that are not UTF-8, and the log messages over 4 MiB.
+func checkStorable(t testing.TB, body []byte, e *ongairv1.Event) {
+	t.Helper()
+	wire, err := proto.Marshal(e)
+	require.NoError(t, err)
+	// Bytes that are not UTF-8 in the worst places, and what a thousand fields and
+	// an envelope cost.
+	require.LessOrEqual(t, len(wire), 3*len(body)+32<<10)
+	require.Less(t, len(wire), 4<<20)
+}
+
+func TestAnEventOfTheLargestBodyFitsTheLog(t *testing.T) {
+	const form, jsonType = "application/x-www-form-urlencoded", "application/json"
+	alternating := func(n int) string { return strings.Repeat("a\xff", n/2) }
+	many := func(value string) string {
+		var b strings.Builder
+		for i := range maxFields {
+			fmt.Fprintf(&b, "f%d=%s&", i, value)
+		}
+		return strings.TrimSuffix(b.String(), "&")
+	}
+	const head = "notification_type=MessageReceived&text="
+	for _, tt := range []struct{ name, contentType, body string }{
+		{"a typed value of 0xff", form, head + strings.Repeat("\xff", MaxBody-len(head))},
+		{"a typed value of a and 0xff", form, head + alternating(MaxBody-len(head))},
+		{"a typed value of escaped 0xff", form, head + strings.Repeat("%ff", (MaxBody-len(head))/3)},
+		{"a typed value of a and escaped 0xff", form, head + strings.Repeat("a%ff", (MaxBody-len(head))/4)},
+		{"a typed value that is repeated", form, head + alternating(MaxBody/2-len(head)) + "&text=" + alternating(MaxBody/2-6)},
+		{"a typed value of a and 0xff with malformed escapes", form, head + "%" + alternating(MaxBody-len(head)-1)},
+		{"malformed escapes", form, head + strings.Repeat("%", MaxBody-len(head))},
+		{"a name of a and 0xff", form, alternating(MaxBody)},
+		{"a name of 0xff", form, strings.Repeat("\xff", MaxBody)},
+		{"a name and a value of a and 0xff", form, alternating(MaxBody/2) + "=" + alternating(MaxBody/2-1)},
+		{"a thousand fields of a and 0xff", form, many(alternating(MaxBody/maxFields - 6))},
+		{"a thousand fields of 0xff", form, many(strings.Repeat("\xff", MaxBody/maxFields-6))},
+		{"a thousand fields of escaped 0xff", form, many(strings.Repeat("%ff", (MaxBody/maxFields-6)/3))},
+		{"as many fields as go in", form, strings.Repeat("a&", MaxBody/2)},
+		{"nothing but 0xff", "application/octet-stream", strings.Repeat("\xff", MaxBody)},
+		{"JSON of 0xff", jsonType, `{"text":"` + strings.Repeat("\xff", MaxBody-11) + `"}`},
+		{"JSON of a and 0xff", jsonType, `{"text":"` + alternating(MaxBody-11) + `"}`},
+		{"JSON whose name is a and 0xff", jsonType, `{"` + alternating(MaxBody-6) + `":1}`},
+		{"JSON of typed a and 0xff", jsonType, `{"notification_type":"MessageSent","text":"` + alternating(MaxBody-45) + `"}`},
+		{"JSON of lone surrogates", jsonType, `{"text":"` + strings.Repeat(`\ud800`, (MaxBody-11)/6) + `"}`},
+		{"JSON of escapes", jsonType, `{"text":"` + strings.Repeat(`\u0800`, (MaxBody-11)/6) + `"}`},
+		{"JSON of short escapes", jsonType, `{"text":"` + strings.Repeat(`\n`, (MaxBody-11)/2) + `"}`},
+		{"JSON that is nested", jsonType, `{"a":` + strings.Repeat("[", MaxBody/2-4) + strings.Repeat("]", MaxBody/2-4) + `}`},
+		{"multipart of a and 0xff", "multipart/form-data; boundary=b",
+			"--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n" + alternating(MaxBody-64) + "\r\n--b--"},
+		{"multipart whose name is a and 0xff", "multipart/form-data; boundary=b",
+			"--b\r\nContent-Disposition: form-data; name=\"" + alternating(MaxBody-64) + "\"\r\n\r\n\r\n--b--"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			require.LessOrEqual(t, len(tt.body), MaxBody)
+			require.Greater(t, len(tt.body), MaxBody-MaxBody/50)
+			e := parse("support", tt.contentType, []byte(tt.body))
+			checkStorable(t, []byte(tt.body), e)
+			checkWhole(t, tt.contentType, []byte(tt.body), e)
+		})
+	}
+}
+
+func TestABodyOfMoreThanAThousandFieldsIsKeptWhole(t *testing.T) {
+	form := func(n int) string { return strings.TrimPrefix(strings.Repeat("&a=1", n), "&") }
+	object := func(n int) string { return "{" + strings.TrimPrefix(strings.Repeat(`,"a":1`, n), ",") + "}" }
+	parts := func(n int) string {
+		return strings.Repeat("--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n", n) + "--b--\r\n"
+	}
+	for name, kind := range map[string]struct {
+		contentType string
+		body        func(int) string
+	}{
+		"form": {"application/x-www-form-urlencoded", form}, "JSON": {"application/json", object},
+		"multipart": {"multipart/form-data; boundary=b", parts},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, n := range []int{1000, 1001} {
+				body := []byte(kind.body(n))
+				e := parse("support", kind.contentType, body)
+				checkWhole(t, kind.contentType, body, e)
+				if n <= maxFields {
+					assert.Nil(t, e.GetRawBody())
+					assert.Len(t, e.GetFields(), n)
+				} else {
+					assert.NotNil(t, e.GetRawBody())
+					assert.Empty(t, e.GetFields())
+				}
+			}
+		})
+	}
+}
+
+func FuzzForm(f *testing.F) {
+	const contentType = "application/x-www-form-urlencoded"
+	for _, file := range goldenFiles(f) {
+		if in := readPosted(f, file); strings.HasPrefix(in.contentType, contentType) {
+			f.Add(in.body)
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		body = body[:min(len(body), MaxBody)]
+		e := parse("support", contentType, body)
+		checkStorable(t, body, e)
+		checkWhole(t, contentType, body, e)
+	})
+}
+
+func FuzzBodyOfAnyType(f *testing.F) {
+	for _, file := range goldenFiles(f) {
+		in := readPosted(f, file)
+		f.Add(in.contentType, in.body)
+	}
+	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
+		body = body[:min(len(body), MaxBody)]
+		contentType = contentType[:min(len(contentType), 1<<10)]
+		e := parse("support", contentType, body)
+		checkStorable(t, body, e)
+		checkWhole(t, contentType, body, e)
+	})
+}
