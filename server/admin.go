@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ongair/ongair-gateway/server/eventlog"
+	"github.com/ongair/ongair-gateway/server/jetstream"
 )
 
 // readyTimeout bounds the look at the log that readiness takes: less than the
@@ -17,10 +18,13 @@ const readyTimeout = 800 * time.Millisecond
 // readiness says whether the gateway should be sent work.
 type readiness struct {
 	serving atomic.Bool
+	js      *jetstream.JetStream
 	log     *eventlog.Log
 }
 
-func newReadiness(log *eventlog.Log) *readiness { return &readiness{log: log} }
+func newReadiness(js *jetstream.JetStream, log *eventlog.Log) *readiness {
+	return &readiness{js: js, log: log}
+}
 
 func (r *readiness) set(serving bool) { r.serving.Store(serving) }
 
@@ -28,6 +32,9 @@ func (r *readiness) set(serving bool) { r.serving.Store(serving) }
 func (r *readiness) why(ctx context.Context) string {
 	if !r.serving.Load() {
 		return "starting or stopping"
+	}
+	if r.js.Writable().Err() != nil {
+		return "the event log cannot be written"
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()

@@ -131,6 +131,8 @@ func (s *Server) run(ctx context.Context) (err error) {
 	events, err := eventlog.Open(ctx, js.Conn(), js.API(), eventlog.Config{
 		RetentionAge:   s.cfg.RetentionAge,
 		RetentionBytes: s.cfg.RetentionBytes,
+		Writable:       js.Writable,
+		Logger:         log,
 	})
 	if err != nil {
 		return err
@@ -140,11 +142,11 @@ func (s *Server) run(ctx context.Context) (err error) {
 		return err
 	}
 	tail := fanout.New(events, fanout.Config{Logger: log})
-	p, err := s.assemble(ctx, events, tail, once)
+	p, err := s.assemble(ctx, js, events, tail, once)
 	if err != nil {
 		return err
 	}
-	return s.serve(ctx, p, tail)
+	return s.serve(ctx, p, js, tail)
 }
 
 // parts are the servers of the ports, and what a stop needs.
@@ -159,13 +161,13 @@ type parts struct {
 	readiness            *readiness
 }
 
-func (s *Server) assemble(ctx context.Context, events *eventlog.Log, tail *fanout.Fanout, once *idempotency.Store) (*parts, error) {
+func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *eventlog.Log, tail *fanout.Fanout, once *idempotency.Store) (*parts, error) {
 	log := s.cfg.Logger
 	p := &parts{
 		service:   api.NewService(api.Config{Channels: s.upstreams, Log: events, Fanout: tail, Once: once}),
 		health:    health.NewServer(),
 		pipe:      bufconn.Listen(memoryPipe),
-		readiness: newReadiness(events),
+		readiness: newReadiness(js, events),
 	}
 	p.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
 	callers := map[string]string{}
@@ -205,10 +207,11 @@ func (s *Server) assemble(ctx context.Context, events *eventlog.Log, tail *fanou
 }
 
 // serve runs everything until ctx ends or a part fails, and stops it in order.
-func (s *Server) serve(ctx context.Context, p *parts, tail *fanout.Fanout) error {
+func (s *Server) serve(ctx context.Context, p *parts, js *jetstream.JetStream, tail *fanout.Fanout) error {
 	group, groupCtx := errgroup.WithContext(context.WithoutCancel(ctx))
-	tailCtx, stopTail := context.WithCancel(context.WithoutCancel(ctx))
-	group.Go(func() error { return tail.Run(tailCtx) })
+	logCtx, stopLog := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return js.Run(logCtx) })
+	group.Go(func() error { return tail.Run(logCtx) })
 	group.Go(func() error { return serveGRPC(p.memory, p.pipe) })
 	group.Go(func() error { return serveGRPC(p.grpc, s.listeners.grpc) })
 	group.Go(func() error { return serveHTTP(p.http, s.listeners.http) })
@@ -232,7 +235,7 @@ func (s *Server) serve(ctx context.Context, p *parts, tail *fanout.Fanout) error
 		}
 		s.cfg.Logger.Info("gateway stopping", "grace", s.cfg.Grace.String())
 		p.stop(s.cfg.Grace)
-		stopTail()
+		stopLog()
 		return nil
 	})
 	err := group.Wait()

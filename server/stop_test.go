@@ -139,5 +139,5 @@ func TestAStopDuringTheStartLeavesNothingBehind(t *testing.T) {
 		timer.Stop()
 		cancel()
 	}
-	g = g.Restart(t) // the ports and the directory are free, and the data is whole
+	g.Restart(t) // the ports and the directory are free, and the data is whole
 }

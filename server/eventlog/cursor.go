@@ -19,6 +19,7 @@ const (
 	cursorVersion = 1
 	identityBytes = 8
 	cursorBytes   = 1 + identityBytes + 8 + 4
+	cursorChars   = cursorBytes / 3 * 4
 )
 
 // identity tells one log from another: random, made with the log, kept in its
@@ -49,8 +50,9 @@ func encodeCursor(id identity, sequence uint64) string {
 
 // decodeCursor returns the sequence that a cursor of this log is right after.
 func decodeCursor(id identity, cursor string) (uint64, error) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(b) != cursorBytes || b[0] != cursorVersion ||
+	// The decoder passes over line breaks, but then the length is another one.
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil || len(cursor) != cursorChars || len(b) != cursorBytes || b[0] != cursorVersion ||
 		binary.BigEndian.Uint32(b[cursorBytes-4:]) != crc32.ChecksumIEEE(b[:cursorBytes-4]) {
 		return 0, fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED,
 			"this is no cursor of Ongair Gateway; use one exactly as a response gave it")

@@ -22,6 +22,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -63,15 +65,26 @@ type Config struct {
 	// drop its redeliveries. It lives in memory, about 165 bytes an id (measured
 	// with nats-server 2.15).
 	DuplicateWindow time.Duration
+	// Writable returns a context that ends while JetStream is known to be unable to
+	// write (jetstream.JetStream.Writable): appends then fail at once. Nil means
+	// that it never is.
+	Writable func() context.Context
+	// Logger gets the entries of the log that are not events; nil discards it.
+	Logger *slog.Logger
 }
 
 // Log is the log. Its methods are safe for concurrent use. While JetStream does
 // not answer they fail with LOG_UNAVAILABLE.
 type Log struct {
-	conn   *nats.Conn
-	js     jetstream.JetStream
-	stream jetstream.Stream
-	id     identity
+	conn      *nats.Conn
+	stream    jetstream.Stream
+	id        identity
+	committer committer
+	logger    *slog.Logger
+
+	mu sync.Mutex
+	// skipped are the entries that were reported as no events.
+	skipped map[uint64]struct{}
 }
 
 // Open opens the log in a JetStream and makes it where there is none. The
@@ -85,6 +98,12 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 	}
 	if cfg.DuplicateWindow == 0 {
 		cfg.DuplicateWindow = DefaultDuplicateWindow
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Writable == nil {
+		cfg.Writable = context.Background
 	}
 	// JetStream demands a window within the retention.
 	cfg.DuplicateWindow = min(cfg.DuplicateWindow, cfg.RetentionAge)
@@ -102,7 +121,10 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 		MaxBytes:    cfg.RetentionBytes,
 		Duplicates:  cfg.DuplicateWindow,
 		AllowDirect: true,
-		Metadata:    map[string]string{metadataIdentity: id.String()},
+		// Group commit.
+		AllowAtomicPublish: true,
+
+		Metadata: map[string]string{metadataIdentity: id.String()},
 	}
 	stream, err := js.CreateStream(ctx, want)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
@@ -122,13 +144,23 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 	if err != nil {
 		return nil, fmt.Errorf("event log: %w", err)
 	}
-	return &Log{conn: conn, js: js, stream: stream, id: id}, nil
+	return &Log{
+		conn:      conn,
+		stream:    stream,
+		id:        id,
+		committer: committer{conn: conn, js: js, writable: cfg.Writable},
+		logger:    cfg.Logger,
+		skipped:   map[uint64]struct{}{},
+	}, nil
 }
 
 // Append stores an event and returns once it is durable. stored is false where
 // an event with the same id was stored within the duplicate window: then nothing
 // is written, and the one that was stored first stands. The id and the channel
 // MUST be set.
+//
+// Appends that wait at the same time share the syncing of the disk (commit.go).
+// They are stored in the order in which they came.
 //
 // Where it fails, the event may be stored all the same, its acknowledgement
 // lost. To append the same event again is safe: its id is found again.
@@ -143,11 +175,8 @@ func (l *Log) Append(ctx context.Context, e *ongairv1.Event) (stored bool, err e
 	}
 	msg := nats.NewMsg(subjectPrefix + e.GetChannel() + "." + kind)
 	msg.Data = data
-	ack, err := l.js.PublishMsg(ctx, msg, jetstream.WithMsgID(e.GetId()), jetstream.WithExpectStream(streamName))
-	if err != nil {
-		return false, unavailable("append", err)
-	}
-	return !ack.Duplicate, nil
+	msg.Header.Set(jetstream.MsgIDHeader, e.GetId())
+	return l.committer.append(ctx, msg)
 }
 
 // Bounds are the ends of the log: a reader at position First-1 gets everything,

@@ -21,73 +21,160 @@ import (
 // It keeps nothing on the server, so a reader that goes away leaves nothing
 // behind, and any replica can go on for it.
 func (l *Log) Read(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]*event.Record, error) {
-	records := make([]*event.Record, 0, maxEvents)
-	err := l.get(ctx, getRequest{Seq: position + 1, Batch: maxEvents, MaxBytes: maxBytes},
-		func(sequence uint64, data []byte) error {
-			record, err := event.NewRecord(sequence, data, l.Cursor(sequence))
-			if err != nil {
-				return err
-			}
-			records = append(records, record)
-			return nil
-		})
-	if err != nil {
-		return nil, err
-	}
-	if len(records) > 0 {
-		if first := records[0].Sequence; first != position+1 {
-			return nil, l.expired(position, first)
+	for {
+		var records []*event.Record
+		var gap uint64 // the sequence behind a gap, 0 where there is none
+		last := position
+		err := l.get(ctx, getRequest{Seq: position + 1, Batch: maxEvents, MaxBytes: maxBytes},
+			func(sequence uint64, msg *nats.Msg) bool {
+				if sequence != last+1 {
+					// Retention may be at work between any two entries of an answer.
+					gap = sequence
+					return false
+				}
+				last = sequence
+				if record := l.record(sequence, msg.Header, msg.Data); record != nil {
+					records = append(records, record)
+				}
+				return true
+			})
+		switch {
+		case err != nil:
+			return nil, err
+		case len(records) > 0:
+			return records, nil
+		case last > position:
+			position = last // none of these entries was an event
+		case gap > 0:
+			return nil, l.expired(position, gap)
+		default:
+			return nil, l.checkEnd(ctx, position)
 		}
-		return records, nil
 	}
-	// Nothing after the position: it is the newest, or all that came after it is
-	// gone.
+}
+
+// checkEnd fails where nothing comes after a position not because it is the
+// newest, but because all that came is gone.
+func (l *Log) checkEnd(ctx context.Context, position uint64) error {
 	bounds, err := l.Bounds(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if position+1 < bounds.First {
-		return nil, l.expired(position, bounds.First)
+		return l.expired(position, bounds.First)
 	}
-	return nil, nil
+	return nil
 }
+
+// idleHeartbeat is how often JetStream says that it has nothing new; Follow
+// fails after two that did not come.
+const idleHeartbeat = 5 * time.Second
+
+// consumerTimeout is how long JetStream keeps its part of a Follow that ended.
+const consumerTimeout = 10 * time.Second
 
 // Follow calls deliver with every event after a position, in order and without a
 // gap, as they are stored, until ctx ends or the log fails. Where retention has
 // removed events before they could be delivered, the sequence jumps. deliver
 // MUST NOT block for long.
+//
+// It does not try to mend anything by itself: a caller whose Follow failed calls
+// it again, from the last event that it got.
 func (l *Log) Follow(ctx context.Context, position uint64, deliver func(*event.Record)) error {
-	consumer, err := l.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:   position + 1,
+	connected, stop := l.whileConnected(ctx)
+	defer stop()
+	failed := func(err error) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if connected.Err() != nil {
+			err = context.Cause(connected)
+		}
+		return unavailable("follow", err)
+	}
+	consumer, err := l.stream.CreateConsumer(connected, jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       position + 1,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: consumerTimeout,
 	})
 	if err != nil {
-		return unavailable("follow", err)
+		return failed(err)
 	}
-	messages, err := consumer.Messages()
+	messages, err := consumer.Messages(jetstream.PullHeartbeat(idleHeartbeat))
 	if err != nil {
-		return unavailable("follow", err)
+		return failed(err)
 	}
-	defer context.AfterFunc(ctx, messages.Stop)()
 	defer messages.Stop()
-	for {
-		msg, err := messages.Next()
+	for delivered := uint64(1); ; delivered++ {
+		msg, err := messages.Next(jetstream.NextContext(connected))
 		if err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return unavailable("follow", err)
+			return failed(err)
 		}
 		meta, err := msg.Metadata()
 		if err != nil {
-			return unavailable("follow", err)
+			return failed(err)
 		}
-		record, err := event.NewRecord(meta.Sequence.Stream, msg.Data(), l.Cursor(meta.Sequence.Stream))
-		if err != nil {
-			return unavailable("follow", err)
+		if meta.Sequence.Consumer != delivered {
+			return failed(errIncomplete)
 		}
-		deliver(record)
+		if record := l.record(meta.Sequence.Stream, msg.Headers(), msg.Data()); record != nil {
+			deliver(record)
+		}
 	}
+}
+
+// errDisconnected says that the connection to NATS was lost.
+var errDisconnected = errors.New("lost the connection to NATS")
+
+// whileConnected returns a context that ends with the connection: what JetStream
+// sends into a broken one does not come again, and nothing shows that it was
+// sent.
+func (l *Log) whileConnected(ctx context.Context) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	broken := l.conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	go func() {
+		select {
+		case <-broken:
+			cancel(errDisconnected)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		l.conn.RemoveStatusListener(broken)
+	}
+}
+
+// maxSkipped bounds how many entries that are no events are remembered.
+const maxSkipped = 1000
+
+// record returns the record of an entry, or nil where the entry is not one that
+// a Log appended: on a NATS that others use, too, anybody may have published
+// into the log's subjects. Such an entry is reported once and passed over, since
+// no subscriber could read it and no later event should wait behind it.
+func (l *Log) record(sequence uint64, header nats.Header, data []byte) *event.Record {
+	err := errors.New("it has no message id")
+	var record *event.Record
+	if header.Get(nats.MsgIdHdr) != "" {
+		record, err = event.NewRecord(sequence, data, l.Cursor(sequence))
+	}
+	if err == nil {
+		return record
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, reported := l.skipped[sequence]; !reported {
+		if len(l.skipped) == maxSkipped {
+			clear(l.skipped)
+		}
+		l.skipped[sequence] = struct{}{}
+		l.logger.Error("an entry of the event log is not an event of the gateway and is passed over: who else publishes there?",
+			"sequence", sequence, "subject_prefix", subjectPrefix, "error", err)
+	}
+	return nil
 }
 
 // getRequest asks JetStream for stored messages (its ADR-31, batched direct get).
@@ -104,8 +191,9 @@ const getTimeout = 5 * time.Second
 // errIncomplete says that JetStream did not complete an answer.
 var errIncomplete = errors.New("incomplete answer")
 
-// get calls each with every message of the answer. The data is each's to keep.
-func (l *Log) get(ctx context.Context, req getRequest, each func(sequence uint64, data []byte) error) error {
+// get calls each with every message of the answer, until it returns false. The
+// message is each's to keep.
+func (l *Log) get(ctx context.Context, req getRequest, each func(sequence uint64, msg *nats.Msg) bool) error {
 	body, err := json.Marshal(req)
 	if err != nil {
 		return err
@@ -140,8 +228,8 @@ func (l *Log) get(ctx context.Context, req getRequest, each func(sequence uint64
 		if err != nil {
 			return unavailable("read", fmt.Errorf("%w: %w", errIncomplete, err))
 		}
-		if err := each(sequence, msg.Data); err != nil {
-			return unavailable("read", err)
+		if !each(sequence, msg) {
+			return nil
 		}
 	}
 }

@@ -2,8 +2,11 @@ package eventlog
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
@@ -12,7 +15,10 @@ import (
 // Earliest returns the position before the oldest event that is kept.
 func (l *Log) Earliest(ctx context.Context) (uint64, error) {
 	bounds, err := l.Bounds(ctx)
-	return bounds.First - 1, err
+	if err != nil {
+		return 0, err
+	}
+	return bounds.First - 1, nil
 }
 
 // Latest returns the position after the newest event.
@@ -51,11 +57,17 @@ func (l *Log) SeekTime(ctx context.Context, t time.Time) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	// JetStream counts nanoseconds in an int64, which other times overflow.
+	if t.Before(time.Unix(0, 0)) {
+		t = time.Unix(0, 0)
+	} else if last := time.Unix(0, math.MaxInt64); t.After(last) {
+		t = last
+	}
 	t = t.UTC()
 	var first uint64
-	err = l.get(ctx, getRequest{StartTime: &t, Batch: 1}, func(sequence uint64, _ []byte) error {
+	err = l.get(ctx, getRequest{StartTime: &t, Batch: 1}, func(sequence uint64, _ *nats.Msg) bool {
 		first = sequence
-		return nil
+		return true
 	})
 	switch {
 	case err != nil:

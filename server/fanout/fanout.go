@@ -31,7 +31,8 @@ const retryDelay = 500 * time.Millisecond
 type Log interface {
 	// Latest returns the position after the newest event.
 	Latest(ctx context.Context) (uint64, error)
-	// Read returns the events after a position, bounded in count and bytes.
+	// Read returns the events after a position, bounded in count and bytes. The
+	// slice is the caller's.
 	Read(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]*event.Record, error)
 	// Follow delivers the events after a position until ctx ends or it fails.
 	Follow(ctx context.Context, position uint64, deliver func(*event.Record)) error
@@ -54,8 +55,8 @@ type Fanout struct {
 
 	mu   sync.RWMutex
 	ring ring
-	// grown is closed, and replaced, when the ring grows.
-	grown chan struct{}
+	// changed is closed, and replaced, when the ring changes.
+	changed chan struct{}
 }
 
 // New returns a Fanout over log. It starts nothing: readers get nothing new
@@ -68,11 +69,11 @@ func New(log Log, cfg Config) *Fanout {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Fanout{
-		log:    log,
-		logger: cfg.Logger,
-		ready:  make(chan struct{}),
-		ring:   ring{maxBytes: cfg.RingBytes},
-		grown:  make(chan struct{}),
+		log:     log,
+		logger:  cfg.Logger,
+		ready:   make(chan struct{}),
+		ring:    ring{maxBytes: cfg.RingBytes},
+		changed: make(chan struct{}),
 	}
 }
 
@@ -103,9 +104,7 @@ func (f *Fanout) follow(ctx context.Context, started *bool) error {
 		if err != nil {
 			return err
 		}
-		f.mu.Lock()
-		f.ring.reset(latest)
-		f.mu.Unlock()
+		f.change(func() { f.ring.reset(latest) })
 		*started = true
 		close(f.ready)
 	}
@@ -119,19 +118,24 @@ func (f *Fanout) head() uint64 {
 }
 
 func (f *Fanout) add(record *event.Record) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.ring.add(record)
-	close(f.grown)
-	f.grown = make(chan struct{})
+	f.change(func() { f.ring.add(record) })
 }
 
-// view appends to buf the records after position, at most up to its capacity.
-// behind is true where the ring does not reach back that far; then nothing is
-// appended. grown is closed when there is more than was seen here.
-func (f *Fanout) view(position uint64, buf []*event.Record) (_ []*event.Record, behind bool, head uint64, grown <-chan struct{}) {
+// change changes the ring and wakes the readers.
+func (f *Fanout) change(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// view returns a copy of the records after position, at most limit. behind is
+// true where the ring does not reach back that far; then there are none. changed
+// is closed when the ring is another one than was seen here.
+func (f *Fanout) view(position uint64, limit int) (records []*event.Record, behind bool, head uint64, changed <-chan struct{}) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	buf, behind = f.ring.after(position, buf)
-	return buf, behind, f.ring.head(), f.grown
+	records, behind = f.ring.after(position, limit)
+	return records, behind, f.ring.head(), f.changed
 }

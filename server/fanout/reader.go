@@ -17,7 +17,7 @@ const (
 
 // Batch is what a reader gets at a time.
 type Batch struct {
-	// Records passed the filter. They are valid until the next call of Next.
+	// Records passed the filter. They are the caller's for as long as it likes.
 	Records []*event.Record
 	// Position is after all of Records and after whatever the filter hid among
 	// and behind them.
@@ -27,13 +27,12 @@ type Batch struct {
 }
 
 // Reader is a position in the log. It is for one goroutine, and needs no
-// closing.
+// closing. Between two calls it holds no records, and no memory to put them in:
+// most readers wait most of the time.
 type Reader struct {
 	fanout   *Fanout
 	filter   event.Filter
 	position uint64
-	// seen and taken are reused from call to call.
-	seen, taken []*event.Record
 }
 
 // NewReader returns a reader at a position.
@@ -45,13 +44,14 @@ func (f *Fanout) NewReader(position uint64, filter event.Filter) *Reader {
 // batch without events when idle is over: at once, for an idle of zero. It
 // fails with what the log failed with, or with ctx's cause.
 func (r *Reader) Next(ctx context.Context, idle time.Duration) (Batch, error) {
-	if r.seen == nil {
-		r.seen = make([]*event.Record, 0, maxBatchEvents)
-	}
 	timer := time.NewTimer(idle)
 	defer timer.Stop()
 	for {
-		seen, behind, head, grown := r.fanout.view(r.position, r.seen[:0])
+		// A reader that never has to wait ends with ctx, too.
+		if ctx.Err() != nil {
+			return Batch{}, context.Cause(ctx)
+		}
+		seen, behind, head, changed := r.fanout.view(r.position, maxBatchEvents)
 		if behind {
 			var err error
 			seen, err = r.fanout.log.Read(ctx, r.position, maxBatchEvents, maxBatchBytes)
@@ -59,15 +59,14 @@ func (r *Reader) Next(ctx context.Context, idle time.Duration) (Batch, error) {
 				return Batch{}, cause(ctx, err)
 			}
 		}
+		hidden := len(seen) > 0
 		if taken := r.take(seen); len(taken) > 0 || idle <= 0 {
 			return r.batch(taken, head), nil
 		}
-		if len(seen) > 0 {
+		if hidden {
 			// The filter hid all of it: on to the next page, unless it is time for
-			// a sign of life or the reader is gone.
+			// a sign of life.
 			select {
-			case <-ctx.Done():
-				return Batch{}, context.Cause(ctx)
 			case <-timer.C:
 				return r.batch(nil, head), nil
 			default:
@@ -79,15 +78,16 @@ func (r *Reader) Next(ctx context.Context, idle time.Duration) (Batch, error) {
 			return Batch{}, context.Cause(ctx)
 		case <-timer.C:
 			return r.batch(nil, head), nil
-		case <-grown:
+		case <-changed:
 		}
 	}
 }
 
 // take moves the position over records and returns those that pass, as many as
-// fit into a batch.
+// fit into a batch, in the same slice. What else was in there is let go of, since
+// a slow caller holds its batch for long.
 func (r *Reader) take(records []*event.Record) []*event.Record {
-	taken, bytes := r.taken[:0], 0
+	taken, bytes := records[:0], 0
 	for _, record := range records {
 		if r.filter.Takes(record) {
 			if len(taken) > 0 && bytes+record.Size() > maxBatchBytes {
@@ -98,7 +98,7 @@ func (r *Reader) take(records []*event.Record) []*event.Record {
 		}
 		r.position = record.Sequence
 	}
-	r.taken = taken
+	clear(records[len(taken):])
 	return taken
 }
 

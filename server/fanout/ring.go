@@ -1,6 +1,10 @@
 package fanout
 
-import "github.com/ongair/ongair-gateway/server/event"
+import (
+	"slices"
+
+	"github.com/ongair/ongair-gateway/server/event"
+)
 
 // ring holds every record after floor, without a gap, and forgets the oldest
 // ones to stay within its bytes. It is not safe for concurrent use.
@@ -39,15 +43,15 @@ func (r *ring) add(record *event.Record) {
 	}
 }
 
-// after appends to buf the records after position, as many as its capacity
-// takes; behind is true where the ring has forgotten some of them.
-func (r *ring) after(position uint64, buf []*event.Record) (_ []*event.Record, behind bool) {
+// after returns a copy of the records after position, at most limit; behind is
+// true where the ring has forgotten some of them.
+func (r *ring) after(position uint64, limit int) (records []*event.Record, behind bool) {
 	if position < r.floor {
-		return buf, true
+		return nil, true
 	}
 	if position >= r.head() {
-		return buf, false
+		return nil, false
 	}
-	records := r.records[position-r.floor:]
-	return append(buf, records[:min(len(records), cap(buf)-len(buf))]...), false
+	records = r.records[position-r.floor:]
+	return slices.Clone(records[:min(len(records), limit)]), false
 }

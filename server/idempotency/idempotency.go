@@ -96,12 +96,22 @@ func Open(ctx context.Context, js jetstream.JetStream, cfg Config) (*Store, erro
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+	want := jetstream.KeyValueConfig{
 		Bucket:      bucket,
 		Description: "Outcomes of sending calls with a request_id",
 		TTL:         cfg.Keep,
 		Storage:     jetstream.FileStorage,
-	})
+	}
+	kv, err := js.CreateKeyValue(ctx, want)
+	if errors.Is(err, jetstream.ErrBucketExists) {
+		// It is there with other settings: it takes this run's, and keeps the
+		// replicas that an operator gave it.
+		var stream jetstream.Stream
+		if stream, err = js.Stream(ctx, "KV_"+bucket); err == nil {
+			want.Replicas = stream.CachedInfo().Config.Replicas
+			kv, err = js.UpdateKeyValue(ctx, want)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("idempotency records: %w", err)
 	}

@@ -15,13 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
-	"os"
-	"path/filepath"
-	"time"
+	"net/url"
 
-	"github.com/gofrs/flock"
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -29,9 +24,6 @@ import (
 // MaxPayload is the largest message that the gateway writes, in bytes: an event
 // made of a webhook of 1 MiB fits. NATS allows 1 MiB unless told otherwise.
 const MaxPayload = 4 << 20
-
-// readyTimeout bounds the start of the embedded server after its files are read.
-const readyTimeout = 30 * time.Second
 
 // Config says where the JetStream is.
 type Config struct {
@@ -41,16 +33,16 @@ type Config struct {
 	// Dir is the data directory of the embedded one; it is made if it is not
 	// there. Not used with URL.
 	Dir string
-	// Logger gets what the embedded server and the connection have to say.
+	// Logger gets what the embedded server and the connection have to say; nil
+	// discards it.
 	Logger *slog.Logger
 }
 
 // JetStream is an open JetStream. Its methods are safe for concurrent use.
 type JetStream struct {
-	conn   *nats.Conn
-	api    jetstream.JetStream
-	server *server.Server // nil for an external one
-	lock   *flock.Flock   // nil for an external one
+	conn     *nats.Conn
+	api      jetstream.JetStream
+	embedded *embedded // nil for an external one
 }
 
 // Open connects to the JetStream at cfg.URL, or starts one on cfg.Dir, which
@@ -59,6 +51,9 @@ type JetStream struct {
 // external server cannot be reached, has no JetStream or takes messages of less
 // than MaxPayload. The caller MUST Close what it gets.
 func Open(ctx context.Context, cfg Config) (*JetStream, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	if cfg.URL != "" {
 		return connect(ctx, cfg)
 	}
@@ -67,6 +62,11 @@ func Open(ctx context.Context, cfg Config) (*JetStream, error) {
 
 func connect(ctx context.Context, cfg Config) (*JetStream, error) {
 	conn, err := nats.Connect(cfg.URL, append(options(cfg.Logger), nats.MaxReconnects(-1))...)
+	if _, malformed := errors.AsType[*url.Error](err); malformed {
+		// The cause repeats the URL, and the password in it.
+		return nil, fmt.Errorf("NATS at %s: want nats://HOST:PORT, special characters in a password percent-encoded",
+			redact(cfg.URL))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("NATS at %s: %w", redact(cfg.URL), err)
 	}
@@ -80,80 +80,6 @@ func connect(ctx context.Context, cfg Config) (*JetStream, error) {
 		return nil, fmt.Errorf("NATS at %s: %w", redact(cfg.URL), err)
 	}
 	return js, nil
-}
-
-func embed(ctx context.Context, cfg Config) (_ *JetStream, err error) {
-	// The log holds what customers wrote: its owner alone may read it.
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
-	}
-	lock, err := lockDir(cfg.Dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, lock.Unlock())
-		}
-	}()
-	logger := &serverLogger{log: cfg.Logger}
-	ns, err := server.NewServer(&server.Options{
-		ServerName:             "ongair-gateway",
-		DontListen:             true,
-		JetStream:              true,
-		StoreDir:               filepath.Join(cfg.Dir, "jetstream"),
-		SyncAlways:             true,
-		MaxPayload:             MaxPayload,
-		DisableJetStreamBanner: true,
-		NoSigs:                 true,
-		// JetStream reserves a stream's limit against this one, which by default
-		// is a part of the disk's free space: a small disk would refuse the
-		// default retention. What the disk holds is found out by writing.
-		JetStreamMaxStore: math.MaxInt64,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("embedded NATS: %w", err)
-	}
-	ns.SetLoggerV2(logger, false, false, false)
-	ns.Start()
-	stop := func() {
-		ns.Shutdown()
-		ns.WaitForShutdown()
-	}
-	if !ns.JetStreamEnabled() {
-		stop()
-		return nil, fmt.Errorf("embedded NATS in %s: %w", cfg.Dir, logger.fatal())
-	}
-	if !ns.ReadyForConnections(readyTimeout) {
-		stop()
-		return nil, fmt.Errorf("embedded NATS in %s was not ready within %s", cfg.Dir, readyTimeout)
-	}
-	conn, err := nats.Connect("", append(options(cfg.Logger), nats.InProcessServer(ns))...)
-	if err != nil {
-		stop()
-		return nil, fmt.Errorf("embedded NATS: %w", err)
-	}
-	js, err := attach(ctx, conn)
-	if err != nil {
-		stop()
-		return nil, fmt.Errorf("embedded NATS: %w", err)
-	}
-	js.server, js.lock = ns, lock
-	return js, nil
-}
-
-// lockDir makes sure that no other process has the directory open, for as long
-// as the lock is held.
-func lockDir(dir string) (*flock.Flock, error) {
-	lock := flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o600))
-	held, err := lock.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("data directory %s: %w", dir, err)
-	}
-	if !held {
-		return nil, fmt.Errorf("data directory %s is in use by another process", dir)
-	}
-	return lock, nil
 }
 
 // attach takes over conn: it is closed where attach fails.
@@ -190,14 +116,31 @@ func (j *JetStream) Conn() *nats.Conn { return j.conn }
 // API is JetStream's own interface.
 func (j *JetStream) API() jetstream.JetStream { return j.api }
 
+// Writable returns a context that ends, with the reason, when the JetStream finds
+// that it cannot write any more. Each later call returns the one of that moment:
+// an ended one until it can again. Only the embedded one is known to fail so.
+func (j *JetStream) Writable() context.Context {
+	if j.embedded == nil {
+		return context.Background()
+	}
+	return j.embedded.writable.Load().ctx
+}
+
+// Run brings an embedded JetStream that cannot write back when it can, until ctx
+// ends, and then returns nil. It MUST be called once, and end before Close.
+func (j *JetStream) Run(ctx context.Context) error {
+	if j.embedded != nil {
+		j.embedded.run(ctx)
+	}
+	return nil
+}
+
 // Close ends the connection and, for the embedded one, the server, and releases
 // the directory. What was acknowledged is on the disk before.
 func (j *JetStream) Close() error {
 	j.conn.Close()
-	if j.server == nil {
+	if j.embedded == nil {
 		return nil
 	}
-	j.server.Shutdown()
-	j.server.WaitForShutdown()
-	return j.lock.Unlock()
+	return j.embedded.close()
 }

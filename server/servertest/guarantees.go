@@ -250,7 +250,7 @@ func once(h *History) error {
 	for _, c := range h.Calls {
 		n := received[c.Text]
 		if n > 1 {
-			errs = append(errs, fmt.Errorf("Ongair received %q %d times", c.Text, n))
+			errs = append(errs, fmt.Errorf("%q reached Ongair %d times", c.Text, n))
 		}
 		if c.Err == nil && n == 0 {
 			errs = append(errs, fmt.Errorf("%q succeeded, and Ongair never received it", c.Text))

@@ -1,0 +1,94 @@
+package eventlog
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"hash/crc32"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+// otherVersion returns a whole cursor of a version that is not known.
+func otherVersion(cursor string) string {
+	b, _ := base64.RawURLEncoding.DecodeString(cursor)
+	b[0]++
+	binary.BigEndian.PutUint32(b[cursorBytes-4:], crc32.ChecksumIEEE(b[:cursorBytes-4]))
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func TestACursorIsReadBackAsItWasMade(t *testing.T) {
+	id := identity{1, 2, 3}
+	for _, sequence := range []uint64{0, 1, 1 << 40, math.MaxUint64} {
+		cursor := encodeCursor(id, sequence)
+		assert.Len(t, cursor, cursorChars)
+		got, err := decodeCursor(id, cursor)
+		require.NoError(t, err)
+		assert.Equal(t, sequence, got)
+	}
+}
+
+func TestADamagedCursorIsMalformed(t *testing.T) {
+	id := identity{1, 2, 3}
+	good := encodeCursor(id, 0x0102030405060708)
+	for name, cursor := range map[string]string{
+		"empty":             "",
+		"a word":            "earliest",
+		"its first half":    good[:len(good)/2],
+		"without its end":   good[:len(good)-1],
+		"with more":         good + "A",
+		"twice":             good + good,
+		"with padding":      good + "==",
+		"with a line break": good + "\n",
+		"broken over lines": good[:10] + "\r\n" + good[10:],
+		"the other base64":  "+/" + good[2:],
+		"another version":   otherVersion(good),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := decodeCursor(id, cursor)
+			requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED)
+		})
+	}
+	t.Run("with any one character changed", func(t *testing.T) {
+		for i := range good {
+			for _, c := range []byte(alphabet + "+/= \x00") {
+				if c == good[i] {
+					continue
+				}
+				damaged := []byte(good)
+				damaged[i] = c
+				_, err := decodeCursor(id, string(damaged))
+				requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED)
+			}
+		}
+	})
+}
+
+func FuzzACursorThatIsTakenIsOneThatWasMade(f *testing.F) {
+	id := identity{0xfe, 2, 3, 4, 5, 6, 7, 8}
+	good := encodeCursor(id, 7)
+	for _, seed := range []string{
+		"", good, good[1:], good + "\n", otherVersion(good), encodeCursor(id, math.MaxUint64), encodeCursor(identity{}, 7),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, cursor string) {
+		sequence, err := decodeCursor(id, cursor)
+		if err == nil && encodeCursor(id, sequence) != cursor {
+			t.Errorf("%q is taken for %q", cursor, encodeCursor(id, sequence))
+		}
+	})
+}
+
+func TestAnIdentityThatIsNoneIsRefused(t *testing.T) {
+	for _, s := range []string{"", "0102030405060708ff", "01020304050607", "x102030405060708"} {
+		_, err := parseIdentity(s)
+		require.Error(t, err, s)
+	}
+}

@@ -1,0 +1,352 @@
+package eventlog
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/jetstream"
+	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// large is a bound that no test reaches.
+const large = 64 << 20
+
+// fixture is an open log, and what a test needs to look behind it.
+type fixture struct {
+	*Log
+	home *jetstreamtest.Home
+	js   *jetstream.JetStream
+}
+
+// each runs test over both homes of a log, each time with a new one.
+func each(t *testing.T, test func(t *testing.T, f *fixture)) {
+	t.Helper()
+	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) { test(t, open(t, home, Config{})) })
+}
+
+func open(t *testing.T, home *jetstreamtest.Home, cfg Config) *fixture {
+	t.Helper()
+	js := home.Open(t)
+	log, err := Open(t.Context(), js.Conn(), js.API(), cfg)
+	require.NoError(t, err)
+	return &fixture{Log: log, home: home, js: js}
+}
+
+// reopen closes the log and opens it again, as a restart does.
+func (f *fixture) reopen(t *testing.T, cfg Config) {
+	t.Helper()
+	require.NoError(t, f.js.Close())
+	*f = *open(t, f.home, cfg)
+}
+
+// store is the stream behind the log.
+func (f *fixture) store(t *testing.T) natsjs.Stream {
+	t.Helper()
+	stream, err := f.js.API().Stream(t.Context(), streamName)
+	require.NoError(t, err)
+	return stream
+}
+
+// append stores one event per id.
+func (f *fixture) append(t *testing.T, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		stored, err := f.Append(t.Context(), message(id))
+		require.NoError(t, err)
+		require.True(t, stored, id)
+	}
+}
+
+func message(id string) *ongairv1.Event {
+	return &ongairv1.Event{
+		Id: id, Channel: "support", NotificationType: "MessageReceived",
+		Payload: &ongairv1.Event_MessageReceived{MessageReceived: &ongairv1.MessageReceived{Id: id, Text: "Habari"}},
+	}
+}
+
+// numbered returns the ids from number first to last.
+func numbered(first, last int) []string {
+	var ids []string
+	for i := first; i <= last; i++ {
+		ids = append(ids, fmt.Sprintf("event-%d", i))
+	}
+	return ids
+}
+
+// decode returns the events of records as a subscriber gets them.
+func decode(t *testing.T, records ...*event.Record) []*ongairv1.Event {
+	t.Helper()
+	var wire []byte
+	event.NewResponse(records, "", 0).Buffers(func(b []byte) { wire = append(wire, b...) })
+	response := &ongairv1.SubscribeResponse{}
+	require.NoError(t, proto.Unmarshal(wire, response))
+	return response.GetEvents()
+}
+
+func idsOf(t *testing.T, records ...*event.Record) []string {
+	t.Helper()
+	var ids []string
+	for _, e := range decode(t, records...) {
+		ids = append(ids, e.GetId())
+	}
+	return ids
+}
+
+// all returns the ids of all events after a position.
+func (f *fixture) all(t *testing.T, position uint64) []string {
+	t.Helper()
+	const page = 1000
+	var ids []string
+	for {
+		records, err := f.Read(t.Context(), position, page, large)
+		require.NoError(t, err)
+		ids = append(ids, idsOf(t, records...)...)
+		if len(records) < page {
+			return ids
+		}
+		position = records[len(records)-1].Sequence
+	}
+}
+
+func requireReason(t *testing.T, err error, reason ongairv1.ErrorReason) *fault.Fault {
+	t.Helper()
+	require.Error(t, err)
+	f := fault.From(err)
+	require.Equal(t, reason, f.Reason, err.Error())
+	return f
+}
+
+func TestAnEventIsStoredOnce(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, "a", "b")
+		again := message("a")
+		again.Payload = nil
+		stored, err := f.Append(t.Context(), again)
+		require.NoError(t, err)
+		assert.False(t, stored)
+
+		records, err := f.Read(t.Context(), 0, 10, large)
+		require.NoError(t, err)
+		events := decode(t, records...)
+		require.Len(t, events, 2)
+		assert.Equal(t, "Habari", events[0].GetMessageReceived().GetText(), "the one that was stored first stands")
+	})
+}
+
+func TestRandomIDsAreNeverDuplicates(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, event.RandomID(), event.RandomID(), event.RandomID())
+		assert.Len(t, f.all(t, 0), 3)
+	})
+}
+
+func TestConcurrentCopiesOfAnEventAreStoredOnce(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		var group sync.WaitGroup
+		results := make(chan bool, 20)
+		for range cap(results) {
+			group.Go(func() {
+				stored, err := f.Append(t.Context(), message("same"))
+				assert.NoError(t, err)
+				results <- stored
+			})
+		}
+		group.Wait()
+		close(results)
+		stored := 0
+		for result := range results {
+			if result {
+				stored++
+			}
+		}
+		assert.Equal(t, 1, stored)
+		assert.Equal(t, []string{"same"}, f.all(t, 0))
+	})
+}
+
+func TestADuplicateIsFoundAfterARestart(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, "a")
+		f.reopen(t, Config{})
+		stored, err := f.Append(t.Context(), message("a"))
+		require.NoError(t, err)
+		assert.False(t, stored)
+	})
+}
+
+func TestTheLargestEventIsStored(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		e := message("large")
+		e.GetMessageReceived().Text = strings.Repeat("x", jetstream.MaxPayload-4096)
+		_, err := f.Append(t.Context(), e)
+		require.NoError(t, err)
+		records, err := f.Read(t.Context(), 0, 512, 1)
+		require.NoError(t, err)
+		require.Len(t, records, 1)
+		assert.True(t, proto.Equal(e.GetMessageReceived(), decode(t, records...)[0].GetMessageReceived()))
+		assert.Equal(t, []string{"large"}, idsOf(t, followed(t, f, 0).next(t)))
+	})
+}
+
+func TestAnEventOfAnUnknownTypeOrChannelNameIsStored(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for id, kind := range map[string]string{"a": "LocationReceived", "b": "", "c": "with space.and.dots>*"} {
+			e := message(id)
+			e.NotificationType = kind
+			_, err := f.Append(t.Context(), e)
+			require.NoError(t, err, kind)
+		}
+		assert.Len(t, f.all(t, 0), 3)
+	})
+}
+
+func TestARestartKeepsTheLogAndItsIdentity(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, numbered(1, 3)...)
+		cursor := f.Cursor(1)
+		f.reopen(t, Config{})
+		assert.Equal(t, cursor, f.Cursor(1))
+		position, err := f.Seek(t.Context(), cursor)
+		require.NoError(t, err)
+		assert.Equal(t, numbered(2, 3), f.all(t, position))
+		f.append(t, "event-4")
+		assert.Equal(t, numbered(1, 4), f.all(t, 0))
+	})
+}
+
+func TestReplicasThatOpenAtTheSameTimeShareOneLog(t *testing.T) {
+	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) {
+		js := home.Open(t)
+		logs := make([]*Log, 8)
+		var group sync.WaitGroup
+		for i := range logs {
+			group.Go(func() {
+				var err error
+				logs[i], err = Open(t.Context(), js.Conn(), js.API(), Config{})
+				assert.NoError(t, err)
+			})
+		}
+		group.Wait()
+		for _, log := range logs {
+			require.NotNil(t, log)
+			assert.Equal(t, logs[0].Cursor(7), log.Cursor(7))
+		}
+	})
+}
+
+func TestEachNewLogHasItsOwnIdentity(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, "a")
+		cursor := f.Cursor(1)
+		require.NoError(t, f.js.API().DeleteStream(t.Context(), streamName))
+		f.reopen(t, Config{})
+		f.append(t, "a")
+		_, err := f.Seek(t.Context(), cursor)
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN)
+	})
+}
+
+func TestAStreamThatIsNoLogOfOursIsRefused(t *testing.T) {
+	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) {
+		js := home.Open(t)
+		_, err := js.API().CreateStream(t.Context(), natsjs.StreamConfig{Name: streamName, Subjects: []string{subjectPrefix + ">"}})
+		require.NoError(t, err)
+		_, err = Open(t.Context(), js.Conn(), js.API(), Config{})
+		require.ErrorContains(t, err, `event log: the log's identity is ""`)
+	})
+}
+
+func TestLimitsAreThoseOfTheLatestStart(t *testing.T) {
+	limits := func(f *fixture) Config {
+		c := f.store(t).CachedInfo().Config
+		return Config{RetentionAge: c.MaxAge, RetentionBytes: c.MaxBytes, DuplicateWindow: c.Duplicates}
+	}
+	defaults := Config{RetentionAge: DefaultRetentionAge, RetentionBytes: DefaultRetentionBytes, DuplicateWindow: DefaultDuplicateWindow}
+	each(t, func(t *testing.T, f *fixture) {
+		assert.Equal(t, defaults, limits(f))
+		f.append(t, numbered(1, 10)...)
+		info, err := f.store(t).Info(t.Context())
+		require.NoError(t, err)
+
+		half := Config{RetentionAge: time.Minute, RetentionBytes: int64(info.State.Bytes / 2), DuplicateWindow: time.Hour}
+		f.reopen(t, half)
+		half.DuplicateWindow = time.Minute // JetStream's demand: not more than the retention
+		assert.Equal(t, half, limits(f))
+		position, err := f.Earliest(t.Context())
+		require.NoError(t, err)
+		assert.Positive(t, position, "what is over the new limit goes")
+		assert.Equal(t, numbered(int(position)+1, 10), f.all(t, position))
+
+		f.reopen(t, Config{})
+		assert.Equal(t, defaults, limits(f))
+	})
+}
+
+// outages are the ways a log is lost.
+func outages(t *testing.T, test func(t *testing.T, f *fixture, lose func())) {
+	t.Helper()
+	t.Run("embedded and closed", func(t *testing.T) {
+		f := open(t, jetstreamtest.Embedded(t), Config{})
+		test(t, f, func() { require.NoError(t, f.js.Close()) })
+	})
+	t.Run("external and closed", func(t *testing.T) {
+		f := open(t, jetstreamtest.Serve(t, nil).Home(), Config{})
+		test(t, f, func() { require.NoError(t, f.js.Close()) })
+	})
+	t.Run("the external server is away", func(t *testing.T) {
+		server := jetstreamtest.Serve(t, nil)
+		test(t, open(t, server.Home(), Config{}), server.Stop)
+	})
+}
+
+func TestALogThatIsAwaySaysSoInTime(t *testing.T) {
+	outages(t, func(t *testing.T, f *fixture, lose func()) {
+		f.append(t, "a")
+		cursor := f.Cursor(1)
+		lose()
+		for name, call := range map[string]func(context.Context) error{
+			"Append":   func(ctx context.Context) error { _, err := f.Append(ctx, message("b")); return err },
+			"Read":     func(ctx context.Context) error { _, err := f.Read(ctx, 0, 1, 1); return err },
+			"Bounds":   func(ctx context.Context) error { _, err := f.Bounds(ctx); return err },
+			"Earliest": func(ctx context.Context) error { _, err := f.Earliest(ctx); return err },
+			"Latest":   func(ctx context.Context) error { _, err := f.Latest(ctx); return err },
+			"Seek":     func(ctx context.Context) error { _, err := f.Seek(ctx, cursor); return err },
+			"SeekTime": func(ctx context.Context) error { _, err := f.SeekTime(ctx, time.Now()); return err },
+		} {
+			const patience = 200 * time.Millisecond
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			start := time.Now()
+			err := call(ctx)
+			cancel()
+			assert.Less(t, time.Since(start), patience+time.Second, name)
+			assert.NotZero(t, requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE).RetryAfter, name)
+		}
+	})
+}
+
+func TestACallerWhoGivesUpIsNoFailureOfTheLog(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := f.Append(ctx, message("a"))
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = f.Read(ctx, 0, 1, 1)
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CANCELLED)
+		require.ErrorIs(t, f.Follow(ctx, 0, func(*event.Record) {}), context.Canceled)
+	})
+}

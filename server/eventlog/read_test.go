@@ -1,0 +1,283 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+)
+
+func TestReadGivesTheEventsInOrderEachWithItsCursor(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, numbered(1, 20)...)
+		records, err := f.Read(t.Context(), 4, 100, large)
+		require.NoError(t, err)
+		assert.Equal(t, numbered(5, 20), idsOf(t, records...))
+		for i, e := range decode(t, records...) {
+			assert.Equal(t, uint64(5+i), records[i].Sequence)
+			position, err := f.Seek(t.Context(), e.GetCursor())
+			require.NoError(t, err)
+			assert.Equal(t, records[i].Sequence, position)
+		}
+	})
+}
+
+func TestReadIsBounded(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, numbered(1, 10)...)
+		for _, tt := range []struct {
+			name                string
+			position            uint64
+			maxEvents, maxBytes int
+			want                []string
+		}{
+			{"by count", 2, 3, large, numbered(3, 5)},
+			{"by a count of one", 2, 1, large, numbered(3, 3)},
+			{"by bytes, but never to nothing", 0, 10, 1, numbered(1, 1)},
+			{"by bytes in between", 0, 10, 300, numbered(1, 2)},
+			{"by its end", 8, 10, large, numbered(9, 10)},
+			{"to nothing at its end", 10, 10, large, nil},
+			{"to nothing at its end, one at a time", 10, 1, large, nil},
+			{"to nothing far behind its end", 1 << 60, 10, large, nil},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				records, err := f.Read(t.Context(), tt.position, tt.maxEvents, tt.maxBytes)
+				require.NoError(t, err)
+				assert.Equal(t, tt.want, idsOf(t, records...))
+			})
+		}
+	})
+}
+
+func TestReadLeavesNothingBehind(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, numbered(1, 3)...)
+		f.all(t, 0)
+		before := f.js.Conn().NumSubscriptions()
+		f.all(t, 0)
+		f.all(t, 3)
+		assert.Equal(t, before, f.js.Conn().NumSubscriptions())
+	})
+}
+
+func TestAGapWithinAPageIsNotReadOver(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, numbered(1, 5)...)
+		// Retention that is at work while a page is read looks like this.
+		require.NoError(t, f.store(t).DeleteMsg(t.Context(), 3))
+		assert.Equal(t, numbered(1, 2), f.all(t, 0))
+		_, err := f.Read(t.Context(), 2, 10, large)
+		expired := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED)
+		assert.Equal(t, "1", expired.Metadata["lost_events"])
+		assert.Equal(t, f.Cursor(3), expired.Metadata["oldest_cursor"])
+		assert.Equal(t, numbered(4, 5), f.all(t, 3))
+	})
+}
+
+// follower is a Follow that runs.
+type follower struct {
+	records chan *event.Record
+	cancel  context.CancelFunc
+	ended   chan error
+}
+
+func followed(t *testing.T, f *fixture, position uint64) *follower {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &follower{records: make(chan *event.Record, 10_000), cancel: cancel, ended: make(chan error, 1)}
+	go func() { w.ended <- f.Follow(ctx, position, func(r *event.Record) { w.records <- r }) }()
+	t.Cleanup(cancel)
+	return w
+}
+
+// patience is how long a test waits for what has to come.
+const patience = 10 * time.Second
+
+func (w *follower) next(t *testing.T) *event.Record {
+	t.Helper()
+	select {
+	case record := <-w.records:
+		return record
+	case err := <-w.ended:
+		require.FailNow(t, "Follow ended", "%v", err)
+	case <-time.After(patience):
+		require.FailNow(t, "no event came")
+	}
+	return nil
+}
+
+func (w *follower) take(t *testing.T, n int) []string {
+	t.Helper()
+	var records []*event.Record
+	for range n {
+		records = append(records, w.next(t))
+	}
+	return idsOf(t, records...)
+}
+
+func (w *follower) wait(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-w.ended:
+		return err
+	case <-time.After(patience):
+		require.FailNow(t, "Follow did not end")
+		return nil
+	}
+}
+
+func TestFollowGivesWhatIsThereAndWhatComes(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		fresh := followed(t, f, 0)
+		f.append(t, numbered(1, 10)...)
+		later := followed(t, f, 4)
+		atTheEnd := followed(t, f, 10)
+		appended := make(chan struct{})
+		go func() {
+			defer close(appended)
+			for _, id := range numbered(11, 40) {
+				_, err := f.Append(t.Context(), message(id))
+				assert.NoError(t, err)
+			}
+		}()
+		assert.Equal(t, numbered(1, 40), fresh.take(t, 40))
+		assert.Equal(t, numbered(5, 40), later.take(t, 36))
+		assert.Equal(t, numbered(11, 40), atTheEnd.take(t, 30))
+		<-appended
+	})
+}
+
+func TestFollowOverManyPages(t *testing.T) {
+	f := open(t, jetstreamtest.Serve(t, nil).Home(), Config{})
+	const count = 2500
+	for _, id := range numbered(1, count) {
+		data, err := event.Marshal(message(id))
+		require.NoError(t, err)
+		msg := &nats.Msg{Subject: subjectPrefix + "support.MessageReceived", Data: data, Header: nats.Header{nats.MsgIdHdr: {id}}}
+		_, err = f.js.API().PublishMsgAsync(msg)
+		require.NoError(t, err)
+	}
+	assert.Equal(t, numbered(1, count), followed(t, f, 0).take(t, count))
+}
+
+func TestFollowJumpsOverWhatRetentionRemoved(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, numbered(1, 5)...)
+		f.remove(t, 3)
+		w := followed(t, f, 1)
+		assert.Equal(t, uint64(4), w.next(t).Sequence)
+		assert.Equal(t, uint64(5), w.next(t).Sequence)
+	})
+}
+
+func TestFollowEndsWithItsContextAndLeavesNothingBehind(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, "a")
+		f.all(t, 0) // the connection's own subscriptions are made at first use
+		before := f.js.Conn().NumSubscriptions()
+		w := followed(t, f, 0)
+		w.next(t)
+		w.cancel()
+		require.ErrorIs(t, w.wait(t), context.Canceled)
+		require.Eventually(t, func() bool { return f.js.Conn().NumSubscriptions() == before }, patience, time.Millisecond)
+		f.append(t, "b")
+		assert.Empty(t, w.records)
+	})
+}
+
+func TestFollowEndsWhenTheLogIsLost(t *testing.T) {
+	outages(t, func(t *testing.T, f *fixture, lose func()) {
+		f.append(t, "a")
+		w := followed(t, f, 0)
+		w.next(t)
+		lose()
+		requireReason(t, w.wait(t), ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
+		again := followed(t, f, 1)
+		again.cancel()
+		require.Error(t, again.wait(t), "nobody waits for a log that is away")
+	})
+}
+
+func TestFollowGoesOnAfterAnOutage(t *testing.T) {
+	server := jetstreamtest.Serve(t, nil)
+	f := open(t, server.Home(), Config{})
+	f.append(t, "event-1")
+	w := followed(t, f, 0)
+	last := w.next(t).Sequence
+	server.Stop()
+	requireReason(t, w.wait(t), ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
+	server.Start(t)
+	require.Eventually(t, f.js.Conn().IsConnected, patience, 10*time.Millisecond)
+	f.append(t, "event-2")
+	assert.Equal(t, numbered(2, 2), followed(t, f, last).take(t, 1))
+}
+
+func TestAnEntryThatIsNotOursStopsNobody(t *testing.T) {
+	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) {
+		var logged bytes.Buffer
+		f := open(t, home, Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		foreign := func(data, id string) {
+			t.Helper()
+			msg := &nats.Msg{Subject: subjectPrefix + "support.MessageReceived", Data: []byte(data), Header: nats.Header{}}
+			if id != "" {
+				msg.Header.Set(nats.MsgIdHdr, id)
+			}
+			_, err := f.js.API().PublishMsg(t.Context(), msg)
+			require.NoError(t, err)
+		}
+		// No bytes at all, and these, read as an event without an id.
+		const looksLikeAnEvent = "\x0a\x01\xff"
+		foreign("hello", "")
+		f.append(t, "event-2")
+		foreign(looksLikeAnEvent, "")
+		foreign("", "")
+		foreign("hello", "theirs")
+		f.append(t, "event-6")
+		foreign("hello", "")
+
+		want := []string{"event-2", "event-6"}
+		w := followed(t, f, 0)
+		assert.Equal(t, want, w.take(t, 2))
+		w.cancel()
+		require.ErrorIs(t, w.wait(t), context.Canceled)
+		assert.Equal(t, want, f.all(t, 0))
+		for position, want := range [][]string{{"event-2"}, {"event-2"}, {"event-6"}, {"event-6"}, {"event-6"}, {"event-6"}, nil, nil} {
+			records, err := f.Read(t.Context(), uint64(position), 1, large)
+			require.NoError(t, err)
+			assert.Equal(t, want, idsOf(t, records...), "after %d", position)
+		}
+		requireEnds(t, f, 0, 7)
+		position, err := f.SeekTime(t.Context(), time.Unix(0, 0))
+		require.NoError(t, err)
+		assert.Zero(t, position)
+
+		f.remove(t, 2)
+		_, err = f.Read(t.Context(), 1, 1, large)
+		expired := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED)
+		assert.Equal(t, "1", expired.Metadata["lost_events"])
+
+		for _, sequence := range []int{1, 3, 4, 5, 7} {
+			line := fmt.Sprintf("sequence=%d ", sequence)
+			assert.Equal(t, 1, bytes.Count(logged.Bytes(), []byte(line)), "reports of %s", line)
+		}
+		assert.Equal(t, 5, bytes.Count(logged.Bytes(), []byte("level=ERROR")))
+	})
+}
+
+func TestReportsOfForeignEntriesDoNotGrowMemory(t *testing.T) {
+	l := &Log{logger: slog.New(slog.DiscardHandler), skipped: map[uint64]struct{}{}}
+	for sequence := range uint64(3 * maxSkipped) {
+		require.Nil(t, l.record(sequence, nil, nil))
+	}
+	assert.LessOrEqual(t, len(l.skipped), maxSkipped)
+}

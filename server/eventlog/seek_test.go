@@ -1,0 +1,146 @@
+package eventlog
+
+import (
+	"math"
+	"strconv"
+	"testing"
+	"time"
+
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+// remove removes the events up to a sequence, as retention does.
+func (f *fixture) remove(t *testing.T, last uint64) {
+	t.Helper()
+	require.NoError(t, f.store(t).Purge(t.Context(), natsjs.WithPurgeSequence(last+1)))
+}
+
+func requireEnds(t *testing.T, f *fixture, earliest, latest uint64) {
+	t.Helper()
+	got, err := f.Earliest(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, earliest, got, "earliest")
+	got, err = f.Latest(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, latest, got, "latest")
+	for _, position := range []uint64{earliest, latest} {
+		got, err = f.Seek(t.Context(), f.Cursor(position))
+		require.NoError(t, err)
+		assert.Equal(t, position, got)
+	}
+	assert.Empty(t, f.all(t, latest))
+}
+
+func TestTheEndsOfALog(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		requireEnds(t, f, 0, 0) // a new one
+		f.append(t, numbered(1, 5)...)
+		requireEnds(t, f, 0, 5)
+		f.remove(t, 2)
+		requireEnds(t, f, 2, 5)
+		f.remove(t, 5)
+		requireEnds(t, f, 5, 5) // all went
+		f.reopen(t, Config{})
+		requireEnds(t, f, 5, 5)
+		f.append(t, "event-6")
+		requireEnds(t, f, 5, 6)
+	})
+}
+
+func TestACursorThatCannotBeServedSaysWhy(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, numbered(1, 5)...)
+		f.remove(t, 3)
+		for _, tt := range []struct {
+			name   string
+			cursor string
+			want   ongairv1.ErrorReason
+		}{
+			{"malformed", "x" + f.Cursor(4)[1:], ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED},
+			{"of another version", otherVersion(f.Cursor(4)), ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED},
+			{"of another log", encodeCursor(identity{1}, 4), ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN},
+			{"just ahead", f.Cursor(6), ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD},
+			{"at the end of all numbers", f.Cursor(math.MaxUint64), ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD},
+			{"just expired", f.Cursor(2), ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED},
+			{"long expired", f.Cursor(0), ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				_, err := f.Seek(t.Context(), tt.cursor)
+				requireReason(t, err, tt.want)
+			})
+		}
+	})
+}
+
+func TestAnExpiredPositionSaysWhatIsLostAndWhereToGoOn(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		check := func(position, first uint64, rest []string) {
+			t.Helper()
+			_, seekErr := f.Seek(t.Context(), f.Cursor(position))
+			_, readErr := f.Read(t.Context(), position, 10, large)
+			for _, err := range []error{seekErr, readErr} {
+				fault := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED)
+				assert.Equal(t, strconv.FormatUint(first-position-1, 10), fault.Metadata["lost_events"])
+				oldest, err := f.Seek(t.Context(), fault.Metadata["oldest_cursor"])
+				require.NoError(t, err)
+				assert.Equal(t, rest, f.all(t, oldest))
+			}
+		}
+		f.append(t, numbered(1, 5)...)
+		f.remove(t, 3)
+		check(0, 4, numbered(4, 5))
+		check(2, 4, numbered(4, 5))
+		assert.Equal(t, numbered(4, 5), f.all(t, 3))
+		f.remove(t, 5)
+		check(4, 6, nil)
+	})
+}
+
+func TestAPositionIsFoundByTime(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		seek := func(at time.Time) uint64 {
+			t.Helper()
+			position, err := f.SeekTime(t.Context(), at)
+			require.NoError(t, err)
+			return position
+		}
+		assert.Zero(t, seek(time.Now()), "an empty log")
+
+		f.append(t, numbered(1, 4)...)
+		f.remove(t, 1)
+		var times [5]time.Time
+		for sequence := uint64(2); sequence <= 4; sequence++ {
+			msg, err := f.store(t).GetMsg(t.Context(), sequence)
+			require.NoError(t, err)
+			times[sequence] = msg.Time
+		}
+		for _, tt := range []struct {
+			name string
+			at   time.Time
+			want uint64
+		}{
+			{"before all", times[2].Add(-time.Hour), 1},
+			{"exactly the oldest", times[2], 1},
+			{"just after the oldest", times[2].Add(1), 2},
+			{"exactly one between", times[3], 2},
+			{"just before one", times[3].Add(-1), 2},
+			{"in another time zone", times[3].In(time.FixedZone("EAT", 3*60*60)), 2},
+			{"exactly the newest", times[4], 3},
+			{"just after the newest", times[4].Add(1), 4},
+			{"tomorrow", times[4].Add(24 * time.Hour), 4},
+			{"the zero time", time.Time{}, 1},
+			{"1500, which no int64 of nanoseconds holds", time.Date(1500, 1, 1, 0, 0, 0, 0, time.UTC), 1},
+			{"2300, which none holds either", time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC), 4},
+			{"the last time of protobuf", time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC), 4},
+		} {
+			t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, seek(tt.at)) })
+		}
+
+		f.remove(t, 4)
+		assert.Equal(t, uint64(4), seek(times[3]), "all went")
+	})
+}

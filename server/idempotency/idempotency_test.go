@@ -1,0 +1,439 @@
+package idempotency
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/jetstream"
+	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fixture is an open store, and what a test needs to look behind it.
+type fixture struct {
+	*Store
+	home   *jetstreamtest.Home
+	js     *jetstream.JetStream
+	logged *bytes.Buffer
+}
+
+func each(t *testing.T, test func(t *testing.T, f *fixture)) {
+	t.Helper()
+	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) { test(t, open(t, home)) })
+}
+
+func open(t *testing.T, home *jetstreamtest.Home) *fixture {
+	t.Helper()
+	f := &fixture{home: home, js: home.Open(t), logged: &bytes.Buffer{}}
+	var err error
+	f.Store, err = Open(t.Context(), f.js.API(), Config{Logger: slog.New(slog.NewTextHandler(f.logged, nil))})
+	require.NoError(t, err)
+	return f
+}
+
+// timeout is the deadline of a test's calls.
+const timeout = 10 * time.Second
+
+// do makes the call of key, with the text as its request. call may be nil where
+// it MUST NOT be made.
+func (f *fixture) do(t *testing.T, key Key, text string, call func(context.Context, *ongairv1.SendResponse) error) (*ongairv1.SendResponse, bool, error) {
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	response := &ongairv1.SendResponse{}
+	replayed, err := f.Do(ctx, key, &ongairv1.SendRequest{Text: text}, response, func(ctx context.Context) error {
+		if call == nil {
+			t.Error("the call was made again")
+			return nil
+		}
+		return call(ctx, response)
+	})
+	return response, replayed, err
+}
+
+func answers(id string) func(context.Context, *ongairv1.SendResponse) error {
+	return func(_ context.Context, response *ongairv1.SendResponse) error {
+		response.Id = id
+		return nil
+	}
+}
+
+func fails(err error) func(context.Context, *ongairv1.SendResponse) error {
+	return func(context.Context, *ongairv1.SendResponse) error { return err }
+}
+
+func key(id string) Key { return Key{Caller: "crm", Channel: "support", Method: "Send", RequestID: id} }
+
+func requireReason(t *testing.T, err error, reason ongairv1.ErrorReason) *fault.Fault {
+	t.Helper()
+	require.Error(t, err)
+	f := fault.From(err)
+	require.Equal(t, reason, f.Reason, err.Error())
+	return f
+}
+
+func faultWith(effect fault.Effect) error {
+	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED, "failed")
+	f.Effect = effect
+	return f
+}
+
+func TestACallIsMadeOnceAndReplayed(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		first, replayed, err := f.do(t, key("1"), "hello", answers("77"))
+		require.NoError(t, err)
+		assert.False(t, replayed)
+		for range 2 {
+			again, replayed, err := f.do(t, key("1"), "hello", nil)
+			require.NoError(t, err)
+			assert.True(t, replayed)
+			assert.True(t, proto.Equal(first, again), "%v is replayed as %v", first, again)
+		}
+	})
+}
+
+func TestAnOutcomeSurvivesARestart(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		_, _, err := f.do(t, key("done"), "hello", answers("77"))
+		require.NoError(t, err)
+		_, _, err = f.do(t, key("unknown"), "hello", fails(errors.New("lost")))
+		require.Error(t, err)
+		require.NoError(t, f.js.Close())
+
+		f = open(t, f.home)
+		response, replayed, err := f.do(t, key("done"), "hello", nil)
+		require.NoError(t, err)
+		assert.True(t, replayed)
+		assert.Equal(t, "77", response.GetId())
+		_, _, err = f.do(t, key("unknown"), "hello", nil)
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN)
+	})
+}
+
+func TestAKeyIsForOneRequest(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		_, _, err := f.do(t, key("done"), "hello", answers("77"))
+		require.NoError(t, err)
+		_, _, err = f.do(t, key("unknown"), "hello", fails(errors.New("lost")))
+		require.Error(t, err)
+		for _, id := range []string{"done", "unknown"} {
+			_, _, err = f.do(t, key(id), "another", nil)
+			reused := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED)
+			assert.Equal(t, fault.EffectNone, reused.Effect)
+		}
+		response, _, err := f.do(t, key("done"), "hello", nil)
+		require.NoError(t, err)
+		assert.Equal(t, "77", response.GetId(), "the outcome is not touched")
+	})
+}
+
+func TestConcurrentCallsWithOneKeyAreOneCall(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		var calls, made, replays, inFlight atomic.Int32
+		var group sync.WaitGroup
+		entered, leave := make(chan struct{}), make(chan struct{})
+		for range 200 {
+			group.Go(func() {
+				response, replayed, err := f.do(t, key("1"), "hello", func(_ context.Context, response *ongairv1.SendResponse) error {
+					if calls.Add(1) == 1 {
+						close(entered)
+					}
+					<-leave
+					response.Id = "77"
+					return nil
+				})
+				switch {
+				case err != nil:
+					if f := fault.From(err); assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT, f.Reason, err.Error()) {
+						assert.NotZero(t, f.RetryAfter)
+						inFlight.Add(1)
+					}
+				case replayed:
+					assert.Equal(t, "77", response.GetId())
+					replays.Add(1)
+				default:
+					assert.Equal(t, "77", response.GetId())
+					made.Add(1)
+				}
+			})
+		}
+		<-entered
+		require.Eventually(t, func() bool { return inFlight.Load() > 50 }, timeout, time.Millisecond)
+		close(leave)
+		group.Wait()
+		assert.Equal(t, int32(1), calls.Load())
+		assert.Equal(t, int32(1), made.Load())
+		assert.Equal(t, int32(199), replays.Load()+inFlight.Load())
+	})
+}
+
+func TestAFailureWithoutEffectFreesTheKey(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for range 3 {
+			_, replayed, err := f.do(t, key("1"), "hello", fails(fmt.Errorf("send: %w", faultWith(fault.EffectNone))))
+			requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED)
+			assert.False(t, replayed)
+		}
+		response, replayed, err := f.do(t, key("1"), "another, since nothing came of the first", answers("77"))
+		require.NoError(t, err)
+		assert.False(t, replayed)
+		assert.Equal(t, "77", response.GetId())
+	})
+}
+
+func TestWhateverElseGoesWrongIsUnknownLater(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+	}{
+		{"a failure that may have had an effect", faultWith(fault.EffectUnknown)},
+		{"a failure that does not say", faultWith(fault.EffectNotApplicable)},
+		{"an error that is no fault", errors.New("lost")},
+		{"a deadline that passed", context.DeadlineExceeded},
+		{"a caller who gave up", context.Canceled},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				_, _, err := f.do(t, key("1"), "hello", fails(tt.err))
+				require.ErrorIs(t, err, tt.err)
+				_, _, err = f.do(t, key("1"), "hello", nil)
+				assert.Equal(t, fault.EffectUnknown, requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN).Effect)
+			})
+		})
+	}
+}
+
+func TestACallThatPanicsIsUnknownLater(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		assert.PanicsWithValue(t, "bug", func() {
+			_, _, _ = f.do(t, key("1"), "hello", func(context.Context, *ongairv1.SendResponse) error { panic("bug") })
+		})
+		_, _, err := f.do(t, key("1"), "hello", nil)
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN)
+	})
+}
+
+func TestAnOutcomeIsStoredAfterItsCallerHasGone(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		response := &ongairv1.SendResponse{}
+		_, err := f.Do(ctx, key("1"), &ongairv1.SendRequest{Text: "hello"}, response, func(context.Context) error {
+			cancel()
+			response.Id = "77"
+			return nil
+		})
+		require.NoError(t, err)
+		again, replayed, err := f.do(t, key("1"), "hello", nil)
+		require.NoError(t, err)
+		assert.True(t, replayed)
+		assert.Equal(t, "77", again.GetId())
+	})
+}
+
+func TestAClaimWhoseClaimerDiedIsUnknownAfterItsDeadline(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		print, err := fingerprint(&ongairv1.SendRequest{Text: "hello"})
+		require.NoError(t, err)
+		deadline := time.Now().Add(timeout)
+		_, earlier, err := f.claim(t.Context(), key("1").hash(), record{
+			State: stateClaimed, Fingerprint: print, Deadline: deadline.Add(grace),
+		})
+		require.NoError(t, err)
+		require.Nil(t, earlier)
+		for _, tt := range []struct {
+			name string
+			now  time.Time
+			want ongairv1.ErrorReason
+		}{
+			{"at once", deadline.Add(-timeout), ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT},
+			{"after its deadline, within the grace", deadline.Add(grace - time.Second), ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT},
+			{"after the grace", deadline.Add(grace), ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN},
+			{"a day later", deadline.Add(24 * time.Hour), ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				f.now = func() time.Time { return tt.now }
+				_, _, err := f.do(t, key("1"), "hello", nil)
+				requireReason(t, err, tt.want)
+				_, _, err = f.do(t, key("1"), "another", nil)
+				requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED)
+			})
+		}
+	})
+}
+
+func TestAClaimCarriesItsCallsDeadlineAndGrace(t *testing.T) {
+	f := open(t, jetstreamtest.Embedded(t))
+	_, _, err := f.do(t, key("1"), "hello", func(ctx context.Context, _ *ongairv1.SendResponse) error {
+		deadline, ok := ctx.Deadline()
+		require.True(t, ok)
+		for at, want := range map[time.Time]ongairv1.ErrorReason{
+			deadline.Add(grace - time.Second): ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT,
+			deadline.Add(grace + time.Second): ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN,
+		} {
+			f.now = func() time.Time { return at }
+			_, _, err := f.do(t, key("1"), "hello", nil)
+			requireReason(t, err, want)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+}
+
+func TestEveryPartOfAKeyCounts(t *testing.T) {
+	keys := []Key{
+		{"crm", "support", "Send", "1"},
+		{"bot", "support", "Send", "1"},
+		{"crm", "sales", "Send", "1"},
+		{"crm", "support", "SendImage", "1"},
+		{"crm", "support", "Send", "2"},
+		{"crmsupport", "", "Send", "1"},
+		{"", "crmsupport", "Send", "1"},
+		{"crm", "support", "", "Send1"},
+		{"crm", "support", "Send", "1 "},
+		{"crm", "support", "Send", "order: 7 / ü 👋\x00"},
+		{"crm", "support", "Send", "order:7/*.>"},
+		{"", "", "", ""},
+	}
+	each(t, func(t *testing.T, f *fixture) {
+		for i, k := range keys {
+			_, replayed, err := f.do(t, k, "hello", answers(fmt.Sprint(i)))
+			require.NoError(t, err)
+			assert.False(t, replayed, "%+v", k)
+		}
+		for i, k := range keys {
+			response, replayed, err := f.do(t, k, "hello", nil)
+			require.NoError(t, err)
+			assert.True(t, replayed)
+			assert.Equal(t, fmt.Sprint(i), response.GetId())
+		}
+	})
+}
+
+func TestACallWithoutADeadlineIsRefused(t *testing.T) {
+	f := open(t, jetstreamtest.Embedded(t))
+	_, err := f.Do(t.Context(), key("1"), &ongairv1.SendRequest{}, &ongairv1.SendResponse{}, func(context.Context) error {
+		t.Error("the call was made")
+		return nil
+	})
+	require.ErrorContains(t, err, "deadline")
+}
+
+func TestNoCallIsMadeThatCannotBeClaimed(t *testing.T) {
+	for name, lose := range map[string]func(*testing.T, *fixture){
+		"JetStream is closed": func(t *testing.T, f *fixture) { require.NoError(t, f.js.Close()) },
+		"the bucket is gone": func(t *testing.T, f *fixture) {
+			require.NoError(t, f.js.API().DeleteKeyValue(t.Context(), bucket))
+		},
+		"the record is not one": func(t *testing.T, f *fixture) {
+			_, err := f.kv.Put(t.Context(), key("1").hash(), []byte("?"))
+			require.NoError(t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				lose(t, f)
+				_, replayed, err := f.do(t, key("1"), "hello", nil)
+				away := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
+				assert.Equal(t, fault.EffectNone, away.Effect)
+				assert.NotZero(t, away.RetryAfter)
+				assert.False(t, replayed)
+			})
+		})
+	}
+}
+
+func TestACallerGetsAResponseThatCannotBeStored(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		response, replayed, err := f.do(t, key("1"), "hello", func(_ context.Context, response *ongairv1.SendResponse) error {
+			response.Id = "77"
+			return f.js.Close()
+		})
+		require.NoError(t, err)
+		assert.False(t, replayed)
+		assert.Equal(t, "77", response.GetId())
+		assert.Contains(t, f.logged.String(), "level=ERROR")
+
+		f = open(t, f.home)
+		_, _, err = f.do(t, key("1"), "hello", nil)
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT)
+		f.now = func() time.Time { return time.Now().Add(timeout + grace) }
+		_, _, err = f.do(t, key("1"), "hello", nil)
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN)
+	})
+}
+
+func TestNothingThatWasSentIsStored(t *testing.T) {
+	f := open(t, jetstreamtest.Embedded(t))
+	_, _, err := f.do(t, key("CANARY"), "CANARY", answers("77"))
+	require.NoError(t, err)
+	keys, err := f.kv.Keys(t.Context())
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	entry, err := f.kv.Get(t.Context(), keys[0])
+	require.NoError(t, err)
+	assert.NotContains(t, keys[0]+string(entry.Value()), "CANARY")
+}
+
+func TestKeepIsThatOfTheLatestStart(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		_, _, err := f.do(t, key("1"), "hello", answers("77"))
+		require.NoError(t, err)
+		for _, keep := range []time.Duration{0, time.Hour, time.Minute, 0} {
+			f.Store, err = Open(t.Context(), f.js.API(), Config{Keep: keep})
+			require.NoError(t, err)
+			status, err := f.kv.Status(t.Context())
+			require.NoError(t, err)
+			if keep == 0 {
+				keep = DefaultKeep
+			}
+			assert.Equal(t, keep, status.TTL())
+			_, replayed, err := f.do(t, key("1"), "hello", nil)
+			require.NoError(t, err)
+			assert.True(t, replayed)
+		}
+	})
+}
+
+// scaled is a JetStream whose streams have three replicas, which a lone server
+// cannot have. It keeps the replicas that it is asked for.
+type scaled struct {
+	natsjs.JetStream
+	asked int
+}
+
+func (s *scaled) Stream(ctx context.Context, name string) (natsjs.Stream, error) {
+	stream, err := s.JetStream.Stream(ctx, name)
+	if err == nil {
+		stream.CachedInfo().Config.Replicas = 3
+	}
+	return stream, err
+}
+
+func (s *scaled) UpdateKeyValue(ctx context.Context, cfg natsjs.KeyValueConfig) (natsjs.KeyValue, error) {
+	s.asked = cfg.Replicas
+	cfg.Replicas = 1
+	return s.JetStream.UpdateKeyValue(ctx, cfg)
+}
+
+func TestTheReplicasThatAnOperatorGaveAreKept(t *testing.T) {
+	f := open(t, jetstreamtest.Embedded(t))
+	js := &scaled{JetStream: f.js.API()}
+	_, err := Open(t.Context(), js, Config{Keep: time.Hour})
+	require.NoError(t, err)
+	assert.Equal(t, 3, js.asked)
+}

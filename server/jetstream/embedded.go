@@ -1,0 +1,203 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// readyTimeout bounds the start of the embedded server after its files are
+	// read.
+	readyTimeout = 30 * time.Second
+	// probeInterval is how often a directory that could not be written is tried.
+	probeInterval = time.Second
+	// probeBytes is how much room there has to be before the server is opened
+	// again: some of the largest messages, so that it does not fail at once.
+	probeBytes = 4 * MaxPayload
+	// reconnectWait is short, since who reconnects is in the same process.
+	reconnectWait = 10 * time.Millisecond
+)
+
+// embedded is a NATS server in this process, which is replaced by a new one on
+// the same directory when it cannot write any more.
+//
+// Where a write fails, the disk being full for example, nats-server takes no
+// write for that stream again, not even when there is room, and does not answer
+// those who publish: only opening the directory anew brings it back (observed
+// with 2.15). So its log is watched for that state; until there is room the old
+// server goes on serving what can be read, and then a new one takes its place.
+type embedded struct {
+	dir     string
+	log     *slog.Logger
+	lock    *flock.Flock
+	current atomic.Pointer[server.Server]
+	// writable ends, with the reason, when a write fails; the next server has
+	// another one.
+	writable atomic.Pointer[writability]
+}
+
+type writability struct {
+	ctx  context.Context
+	fail context.CancelCauseFunc
+}
+
+func newWritability() *writability {
+	ctx, fail := context.WithCancelCause(context.Background())
+	return &writability{ctx, fail}
+}
+
+func embed(ctx context.Context, cfg Config) (_ *JetStream, err error) {
+	// The log holds what customers wrote: its owner alone may read it.
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", cfg.Dir, err)
+	}
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	e := &embedded{dir: cfg.Dir, log: cfg.Logger, lock: lock}
+	if err := e.open(); err != nil {
+		return nil, errors.Join(err, lock.Unlock())
+	}
+	conn, err := nats.Connect("", append(options(cfg.Logger),
+		nats.InProcessServer(e),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		// What is published while there is no server fails at once.
+		nats.ReconnectBufSize(-1),
+	)...)
+	if err == nil {
+		var js *JetStream
+		if js, err = attach(ctx, conn); err == nil {
+			js.embedded = e
+			return js, nil
+		}
+	}
+	return nil, errors.Join(fmt.Errorf("embedded NATS: %w", err), e.close())
+}
+
+// lockDir makes sure that no other process has the directory open, for as long
+// as the lock is held.
+func lockDir(dir string) (*flock.Flock, error) {
+	lock := flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o600))
+	held, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+	}
+	if !held {
+		return nil, fmt.Errorf("data directory %s is in use by another process", dir)
+	}
+	return lock, nil
+}
+
+// open starts a server on the directory.
+func (e *embedded) open() error {
+	writable := newWritability()
+	logger := &serverLogger{log: e.log, writeFailed: writable.fail}
+	ns, err := server.NewServer(&server.Options{
+		ServerName:             "ongair-gateway",
+		DontListen:             true,
+		JetStream:              true,
+		StoreDir:               filepath.Join(e.dir, "jetstream"),
+		SyncAlways:             true,
+		MaxPayload:             MaxPayload,
+		DisableJetStreamBanner: true,
+		NoSigs:                 true,
+		// JetStream reserves a stream's limit against this one, which by default
+		// is a part of the disk's free space: a small disk would refuse the
+		// default retention. What the disk holds is found out by writing.
+		JetStreamMaxStore: math.MaxInt64,
+	})
+	if err != nil {
+		return fmt.Errorf("embedded NATS: %w", err)
+	}
+	ns.SetLoggerV2(logger, false, false, false)
+	ns.Start()
+	if err := logger.fatal(); err != nil {
+		shutdown(ns)
+		return fmt.Errorf("embedded NATS in %s: %w", e.dir, err)
+	}
+	if !ns.ReadyForConnections(readyTimeout) {
+		shutdown(ns)
+		return fmt.Errorf("embedded NATS in %s was not ready within %s", e.dir, readyTimeout)
+	}
+	e.current.Store(ns)
+	e.writable.Store(writable)
+	return nil
+}
+
+func shutdown(ns *server.Server) {
+	ns.Shutdown()
+	ns.WaitForShutdown()
+}
+
+// InProcessConn connects to the server of the moment: this is how the client
+// finds the next one when it reconnects.
+func (e *embedded) InProcessConn() (net.Conn, error) { return e.current.Load().InProcessConn() }
+
+// run replaces the server whenever it cannot write, until ctx ends.
+func (e *embedded) run(ctx context.Context) {
+	for {
+		writable := e.writable.Load()
+		select {
+		case <-ctx.Done():
+			return
+		case <-writable.ctx.Done():
+		}
+		e.log.Error("the event log cannot be written; webhooks are refused until it can", "dir", e.dir,
+			"error", context.Cause(writable.ctx))
+		for e.replace() != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(probeInterval):
+			}
+		}
+		e.log.Info("the event log can be written again", "dir", e.dir)
+	}
+}
+
+// replace opens the directory anew, if there is room in it.
+func (e *embedded) replace() error {
+	if err := probe(e.dir); err != nil {
+		e.log.Debug("the event log still cannot be written", "dir", e.dir, "error", err)
+		return err
+	}
+	shutdown(e.current.Load())
+	if err := e.open(); err != nil {
+		e.log.Error("the event log cannot be opened", "dir", e.dir, "error", err)
+		return err
+	}
+	return nil
+}
+
+// probe finds out whether a directory can be written, by writing.
+func probe(dir string) (err error) {
+	f, err := os.CreateTemp(dir, "probe-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	if _, err := f.Write(make([]byte, probeBytes)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// close stops the server and releases the directory.
+func (e *embedded) close() error {
+	shutdown(e.current.Load())
+	return e.lock.Unlock()
+}

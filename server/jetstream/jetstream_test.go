@@ -1,0 +1,195 @@
+package jetstream_test
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/ongair/ongair-gateway/server/jetstream"
+	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t *testing.T, cfg jetstream.Config) (*jetstream.JetStream, error) {
+	t.Helper()
+	js, err := jetstream.Open(t.Context(), cfg)
+	if err == nil {
+		t.Cleanup(func() { assert.NoError(t, js.Close()) })
+	}
+	return js, err
+}
+
+func TestADirectoryIsOpenOnceAtATime(t *testing.T) {
+	dir := t.TempDir()
+	first, err := open(t, jetstream.Config{Dir: dir})
+	require.NoError(t, err)
+	_, err = open(t, jetstream.Config{Dir: dir})
+	require.EqualError(t, err, "data directory "+dir+" is in use by another process")
+	require.NoError(t, first.Close())
+	_, err = open(t, jetstream.Config{Dir: dir})
+	require.NoError(t, err)
+}
+
+func TestAnOpenThatFailsLetsGoOfTheDirectory(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		// spoil makes Open fail after it took the lock, until repair.
+		spoil func(t *testing.T, dir string) (_ context.Context, repair func())
+		want  string
+	}{
+		{"a file where JetStream keeps its files", func(t *testing.T, dir string) (context.Context, func()) {
+			file := filepath.Join(dir, "jetstream")
+			require.NoError(t, os.WriteFile(file, nil, 0o600))
+			return t.Context(), func() { require.NoError(t, os.Remove(file)) }
+		}, "Can't start JetStream: storage directory is not a directory"},
+		{"a caller who gave up", func(t *testing.T, _ string) (context.Context, func()) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			return ctx, func() {}
+		}, "context canceled"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			ctx, repair := tt.spoil(t, dir)
+			_, err := jetstream.Open(ctx, jetstream.Config{Dir: dir})
+			require.ErrorContains(t, err, tt.want)
+			repair()
+			_, err = open(t, jetstream.Config{Dir: dir})
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestADirectoryThatCannotBeUsedIsNamed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	noLock := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(noLock, "lock"), 0o700))
+	noStore := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(noStore, "jetstream"), nil, 0o600))
+	for _, tt := range []struct{ name, dir string }{
+		{"a file in its place", file},
+		{"a file in the place of its parent", filepath.Join(file, "data")},
+		{"no lock can be made in it", noLock},
+		{"JetStream cannot store in it", noStore},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := open(t, jetstream.Config{Dir: tt.dir})
+			require.ErrorContains(t, err, tt.dir)
+		})
+	}
+}
+
+func TestADirectoryIsItsOwnersAlone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
+	_, err := open(t, jetstream.Config{Dir: dir})
+	require.NoError(t, err)
+	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "lock"): 0o600} {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, want, info.Mode().Perm(), path)
+	}
+}
+
+func TestAcknowledgedDataSurvives(t *testing.T) {
+	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) {
+		largest := strings.Repeat("x", jetstream.MaxPayload-1024) // the headers count, too
+		js := home.Open(t)
+		_, err := js.API().CreateStream(t.Context(), natsjs.StreamConfig{Name: "S", Subjects: []string{"s"}})
+		require.NoError(t, err)
+		_, err = js.API().Publish(t.Context(), "s", []byte(largest))
+		require.NoError(t, err)
+		require.NoError(t, js.Close())
+
+		stream, err := home.Open(t).API().Stream(t.Context(), "S")
+		require.NoError(t, err)
+		msg, err := stream.GetMsg(t.Context(), 1)
+		require.NoError(t, err)
+		assert.True(t, largest == string(msg.Data), "other data came back")
+	})
+}
+
+func TestClosingTwiceIsNoError(t *testing.T) {
+	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) {
+		js := home.Open(t)
+		require.NoError(t, js.Close())
+		require.NoError(t, js.Close())
+	})
+}
+
+func TestAnExternalServerIsLookedAtBeforeItIsUsed(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	nobody := "nats://" + silent.Addr().String()
+	require.NoError(t, silent.Close())
+	serve := func(change func(*server.Options)) func(*testing.T) string {
+		return func(t *testing.T) string { return jetstreamtest.Serve(t, change).URL() }
+	}
+	for _, tt := range []struct {
+		name string
+		url  func(*testing.T) string
+		want string
+	}{
+		{"it takes the largest event", serve(nil), ""},
+		{"it takes less, as it does by default", serve(func(o *server.Options) { o.MaxPayload = 0 }),
+			"takes messages of at most 1048576 bytes, the gateway needs 4194304: raise its max_payload"},
+		{"it has no JetStream", serve(func(o *server.Options) { o.JetStream = false }), "jetstream not enabled"},
+		{"it wants a password", serve(func(o *server.Options) { o.Username, o.Password = "u", "p" }), "Authorization Violation"},
+		{"it is not there", func(*testing.T) string { return nobody }, "no servers available"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			address := tt.url(t)
+			_, err := open(t, jetstream.Config{URL: address})
+			if tt.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, "NATS at "+address)
+			require.ErrorContains(t, err, tt.want)
+		})
+	}
+}
+
+func TestOneOfSeveralServersIsEnough(t *testing.T) {
+	_, err := open(t, jetstream.Config{URL: "nats://127.0.0.1:1, " + jetstreamtest.Serve(t, nil).URL()})
+	require.NoError(t, err)
+}
+
+func TestASecretInAURLIsNotRepeated(t *testing.T) {
+	small, err := url.Parse(jetstreamtest.Serve(t, func(o *server.Options) {
+		o.Username, o.Password, o.MaxPayload = "gateway", "SECRET", 0
+	}).URL())
+	require.NoError(t, err)
+	for _, tt := range []struct{ name, url string }{
+		{"nothing listens", "nats://gateway:SECRET@127.0.0.1:1"},
+		{"a token", "nats://SECRET@127.0.0.1:1"},
+		{"no scheme", "gateway:SECRET@127.0.0.1:1"},
+		{"a token and no scheme", "SECRET@127.0.0.1:1"},
+		{"the second of two", "nats://127.0.0.1:1, nats://gateway:SECRET@127.0.0.1:2"},
+		{"a character that had to be encoded", "nats://gateway:SECRET#1@127.0.0.1:1"},
+		{"a path", "nats://gateway:SECRET/1@127.0.0.1:1"},
+		{"a bad port", "nats://gateway:SECRET@127.0.0.1:port"},
+		{"a bad escape", "nats://gateway:SECRET%@127.0.0.1:1"},
+		{"a comma", "nats://gateway:SECRET,1@127.0.0.1:1"},
+		{"the server is refused", "nats://gateway:SECRET@" + small.Host},
+		{"the password is refused", "nats://gateway:NOTTHESECRET@" + small.Host},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := open(t, jetstream.Config{URL: tt.url})
+			require.Error(t, err)
+			assert.NotContains(t, err.Error(), "SECRET")
+			assert.Contains(t, err.Error(), "NATS at ")
+		})
+	}
+}
