@@ -329,9 +329,13 @@ func TestADrainEndsAStreamThatHasMuchToCatchUpWith(t *testing.T) {
 // endlessLog has more events than anyone can read.
 type endlessLog struct{ Log }
 
-func (endlessLog) Earliest(context.Context) (uint64, error) { return 0, nil }
-func (endlessLog) Latest(context.Context) (uint64, error)   { return math.MaxInt64, nil }
-func (endlessLog) Cursor(position uint64) string            { return fmt.Sprint(position) }
+func (endlessLog) Earliest(context.Context) (uint64, error)    { return 0, nil }
+func (endlessLog) Newest(context.Context, int) (uint64, error) { return math.MaxInt64, nil }
+func (endlessLog) Cursor(position uint64) string               { return fmt.Sprint(position) }
+
+func (endlessLog) ReadMatching(context.Context, uint64, string, string, int, int) ([]*event.Record, uint64, error) {
+	return nil, 0, errors.New("no filter is used")
+}
 
 func (endlessLog) Read(_ context.Context, position uint64, _, _ int) ([]*event.Record, error) {
 	record, err := event.NewRecord(position+1, nil, "c")

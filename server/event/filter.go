@@ -42,6 +42,16 @@ func (f *Filter) TakesAll() bool {
 	return f.channels == nil && f.notificationTypes == nil && f.externalIDs == nil && f.conversationIDs == nil
 }
 
+// Single returns the one channel and the one documented type that the filter
+// takes events of, either of them empty where it takes any. ok is false where it
+// takes several, or a type that is not documented, or any of any.
+func (f *Filter) Single() (channel, notificationType string, ok bool) {
+	channel, oneChannel := f.channels.single()
+	notificationType, oneType := f.notificationTypes.single()
+	documented := notificationType == "" || TypeOf(notificationType) != ongairv1.EventType_EVENT_TYPE_UNSPECIFIED
+	return channel, notificationType, oneChannel && oneType && documented && channel+notificationType != ""
+}
+
 func newSet(values []string) set {
 	if len(values) == 0 {
 		return nil
@@ -51,6 +61,14 @@ func newSet(values []string) set {
 		s[v] = struct{}{}
 	}
 	return s
+}
+
+// single returns the only value, or the empty one for the empty set.
+func (s set) single() (value string, ok bool) {
+	for v := range s {
+		value = v
+	}
+	return value, len(s) <= 1
 }
 
 // takes is true for the empty set, which filters nothing.

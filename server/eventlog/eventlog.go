@@ -18,6 +18,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -170,14 +171,13 @@ func (l *Log) Append(ctx context.Context, e *ongairv1.Event) (stored bool, err e
 		return false, err
 	}
 	kind := event.TypeName(event.TypeOf(e.GetNotificationType()))
-	if kind == "" {
-		kind = otherType
-	}
-	msg := nats.NewMsg(subjectPrefix + e.GetChannel() + "." + kind)
+	msg := nats.NewMsg(subject(e.GetChannel(), cmp.Or(kind, otherType)))
 	msg.Data = data
 	msg.Header.Set(jetstream.MsgIDHeader, e.GetId())
 	return l.committer.append(ctx, msg)
 }
+
+func subject(channel, kind string) string { return subjectPrefix + channel + "." + kind }
 
 // Bounds are the ends of the log: a reader at position First-1 gets everything,
 // one at Last gets what comes.

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,7 +26,7 @@ func (l *Log) Read(ctx context.Context, position uint64, maxEvents, maxBytes int
 		var records []*event.Record
 		var gap uint64 // the sequence behind a gap, 0 where there is none
 		last := position
-		err := l.get(ctx, getRequest{Seq: position + 1, Batch: maxEvents, MaxBytes: maxBytes},
+		_, err := l.get(ctx, getRequest{Seq: position + 1, Batch: maxEvents, MaxBytes: maxBytes},
 			func(sequence uint64, msg *nats.Msg) bool {
 				if sequence != last+1 {
 					// Retention may be at work between any two entries of an answer.
@@ -51,6 +52,43 @@ func (l *Log) Read(ctx context.Context, position uint64, maxEvents, maxBytes int
 			return nil, l.checkEnd(ctx, position)
 		}
 	}
+}
+
+// ReadMatching returns the events after a position that are of a channel, of a
+// documented type, or of both (an empty one means all), and the position up to
+// which there are no others. JetStream finds them by their subjects, without
+// reading the rest. It fails as Read does.
+func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int,
+) (records []*event.Record, upTo uint64, err error) {
+	// What is appended while this reads is left for the next time.
+	bounds, err := l.Bounds(ctx)
+	if err != nil {
+		return nil, position, err
+	}
+	upTo = max(position, bounds.Last)
+	request := getRequest{
+		Seq:      position + 1,
+		NextFor:  subject(cmp.Or(channel, "*"), cmp.Or(notificationType, "*")),
+		Batch:    maxEvents,
+		MaxBytes: maxBytes,
+	}
+	last := position
+	pending, err := l.get(ctx, request, func(sequence uint64, msg *nats.Msg) bool {
+		last = sequence
+		if record := l.record(sequence, msg.Header, msg.Data); record != nil {
+			records = append(records, record)
+		}
+		return true
+	})
+	if err != nil {
+		return nil, position, err
+	}
+	if pending > 0 {
+		upTo = last
+	}
+	// The events between two that match are not seen here, so only the log's
+	// beginning tells whether one that would match is gone.
+	return records, upTo, l.checkEnd(ctx, position)
 }
 
 // checkEnd fails where nothing comes after a position not because it is the
@@ -181,6 +219,7 @@ func (l *Log) record(sequence uint64, header nats.Header, data []byte) *event.Re
 type getRequest struct {
 	Seq       uint64     `json:"seq,omitempty"`
 	StartTime *time.Time `json:"start_time,omitempty"`
+	NextFor   string     `json:"next_by_subj,omitempty"`
 	Batch     int        `json:"batch"`
 	MaxBytes  int        `json:"max_bytes,omitempty"`
 }
@@ -191,45 +230,52 @@ const getTimeout = 5 * time.Second
 // errIncomplete says that JetStream did not complete an answer.
 var errIncomplete = errors.New("incomplete answer")
 
+// headerPending is how many messages match beyond the end of an answer.
+const headerPending = "Nats-Num-Pending"
+
 // get calls each with every message of the answer, until it returns false. The
-// message is each's to keep.
-func (l *Log) get(ctx context.Context, req getRequest, each func(sequence uint64, msg *nats.Msg) bool) error {
+// message is each's to keep. pending is how many match beyond a complete answer.
+func (l *Log) get(ctx context.Context, req getRequest, each func(sequence uint64, msg *nats.Msg) bool) (pending uint64, err error) {
 	body, err := json.Marshal(req)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	inbox := l.conn.NewRespInbox()
 	sub, err := l.conn.SubscribeSync(inbox)
 	if err != nil {
-		return unavailable("read", err)
+		return 0, unavailable("read", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return unavailable("read", err)
+		return 0, unavailable("read", err)
 	}
 	if err := l.conn.PublishRequest("$JS.API.DIRECT.GET."+streamName, inbox, body); err != nil {
-		return unavailable("read", err)
+		return 0, unavailable("read", err)
 	}
 	for {
 		msg, err := next(ctx, sub)
 		if err != nil {
-			return unavailable("read", err)
+			return 0, unavailable("read", err)
 		}
 		switch status := msg.Header.Get("Status"); status {
 		case "":
 		case "204": // end of batch
-			return nil
+			pending, err := strconv.ParseUint(msg.Header.Get(headerPending), 10, 64)
+			if err != nil {
+				return 0, unavailable("read", fmt.Errorf("%w: %w", errIncomplete, err))
+			}
+			return pending, nil
 		case "404": // no message there, or after it
-			return nil
+			return 0, nil
 		default:
-			return unavailable("read", fmt.Errorf("%w: status %s %s", errIncomplete, status, msg.Header.Get("Description")))
+			return 0, unavailable("read", fmt.Errorf("%w: status %s %s", errIncomplete, status, msg.Header.Get("Description")))
 		}
 		sequence, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
 		if err != nil {
-			return unavailable("read", fmt.Errorf("%w: %w", errIncomplete, err))
+			return 0, unavailable("read", fmt.Errorf("%w: %w", errIncomplete, err))
 		}
 		if !each(sequence, msg) {
-			return nil
+			return 0, nil
 		}
 	}
 }

@@ -27,6 +27,21 @@ func (l *Log) Latest(ctx context.Context) (uint64, error) {
 	return bounds.Last, err
 }
 
+// Newest returns a position from which on the events have about that many bytes,
+// by the average of the log; the position after the newest event for 0.
+func (l *Log) Newest(ctx context.Context, bytes int) (uint64, error) {
+	info, err := l.stream.Info(ctx)
+	if err != nil {
+		return 0, unavailable("stream info", err)
+	}
+	state := info.State
+	if state.Msgs == 0 {
+		return state.LastSeq, nil
+	}
+	average := max(1, state.Bytes/state.Msgs)
+	return state.LastSeq - min(state.Msgs, uint64(bytes)/average), nil
+}
+
 // Seek returns the position of a cursor. It fails with CURSOR_MALFORMED,
 // CURSOR_FOREIGN, CURSOR_AHEAD or CURSOR_EXPIRED where nothing can be served
 // from there.
@@ -65,7 +80,7 @@ func (l *Log) SeekTime(ctx context.Context, t time.Time) (uint64, error) {
 	}
 	t = t.UTC()
 	var first uint64
-	err = l.get(ctx, getRequest{StartTime: &t, Batch: 1}, func(sequence uint64, _ *nats.Msg) bool {
+	_, err = l.get(ctx, getRequest{StartTime: &t, Batch: 1}, func(sequence uint64, _ *nats.Msg) bool {
 		first = sequence
 		return true
 	})

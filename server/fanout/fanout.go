@@ -4,8 +4,8 @@
 // bytes, and fills it from one subscription to the log's tail. A reader is a
 // position and nothing else: no queue, no goroutine and no copy of anything. One
 // that is within the ring takes the shared records from there; one that is
-// behind it reads the log itself, page by page, until it is within the ring
-// again. Both are steps of one loop over positions, so there is no seam between
+// behind it reads the log, in pages that readers in the same stretch share
+// (pages.go), until it is within the ring again. Both are steps of one loop over positions, so there is no seam between
 // replay and live at which an event could be missed or seen twice. A slow reader
 // holds up nobody, and memory does not grow with how far it is behind.
 package fanout
@@ -29,11 +29,16 @@ const retryDelay = 500 * time.Millisecond
 // Log is what a Fanout needs of the event log. A position is right after the
 // event with that sequence.
 type Log interface {
-	// Latest returns the position after the newest event.
-	Latest(ctx context.Context) (uint64, error)
+	// Newest returns a position from which on the events have about that many
+	// bytes; the position after the newest event for 0.
+	Newest(ctx context.Context, bytes int) (uint64, error)
 	// Read returns the events after a position, bounded in count and bytes. The
 	// slice is the caller's.
 	Read(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]*event.Record, error)
+	// ReadMatching is Read for the events of a channel, a documented type, or both;
+	// an empty one means all. It also returns the position up to which there are
+	// no others.
+	ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int) ([]*event.Record, uint64, error)
 	// Follow delivers the events after a position until ctx ends or it fails.
 	Follow(ctx context.Context, position uint64, deliver func(*event.Record)) error
 }
@@ -42,6 +47,8 @@ type Log interface {
 type Config struct {
 	// RingBytes bounds the records kept in memory.
 	RingBytes int
+	// PageBytes bounds what is kept of the log for readers behind the ring.
+	PageBytes int
 	// Logger gets the failures of the log.
 	Logger *slog.Logger
 }
@@ -50,6 +57,7 @@ type Config struct {
 // use.
 type Fanout struct {
 	log    Log
+	pages  *pages
 	logger *slog.Logger
 	ready  chan struct{}
 
@@ -65,11 +73,15 @@ func New(log Log, cfg Config) *Fanout {
 	if cfg.RingBytes == 0 {
 		cfg.RingBytes = DefaultRingBytes
 	}
+	if cfg.PageBytes == 0 {
+		cfg.PageBytes = DefaultPageBytes
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Fanout{
 		log:     log,
+		pages:   newPages(log, cfg.PageBytes),
 		logger:  cfg.Logger,
 		ready:   make(chan struct{}),
 		ring:    ring{maxBytes: cfg.RingBytes},
@@ -100,11 +112,13 @@ func (f *Fanout) Ready() <-chan struct{} { return f.ready }
 
 func (f *Fanout) follow(ctx context.Context, started *bool) error {
 	if !*started {
-		latest, err := f.log.Latest(ctx)
+		// Those who come back after a restart mostly want what is newest, so the
+		// ring begins with that: it comes first from following the log from there.
+		position, err := f.log.Newest(ctx, f.ring.maxBytes)
 		if err != nil {
 			return err
 		}
-		f.change(func() { f.ring.reset(latest) })
+		f.change(func() { f.ring.reset(position) })
 		*started = true
 		close(f.ready)
 	}

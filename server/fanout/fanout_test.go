@@ -29,13 +29,16 @@ type memoryLog struct {
 	// removed is the sequence of the last event that retention removed.
 	removed uint64
 	changed chan struct{}
-	// latest and follow, where they are set, are what Latest and Follow fail with.
-	latest, follow error
+	// newest and follow, where they are set, are what Newest and Follow fail with.
+	newest, follow error
+	// warm is how many events Newest goes back.
+	warm int
 	// read, where it is set, is called at the start of Read.
 	read func(context.Context)
-	// reads counts the calls of Read, follows has the positions of those of Follow.
-	reads   int
-	follows []uint64
+	// reads counts the calls of Read, matching those of ReadMatching, follows has
+	// the positions of those of Follow.
+	reads, matching int
+	follows         []uint64
 }
 
 func newMemoryLog(records ...*event.Record) *memoryLog {
@@ -63,10 +66,37 @@ func (l *memoryLog) append(channels ...string) {
 // fail ends every Follow with err, and every one that comes, until err is nil.
 func (l *memoryLog) fail(err error) { l.change(func() { l.follow = err }) }
 
-func (l *memoryLog) Latest(context.Context) (uint64, error) {
+func (l *memoryLog) Newest(context.Context, int) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return uint64(len(l.records)), l.latest
+	return uint64(len(l.records) - l.warm), l.newest
+}
+
+func (l *memoryLog) ReadMatching(_ context.Context, position uint64, channel, notificationType string, maxEvents, _ int) ([]*event.Record, uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.matching++
+	if position < l.removed {
+		return nil, position, errExpired
+	}
+	req := &ongairv1.SubscribeRequest{}
+	if channel != "" {
+		req.Channels = []string{channel}
+	}
+	if notificationType != "" {
+		req.NotificationTypes = []string{notificationType}
+	}
+	filter := event.NewFilter(req)
+	var records []*event.Record
+	for _, r := range l.records[min(position, uint64(len(l.records))):] {
+		if len(records) == maxEvents {
+			return records, records[len(records)-1].Sequence, nil
+		}
+		if filter.Takes(r) {
+			records = append(records, r)
+		}
+	}
+	return records, max(position, uint64(len(l.records))), nil
 }
 
 func (l *memoryLog) Read(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]*event.Record, error) {
@@ -210,7 +240,7 @@ func TestALogThatFailsIsFollowedFromWhereItWas(t *testing.T) {
 
 func TestALogThatFailsAtTheStartMakesReadyLate(t *testing.T) {
 	log := newMemoryLog(records(1, 3)...)
-	log.latest = errors.New("away")
+	log.newest = errors.New("away")
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		time.Sleep(10 * retryDelay) // virtual
 		select {
@@ -218,7 +248,7 @@ func TestALogThatFailsAtTheStartMakesReadyLate(t *testing.T) {
 			require.Fail(t, "ready without a log")
 		default:
 		}
-		log.change(func() { log.latest = nil })
+		log.change(func() { log.newest = nil })
 		start := time.Now()
 		<-f.Ready()
 		assert.LessOrEqual(t, time.Since(start), retryDelay)
@@ -248,7 +278,7 @@ func TestAReaderThatIsThereBeforeRunMissesNothingAndDoesNotWaitForANewEvent(t *t
 func TestRunEndsWithItsContextWhateverTheLogDoes(t *testing.T) {
 	for name, spoil := range map[string]func(*memoryLog){
 		"a log that works":       func(*memoryLog) {},
-		"a log that is away":     func(l *memoryLog) { l.latest = errors.New("away") },
+		"a log that is away":     func(l *memoryLog) { l.newest = errors.New("away") },
 		"a log that always ends": func(l *memoryLog) { l.follow = errors.New("away") },
 	} {
 		t.Run(name, func(t *testing.T) {

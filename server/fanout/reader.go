@@ -33,6 +33,8 @@ type Reader struct {
 	fanout   *Fanout
 	filter   event.Filter
 	position uint64
+	// sparse says that the filter took little of what was read from the log.
+	sparse bool
 }
 
 // NewReader returns a reader at a position.
@@ -52,18 +54,17 @@ func (r *Reader) Next(ctx context.Context, idle time.Duration) (Batch, error) {
 			return Batch{}, context.Cause(ctx)
 		}
 		seen, behind, head, changed := r.fanout.view(r.position, maxBatchEvents)
+		before, upTo := r.position, r.position
 		if behind {
 			var err error
-			seen, err = r.fanout.log.Read(ctx, r.position, maxBatchEvents, maxBatchBytes)
-			if err != nil {
+			if seen, upTo, err = r.replay(ctx); err != nil {
 				return Batch{}, cause(ctx, err)
 			}
 		}
-		hidden := len(seen) > 0
-		if taken := r.take(seen); len(taken) > 0 || idle <= 0 {
+		if taken := r.take(seen, upTo); len(taken) > 0 || idle <= 0 {
 			return r.batch(taken, head), nil
 		}
-		if hidden {
+		if r.position > before {
 			// The filter hid all of it: on to the next page, unless it is time for
 			// a sign of life.
 			select {
@@ -83,14 +84,39 @@ func (r *Reader) Next(ctx context.Context, idle time.Duration) (Batch, error) {
 	}
 }
 
-// take moves the position over records and returns those that pass, as many as
-// fit into a batch, in the same slice. What else was in there is let go of, since
-// a slow caller holds its batch for long.
-func (r *Reader) take(records []*event.Record) []*event.Record {
+// sparseness is how many events are read from the log for one that is taken
+// before it pays to let the log look for them: it finds them by channel and type
+// alone, and what it reads for one reader no other one shares.
+const sparseness = 16
+
+// replay returns records of the log after the position, and the position up to
+// which the filter takes no others.
+func (r *Reader) replay(ctx context.Context) (records []*event.Record, upTo uint64, err error) {
+	if channel, notificationType, ok := r.filter.Single(); ok && r.sparse {
+		return r.fanout.log.ReadMatching(ctx, r.position, channel, notificationType, maxBatchEvents, maxBatchBytes)
+	}
+	records, err = r.fanout.pages.after(ctx, r.position)
+	takes := 0
+	for _, record := range records {
+		upTo = record.Sequence
+		if r.filter.Takes(record) {
+			takes++
+		}
+	}
+	r.sparse = takes*sparseness < len(records)
+	return records, upTo, err
+}
+
+// take moves the position over records, and up to upTo where all that pass are
+// taken. It returns those that pass, as many as fit into a batch, in the same
+// slice. What else was in there is let go of, since a slow caller holds its batch
+// for long.
+func (r *Reader) take(records []*event.Record, upTo uint64) []*event.Record {
 	taken, bytes := records[:0], 0
 	for _, record := range records {
 		if r.filter.Takes(record) {
-			if len(taken) > 0 && bytes+record.Size() > maxBatchBytes {
+			if len(taken) == maxBatchEvents || len(taken) > 0 && bytes+record.Size() > maxBatchBytes {
+				upTo = 0
 				break
 			}
 			taken = append(taken, record)
@@ -98,6 +124,7 @@ func (r *Reader) take(records []*event.Record) []*event.Record {
 		}
 		r.position = record.Sequence
 	}
+	r.position = max(r.position, upTo)
 	clear(records[len(taken):])
 	return taken
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
@@ -69,10 +70,12 @@ func TestABatchIsBounded(t *testing.T) {
 		name    string
 		records []*event.Record
 		want    []int
+		// fromTheLog is set where a page ends between two batches.
+		fromTheLog []int
 	}{
-		{"by events", records(1, 1100), []int{512, 512, 76}},
-		{"by bytes", sized(400*kib, 400*kib, 400*kib, 1), []int{2, 2}},
-		{"by one event that is larger than that", sized(1, 2*mib, 1, 3*mib, 3*mib), []int{1, 1, 1, 1, 1}},
+		{"by events", records(1, 1100), []int{512, 512, 76}, nil},
+		{"by bytes", sized(400*kib, 400*kib, 400*kib, 1), []int{2, 2}, []int{2, 1, 1}},
+		{"by one event that is larger than that", sized(1, 2*mib, 1, 3*mib, 3*mib), []int{1, 1, 1, 1, 1}, nil},
 	} {
 		for source, ready := range map[string]bool{"from the ring": true, "from the log": false} {
 			t.Run(tt.name+" "+source, func(t *testing.T) {
@@ -92,7 +95,11 @@ func TestABatchIsBounded(t *testing.T) {
 						position = batch.Position
 						assert.Equal(t, position, batch.Records[len(batch.Records)-1].Sequence)
 					}
-					assert.Equal(t, tt.want, sizes)
+					want := tt.want
+					if !ready && tt.fromTheLog != nil {
+						want = tt.fromTheLog
+					}
+					assert.Equal(t, want, sizes)
 					assert.Equal(t, ready, log.reads == 0)
 				})
 			})
@@ -158,18 +165,19 @@ func TestAReaderThatTheFilterHidesAllFromGetsItsHeartbeatToo(t *testing.T) {
 
 func TestAReplayThatTheFilterHidesGetsItsHeartbeatToo(t *testing.T) {
 	log := newMemoryLog()
-	for i := range uint64(10 * maxBatchEvents) {
+	for i := range uint64(10 * pageEvents) {
 		log.records = append(log.records, record(i+1, "sales", 0))
 	}
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
 		log.read = func(context.Context) { time.Sleep(heartbeat / 3) } // virtual
-		reader := f.NewReader(0, only("support"))
+		// One that the log cannot look for.
+		reader := f.NewReader(0, event.NewFilter(&ongairv1.SubscribeRequest{ConversationIds: []string{"none"}}))
 		start := time.Now()
 		batch, err := reader.Next(t.Context(), heartbeat)
 		require.NoError(t, err)
 		assert.Equal(t, heartbeat, time.Since(start))
-		assert.Equal(t, uint64(3*maxBatchEvents), batch.Position)
-		assert.Equal(t, uint64(7*maxBatchEvents), batch.Pending)
+		assert.Equal(t, uint64(3*pageEvents), batch.Position)
+		assert.Equal(t, uint64(7*pageEvents), batch.Pending)
 	})
 }
 
@@ -222,6 +230,7 @@ func TestAReaderEndsWithTheCauseOfItsContext(t *testing.T) {
 					}
 				}
 				require.ErrorIs(t, err, errGone)
+				time.Sleep(pageTimeout) // virtual: until the page that others may want ends, too
 			})
 		})
 	}

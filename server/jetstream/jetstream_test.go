@@ -171,25 +171,26 @@ func TestASecretInAURLIsNotRepeated(t *testing.T) {
 		o.Username, o.Password, o.MaxPayload = "gateway", "SECRET", 0
 	}).URL())
 	require.NoError(t, err)
-	for _, tt := range []struct{ name, url string }{
-		{"nothing listens", "nats://gateway:SECRET@127.0.0.1:1"},
-		{"a token", "nats://SECRET@127.0.0.1:1"},
-		{"no scheme", "gateway:SECRET@127.0.0.1:1"},
-		{"a token and no scheme", "SECRET@127.0.0.1:1"},
-		{"the second of two", "nats://127.0.0.1:1, nats://gateway:SECRET@127.0.0.1:2"},
-		{"a character that had to be encoded", "nats://gateway:SECRET#1@127.0.0.1:1"},
-		{"a path", "nats://gateway:SECRET/1@127.0.0.1:1"},
-		{"a bad port", "nats://gateway:SECRET@127.0.0.1:port"},
-		{"a bad escape", "nats://gateway:SECRET%@127.0.0.1:1"},
-		{"a comma", "nats://gateway:SECRET,1@127.0.0.1:1"},
-		{"the server is refused", "nats://gateway:SECRET@" + small.Host},
-		{"the password is refused", "nats://gateway:NOTTHESECRET@" + small.Host},
+	const address, notAURL = "nats://127.0.0.1:1", "(not a URL)"
+	for _, tt := range []struct{ name, url, shown string }{
+		{"nothing listens", "nats://gateway:SECRET@127.0.0.1:1", address},
+		{"a token", "nats://SECRET@127.0.0.1:1", address},
+		{"no scheme", "gateway:SECRET@127.0.0.1:1", address},
+		{"a token and no scheme", "SECRET@127.0.0.1:1", address},
+		{"the second of two", "nats://127.0.0.1:1, nats://gateway:SECRET@127.0.0.1:2", address + ",nats://127.0.0.1:2"},
+		{"a character that had to be encoded", "nats://gateway:SECRET#1@127.0.0.1:1", notAURL},
+		{"a path", "nats://gateway:SECRET/1@127.0.0.1:1", notAURL},
+		{"a bad port", "nats://gateway:SECRET@127.0.0.1:port", notAURL},
+		{"a bad escape", "nats://gateway:SECRET%@127.0.0.1:1", notAURL},
+		{"a comma", "nats://gateway:SECRET,1@127.0.0.1:1", notAURL},
+		{"the server is refused", "nats://gateway:SECRET@" + small.Host, "nats://" + small.Host},
+		{"the password is refused", "nats://gateway:NOTTHESECRET@" + small.Host, "nats://" + small.Host},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := open(t, jetstream.Config{URL: tt.url})
 			require.Error(t, err)
 			assert.NotContains(t, err.Error(), "SECRET")
-			assert.Contains(t, err.Error(), "NATS at ")
+			assert.Contains(t, err.Error(), "NATS at "+tt.shown)
 		})
 	}
 }

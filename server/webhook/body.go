@@ -111,8 +111,8 @@ func unescape(s string) (decoded string, strict bool) {
 func jsonFields(body []byte) (found []field, whole bool, err error) {
 	// The decoder would make three bytes of each that is not UTF-8, and an event
 	// that is too large for the log: a run of them becomes one character before.
-	whole = utf8.Valid(body)
 	body = bytes.ToValidUTF8(body, []byte(replacement))
+	whole = true
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if _, err := dec.Token(); err != nil { // the opening brace
 		return nil, false, err
@@ -136,7 +136,7 @@ func jsonFields(body []byte) (found []field, whole bool, err error) {
 				return nil, false, err
 			}
 		}
-		// A lone surrogate escape becomes U+FFFD as well.
+		// U+FFFD also stands for a lone surrogate escape.
 		whole = whole && !strings.ContainsRune(f.name+f.value, utf8.RuneError)
 		found = append(found, f)
 	}

@@ -229,6 +229,7 @@ func TestAnEventOfTheLargestBodyFitsTheLog(t *testing.T) {
 		{"a typed value of a and 0xff with malformed escapes", form, head + "%" + alternating(MaxBody-len(head)-1)},
 		{"malformed escapes", form, head + strings.Repeat("%", MaxBody-len(head))},
 		{"a name of a and 0xff", form, alternating(MaxBody)},
+		{"a name of a and 0xff with malformed escapes", form, "%" + alternating(MaxBody-1)},
 		{"a name of 0xff", form, strings.Repeat("\xff", MaxBody)},
 		{"a name and a value of a and 0xff", form, alternating(MaxBody/2) + "=" + alternating(MaxBody/2-1)},
 		{"a thousand fields of a and 0xff", form, many(alternating(MaxBody/maxFields - 6))},

@@ -1,0 +1,98 @@
+package eventlog
+
+import (
+	"fmt"
+	"testing"
+
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+// mixed appends n events each of two channels and two types, in turn.
+func (f *fixture) mixed(t *testing.T, n int) {
+	t.Helper()
+	for i := range n {
+		for _, channel := range []string{"support", "sales"} {
+			for _, kind := range []string{"MessageReceived", "LocationReceived"} {
+				_, err := f.Append(t.Context(), &ongairv1.Event{
+					Id: fmt.Sprintf("%s %s %d", channel, kind, i), Channel: channel, NotificationType: kind,
+				})
+				require.NoError(t, err)
+			}
+		}
+	}
+}
+
+func TestMatchingEventsAreFoundBySubject(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.mixed(t, 3)
+		for _, tt := range []struct {
+			name, channel, kind string
+			position            uint64
+			limit               int
+			want                []string
+			upTo                uint64
+		}{
+			{"a channel", "sales", "", 8, 10, []string{"sales MessageReceived 2", "sales LocationReceived 2"}, 12},
+			{"a type", "", "MessageReceived", 6, 10, []string{"sales MessageReceived 1", "support MessageReceived 2", "sales MessageReceived 2"}, 12},
+			{"both", "support", "MessageReceived", 0, 10, []string{"support MessageReceived 0", "support MessageReceived 1", "support MessageReceived 2"}, 12},
+			{"as many as are asked for", "support", "MessageReceived", 0, 2, []string{"support MessageReceived 0", "support MessageReceived 1"}, 5},
+			{"all but one", "support", "MessageReceived", 1, 1, []string{"support MessageReceived 1"}, 5},
+			{"none that match", "nowhere", "", 0, 10, nil, 12},
+			{"none after the newest", "sales", "", 12, 10, nil, 12},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				records, upTo, err := f.ReadMatching(t.Context(), tt.position, tt.channel, tt.kind, tt.limit, large)
+				require.NoError(t, err)
+				assert.Equal(t, tt.want, idsOf(t, records...))
+				assert.Equal(t, tt.upTo, upTo)
+			})
+		}
+	})
+}
+
+func TestMatchingEventsAreBoundedInBytes(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.mixed(t, 5)
+		records, upTo, err := f.ReadMatching(t.Context(), 0, "sales", "", 100, 1)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"sales MessageReceived 0"}, idsOf(t, records...))
+		assert.Equal(t, records[0].Sequence, upTo, "and not beyond the others that match")
+	})
+}
+
+func TestMatchingEventsThatAreGoneAreNotPassedOver(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.mixed(t, 2)
+		require.NoError(t, f.store(t).Purge(t.Context(), natsjs.WithPurgeSequence(4)))
+		_, _, err := f.ReadMatching(t.Context(), 2, "sales", "", 10, large)
+		gone := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED)
+		assert.Equal(t, "1", gone.Metadata["lost_events"])
+		records, _, err := f.ReadMatching(t.Context(), 3, "sales", "", 10, large)
+		require.NoError(t, err)
+		assert.Len(t, records, 3)
+	})
+}
+
+func TestTheNewestEventsAreFoundByTheirAverageSize(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		position, err := f.Newest(t.Context(), large)
+		require.NoError(t, err)
+		assert.Zero(t, position)
+		f.mixed(t, 25)
+		info, err := f.store(t).Info(t.Context())
+		require.NoError(t, err)
+		for bytes, want := range map[int]uint64{0: 100, large: 0, int(info.State.Bytes) / 4: 75} {
+			position, err := f.Newest(t.Context(), bytes)
+			require.NoError(t, err)
+			assert.InDelta(t, want, position, 1)
+		}
+		require.NoError(t, f.store(t).Purge(t.Context()))
+		position, err = f.Newest(t.Context(), large)
+		require.NoError(t, err)
+		assert.EqualValues(t, 100, position)
+	})
+}

@@ -1,0 +1,144 @@
+package fanout
+
+import (
+	"cmp"
+	"container/list"
+	"context"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/ongair/ongair-gateway/server/event"
+)
+
+// Bounds of pages.
+const (
+	// pageEvents is the length of a page in events: two batches.
+	pageEvents = 2 * maxBatchEvents
+	// pageBytes ends a page early, so that a page is at most that and one event.
+	pageBytes = 1 << 20
+	// pageTimeout bounds the reading of a page, which takes milliseconds.
+	pageTimeout = 10 * time.Second
+	// DefaultPageBytes is how much of the log is kept for readers that come the
+	// same way: at 250 bytes an event, about 50,000 events.
+	DefaultPageBytes = 16 << 20
+)
+
+// pages are stretches of the log behind the ring, read once for all readers that
+// come by. Their borders are multiples of pageEvents, whatever position a reader
+// comes from, and a page that is ended early by its bytes continues in another
+// one. The least recently used go first.
+//
+// What retention removed from the log may still be in a page: a reader is not
+// told less than there is.
+type pages struct {
+	log      Log
+	maxBytes int
+	reading  singleflight.Group
+
+	mu     sync.Mutex
+	bytes  int
+	recent *list.List // of *page, the most recently used first
+	byFrom map[uint64]*list.Element
+}
+
+// page holds the records after from, up to and including to.
+type page struct {
+	from, to uint64
+	records  []*event.Record
+	bytes    int
+}
+
+func newPages(log Log, maxBytes int) *pages {
+	return &pages{log: log, maxBytes: maxBytes, recent: list.New(), byFrom: map[uint64]*list.Element{}}
+}
+
+// after returns records after a position, as many as its page has; none where
+// the log has none.
+func (p *pages) after(ctx context.Context, position uint64) ([]*event.Record, error) {
+	for from := position - position%pageEvents; ; {
+		found, err := p.page(ctx, from)
+		if err != nil && from < position {
+			// What the page begins with may be gone, and the position still there.
+			return p.log.Read(ctx, position, pageEvents, pageBytes)
+		}
+		if err != nil || len(found.records) == 0 {
+			return nil, err
+		}
+		if found.to > position {
+			i, _ := slices.BinarySearchFunc(found.records, position+1, func(r *event.Record, sequence uint64) int {
+				return cmp.Compare(r.Sequence, sequence)
+			})
+			return slices.Clone(found.records[i:]), nil
+		}
+		from = found.to
+	}
+}
+
+// page returns the page that begins after from. Readers that want one that is
+// being read wait for it.
+func (p *pages) page(ctx context.Context, from uint64) (*page, error) {
+	if found := p.cached(from); found != nil {
+		return found, nil
+	}
+	result := p.reading.DoChan(strconv.FormatUint(from, 10), func() (any, error) {
+		// For all who wait, so it does not end with the first of them.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pageTimeout)
+		defer cancel()
+		return p.read(ctx, from)
+	})
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case r := <-result:
+		found, _ := r.Val.(*page)
+		return found, r.Err
+	}
+}
+
+func (p *pages) read(ctx context.Context, from uint64) (*page, error) {
+	border := from - from%pageEvents + pageEvents
+	records, err := p.log.Read(ctx, from, int(border-from), pageBytes)
+	if err != nil {
+		return nil, err
+	}
+	read := &page{from: from, records: records}
+	for _, record := range records {
+		read.to = record.Sequence
+		read.bytes += record.Size()
+	}
+	// A page that ends where the log does will be longer next time.
+	if read.to == border || read.bytes >= pageBytes {
+		p.keep(read)
+	}
+	return read, nil
+}
+
+func (p *pages) cached(from uint64) *page {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	element, ok := p.byFrom[from]
+	if !ok {
+		return nil
+	}
+	p.recent.MoveToFront(element)
+	return element.Value.(*page)
+}
+
+func (p *pages) keep(read *page) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.byFrom[read.from]; ok {
+		return
+	}
+	p.byFrom[read.from] = p.recent.PushFront(read)
+	p.bytes += read.bytes
+	for p.bytes > p.maxBytes && p.recent.Len() > 1 {
+		oldest := p.recent.Remove(p.recent.Back()).(*page)
+		delete(p.byFrom, oldest.from)
+		p.bytes -= oldest.bytes
+	}
+}
