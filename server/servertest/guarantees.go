@@ -114,10 +114,12 @@ func ordered(h *History) error {
 func unique(h *History) error {
 	inLog := map[string]bool{}
 	for _, e := range h.Log {
-		if inLog[e.GetId()] {
-			return fmt.Errorf("the log has event %s twice", e.GetId())
+		for _, identity := range []string{"event " + e.GetId(), notification(e)} {
+			if identity != "" && inLog[identity] {
+				return fmt.Errorf("the log has %s twice", identity)
+			}
+			inLog[identity] = true
 		}
-		inLog[e.GetId()] = true
 	}
 	return eachStream(h, func(s Stream) error {
 		seen := map[string]bool{}

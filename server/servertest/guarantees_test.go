@@ -111,7 +111,12 @@ func TestEachBreachIsFound(t *testing.T) {
 		{"Ordered", "two events change places", func(h *History) { all(h).Responses[1] = response(5, 4, 3, 5) }},
 		{"Ordered", "an event is at another place than in the log", func(h *History) { all(h).Responses[0].Events[0].Cursor = "elsewhere" }},
 		{"Unique", "an event comes again in the next response", func(h *History) { all(h).Responses[1] = response(5, 2, 3, 4, 5) }},
-		{"Unique", "a redelivered notification is a second event", func(h *History) { h.Log[4].Id = h.Log[3].GetId() }},
+		{"Unique", "two events have one id", func(h *History) { h.Log[4].Id = h.Log[3].GetId() }},
+		{"Unique", "a redelivered notification is a second event", func(h *History) {
+			again := event(3)
+			again.Id, again.Cursor = "id-6", "cursor-6"
+			h.Log = append(h.Log, again)
+		}},
 		{"Resumable", "the event after the cursor is skipped", func(h *History) { h.Streams[2].Responses[1] = response(5, 4, 5) }},
 		{"Resumable", "the event before the cursor comes again", func(h *History) { h.Streams[2].Responses[1] = response(5, 2, 3, 4, 5) }},
 		{"Bookmarked", "a cursor is ahead of what was delivered", func(h *History) { all(h).Responses[0] = response(3, 1, 2) }},

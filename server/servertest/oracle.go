@@ -92,6 +92,24 @@ func postKey(p Post) (key string, once bool) {
 	return spell(p.Channel, p.Fields), once
 }
 
+// notification names the message notification that an event is of; empty for
+// anything else.
+func notification(e *ongairv1.Event) string {
+	var id string
+	switch p := e.GetPayload().(type) {
+	case *ongairv1.Event_MessageSent:
+		id = p.MessageSent.GetId()
+	case *ongairv1.Event_MessageReceived:
+		id = p.MessageReceived.GetId()
+	case *ongairv1.Event_ImageReceived:
+		id = p.ImageReceived.GetId()
+	}
+	if id == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s %s of channel %s", e.GetNotificationType(), id, e.GetChannel())
+}
+
 // eventKey spells an event as the webhook that it must have been.
 func eventKey(e *ongairv1.Event) string {
 	fields := []Field{

@@ -1,0 +1,161 @@
+package server_test
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/status"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+	. "github.com/ongair/ongair-gateway/server/servertest"
+)
+
+// replicas starts two gateways on one NATS server.
+func replicas(t *testing.T) (nats *jetstreamtest.Server, first, second *Gateway) {
+	t.Helper()
+	nats = jetstreamtest.Serve(t, nil)
+	on := func(c *server.Config) { c.NATSURL, c.DataDir = nats.URL(), "" }
+	return nats, Start(t, on), Start(t, on)
+}
+
+func TestReplicasGiveEverySubscriberTheSame(t *testing.T) {
+	_, first, second := replicas(t)
+	r := NewRecorder(t)
+	for i, g := range []*Gateway{first, second} {
+		for _, transport := range Transports() {
+			r.Subscribe(fmt.Sprint("replica ", i), transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
+		}
+	}
+	var wg sync.WaitGroup
+	for i, g := range []*Gateway{first, second} {
+		wg.Go(func() {
+			for n := range 50 {
+				assert.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(100*i+n, "Hi")...))
+			}
+		})
+	}
+	wg.Wait()
+	r.Verify(second.Endpoints())
+}
+
+func TestACursorOfOneReplicaWorksOnTheOther(t *testing.T) {
+	_, first, second := replicas(t)
+	r := NewRecorder(t)
+	for i := range 20 {
+		r.Post(first.WebhookURL(Channel), Channel, received(i, "Hi")...)
+	}
+	for i, e := range r.Subscribe("on the first", OverGRPC{}, first.Endpoints(), earliest()).Events(20) {
+		r.Subscribe(fmt.Sprint("on the second, from event ", i), Transports()[i%2], second.Endpoints(), from(e.GetCursor()))
+	}
+	r.Verify(first.Endpoints())
+}
+
+func TestOneNotificationOnTwoReplicasAtOnceIsOneEvent(t *testing.T) {
+	_, first, second := replicas(t)
+	r := NewRecorder(t)
+	s := r.Subscribe("all", OverGRPC{}, first.Endpoints(), &ongairv1.SubscribeRequest{})
+	for n := range 50 {
+		var wg sync.WaitGroup
+		for _, g := range []*Gateway{first, second} {
+			wg.Go(func() {
+				assert.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(n, "Yes")...))
+			})
+		}
+		wg.Wait()
+	}
+	s.Events(50)
+	r.Verify(second.Endpoints())
+}
+
+func TestARestartOfNATSUnderLoadLosesAndDoublesNothing(t *testing.T) {
+	nats, first, second := replicas(t)
+	r := NewRecorder(t)
+	for i, g := range []*Gateway{first, second} {
+		for _, transport := range Transports() {
+			r.Subscribe(fmt.Sprint("replica ", i), transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
+		}
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for worker, g := range []*Gateway{first, second, first, second} {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+					r.Post(g.WebhookURL(Channel), Channel, received(worker*1_000_000+n, "Hi")...)
+				}
+			}
+		})
+	}
+	for range 2 {
+		nats.Stop()
+		require.Eventually(t, func() bool { return getStatus(t, "http://"+first.Admin+"/readyz") != http.StatusOK },
+			20*time.Second, 10*time.Millisecond)
+		assert.Equal(t, http.StatusOK, getStatus(t, "http://"+first.Admin+"/livez"), "an outage of NATS restarts nobody")
+		nats.Start(t)
+		require.Eventually(t, func() bool { return getStatus(t, "http://"+first.Admin+"/readyz") == http.StatusOK },
+			20*time.Second, 10*time.Millisecond)
+	}
+	close(stop)
+	wg.Wait()
+	r.Verify(second.Endpoints())
+}
+
+func TestReconnectingDoesNotMultiplyDelivery(t *testing.T) {
+	onEachTransport(t, func(t *testing.T, transport Transport) {
+		g, r := Start(t), NewRecorder(t)
+		at := g.Endpoints()
+		req := &ongairv1.SubscribeRequest{}
+		var seen []string
+		for n := range 5 {
+			s := r.Subscribe("connection "+strconv.Itoa(n), transport, at, req)
+			r.Post(g.WebhookURL(Channel), Channel, received(n, "Hi")...)
+			for _, e := range s.Events(1) {
+				seen = append(seen, e.GetMessageReceived().GetId())
+			}
+			s.Stop()
+			req = from(s.Cursor())
+		}
+		assert.Equal(t, []string{"0", "1", "2", "3", "4"}, seen)
+		r.Verify(at)
+	})
+}
+
+func TestARetentionThatPassesASlowReaderIsOneExplicitGap(t *testing.T) {
+	onEachTransport(t, func(t *testing.T, transport Transport) {
+		g, r := Start(t, func(c *server.Config) { c.RetentionBytes = 1 << 20 }), NewRecorder(t)
+		at := g.Endpoints()
+		s := r.Subscribe("slow", transport, at, &ongairv1.SubscribeRequest{})
+		r.Post(g.WebhookURL(Channel), Channel, received(0, "Hi")...)
+		cursor := s.Events(1)[0].GetCursor()
+		s.Stop()
+		text := make([]byte, 100<<10)
+		for i := range text {
+			text[i] = 'x'
+		}
+		const posted = 40
+		for n := range posted {
+			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1+n, string(text))...))
+		}
+		err := NewRecorder(t).Subscribe("too late", transport, at, from(cursor)).Err()
+		assert.Equal(t, "CURSOR_EXPIRED", reasonOf(err))
+		metadata := fault.Info(status.Convert(err)).GetMetadata()
+		lost, err := strconv.Atoi(metadata["lost_events"])
+		require.NoError(t, err)
+		rest := NewRecorder(t).Subscribe("from the oldest", transport, at, from(metadata["oldest_cursor"]))
+		events := rest.Events(posted - lost)
+		assert.Len(t, events, posted-lost, "what is lost and what is left are all there was")
+		assert.Equal(t, strconv.Itoa(1+lost), events[0].GetMessageReceived().GetId())
+	})
+}
