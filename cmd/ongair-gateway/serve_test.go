@@ -37,10 +37,6 @@ func fromCursor(cursor string) *ongairv1.SubscribeRequest {
 	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}}
 }
 
-// killRounds is how often a gateway is killed under load here; each takes about
-// a second.
-const killRounds = 3
-
 func TestAKilledGatewayLosesNothingThatItAcknowledged(t *testing.T) {
 	for _, transport := range Transports() {
 		t.Run(transport.String(), func(t *testing.T) {
@@ -48,7 +44,7 @@ func TestAKilledGatewayLosesNothingThatItAcknowledged(t *testing.T) {
 			_, url := silentSandbox(t)
 			env, dir, r := oneChannel(url), t.TempDir(), NewRecorder(t)
 			cursor, posted := "", 0
-			for round := range killRounds {
+			for round := range Rounds(3, 100) {
 				g := serve(t, env, "--data-dir", dir)
 				req := fromCursor(cursor)
 				if round == 0 {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -21,6 +22,7 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/idempotency"
+	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
@@ -205,6 +207,40 @@ func TestAFailureIsNoReplayedAnswer(t *testing.T) {
 	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN)
 	assert.Equal(t, "unknown", fault.Info(s).GetMetadata()["effect"])
 	assert.Empty(t, header.Get(MetadataReplayed))
+}
+
+func TestACallThatIsRunningIsNotMadeAgain(t *testing.T) {
+	store, err := idempotency.Open(t.Context(), jetstreamtest.Embedded(t).Open(t).API(), idempotency.Config{})
+	require.NoError(t, err)
+	running, finish := make(chan struct{}), make(chan struct{})
+	upstream := &fakeOngair{answer: func(context.Context) (ongair.Receipt, error) {
+		close(running)
+		<-finish
+		return receipt, nil
+	}}
+	cfg := sends(upstream)
+	cfg.Once = store
+	g := start(t, cfg)
+	req := set(minimal()["Send"], "request_id", "r-1")
+	first := make(chan error, 1)
+	go func() {
+		_, err := g.invoke(withinTest(t), req)
+		first <- err
+	}()
+	<-running
+	_, err = g.invoke(withinTest(t), req)
+	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT)
+	assert.Equal(t, time.Second, detail[*errdetails.RetryInfo](s).GetRetryDelay().AsDuration())
+	close(finish)
+	require.NoError(t, <-first)
+
+	again, err := g.invoke(withinTest(t), req)
+	require.NoError(t, err)
+	assert.Empty(t, cmp.Diff(&ongairv1.SendResponse{Id: "35345432", ConversationId: "22", Replayed: true}, again, protocmp.Transform()))
+	_, err = g.invoke(withinTest(t), set(req, "text", "another"))
+	s = requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED)
+	assert.Equal(t, "none", fault.Info(s).GetMetadata()["effect"])
+	assert.Len(t, upstream.taken(), 1)
 }
 
 func TestAKeyedCallIsKnownByCallerChannelMethodAndID(t *testing.T) {

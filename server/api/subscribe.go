@@ -27,6 +27,9 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 			return unknownChannel(name)
 		}
 	}
+	if s.draining.Err() != nil {
+		return context.Cause(s.draining)
+	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(s.draining, func() { cancel(context.Cause(s.draining)) })()
@@ -42,9 +45,8 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 		heartbeat = req.GetHeartbeatInterval().AsDuration()
 	}
 	reader := s.fanout.NewReader(position, event.NewFilter(req))
-	// The first response comes at once, whatever there is. A reader with much to
-	// catch up with never waits, so it is asked here whether the stream is over.
-	for idle := time.Duration(0); s.draining.Err() == nil; idle = heartbeat {
+	// The first response comes at once, whatever there is.
+	for idle := time.Duration(0); ; idle = heartbeat {
 		batch, err := reader.Next(ctx, idle)
 		if err != nil {
 			return err
@@ -54,7 +56,6 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 			return err
 		}
 	}
-	return context.Cause(s.draining)
 }
 
 // start returns the position that a request starts at.

@@ -307,6 +307,22 @@ func TestADrainEndsStreamsAndLetsCallsGoOn(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestAStreamThatStartsAfterADrainEndsBeforeItAsksTheLog(t *testing.T) {
+	l := newLog(t)
+	asked := make(chan struct{})
+	cfg := l.config()
+	cfg.Log = waitingLog{l, asked}
+	g := start(t, cfg)
+	g.service.Drain()
+	_, err := g.subscribe(t, &ongairv1.SubscribeRequest{}).Recv()
+	requireShutDown(t, err)
+	select {
+	case <-asked:
+		assert.Fail(t, "the log was asked")
+	default:
+	}
+}
+
 func TestADrainEndsAStreamThatHasMuchToCatchUpWith(t *testing.T) {
 	endless := endlessLog{}
 	tail := fanout.New(endless, fanout.Config{})
@@ -329,9 +345,12 @@ func TestADrainEndsAStreamThatHasMuchToCatchUpWith(t *testing.T) {
 // endlessLog has more events than anyone can read.
 type endlessLog struct{ Log }
 
-func (endlessLog) Earliest(context.Context) (uint64, error)    { return 0, nil }
-func (endlessLog) Newest(context.Context, int) (uint64, error) { return math.MaxInt64, nil }
-func (endlessLog) Cursor(position uint64) string               { return fmt.Sprint(position) }
+func (endlessLog) Earliest(context.Context) (uint64, error) { return 0, nil }
+func (endlessLog) Newest(context.Context, int) (from, latest uint64, err error) {
+	return math.MaxInt64, math.MaxInt64, nil
+}
+
+func (endlessLog) Cursor(position uint64) string { return fmt.Sprint(position) }
 
 func (endlessLog) ReadMatching(context.Context, uint64, string, string, int, int) ([]*event.Record, uint64, error) {
 	return nil, 0, errors.New("no filter is used")

@@ -79,19 +79,22 @@ func TestMatchingEventsThatAreGoneAreNotPassedOver(t *testing.T) {
 
 func TestTheNewestEventsAreFoundByTheirAverageSize(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		position, err := f.Newest(t.Context(), large)
+		position, latest, err := f.Newest(t.Context(), large)
 		require.NoError(t, err)
 		assert.Zero(t, position)
+		assert.Zero(t, latest)
 		f.mixed(t, 25)
 		info, err := f.store(t).Info(t.Context())
 		require.NoError(t, err)
 		for bytes, want := range map[int]uint64{0: 100, large: 0, int(info.State.Bytes) / 4: 75} {
-			position, err := f.Newest(t.Context(), bytes)
+			position, latest, err := f.Newest(t.Context(), bytes)
+			assert.EqualValues(t, 100, latest)
 			require.NoError(t, err)
 			assert.InDelta(t, want, position, 1)
 		}
 		require.NoError(t, f.store(t).Purge(t.Context()))
-		position, err = f.Newest(t.Context(), large)
+		position, latest, err = f.Newest(t.Context(), large)
+		assert.EqualValues(t, 100, latest)
 		require.NoError(t, err)
 		assert.EqualValues(t, 100, position)
 	})

@@ -28,18 +28,18 @@ func (l *Log) Latest(ctx context.Context) (uint64, error) {
 }
 
 // Newest returns a position from which on the events have about that many bytes,
-// by the average of the log; the position after the newest event for 0.
-func (l *Log) Newest(ctx context.Context, bytes int) (uint64, error) {
+// by the average of the log, and the position after the newest event.
+func (l *Log) Newest(ctx context.Context, bytes int) (from, latest uint64, err error) {
 	info, err := l.stream.Info(ctx)
 	if err != nil {
-		return 0, unavailable("stream info", err)
+		return 0, 0, unavailable("stream info", err)
 	}
 	state := info.State
 	if state.Msgs == 0 {
-		return state.LastSeq, nil
+		return state.LastSeq, state.LastSeq, nil
 	}
 	average := max(1, state.Bytes/state.Msgs)
-	return state.LastSeq - min(state.Msgs, uint64(bytes)/average), nil
+	return state.LastSeq - min(state.Msgs, uint64(bytes)/average), state.LastSeq, nil
 }
 
 // Seek returns the position of a cursor. It fails with CURSOR_MALFORMED,

@@ -30,8 +30,8 @@ const retryDelay = 500 * time.Millisecond
 // event with that sequence.
 type Log interface {
 	// Newest returns a position from which on the events have about that many
-	// bytes; the position after the newest event for 0.
-	Newest(ctx context.Context, bytes int) (uint64, error)
+	// bytes, and the position after the newest one.
+	Newest(ctx context.Context, bytes int) (from, latest uint64, err error)
 	// Read returns the events after a position, bounded in count and bytes. The
 	// slice is the caller's.
 	Read(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]*event.Record, error)
@@ -63,6 +63,9 @@ type Fanout struct {
 
 	mu   sync.RWMutex
 	ring ring
+	// latest is the end of the log when it was first looked at: until the ring has
+	// come there, readers are told how far they are behind that.
+	latest uint64
 	// changed is closed, and replaced, when the ring changes.
 	changed chan struct{}
 }
@@ -114,11 +117,14 @@ func (f *Fanout) follow(ctx context.Context, started *bool) error {
 	if !*started {
 		// Those who come back after a restart mostly want what is newest, so the
 		// ring begins with that: it comes first from following the log from there.
-		position, err := f.log.Newest(ctx, f.ring.maxBytes)
+		from, latest, err := f.log.Newest(ctx, f.ring.maxBytes)
 		if err != nil {
 			return err
 		}
-		f.change(func() { f.ring.reset(position) })
+		f.change(func() {
+			f.ring.reset(from)
+			f.latest = latest
+		})
 		*started = true
 		close(f.ready)
 	}
@@ -151,5 +157,5 @@ func (f *Fanout) view(position uint64, limit int) (records []*event.Record, behi
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	records, behind = f.ring.after(position, limit)
-	return records, behind, f.ring.head(), f.changed
+	return records, behind, max(f.ring.head(), f.latest), f.changed
 }

@@ -66,10 +66,10 @@ func (l *memoryLog) append(channels ...string) {
 // fail ends every Follow with err, and every one that comes, until err is nil.
 func (l *memoryLog) fail(err error) { l.change(func() { l.follow = err }) }
 
-func (l *memoryLog) Newest(context.Context, int) (uint64, error) {
+func (l *memoryLog) Newest(context.Context, int) (from, latest uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return uint64(len(l.records) - l.warm), l.newest
+	return uint64(len(l.records) - l.warm), uint64(len(l.records)), l.newest
 }
 
 func (l *memoryLog) ReadMatching(_ context.Context, position uint64, channel, notificationType string, maxEvents, _ int) ([]*event.Record, uint64, error) {

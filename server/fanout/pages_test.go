@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -173,6 +174,21 @@ func TestAFilterThatTakesNothingStillMovesOn(t *testing.T) {
 		_, err = f.NewReader(batch.Position, only("nowhere")).Next(t.Context(), time.Minute)
 		require.NoError(t, err)
 		assert.LessOrEqual(t, log.reads+log.matching, 2, "resuming does not read it again")
+	})
+}
+
+func TestAReaderIsToldHowFarItIsBehindWhileTheRingFills(t *testing.T) {
+	log := newMemoryLog(records(1, 1000)...)
+	log.warm = 600
+	log.follow = errExpired // nothing comes yet
+	synctest.Test(t, func(t *testing.T) {
+		log.changed = make(chan struct{})
+		f := New(log, Config{})
+		go func() { assert.NoError(t, f.Run(t.Context())) }()
+		<-f.Ready()
+		batch, err := f.NewReader(500, event.Filter{}).Next(t.Context(), 0)
+		require.NoError(t, err)
+		assert.Equal(t, Batch{Position: 500, Pending: 500}, batch)
 	})
 }
 

@@ -88,7 +88,6 @@ func write(w http.ResponseWriter, err error) {
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Del("Transfer-Encoding") // set for a stream that did not begin
 	if reason == ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING || reason == ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID {
 		header.Set("WWW-Authenticate", "Bearer")
 	}

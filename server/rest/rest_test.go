@@ -84,6 +84,7 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 		{"a field whose name is not UTF-8", "{\"\xff\":\"42\"}", invalid, ""},
 		{"a lone surrogate", `{"external_id":"42","text":"\ud800"}`, invalid, ""},
 		{"one over 1 MiB", `{"external_id":"42","text":"` + strings.Repeat("x", MaxBody) + `"}`, tooLarge, "1048576"},
+		{"one byte over 1 MiB", sendBody + strings.Repeat(" ", MaxBody+1-len(sendBody)), tooLarge, "1048576"},
 		{"spaces over 1 MiB", sendBody + strings.Repeat(" ", MaxBody), tooLarge, "1048576"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

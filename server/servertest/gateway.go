@@ -3,9 +3,10 @@ package servertest
 import (
 	"context"
 	"net"
-	"testing"
+	"os"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server"
@@ -44,13 +45,13 @@ type Gateway struct {
 // Start starts a gateway with a silent sandbox, and stops both when the test
 // ends. edit may change the configuration; the data directory is the test's own
 // unless it does.
-func Start(t testing.TB, edit ...func(*server.Config)) *Gateway {
+func Start(t T, edit ...func(*server.Config)) *Gateway {
 	t.Helper()
 	box, url := StartSandbox(t, sandbox.Config{Silent: true})
 	cfg := server.Config{
 		GRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0", WebhookAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0",
 		Channels: map[string]server.Channel{Channel: {BaseURL: url, Token: Token, WebhookSecret: Secret}},
-		DataDir:  t.TempDir(),
+		DataDir:  tempDir(t),
 		Grace:    5 * time.Second,
 	}
 	for _, e := range edit {
@@ -66,7 +67,7 @@ func Start(t testing.TB, edit ...func(*server.Config)) *Gateway {
 
 // Restart stops the gateway in order, and starts it again on the same data, on
 // other ports.
-func (g *Gateway) Restart(t testing.TB) *Gateway {
+func (g *Gateway) Restart(t T) *Gateway {
 	t.Helper()
 	g.Stop()
 	return run(t, g.Config, g.Sandbox)
@@ -80,7 +81,7 @@ func (g *Gateway) WebhookURL(channel string) string {
 	return "http://" + g.Webhook + webhook.Path(channel, Secret)
 }
 
-func run(t testing.TB, cfg server.Config, box *sandbox.Sandbox) *Gateway {
+func run(t T, cfg server.Config, box *sandbox.Sandbox) *Gateway {
 	t.Helper()
 	gateway, err := server.New(cfg)
 	require.NoError(t, err)
@@ -115,9 +116,18 @@ func run(t testing.TB, cfg server.Config, box *sandbox.Sandbox) *Gateway {
 	return g
 }
 
+// tempDir makes a directory that lasts as long as the test.
+func tempDir(t T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ongair-gateway-")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
 // StartSandbox starts a sandbox with Token on a free port, until the test ends,
 // and returns its base URL.
-func StartSandbox(t testing.TB, cfg sandbox.Config) (*sandbox.Sandbox, string) {
+func StartSandbox(t T, cfg sandbox.Config) (*sandbox.Sandbox, string) {
 	t.Helper()
 	cfg.Token = Token
 	box := sandbox.New(cfg)

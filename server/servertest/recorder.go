@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -29,7 +28,7 @@ const heartbeat = 100 * time.Millisecond
 
 // Recorder notes what happens in a test. Its methods are safe for concurrent use.
 type Recorder struct {
-	t             testing.TB
+	t             T
 	client        *http.Client
 	mu            sync.Mutex
 	history       History
@@ -37,7 +36,7 @@ type Recorder struct {
 }
 
 // NewRecorder returns a recorder for a test.
-func NewRecorder(t testing.TB) *Recorder {
+func NewRecorder(t T) *Recorder {
 	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 256}
 	t.Cleanup(transport.CloseIdleConnections)
@@ -95,7 +94,7 @@ func (r *Recorder) RecordUpstream(box *sandbox.Sandbox) {
 
 // Subscription is a subscription that is being recorded.
 type Subscription struct {
-	t      testing.TB
+	t      T
 	cancel context.CancelFunc
 	ended  chan struct{}
 
@@ -241,7 +240,7 @@ func (r *Recorder) Verify(at Endpoints) {
 }
 
 // readLog returns the whole log, and the cursor at its end.
-func readLog(t testing.TB, at Endpoints) (log []*ongairv1.Event, last string) {
+func readLog(t T, at Endpoints) (log []*ongairv1.Event, last string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 	defer cancel()

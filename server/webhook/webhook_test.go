@@ -210,6 +210,20 @@ func TestAWrongSecretIsAPathThatDoesNotExist(t *testing.T) {
 	assert.Empty(t, log.appended())
 }
 
+// net/http refuses a path without its leading slash; whoever calls the handler
+// some other way gets no further.
+func TestAPathWithoutItsBeginningIsNoWebhook(t *testing.T) {
+	log := &memoryLog{}
+	for _, path := range []string{testChannel + "/" + testSecret, "webhooks/" + testChannel + "/" + testSecret, ""} {
+		request := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(form))
+		request.URL.Path = path
+		answer := httptest.NewRecorder()
+		New(Config{Secrets: secrets, Log: log, Logger: discard}).ServeHTTP(answer, request)
+		assert.Equal(t, http.StatusNotFound, answer.Code, path)
+	}
+	assert.Empty(t, log.appended())
+}
+
 func TestAWrongSecretWithABodyThatIsTooLargeIsAPathThatDoesNotExist(t *testing.T) {
 	gateway := serve(t, New(Config{Secrets: secrets, Log: &memoryLog{}, Logger: discard}))
 	nothing := serve(t, http.HandlerFunc(http.NotFound))
