@@ -357,7 +357,11 @@ func (endlessLog) ReadMatching(context.Context, uint64, string, string, int, int
 }
 
 func (endlessLog) Read(_ context.Context, position uint64, _, _ int) ([]*event.Record, error) {
-	record, err := event.NewRecord(position+1, nil, "c")
+	stored, err := event.Marshal(&ongairv1.Event{Id: fmt.Sprint(position)})
+	if err != nil {
+		return nil, err
+	}
+	record, err := event.NewRecord(position+1, stored, "c")
 	return []*event.Record{record}, err
 }
 

@@ -92,8 +92,16 @@ func TestTheLogsEncodingHasNoCursor(t *testing.T) {
 }
 
 func TestAnEntryThatIsNoEventIsRefused(t *testing.T) {
-	_, err := NewRecord(3, []byte{0x0a, 0xff}, "c")
-	require.ErrorContains(t, err, "entry 3")
+	for name, stored := range map[string][]byte{
+		"cut short":                {0x0a, 0xff},
+		"an id that is not UTF-8":  {0x0a, 0x01, 0xff},
+		"a text that is not UTF-8": {0x0a, 0x01, 'a', 0x32, 0x01, 0xff},
+		"no id":                    {0x1a, 0x01, 'a'},
+		"nothing":                  nil,
+	} {
+		_, err := NewRecord(3, stored, "c")
+		require.ErrorContains(t, err, "entry 3", name)
+	}
 }
 
 func TestADerivedIDIsTheSameOnlyForTheSameNotification(t *testing.T) {

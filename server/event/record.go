@@ -4,6 +4,9 @@ import (
 	"fmt"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
 // Record is an event of the log, encoded for subscribers. It is immutable, and
@@ -35,8 +38,15 @@ const (
 
 // NewRecord makes the record of an event that the log stores as stored, at
 // sequence, with the cursor right after it. It fails where stored is not an
-// event.
+// event: one that subscribers could not decode, or without an id.
 func NewRecord(sequence uint64, stored []byte, cursor string) (*Record, error) {
+	var e ongairv1.Event
+	if err := proto.Unmarshal(stored, &e); err != nil {
+		return nil, fmt.Errorf("the log's entry %d is not an event: %w", sequence, err)
+	}
+	if e.GetId() == "" {
+		return nil, fmt.Errorf("the log's entry %d is not an event: it has no id", sequence)
+	}
 	size := len(stored) + protowire.SizeTag(eventCursor) + protowire.SizeBytes(len(cursor))
 	wire := make([]byte, 0, protowire.SizeTag(responseEvents)+protowire.SizeBytes(size))
 	wire = protowire.AppendTag(wire, responseEvents, protowire.BytesType)

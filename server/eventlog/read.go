@@ -22,19 +22,23 @@ import (
 // It keeps nothing on the server, so a reader that goes away leaves nothing
 // behind, and any replica can go on for it.
 func (l *Log) Read(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]*event.Record, error) {
+	records, err := l.readBare(ctx, position, maxEvents, maxBytes)
+	if err != nil || len(records) > 0 {
+		return records, err
+	}
+	// There is nothing, or something is special about the next entries.
 	for {
-		var records []*event.Record
 		var gap uint64 // the sequence behind a gap, 0 where there is none
 		last := position
 		_, err := l.get(ctx, getRequest{Seq: position + 1, Batch: maxEvents, MaxBytes: maxBytes},
-			func(sequence uint64, msg *nats.Msg) bool {
+			func(sequence uint64, data []byte) bool {
 				if sequence != last+1 {
 					// Retention may be at work between any two entries of an answer.
 					gap = sequence
 					return false
 				}
 				last = sequence
-				if record := l.record(sequence, msg.Header, msg.Data); record != nil {
+				if record := l.record(sequence, data); record != nil {
 					records = append(records, record)
 				}
 				return true
@@ -52,6 +56,32 @@ func (l *Log) Read(ctx context.Context, position uint64, maxEvents, maxBytes int
 			return nil, l.checkEnd(ctx, position)
 		}
 	}
+}
+
+// readBare reads entries without their headers, which cost JetStream and its
+// client more than the events do. Their sequences are then not said, only how
+// many entries there are and which one is the last; where that does not add up to
+// a run without gaps, or an entry is no event, it returns none.
+func (l *Log) readBare(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]*event.Record, error) {
+	records := make([]*event.Record, 0, maxEvents)
+	last := position
+	end, err := l.get(ctx, getRequest{Seq: position + 1, Batch: maxEvents, MaxBytes: maxBytes, NoHeaders: true},
+		func(_ uint64, data []byte) bool {
+			last++
+			record, err := event.NewRecord(last, data, l.Cursor(last))
+			if err != nil {
+				return false
+			}
+			records = append(records, record)
+			return true
+		})
+	if err != nil {
+		return nil, err
+	}
+	if end.last != last {
+		return nil, nil
+	}
+	return records, nil
 }
 
 // ReadMatching returns the events after a position that are of a channel, of a
@@ -73,9 +103,9 @@ func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notifi
 		MaxBytes: maxBytes,
 	}
 	last := position
-	pending, err := l.get(ctx, request, func(sequence uint64, msg *nats.Msg) bool {
+	end, err := l.get(ctx, request, func(sequence uint64, data []byte) bool {
 		last = sequence
-		if record := l.record(sequence, msg.Header, msg.Data); record != nil {
+		if record := l.record(sequence, data); record != nil {
 			records = append(records, record)
 		}
 		return true
@@ -83,7 +113,7 @@ func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notifi
 	if err != nil {
 		return nil, position, err
 	}
-	if pending > 0 {
+	if end.pending > 0 {
 		upTo = last
 	}
 	// The events between two that match are not seen here, so only the log's
@@ -158,7 +188,7 @@ func (l *Log) Follow(ctx context.Context, position uint64, deliver func(*event.R
 		if meta.Sequence.Consumer != delivered {
 			return failed(errIncomplete)
 		}
-		if record := l.record(meta.Sequence.Stream, msg.Headers(), msg.Data()); record != nil {
+		if record := l.record(meta.Sequence.Stream, msg.Data()); record != nil {
 			deliver(record)
 		}
 	}
@@ -193,12 +223,8 @@ const maxSkipped = 1000
 // a Log appended: on a NATS that others use, too, anybody may have published
 // into the log's subjects. Such an entry is reported once and passed over, since
 // no subscriber could read it and no later event should wait behind it.
-func (l *Log) record(sequence uint64, header nats.Header, data []byte) *event.Record {
-	err := errors.New("it has no message id")
-	var record *event.Record
-	if header.Get(nats.MsgIdHdr) != "" {
-		record, err = event.NewRecord(sequence, data, l.Cursor(sequence))
-	}
+func (l *Log) record(sequence uint64, data []byte) *event.Record {
+	record, err := event.NewRecord(sequence, data, l.Cursor(sequence))
 	if err == nil {
 		return record
 	}
@@ -222,6 +248,7 @@ type getRequest struct {
 	NextFor   string     `json:"next_by_subj,omitempty"`
 	Batch     int        `json:"batch"`
 	MaxBytes  int        `json:"max_bytes,omitempty"`
+	NoHeaders bool       `json:"no_hdr,omitempty"`
 }
 
 // getTimeout is the longest time between two messages of an answer.
@@ -230,52 +257,66 @@ const getTimeout = 5 * time.Second
 // errIncomplete says that JetStream did not complete an answer.
 var errIncomplete = errors.New("incomplete answer")
 
-// headerPending is how many messages match beyond the end of an answer.
-const headerPending = "Nats-Num-Pending"
+// Headers of the message that ends an answer: how many match beyond it, and the
+// sequence of its last one.
+const (
+	headerPending = "Nats-Num-Pending"
+	headerLast    = "Nats-Last-Sequence"
+)
+
+// answerEnd is what the end of a complete answer says.
+type answerEnd struct{ pending, last uint64 }
 
 // get calls each with every message of the answer, until it returns false. The
-// message is each's to keep. pending is how many match beyond a complete answer.
-func (l *Log) get(ctx context.Context, req getRequest, each func(sequence uint64, msg *nats.Msg) bool) (pending uint64, err error) {
+// data is each's to keep. Without headers the sequence is 0. Where each has ended
+// it, or there is no message, the end is the zero value.
+func (l *Log) get(ctx context.Context, req getRequest, each func(sequence uint64, data []byte) bool) (answerEnd, error) {
 	body, err := json.Marshal(req)
 	if err != nil {
-		return 0, err
+		return answerEnd{}, err
 	}
 	inbox := l.conn.NewRespInbox()
 	sub, err := l.conn.SubscribeSync(inbox)
 	if err != nil {
-		return 0, unavailable("read", err)
+		return answerEnd{}, unavailable("read", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return 0, unavailable("read", err)
+		return answerEnd{}, unavailable("read", err)
 	}
 	if err := l.conn.PublishRequest("$JS.API.DIRECT.GET."+streamName, inbox, body); err != nil {
-		return 0, unavailable("read", err)
+		return answerEnd{}, unavailable("read", err)
 	}
 	for {
 		msg, err := next(ctx, sub)
 		if err != nil {
-			return 0, unavailable("read", err)
+			return answerEnd{}, unavailable("read", err)
 		}
 		switch status := msg.Header.Get("Status"); status {
 		case "":
 		case "204": // end of batch
-			pending, err := strconv.ParseUint(msg.Header.Get(headerPending), 10, 64)
-			if err != nil {
-				return 0, unavailable("read", fmt.Errorf("%w: %w", errIncomplete, err))
+			var end answerEnd
+			var errPending, errLast error
+			end.pending, errPending = strconv.ParseUint(msg.Header.Get(headerPending), 10, 64)
+			end.last, errLast = strconv.ParseUint(msg.Header.Get(headerLast), 10, 64)
+			if err := errors.Join(errPending, errLast); err != nil {
+				return answerEnd{}, unavailable("read", fmt.Errorf("%w: %w", errIncomplete, err))
 			}
-			return pending, nil
+			return end, nil
 		case "404": // no message there, or after it
-			return 0, nil
+			return answerEnd{}, nil
 		default:
-			return 0, unavailable("read", fmt.Errorf("%w: status %s %s", errIncomplete, status, msg.Header.Get("Description")))
+			return answerEnd{}, unavailable("read", fmt.Errorf("%w: status %s %s", errIncomplete, status, msg.Header.Get("Description")))
 		}
-		sequence, err := strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
-		if err != nil {
-			return 0, unavailable("read", fmt.Errorf("%w: %w", errIncomplete, err))
+		var sequence uint64
+		if !req.NoHeaders {
+			sequence, err = strconv.ParseUint(msg.Header.Get(jetstream.SequenceHeader), 10, 64)
+			if err != nil {
+				return answerEnd{}, unavailable("read", fmt.Errorf("%w: %w", errIncomplete, err))
+			}
 		}
-		if !each(sequence, msg) {
-			return 0, nil
+		if !each(sequence, msg.Data) {
+			return answerEnd{}, nil
 		}
 	}
 }

@@ -277,7 +277,7 @@ func TestAnEntryThatIsNotOursStopsNobody(t *testing.T) {
 func TestReportsOfForeignEntriesDoNotGrowMemory(t *testing.T) {
 	l := &Log{logger: slog.New(slog.DiscardHandler), skipped: map[uint64]struct{}{}}
 	for sequence := range uint64(3 * maxSkipped) {
-		require.Nil(t, l.record(sequence, nil, nil))
+		require.Nil(t, l.record(sequence, nil))
 	}
 	assert.LessOrEqual(t, len(l.skipped), maxSkipped)
 }

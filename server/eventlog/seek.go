@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
@@ -80,7 +78,7 @@ func (l *Log) SeekTime(ctx context.Context, t time.Time) (uint64, error) {
 	}
 	t = t.UTC()
 	var first uint64
-	_, err = l.get(ctx, getRequest{StartTime: &t, Batch: 1}, func(sequence uint64, _ *nats.Msg) bool {
+	_, err = l.get(ctx, getRequest{StartTime: &t, Batch: 1}, func(sequence uint64, _ []byte) bool {
 		first = sequence
 		return true
 	})

@@ -82,14 +82,15 @@ func New(log Log, cfg Config) *Fanout {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Fanout{
+	f := &Fanout{
 		log:     log,
-		pages:   newPages(log, cfg.PageBytes),
 		logger:  cfg.Logger,
 		ready:   make(chan struct{}),
 		ring:    ring{maxBytes: cfg.RingBytes},
 		changed: make(chan struct{}),
 	}
+	f.pages = newPages(log, cfg.PageBytes, f.behind)
+	return f
 }
 
 // Run follows the log until ctx ends, and then returns nil. Where the log fails
@@ -129,6 +130,13 @@ func (f *Fanout) follow(ctx context.Context, started *bool) error {
 		close(f.ready)
 	}
 	return f.log.Follow(ctx, f.head(), f.add)
+}
+
+// behind reports whether the ring does not reach back to a position.
+func (f *Fanout) behind(position uint64) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return position < f.ring.floor
 }
 
 func (f *Fanout) head() uint64 {

@@ -192,6 +192,7 @@ func running(t *testing.T, log *memoryLog, ringBytes int, test func(t *testing.T
 		go func() { assert.NoError(t, f.Run(t.Context())) }()
 		synctest.Wait()
 		test(t, f)
+		time.Sleep(pageTimeout) // virtual: until the pages that nobody waits for are read
 	})
 }
 

@@ -37,7 +37,9 @@ const (
 type pages struct {
 	log      Log
 	maxBytes int
-	reading  singleflight.Group
+	// behind reports whether a reader at a position still needs pages.
+	behind  func(position uint64) bool
+	reading singleflight.Group
 
 	mu     sync.Mutex
 	bytes  int
@@ -52,8 +54,11 @@ type page struct {
 	bytes    int
 }
 
-func newPages(log Log, maxBytes int) *pages {
-	return &pages{log: log, maxBytes: maxBytes, recent: list.New(), byFrom: map[uint64]*list.Element{}}
+// border is where the page ends, unless its bytes or the log end it before.
+func (p *page) border() uint64 { return p.from - p.from%pageEvents + pageEvents }
+
+func newPages(log Log, maxBytes int, behind func(position uint64) bool) *pages {
+	return &pages{log: log, maxBytes: maxBytes, behind: behind, recent: list.New(), byFrom: map[uint64]*list.Element{}}
 }
 
 // after returns records after a position, as many as its page has; none where
@@ -68,6 +73,7 @@ func (p *pages) after(ctx context.Context, position uint64) ([]*event.Record, er
 		if err != nil || len(found.records) == 0 {
 			return nil, err
 		}
+		p.readAhead(ctx, found)
 		if found.to > position {
 			i, _ := slices.BinarySearchFunc(found.records, position+1, func(r *event.Record, sequence uint64) int {
 				return cmp.Compare(r.Sequence, sequence)
@@ -78,40 +84,51 @@ func (p *pages) after(ctx context.Context, position uint64) ([]*event.Record, er
 	}
 }
 
+// readAhead begins to read the page after one that is in use, so that a reader
+// that is alone does not wait for the log each time.
+func (p *pages) readAhead(ctx context.Context, used *page) {
+	if used.to == used.border() && p.behind(used.to) && p.cached(used.to) == nil {
+		p.begin(ctx, used.to)
+	}
+}
+
 // page returns the page that begins after from. Readers that want one that is
 // being read wait for it.
 func (p *pages) page(ctx context.Context, from uint64) (*page, error) {
 	if found := p.cached(from); found != nil {
 		return found, nil
 	}
-	result := p.reading.DoChan(strconv.FormatUint(from, 10), func() (any, error) {
-		// For all who wait, so it does not end with the first of them.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pageTimeout)
-		defer cancel()
-		return p.read(ctx, from)
-	})
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
-	case r := <-result:
+	case r := <-p.begin(ctx, from):
 		found, _ := r.Val.(*page)
 		return found, r.Err
 	}
 }
 
+// begin reads a page unless it is being read.
+func (p *pages) begin(ctx context.Context, from uint64) <-chan singleflight.Result {
+	return p.reading.DoChan(strconv.FormatUint(from, 10), func() (any, error) {
+		// For all who wait, so it does not end with the first of them.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pageTimeout)
+		defer cancel()
+		return p.read(ctx, from)
+	})
+}
+
 func (p *pages) read(ctx context.Context, from uint64) (*page, error) {
-	border := from - from%pageEvents + pageEvents
-	records, err := p.log.Read(ctx, from, int(border-from), pageBytes)
-	if err != nil {
+	read := &page{from: from}
+	var err error
+	if read.records, err = p.log.Read(ctx, from, int(read.border()-from), pageBytes); err != nil {
 		return nil, err
 	}
-	read := &page{from: from, records: records}
-	for _, record := range records {
+	for _, record := range read.records {
 		read.to = record.Sequence
 		read.bytes += record.Size()
 	}
 	// A page that ends where the log does will be longer next time.
-	if read.to == border || read.bytes >= pageBytes {
+	if read.to == read.border() || read.bytes >= pageBytes {
 		p.keep(read)
 	}
 	return read, nil

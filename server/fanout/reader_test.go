@@ -230,7 +230,6 @@ func TestAReaderEndsWithTheCauseOfItsContext(t *testing.T) {
 					}
 				}
 				require.ErrorIs(t, err, errGone)
-				time.Sleep(pageTimeout) // virtual: until the page that others may want ends, too
 			})
 		})
 	}
