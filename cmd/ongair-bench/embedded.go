@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+
+	"github.com/ongair/ongair-gateway/server/jetstream"
+)
+
+// embeddedTimeout bounds the start of an embedded server after its files are read.
+const embeddedTimeout = time.Minute
+
+// embedded is a JetStream in this process, with the options of the gateway's own,
+// except that it may be told not to sync.
+type embedded struct {
+	server *server.Server
+	conn   *nats.Conn
+	api    natsjs.JetStream
+}
+
+// openEmbedded opens the JetStream of a gateway's data directory.
+func openEmbedded(dir string, sync bool) (*embedded, error) {
+	ns, err := server.NewServer(&server.Options{
+		ServerName:             "ongair-gateway",
+		DontListen:             true,
+		JetStream:              true,
+		StoreDir:               filepath.Join(dir, "jetstream"),
+		SyncAlways:             sync,
+		MaxPayload:             jetstream.MaxPayload,
+		DisableJetStreamBanner: true,
+		NoSigs:                 true,
+		NoLog:                  true,
+		JetStreamMaxStore:      math.MaxInt64,
+	})
+	if err != nil {
+		return nil, err
+	}
+	ns.Start()
+	e := &embedded{server: ns}
+	if !ns.ReadyForConnections(embeddedTimeout) {
+		e.close()
+		return nil, errors.New("the embedded server does not get ready")
+	}
+	if e.conn, err = nats.Connect("", nats.InProcessServer(ns)); err != nil {
+		e.close()
+		return nil, err
+	}
+	if e.api, err = natsjs.New(e.conn); err != nil {
+		e.close()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *embedded) close() {
+	if e.conn != nil {
+		e.conn.Close()
+	}
+	e.server.Shutdown()
+	e.server.WaitForShutdown()
+}
+
+// largest returns the stream with the most messages, which is the log.
+func (e *embedded) largest(ctx context.Context) (*natsjs.StreamInfo, error) {
+	var found *natsjs.StreamInfo
+	list := e.api.ListStreams(ctx)
+	for info := range list.Info() {
+		if found == nil || info.State.Msgs > found.State.Msgs {
+			found = info
+		}
+	}
+	if list.Err() != nil {
+		return nil, list.Err()
+	}
+	if found == nil {
+		return nil, fmt.Errorf("there is no stream in this directory")
+	}
+	return found, nil
+}

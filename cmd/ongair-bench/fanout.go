@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+const (
+	// fanOutPosters post at a time, which is more than fan-out can take.
+	fanOutPosters = 8
+	// fanOutWindow is how many events may be undelivered, on the average over the
+	// streams. A server that batches what a stream is behind gains with the
+	// backlog: so it is the same for both, and small, as after a burst.
+	fanOutWindow = 32
+	// pacedRate is the events a second of the paced workload.
+	pacedRate = 50
+	// latencyRate is the events a second of the latency workload.
+	latencyRate = 200
+	// pacedPosters post at a time; few of them ever have to.
+	pacedPosters = 16
+	// warmUp is the share of the measured time that is spent before it.
+	warmUp = 4
+)
+
+// fanOut is a server with streams on it, and posts to them for a time.
+type fanOut struct {
+	start                func(context.Context) (*process, error)
+	connections, streams int
+	stalled, sampleEvery int
+	// before is how many events each stream gets before the measured time; 0 for
+	// those of a fixed time.
+	before int64
+	// pace is the events a second; 0 for a closed loop.
+	pace int
+}
+
+// live is the request of streams that take what comes.
+func live(int) (*ongairv1.SubscribeRequest, int64) {
+	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_LATEST}}, 0
+}
+
+// run measures deliveries, and makes sure that none is missing.
+func (f fanOut) run(ctx context.Context, r *runner) (_ sample, err error) {
+	server, err := f.start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, server.stop()) }()
+	conns, err := dialGRPC(ctx, server.GRPC, f.connections)
+	if err != nil {
+		return nil, err
+	}
+	defer conns.close()
+	readers, err := conns.open(ctx, subscription{streams: f.streams, stalled: f.stalled, sampleEvery: f.sampleEvery, request: live})
+	if err != nil {
+		return nil, err
+	}
+	defer readers.close()
+	posters, err := dialPosters(ctx, server.Post, max(fanOutPosters, pacedPosters))
+	if err != nil {
+		return nil, err
+	}
+	defer closePosters(posters)
+
+	loadCtx, stopLoad := context.WithCancel(ctx)
+	defer stopLoad()
+	var posted int64
+	loaded := make(chan error, 1)
+	go func() {
+		var err error
+		if f.pace > 0 {
+			posted, err = pace(loadCtx, posters, newBodies(), f.pace)
+		} else {
+			posted, err = closedLoop(loadCtx, posters[:fanOutPosters], newBodies(), readers, fanOutWindow)
+		}
+		loaded <- err
+	}()
+	if f.before > 0 {
+		err = readers.await(ctx, f.before*readers.reading)
+	} else {
+		err = rest(ctx, r.duration/warmUp)
+	}
+	if err != nil {
+		return nil, err
+	}
+	readers.since.Store(time.Now().UnixNano())
+	memoryBefore, err := anonymousMemory(server.pid)
+	if err != nil {
+		return nil, err
+	}
+	s, err := r.measure(ctx, server, func(ctx context.Context) (float64, error) {
+		before := readers.delivered.Load()
+		err := rest(ctx, r.duration)
+		return float64(readers.delivered.Load() - before), err
+	})
+	stopLoad()
+	if err = errors.Join(err, <-loaded); err != nil {
+		return nil, err
+	}
+	if err := readers.await(ctx, posted*readers.reading); err != nil {
+		return nil, err
+	}
+	if f.before > 0 {
+		s[memoryGrowth] = s[memory] - float64(memoryBefore)/megabyte
+	}
+	s.latencies(readers.close())
+	return s, nil
+}
+
+// variant is the fan-out as one of a trial.
+func (f fanOut) variant(name string, r *runner) variant {
+	return variant{name, func(ctx context.Context) (sample, error) { return f.run(ctx, r) }}
+}
+
+// freshGateway starts a gateway on an empty log.
+func (r *runner) freshGateway(ctx context.Context) (*process, error) {
+	dir, err := r.newDir()
+	if err != nil {
+		return nil, err
+	}
+	return r.startGateway(ctx, dir)
+}
+
+// bareFrames starts a bare server that sends one event a frame.
+func (r *runner) bareFrames(ctx context.Context) (*process, error) { return r.startBare(ctx, oneFrame) }
+
+func fanOutFlatOut(_ context.Context, w *workbench) ([]trial, error) {
+	f := fanOut{connections: w.connections, streams: w.streams, sampleEvery: 50}
+	bare, ours := f, f
+	bare.start, ours.start = w.bareFrames, w.freshGateway
+	return []trial{{
+		name: "F1", unit: "deliveries",
+		variants: []variant{bare.variant("bare server", w.runner), ours.variant(gateway, w.runner)},
+		goals: []goal{
+			{metric: rate, against: "bare server", compare: ratio, limit: 0.9, text: "≥ 0.9 × deliveries/s"},
+		},
+	}}, nil
+}
+
+func fanOutPaced(_ context.Context, w *workbench) ([]trial, error) {
+	f := fanOut{connections: w.pacedStreams, streams: w.pacedStreams, sampleEvery: 50, pace: pacedRate}
+	bare, ours := f, f
+	bare.start, ours.start = w.bareFrames, w.freshGateway
+	return []trial{{
+		name: "F2", unit: "deliveries",
+		variants: []variant{bare.variant("bare server", w.runner), ours.variant(gateway, w.runner)},
+		goals: []goal{
+			{metric: cpuPerUnit, against: "bare server", compare: ratio, limit: 1.1, atMost: true, text: "CPU per delivery ≤ 1.1 ×"},
+			{metric: p99, against: "bare server", compare: ratio, limit: 1.25, atMost: true, text: "p99 ≤ 1.25 ×"},
+		},
+	}}, nil
+}
+
+func deliveryLatency(_ context.Context, w *workbench) ([]trial, error) {
+	f := fanOut{connections: w.latencyStreams, streams: w.latencyStreams, sampleEvery: 10, pace: latencyRate}
+	bare, ours := f, f
+	bare.start, ours.start = w.bareFrames, w.freshGateway
+	return []trial{{
+		name: "F3", unit: "deliveries",
+		variants: []variant{bare.variant("bare server", w.runner), ours.variant(gateway, w.runner)},
+		goals: []goal{
+			{metric: p50, against: "bare server", compare: difference, limit: 1, atMost: true, text: "p50 ≤ baseline + 1 ms"},
+			{metric: p99, against: "bare server", compare: difference, limit: 5, atMost: true, text: "p99 ≤ baseline + 5 ms"},
+		},
+	}}, nil
+}
+
+// stalledStreams compares with the same streams all reading. Those that do not read
+// are stalled before the measured time begins: until then they take what their
+// connection holds for them, and cost what others do.
+func stalledStreams(_ context.Context, w *workbench) ([]trial, error) {
+	all := fanOut{
+		start: w.freshGateway, connections: w.connections, streams: w.streams, sampleEvery: 50,
+		before: w.stallEvents,
+	}
+	some := all
+	some.stalled = all.streams / 10
+	return []trial{{
+		name: "F5", unit: "deliveries",
+		variants: []variant{all.variant("all read", w.runner), some.variant("10 % stalled", w.runner)},
+		goals: []goal{
+			{metric: rate, of: "10 % stalled", against: "all read", compare: ratio, limit: 0.95, text: "≥ 0.95 × deliveries/s"},
+			{metric: memory, of: "10 % stalled", against: "all read", compare: ratio, limit: 1.25, atMost: true, text: "memory flat: ≤ 1.25 ×"},
+		},
+	}}, nil
+}

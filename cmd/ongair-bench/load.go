@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// postAll posts n events through all posters, as fast as they are taken.
+func postAll(ctx context.Context, posters []*poster, events *bodies, n int) error {
+	var posted atomic.Int64
+	return eachPoster(ctx, posters, func(ctx context.Context, p *poster) error {
+		var body []byte
+		for ctx.Err() == nil && posted.Add(1) <= int64(n) {
+			body = events.appendBody(body[:0], time.Now())
+			if err := p.post(body); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+}
+
+// hammer posts through all posters until ctx ends, and returns how long each post
+// took.
+func hammer(ctx context.Context, posters []*poster, events *bodies) ([]time.Duration, error) {
+	var mu sync.Mutex
+	var all []time.Duration
+	err := eachPoster(context.WithoutCancel(ctx), posters, func(_ context.Context, p *poster) error {
+		var body []byte
+		var took []time.Duration
+		defer func() {
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, took...)
+		}()
+		for ctx.Err() == nil {
+			began := time.Now()
+			body = events.appendBody(body[:0], began)
+			if err := p.post(body); err != nil {
+				return err
+			}
+			took = append(took, time.Since(began))
+		}
+		return nil
+	})
+	return all, err
+}
+
+// closedLoop posts through all posters until ctx ends, as fast as the streams take
+// what was posted: a post begins once fewer than window events are undelivered, on
+// the average of the streams that read. It returns how many were posted.
+func closedLoop(ctx context.Context, posters []*poster, events *bodies, readers *streams, window int64) (int64, error) {
+	before := readers.perStream()
+	var posted atomic.Int64
+	// admit waits for room, and is false at the end.
+	admit := func() bool {
+		for ctx.Err() == nil {
+			n := posted.Load()
+			if n-(readers.perStream()-before) < window {
+				if posted.CompareAndSwap(n, n+1) {
+					readers.wake() // there may be room for another poster
+					return true
+				}
+				continue
+			}
+			select {
+			case <-ctx.Done():
+			case <-readers.progress:
+			}
+		}
+		return false
+	}
+	err := eachPoster(context.WithoutCancel(ctx), posters, func(_ context.Context, p *poster) error {
+		var body []byte
+		for admit() {
+			body = events.appendBody(body[:0], time.Now())
+			if err := p.post(body); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return posted.Load(), err
+}
+
+// errTooSlow says that a pace was not kept.
+var errTooSlow = errors.New("the server does not keep up with the pace")
+
+// pace posts perSecond events a second until ctx ends, whether the ones before are
+// answered or not. An event says when it was due, so that waiting for a connection
+// counts. It returns how many were posted.
+func pace(ctx context.Context, posters []*poster, events *bodies, perSecond int) (int64, error) {
+	due := make(chan time.Time, 10*perSecond)
+	var posted atomic.Int64
+	group, _ := errgroup.WithContext(context.WithoutCancel(ctx))
+	group.Go(func() error {
+		defer close(due)
+		ticker := time.NewTicker(time.Second / time.Duration(perSecond))
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-ticker.C:
+			}
+			select {
+			case due <- time.Now():
+			default:
+				return errTooSlow
+			}
+		}
+	})
+	group.Go(func() error {
+		return eachPoster(context.WithoutCancel(ctx), posters, func(_ context.Context, p *poster) error {
+			var body []byte
+			for at := range due {
+				body = events.appendBody(body[:0], at)
+				if err := p.post(body); err != nil {
+					return err
+				}
+				posted.Add(1)
+			}
+			return nil
+		})
+	})
+	err := group.Wait()
+	return posted.Load(), err
+}
+
+// eachPoster runs work for every poster at the same time.
+func eachPoster(ctx context.Context, posters []*poster, work func(context.Context, *poster) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, p := range posters {
+		group.Go(func() error { return work(ctx, p) })
+	}
+	return group.Wait()
+}

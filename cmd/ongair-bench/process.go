@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// startTimeout bounds the start of a server, the filling of a log included.
+	startTimeout = 5 * time.Minute
+	// endTimeout bounds its end; then it is killed.
+	endTimeout = 30 * time.Second
+)
+
+// addresses are what a server says when it is ready.
+type addresses struct {
+	// GRPC is host:port.
+	GRPC string `json:"grpc,omitempty"`
+	// Post is the URL that takes events.
+	Post string `json:"post,omitempty"`
+	// Admin is host:port of a gateway's admin port.
+	Admin string `json:"admin,omitempty"`
+}
+
+// process is a server under test.
+type process struct {
+	addresses
+	// ready is how long it took from its start until it was ready.
+	ready time.Duration
+
+	pid   int
+	stdin io.Closer
+	kill  func() error
+	// ended is closed after the process ended, with err.
+	ended chan struct{}
+	err   error
+}
+
+// start runs this program again with args, and waits until it is ready. The process
+// ends with stop, or with this one, whose end closes its stdin.
+func (r *runner) start(ctx context.Context, args ...string) (*process, error) {
+	began := time.Now()
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), r.program, args...) //nolint:gosec // this program itself, with commands of its own
+	cmd.Stderr = r.log
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	// A pipe of our own: one of cmd's would be closed by Wait, maybe before the
+	// line is read.
+	stdout, childOut, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = stdout.Close() }() // nothing is read after the line
+	cmd.Stdout = childOut
+	err = cmd.Start()
+	_ = childOut.Close() // the process has its own
+	if err != nil {
+		return nil, err
+	}
+	p := &process{pid: cmd.Process.Pid, stdin: stdin, kill: cmd.Process.Kill, ended: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.ended)
+	}()
+	line := make(chan []byte, 1)
+	go func() {
+		l, _ := bufio.NewReader(stdout).ReadBytes('\n') // no line is an error below
+		line <- l
+	}()
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	select {
+	case l := <-line:
+		p.ready = time.Since(began)
+		if err := json.Unmarshal(l, &p.addresses); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s did not start: %w", args[0], err), p.stop())
+		}
+		return p, nil
+	case <-ctx.Done():
+		return nil, errors.Join(fmt.Errorf("%s: %w", args[0], ctx.Err()), p.kill())
+	}
+}
+
+// stop ends the process in order. It may be called again.
+func (p *process) stop() error {
+	_ = p.stdin.Close() // closed before, or broken: the process is over
+	select {
+	case <-p.ended:
+		return p.err
+	case <-time.After(endTimeout):
+		err := p.kill()
+		<-p.ended
+		return errors.Join(fmt.Errorf("a server did not end within %s", endTimeout), err)
+	}
+}
+
+// crash ends the process as kill -9 does.
+func (p *process) crash() error {
+	err := p.kill()
+	<-p.ended
+	return err
+}
+
+// announce says that a server is ready.
+func announce(out io.Writer, a addresses) error {
+	return json.NewEncoder(out).Encode(a)
+}
+
+// untilClosed returns a context that ends when in does.
+func untilClosed(ctx context.Context, in io.Reader) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		_, _ = io.Copy(io.Discard, in) // an error is an end, too
+		cancel()
+	}()
+	return ctx
+}
+
+// clockTick is the unit of /proc/PID/stat: Linux has 100 of them a second on every
+// architecture that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// cpuTime returns how much CPU time a process has used, in the kernel and outside.
+func cpuTime(pid int) (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// The second field is a name in parentheses, with anything in it; the times are
+	// the fields 14 and 15.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, errors.New("/proc/PID/stat has too few fields")
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * clockTick, err
+}
+
+// anonymousMemory returns the anonymous memory of a process, in bytes: heap and
+// stacks, without what the kernel could read again from files.
+func anonymousMemory(pid int) (int64, error) {
+	kib, err := procField(pid, "smaps_rollup", "Anonymous:")
+	return kib << 10, err
+}
+
+// bytesRead returns how much a process has read through system calls, in bytes:
+// from files, whether they are in the page cache or not, and from sockets.
+func bytesRead(pid int) (int64, error) { return procField(pid, "io", "rchar:") }
+
+// procField returns the number behind a name in a file of /proc/PID.
+func procField(pid int, file, name string) (int64, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(content)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == name {
+			return strconv.ParseInt(fields[1], 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("/proc/PID/%s has no %s", file, name)
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// metric is something that is measured, and its unit.
+type metric string
+
+// The metrics that the report has a column for.
+const (
+	rate       metric = "rate"         // units of work a second
+	cpuPerUnit metric = "cpu_us"       // of the server for a unit of work, in µs
+	p50        metric = "p50_ms"       // latency, in ms
+	p99        metric = "p99_ms"       //
+	p999       metric = "p99.9_ms"     //
+	memory     metric = "memory_mb"    // anonymous memory of the server, in MB
+	serverCPU  metric = "server_cores" // CPU time of the server over the window's time
+	loadCPU    metric = "load_cores"   // CPU time of the load over the window's time
+)
+
+// The metrics of single workloads.
+const (
+	memoryGrowth metric = "memory_growth_mb"     // over the window
+	perStream    metric = "memory_per_stream_kb" // anonymous memory for each stream
+	timesRead    metric = "times_log_read"       // bytes read over the bytes of the range
+	finished     metric = "finished"             // share of the streams that reached the end
+	broken       metric = "broken"               // streams that ended with an error
+	readySeconds metric = "ready_s"              // from the start of the process
+	binary       metric = "binary_mb"            // size of the stripped binary
+)
+
+// megabyte is a million bytes.
+const megabyte = 1e6
+
+// sample is what one run of a variant measured.
+type sample map[metric]float64
+
+// latencies puts the percentiles of durations into the sample.
+func (s sample) latencies(d []time.Duration) {
+	if len(d) == 0 {
+		return
+	}
+	slices.Sort(d)
+	for m, share := range map[metric]float64{p50: 0.5, p99: 0.99, p999: 0.999} {
+		s[m] = float64(percentile(d, share)) / float64(time.Millisecond)
+	}
+}
+
+// brief is the sample in a line.
+func (s sample) brief() string {
+	var parts []string
+	for _, m := range slices.Sorted(maps.Keys(s)) {
+		parts = append(parts, fmt.Sprintf("%s %s", m, significant(s[m])))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// percentile returns the smallest value that is not below a share of sorted, which
+// has values.
+func percentile(sorted []time.Duration, share float64) time.Duration {
+	i := int(share * float64(len(sorted)))
+	return sorted[min(i, len(sorted)-1)]
+}
+
+// medians returns the median of each metric over rounds.
+func medians(rounds []sample) sample {
+	values := map[metric][]float64{}
+	for _, s := range rounds {
+		for m, v := range s {
+			values[m] = append(values[m], v)
+		}
+	}
+	result := sample{}
+	for m, v := range values {
+		result[m] = median(v)
+	}
+	return result
+}
+
+// median returns the median of values, which are sorted by it; 0 where there are
+// none.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	slices.Sort(values)
+	middle := len(values) / 2
+	if len(values)%2 == 1 {
+		return values[middle]
+	}
+	return (values[middle-1] + values[middle]) / 2
+}

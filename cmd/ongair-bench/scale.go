@@ -1,0 +1,60 @@
+package main
+
+import "time"
+
+// scale is how large the workloads are.
+type scale struct {
+	rounds   int
+	duration time.Duration
+
+	// streams on connections, for fan-out; pacedStreams have a connection each.
+	streams, connections, pacedStreams int
+	// stallEvents fill what a connection and its server hold for a stream that does
+	// not read: 64 KiB each.
+	stallEvents int64
+	// latencyStreams are the streams of the latency workload.
+	latencyStreams int
+	// idleStreams on idleConnections.
+	idleStreams, idleConnections int
+	// replayEvents fit into the gateway's ring.
+	replayEvents      int
+	replaySubscribers []int
+	// logEvents are in the log on the disk.
+	logEvents int
+	// stormSubscribers start within the last stormEvents, and are given up after
+	// stormLimit.
+	stormSubscribers, stormEvents int
+	stormLimit                    time.Duration
+	// intake are numbers of posts at a time.
+	intake []int
+	// unsettledEvents are appended before a kill.
+	unsettledEvents int
+	// settle is how long a process idles before its memory is read.
+	settle time.Duration
+	// build says whether to build the gateway to see its size.
+	build bool
+}
+
+func fullScale() scale {
+	return scale{
+		rounds: 5, duration: 4 * time.Second,
+		streams: 1000, connections: 100, pacedStreams: 1000, latencyStreams: 100,
+		stallEvents: 600,
+		idleStreams: 10_000, idleConnections: 1000,
+		replayEvents: 80_000, replaySubscribers: []int{1, 20, 200},
+		logEvents:        1_000_000,
+		stormSubscribers: 1000, stormEvents: 100_000, stormLimit: 30 * time.Second,
+		intake:          []int{1, 16, 64, 256},
+		unsettledEvents: 1000, settle: 5 * time.Second, build: true,
+	}
+}
+
+// quickScale is a look at everything within a few minutes.
+func quickScale() scale {
+	s := fullScale()
+	s.rounds, s.duration = 1, time.Second
+	s.replayEvents, s.logEvents = 20_000, 100_000
+	s.stormEvents, s.stormLimit = 20_000, 10*time.Second
+	s.settle = 2 * time.Second
+	return s
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+)
+
+func TestEventsAreCountedWhereverBuffersEnd(t *testing.T) {
+	response := &ongairv1.SubscribeResponse{Cursor: "somewhere", Pending: 1 << 40}
+	for range 3 {
+		response.Events = append(response.Events, newEvent())
+	}
+	encoded, err := proto.Marshal(response)
+	require.NoError(t, err)
+	for size := 1; size <= len(encoded); size++ {
+		var buffers mem.BufferSlice
+		for at := 0; at < len(encoded); at += size {
+			buffers = append(buffers, mem.SliceBuffer(encoded[at:min(at+size, len(encoded))]))
+		}
+		events, err := countEvents(buffers)
+		require.NoError(t, err)
+		require.EqualValues(t, 3, events)
+	}
+	_, err = countEvents(mem.BufferSlice{mem.SliceBuffer(encoded[:len(encoded)/2])})
+	require.Error(t, err)
+}
+
+func TestWhatTheBareServerSendsIsAResponse(t *testing.T) {
+	sent := time.Unix(1_700_000_000, 1)
+	events := newChain(1<<20, false)
+	_, at := events.ends()
+	events.add(newBodies().appendBody(nil, sent))
+	l := at.next.Load()
+	response := &ongairv1.SubscribeResponse{}
+	require.NoError(t, proto.Unmarshal(l.frame.Materialize(), response))
+	require.Len(t, response.GetEvents(), 1)
+	assert.Len(t, response.GetEvents()[0].GetRawBody().GetContent(), 250)
+	assert.Equal(t, l.frame.Materialize(), mem.BufferSlice{l.record, l.cursor}.Materialize())
+	stored, err := event.Marshal(newEvent())
+	require.NoError(t, err)
+	record, err := event.NewRecord(1, stored, bareCursor)
+	require.NoError(t, err)
+	assert.InEpsilon(t, record.Size(), l.record.Len(), 0.05, "both servers send events of one size")
+	var stamps []int64
+	eachStamp(l.frame.Materialize(), func(at int64) { stamps = append(stamps, at) })
+	assert.Equal(t, []int64{sent.UnixNano()}, stamps)
+}
+
+func TestTheBareServersChainIsBounded(t *testing.T) {
+	for _, contiguous := range []bool{false, true} {
+		testBounded(t, contiguous)
+	}
+}
+
+func testBounded(t *testing.T, contiguous bool) {
+	t.Helper()
+	events := newChain(10_000, contiguous)
+	body := newBodies().appendBody(nil, time.Now())
+	for range 1000 {
+		events.add(body)
+	}
+	oldest, newest := events.ends()
+	bytes := 0
+	for l := oldest.next.Load(); l != nil; l = l.next.Load() {
+		bytes += l.record.Len()
+		newest = l
+	}
+	assert.LessOrEqual(t, bytes, 10_000)
+	assert.Greater(t, bytes, 9_000)
+	assert.Nil(t, newest.next.Load())
+}

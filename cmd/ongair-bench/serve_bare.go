@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/fanout"
+)
+
+const (
+	// bareReadBuffer is enough for what clients of streams send.
+	bareReadBuffer = 2 << 10
+)
+
+// serveBareCmd is the least that could fan events out over gRPC: no log, no
+// filters, no cursors, no heartbeats, no interceptors. Frames are encoded once and
+// shared; a stream is a goroutine that walks the chain, with no queue, no lock and
+// no timer.
+type serveBareCmd struct {
+	Send string `required:"" enum:"frames,batches,runs"`
+}
+
+// How the bare server sends.
+const (
+	// oneFrame sends one event a frame.
+	oneFrame = "frames"
+	// batches sends what a stream is behind in batches of shared records, as the
+	// gateway does.
+	batches = "batches"
+	// runs sends such batches out of chunks in which records lie end to end, so
+	// that a batch is a few buffers instead of hundreds.
+	runs = "runs"
+)
+
+// Run serves until stdin ends.
+func (c *serveBareCmd) Run(ctx context.Context, io stdio) error {
+	ctx = untilClosed(ctx, io.in)
+	events := newChain(fanout.DefaultRingBytes, c.Send == runs)
+	walk := walkFrames
+	switch c.Send {
+	case batches:
+		walk = walkBatches
+	case runs:
+		walk = walkRuns
+	}
+	server := grpc.NewServer(
+		grpc.ForceServerCodecV2(passingCodec{encoding.GetCodecV2(proto.Name)}),
+		grpc.ReadBufferSize(bareReadBuffer),
+	)
+	server.RegisterService(&grpc.ServiceDesc{
+		ServiceName: ongairv1.OngairService_ServiceDesc.ServiceName,
+		Streams: []grpc.StreamDesc{{StreamName: "Subscribe", ServerStreams: true, Handler: func(_ any, stream grpc.ServerStream) error {
+			return bareSubscribe(events, stream, walk)
+		}}},
+	}, nil)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, grpc.ErrServerStopped) {
+			return err
+		}
+		return nil
+	})
+	context.AfterFunc(ctx, server.Stop)
+	group.Go(func() error {
+		return servePosts(ctx, func(_ context.Context, body []byte) error {
+			events.add(body)
+			return nil
+		}, func(url string) error {
+			return announce(io.out, addresses{GRPC: listener.Addr().String(), Post: url})
+		})
+	})
+	return group.Wait()
+}
+
+// bareSubscribe serves one stream: from the oldest event or, unless the request
+// says so, from the newest.
+func bareSubscribe(events *chain, stream grpc.ServerStream, walk func(grpc.ServerStream, *link) error) error {
+	request := &ongairv1.SubscribeRequest{}
+	if err := stream.RecvMsg(request); err != nil {
+		return err
+	}
+	oldest, at := events.ends()
+	if request.GetPosition() == ongairv1.Position_POSITION_EARLIEST {
+		at = oldest
+	}
+	// The first response comes at once, as the gateway's does.
+	if err := stream.SendMsg(mem.BufferSlice{}); err != nil {
+		return err
+	}
+	return walk(stream, at)
+}
+
+// passingCodec passes buffers to the transport as they are.
+type passingCodec struct {
+	encoding.CodecV2
+}
+
+// Marshal returns v where it is encoded.
+func (c passingCodec) Marshal(v any) (mem.BufferSlice, error) {
+	if buffers, ok := v.(mem.BufferSlice); ok {
+		return buffers, nil
+	}
+	return c.CodecV2.Marshal(v)
+}
+
+// startBare starts a bare server that sends in one of its ways.
+func (r *runner) startBare(ctx context.Context, send string) (*process, error) {
+	return r.start(ctx, "serve-bare", "--send", send)
+}

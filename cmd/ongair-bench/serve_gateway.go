@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/webhook"
+)
+
+const (
+	// channel is the one that gateways under test have.
+	channel = "bench"
+	// secret is its webhook secret: loopback is all that reaches it.
+	secret = "a-secret-for-benchmarks"
+)
+
+// serveGatewayCmd is the gateway under test: the real one, with its log embedded
+// and synced, and all defaults but the ports.
+type serveGatewayCmd struct {
+	Dir string `required:""`
+}
+
+// Run serves until stdin ends.
+func (c *serveGatewayCmd) Run(ctx context.Context, io stdio) error {
+	const anyPort = "127.0.0.1:0"
+	ctx = untilClosed(ctx, io.in)
+	gateway, err := server.New(server.Config{
+		GRPCAddr: anyPort, HTTPAddr: anyPort, WebhookAddr: anyPort, AdminAddr: anyPort,
+		// Nothing is sent, so nothing answers there.
+		Channels: map[string]server.Channel{channel: {BaseURL: "http://127.0.0.1:9", Token: "unused", WebhookSecret: secret}},
+		DataDir:  c.Dir,
+		Logger:   slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelError})),
+	})
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return gateway.Run(ctx) })
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-gateway.Ready():
+		}
+		a := gateway.Addresses()
+		return announce(io.out, addresses{
+			GRPC:  a.GRPC,
+			Post:  "http://" + a.Webhook + webhook.Path(channel, secret),
+			Admin: a.Admin,
+		})
+	})
+	return group.Wait()
+}
+
+// startGateway starts a gateway on a data directory.
+func (r *runner) startGateway(ctx context.Context, dir string) (*process, error) {
+	return r.start(ctx, "serve-gateway", "--dir", dir)
+}

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+)
+
+// serveJetStreamCmd opens a data directory with an embedded server and nothing
+// else: what a start costs at least.
+type serveJetStreamCmd struct {
+	Dir string `required:""`
+}
+
+// Run serves until stdin ends.
+func (c *serveJetStreamCmd) Run(ctx context.Context, io stdio) error {
+	ctx = untilClosed(ctx, io.in)
+	js, err := openEmbedded(c.Dir, true)
+	if err != nil {
+		return err
+	}
+	defer js.close()
+	if _, err := js.largest(ctx); err != nil { // it answers
+		return err
+	}
+	if err := announce(io.out, addresses{}); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}

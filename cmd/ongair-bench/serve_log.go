@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/eventlog"
+)
+
+const (
+	// appenders append at a time.
+	appenders = 512
+	// shortWindow leaves all events older than the duplicate window when the log is
+	// opened next, without waiting for it to pass.
+	shortWindow = 100 * time.Millisecond
+)
+
+// serveLogCmd makes the log that others are measured on: it appends events and
+// then waits for its end, orderly or not.
+type serveLogCmd struct {
+	Dir    string `required:""`
+	Append int    `help:"How many events."`
+	Sync   bool   `help:"Whether to sync each, as a gateway does."`
+}
+
+// Run appends, and waits until stdin ends.
+func (c *serveLogCmd) Run(ctx context.Context, io stdio) error {
+	ctx = untilClosed(ctx, io.in)
+	js, err := openEmbedded(c.Dir, c.Sync)
+	if err != nil {
+		return err
+	}
+	defer js.close()
+	log, err := eventlog.Open(ctx, js.conn, js.api, eventlog.Config{DuplicateWindow: shortWindow})
+	if err != nil {
+		return err
+	}
+	if err := appendEvents(ctx, log, c.Append); err != nil {
+		return err
+	}
+	if err := announce(io.out, addresses{}); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// appendEvents appends events of the size that the load's posts make.
+func appendEvents(ctx context.Context, log *eventlog.Log, n int) error {
+	var appended atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for range appenders {
+		group.Go(func() error {
+			for appended.Add(1) <= int64(n) {
+				stored, err := log.Append(ctx, newEvent())
+				if err != nil {
+					return err
+				}
+				if !stored {
+					return errors.New("an event was taken for a duplicate")
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func newEvent() *ongairv1.Event {
+	return &ongairv1.Event{
+		Id:               event.RandomID(),
+		Channel:          channel,
+		ReceiveTime:      timestamppb.Now(),
+		NotificationType: "MessageReceived",
+		AccountType:      "WhatsApp",
+		Contact:          &ongairv1.Contact{ExternalId: "+254722200200", Name: "Asha"},
+		ConversationId:   "2287",
+		Payload: &ongairv1.Event_MessageReceived{MessageReceived: &ongairv1.MessageReceived{
+			Id:   "AAAAAAAAAAAA000000001",
+			Text: stampMark + "1000000000000000000" + fillerText,
+		}},
+	}
+}

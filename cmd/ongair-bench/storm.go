@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+const (
+	// stormStride spreads the positions of a storm over its range, in an order that
+	// looks random and is the same in each run: a prime.
+	stormStride = 7919
+	// stormConnections carry the streams of a storm.
+	stormConnections = 100
+)
+
+// resumeStorm has many subscribers resume at once, from positions all over the end
+// of the log, on a gateway that has none of it in memory. How often the log is read
+// for them cannot be seen from outside: bytes read through system calls, over the
+// bytes of the range, stand for it. They leave out what JetStream still had in its
+// own cache, which costs CPU time, but no reading.
+func resumeStorm(ctx context.Context, w *workbench) ([]trial, error) {
+	dir, err := w.preparedLog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cursors, rangeBytes, err := w.lastCursors(ctx, dir)
+	if err != nil {
+		return nil, fmt.Errorf("cursors: %w", err)
+	}
+	request := func(stream int) (*ongairv1.SubscribeRequest, int64) {
+		at := stream * stormStride % len(cursors)
+		return &ongairv1.SubscribeRequest{
+			Start: &ongairv1.SubscribeRequest_Cursor{Cursor: cursors[at]},
+		}, int64(len(cursors) - at)
+	}
+	ours := variant{gateway, func(ctx context.Context) (_ sample, err error) {
+		server, err := w.startGateway(ctx, dir)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, server.stop()) }()
+		conns, err := dialGRPC(ctx, server.GRPC, min(stormConnections, w.stormSubscribers))
+		if err != nil {
+			return nil, err
+		}
+		defer conns.close()
+		before, err := bytesRead(server.pid)
+		if err != nil {
+			return nil, err
+		}
+		var done, broke int64
+		s, err := w.measure(ctx, server, func(ctx context.Context) (float64, error) {
+			limited, cancel := context.WithTimeout(ctx, w.stormLimit)
+			defer cancel()
+			readers, err := conns.open(limited, subscription{streams: w.stormSubscribers, request: request, storm: true})
+			if err != nil {
+				return 0, err
+			}
+			defer readers.close()
+			err = readers.wait()
+			done, broke = readers.finished.Load(), readers.broken.Load()
+			if limited.Err() != nil {
+				err = ctx.Err() // those that are not through are counted as such
+			}
+			return float64(readers.delivered.Load()), err
+		})
+		if err != nil {
+			return nil, err
+		}
+		after, err := bytesRead(server.pid)
+		if err != nil {
+			return nil, err
+		}
+		s[timesRead] = float64(after-before) / rangeBytes
+		s[finished] = float64(done) / float64(w.stormSubscribers)
+		s[broken] = float64(broke)
+		return s, nil
+	}}
+	return []trial{{
+		name: "R3", unit: "events", variants: []variant{ours},
+		goals: []goal{
+			{metric: timesRead, limit: 2, atMost: true, text: "the log is read at most twice over"},
+			{metric: finished, limit: 1, text: "all reach the end in one go"},
+		},
+	}}, nil
+}
+
+// lastCursors returns the cursor before each of the log's last events, the oldest
+// first, and about how many bytes those events take on the disk.
+func (r *runner) lastCursors(ctx context.Context, dir string) (cursors []string, rangeBytes float64, err error) {
+	size, err := dirBytes(dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	server, err := r.startGateway(ctx, dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { err = errors.Join(err, server.stop()) }()
+	conns, err := dialGRPC(ctx, server.GRPC, 1)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer conns.close()
+	request, _ := earliest(0)(0)
+	stream, err := subscribe(ctx, conns[0], request)
+	if err != nil {
+		return nil, 0, err
+	}
+	for seen := 0; seen < r.logEvents; {
+		response := &ongairv1.SubscribeResponse{}
+		if err := stream.RecvMsg(response); err != nil {
+			return nil, 0, err
+		}
+		for _, e := range response.GetEvents() {
+			// The cursor after an event is the one before the next.
+			if seen++; seen >= r.logEvents-r.stormEvents && seen < r.logEvents {
+				cursors = append(cursors, e.GetCursor())
+			}
+		}
+	}
+	return cursors, size * float64(r.stormEvents) / float64(r.logEvents), nil
+}
