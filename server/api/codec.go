@@ -23,11 +23,5 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	if !ok {
 		return c.CodecV2.Marshal(v)
 	}
-	buffers := make(mem.BufferSlice, 0, len(response.Records)+1)
-	response.Buffers(func(b []byte) {
-		// A SliceBuffer counts no references and is never put into a pool, so that
-		// the transport cannot free what others still send.
-		buffers = append(buffers, mem.SliceBuffer(b))
-	})
-	return buffers, nil
+	return response.Buffers(), nil
 }

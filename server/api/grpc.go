@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"strings"
+	"time"
 
 	"buf.build/go/protovalidate"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
@@ -19,6 +21,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
@@ -84,7 +87,7 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 			validateUnary(validator),
 		),
 		grpc.ChainStreamInterceptor(
-			logging.StreamServerInterceptor(logger, logOptions...),
+			logStream(logger),
 			explainStream,
 			recovery.StreamServerInterceptor(recovered),
 			selector.StreamServerInterceptor(grpcauth.StreamServerInterceptor(authenticate), notHealth),
@@ -170,6 +173,30 @@ func logFields(err error) logging.Fields {
 		fields = append(fields, "cause", f.Cause.Error())
 	}
 	return fields
+}
+
+// logStream logs the end of a stream as the logging interceptor does that of a
+// call. That one would also look at each message, of which there are many.
+func logStream(logger logging.Logger) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		start := time.Now()
+		err := handler(srv, stream)
+		service, method, _ := strings.Cut(strings.TrimPrefix(info.FullMethod, "/"), "/")
+		code := status.Code(err)
+		fields := logging.Fields{
+			logging.ServiceFieldKey, service, logging.MethodFieldKey, method, logging.MethodTypeFieldKey, "server_stream",
+		}
+		if p, ok := peer.FromContext(stream.Context()); ok {
+			fields = append(fields, "peer.address", p.Addr.String())
+		}
+		fields = append(fields, "grpc.code", code.String())
+		if err != nil {
+			fields = append(fields, logFields(err)...)
+		}
+		fields = append(fields, logging.DurationToTimeMillisFields(time.Since(start))...)
+		logger.Log(stream.Context(), logLevel(code), "finished call", fields...)
+		return err
+	}
 }
 
 // logLevel says how loud the end of a call is: what an operator should look into

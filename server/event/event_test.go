@@ -69,10 +69,7 @@ func TestAResponseOfSharedRecordsIsTheMessageThatProtobufWouldMake(t *testing.T)
 		"heartbeat":   {Cursor: "after"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var wire []byte
-			NewResponse(records[:len(want.GetEvents())], want.GetCursor(), uint64(want.GetPending())).Buffers(func(b []byte) {
-				wire = append(wire, b...)
-			})
+			wire := NewResponse(records[:len(want.GetEvents())], want.GetCursor(), uint64(want.GetPending())).Buffers().Materialize()
 			got := &ongairv1.SubscribeResponse{}
 			require.NoError(t, proto.Unmarshal(wire, got))
 			assert.Empty(t, cmp.Diff(want, got, protocmp.Transform()))

@@ -3,6 +3,7 @@ package event
 import (
 	"fmt"
 
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -16,6 +17,8 @@ type Record struct {
 	Sequence uint64
 	// wire is one element of SubscribeResponse.events: tag, length, Event.
 	wire []byte
+	// buffer is wire as gRPC takes it, made once because it is sent often.
+	buffer mem.Buffer
 	// What filters compare, each a part of wire.
 	channel, notificationType, externalID, conversationID []byte
 }
@@ -56,7 +59,7 @@ func NewRecord(sequence uint64, stored []byte, cursor string) (*Record, error) {
 	wire = protowire.AppendTag(wire, eventCursor, protowire.BytesType)
 	wire = protowire.AppendString(wire, cursor)
 
-	r := &Record{Sequence: sequence, wire: wire}
+	r := &Record{Sequence: sequence, wire: wire, buffer: mem.SliceBuffer(wire)}
 	err := eachBytes(wire[body:], func(number protowire.Number, value []byte) error {
 		switch number {
 		case eventChannel:

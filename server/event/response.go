@@ -1,6 +1,9 @@
 package event
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+)
 
 // Response is a SubscribeResponse that is already encoded: buffers that many
 // streams share, and a few bytes of its own. It is read-only once it is made.
@@ -24,11 +27,13 @@ func NewResponse(records []*Record, cursor string, pending uint64) *Response {
 	return &Response{Records: records, tail: tail}
 }
 
-// Buffers calls yield with each buffer of the encoding, in order. The buffers
-// are shared: yield MUST NOT change them.
-func (r *Response) Buffers(yield func([]byte)) {
+// Buffers returns the encoding. Its buffers are shared by every response that has
+// the same records: they count no references and are never put into a pool, so
+// that gRPC cannot free what others still send.
+func (r *Response) Buffers() mem.BufferSlice {
+	buffers := make(mem.BufferSlice, 0, len(r.Records)+1)
 	for _, record := range r.Records {
-		yield(record.wire)
+		buffers = append(buffers, record.buffer)
 	}
-	yield(r.tail)
+	return append(buffers, mem.SliceBuffer(r.tail))
 }

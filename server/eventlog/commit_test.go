@@ -184,6 +184,49 @@ func TestALostAcknowledgementAddsNoSecondEvent(t *testing.T) {
 	})
 }
 
+// deafFuture never hears of its acknowledgement.
+type deafFuture struct{ natsjs.PubAckFuture }
+
+func (deafFuture) Ok() <-chan *natsjs.PubAck { return nil }
+
+// deafTo is a JetStream that hears no acknowledgement of one message while
+// several are under way, or cannot even publish it.
+type deafTo struct {
+	natsjs.JetStream
+	id     string
+	refuse error
+}
+
+func (d *deafTo) PublishMsgAsync(msg *nats.Msg, opts ...natsjs.PublishOpt) (natsjs.PubAckFuture, error) {
+	if msg.Header.Get(natsjs.MsgIDHeader) != d.id {
+		return d.JetStream.PublishMsgAsync(msg, opts...)
+	}
+	if d.refuse != nil {
+		return nil, d.refuse
+	}
+	future, err := d.JetStream.PublishMsgAsync(msg, opts...)
+	return deafFuture{future}, err
+}
+
+func TestALostAcknowledgementAmongOthersAddsNoSecondEvent(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.committer.js = &deafTo{JetStream: f.committer.js, id: "event-2"}
+		became := f.commitTogether(t, waitingFor(t, t.Context(), numbered(1, 5)...))
+		assert.Equal(t, []string{"stored", "found"}, became[:2])
+		assert.NotContains(t, became, "LOG_UNAVAILABLE")
+		assert.Equal(t, numbered(1, 5), f.all(t, 0))
+	})
+}
+
+func TestNothingOvertakesAnAppendThatCannotBePublished(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.committer.js = &deafTo{JetStream: f.committer.js, id: "event-3", refuse: errors.New("closed")}
+		became := f.commitTogether(t, waitingFor(t, t.Context(), numbered(1, 5)...))
+		assert.Equal(t, []string{"stored", "stored", "LOG_UNAVAILABLE", "LOG_UNAVAILABLE", "LOG_UNAVAILABLE"}, became)
+		assert.Equal(t, numbered(1, 2), f.all(t, 0))
+	})
+}
+
 func TestAGroupIsBoundedInBytes(t *testing.T) {
 	var waiting []*appending
 	for range 10 {

@@ -80,8 +80,10 @@ type Log struct {
 	conn      *nats.Conn
 	stream    jetstream.Stream
 	id        identity
-	committer committer
-	logger    *slog.Logger
+	committer *committer
+	// reading has room for the reads that may be under way at once.
+	reading chan struct{}
+	logger  *slog.Logger
 
 	mu sync.Mutex
 	// skipped are the entries that were reported as no events.
@@ -149,7 +151,8 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 		conn:      conn,
 		stream:    stream,
 		id:        id,
-		committer: committer{conn: conn, js: js, writable: cfg.Writable},
+		committer: newCommitter(conn, js, cfg.Writable),
+		reading:   make(chan struct{}, maxReads),
 		logger:    cfg.Logger,
 		skipped:   map[uint64]struct{}{},
 	}, nil

@@ -91,8 +91,7 @@ func numbered(first, last int) []string {
 // decode returns the events of records as a subscriber gets them.
 func decode(t *testing.T, records ...*event.Record) []*ongairv1.Event {
 	t.Helper()
-	var wire []byte
-	event.NewResponse(records, "", 0).Buffers(func(b []byte) { wire = append(wire, b...) })
+	wire := event.NewResponse(records, "", 0).Buffers().Materialize()
 	response := &ongairv1.SubscribeResponse{}
 	require.NoError(t, proto.Unmarshal(wire, response))
 	return response.GetEvents()

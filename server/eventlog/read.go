@@ -254,6 +254,11 @@ type getRequest struct {
 // getTimeout is the longest time between two messages of an answer.
 const getTimeout = 5 * time.Second
 
+// maxReads bounds the reads under way at once: their answers of 1 MiB each and
+// more share the connection with appends and the tail, and a NATS server cuts
+// one off that has 64 MiB waiting for it.
+const maxReads = 16
+
 // errIncomplete says that JetStream did not complete an answer.
 var errIncomplete = errors.New("incomplete answer")
 
@@ -271,6 +276,12 @@ type answerEnd struct{ pending, last uint64 }
 // data is each's to keep. Without headers the sequence is 0. Where each has ended
 // it, or there is no message, the end is the zero value.
 func (l *Log) get(ctx context.Context, req getRequest, each func(sequence uint64, data []byte) bool) (answerEnd, error) {
+	select {
+	case l.reading <- struct{}{}:
+		defer func() { <-l.reading }()
+	case <-ctx.Done():
+		return answerEnd{}, unavailable("read", ctx.Err())
+	}
 	body, err := json.Marshal(req)
 	if err != nil {
 		return answerEnd{}, err

@@ -23,8 +23,8 @@ const (
 	// pageTimeout bounds the reading of a page, which takes milliseconds.
 	pageTimeout = 10 * time.Second
 	// DefaultPageBytes is how much of the log is kept for readers that come the
-	// same way: at 250 bytes an event, about 50,000 events.
-	DefaultPageBytes = 16 << 20
+	// same way: as much as the ring holds.
+	DefaultPageBytes = DefaultRingBytes
 )
 
 // pages are stretches of the log behind the ring, read once for all readers that
