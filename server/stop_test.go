@@ -51,18 +51,25 @@ func TestAStopEndsAThousandStreamsWithAReason(t *testing.T) {
 	}
 }
 
+// sending makes a call, and returns once the sandbox has it.
+func sending(t *testing.T, g *Gateway) (result <-chan error) {
+	t.Helper()
+	conn, err := Dial(g.Endpoints())
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, conn.Close()) })
+	ended := make(chan error, 1)
+	go func() {
+		_, err := ongairv1.NewOngairServiceClient(conn).Send(context.Background(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+		ended <- err
+	}()
+	require.Eventually(t, func() bool { return len(g.Sandbox.Requests()) == 1 }, 10*time.Second, time.Millisecond)
+	return ended
+}
+
 func TestAStopLetsACallFinish(t *testing.T) {
 	g := Start(t)
 	g.Sandbox.SetFaults(sandbox.Fault{Path: "/send", Delay: time.Second})
-	conn, err := Dial(g.Endpoints())
-	require.NoError(t, err)
-	defer conn.Close()
-	result := make(chan error, 1)
-	go func() {
-		_, err := ongairv1.NewOngairServiceClient(conn).Send(context.Background(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
-		result <- err
-	}()
-	require.Eventually(t, func() bool { return len(g.Sandbox.Requests()) == 1 }, 10*time.Second, time.Millisecond)
+	result := sending(t, g)
 	g.Stop()
 	assert.NoError(t, <-result)
 }
@@ -70,15 +77,7 @@ func TestAStopLetsACallFinish(t *testing.T) {
 func TestACallThatOutlivesTheGraceIsCutOff(t *testing.T) {
 	g := Start(t, func(c *server.Config) { c.Grace = 200 * time.Millisecond })
 	g.Sandbox.SetFaults(sandbox.Fault{Path: "/send", Connection: sandbox.Hang})
-	conn, err := Dial(g.Endpoints())
-	require.NoError(t, err)
-	defer conn.Close()
-	result := make(chan error, 1)
-	go func() {
-		_, err := ongairv1.NewOngairServiceClient(conn).Send(context.Background(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
-		result <- err
-	}()
-	require.Eventually(t, func() bool { return len(g.Sandbox.Requests()) == 1 }, 10*time.Second, time.Millisecond)
+	result := sending(t, g)
 	started := time.Now()
 	g.Stop()
 	assert.Less(t, time.Since(started), 5*time.Second)
@@ -104,12 +103,7 @@ func TestReadinessGoesDownBeforeTheStreamsEnd(t *testing.T) {
 
 	// A call that is running keeps the gateway draining, while it is looked at.
 	g.Sandbox.SetFaults(sandbox.Fault{Path: "/send", Delay: time.Second})
-	result := make(chan error, 1)
-	go func() {
-		_, err := ongairv1.NewOngairServiceClient(conn).Send(context.Background(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
-		result <- err
-	}()
-	require.Eventually(t, func() bool { return len(g.Sandbox.Requests()) == 1 }, 10*time.Second, time.Millisecond)
+	result := sending(t, g)
 	stopped := make(chan struct{})
 	go func() {
 		g.Stop()

@@ -59,8 +59,8 @@ func (a *appending) end(stored bool, err error) {
 	close(a.done)
 }
 
-// committer commits appends in groups, one group at a time, in the order in
-// which they came. Its method append is safe for concurrent use.
+// committer publishes appends in groups, in the order in which they came: small
+// groups overlap, a batch is alone. Its method append is safe for concurrent use.
 type committer struct {
 	conn     *nats.Conn
 	js       jetstream.JetStream
