@@ -58,7 +58,7 @@ const (
 	fieldRawBody        protowire.Number = 14
 	fieldContent        protowire.Number = 2
 
-	bareCursor = "AAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+	bareCursor = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 )
 
 // add makes an event of a body and wakes the streams.

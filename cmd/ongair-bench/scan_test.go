@@ -46,8 +46,9 @@ func TestWhatTheBareServerSendsIsAResponse(t *testing.T) {
 	assert.Equal(t, l.frame.Materialize(), mem.BufferSlice{l.record, l.cursor}.Materialize())
 	stored, err := event.Marshal(newEvent())
 	require.NoError(t, err)
-	record, err := event.NewRecord(1, stored, bareCursor)
+	encoded, _, err := event.Verify(stored)
 	require.NoError(t, err)
+	record := event.Entry{Sequence: 1, Event: encoded, Cursor: bareCursor}
 	assert.InEpsilon(t, record.Size(), l.record.Len(), 0.05, "both servers send events of one size")
 	var stamps []int64
 	eachStamp(l.frame.Materialize(), func(at int64) { stamps = append(stamps, at) })

@@ -44,18 +44,17 @@ type Upstream interface {
 	CreateTicket(context.Context, ongair.Ticket) (ongair.Receipt, error)
 }
 
-// Log is what Subscribe needs of the event log: its positions.
+// Log is what Subscribe needs of the event log: positions in it.
 type Log interface {
 	Earliest(context.Context) (uint64, error)
 	Latest(context.Context) (uint64, error)
-	Seek(ctx context.Context, cursor string) (uint64, error)
 	SeekTime(context.Context, time.Time) (uint64, error)
-	Cursor(position uint64) string
 }
 
 // Fanout gives readers of the log.
 type Fanout interface {
-	NewReader(position uint64, filter event.Filter) *fanout.Reader
+	NewReader(ctx context.Context, position uint64, filter event.Filter) *fanout.Reader
+	Seek(ctx context.Context, cursor string) (position uint64, err error)
 }
 
 // Once runs keyed calls once.

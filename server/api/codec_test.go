@@ -16,17 +16,19 @@ import (
 
 func TestAResponseGoesOutAsTheBuffersThatStreamsShare(t *testing.T) {
 	want := &ongairv1.SubscribeResponse{Cursor: "after", Pending: 7}
-	var records []*event.Record
-	for _, cursor := range []string{"one", "two"} {
+	var events event.Segment
+	for i, cursor := range []string{"one", "after"} {
 		e := &ongairv1.Event{Id: cursor, Channel: "support", NotificationType: "MessageReceived"}
 		stored, err := event.Marshal(e)
 		require.NoError(t, err)
-		record, err := event.NewRecord(uint64(len(records)+1), stored, cursor)
+		encoded, _, err := event.Verify(stored)
+		require.NoError(t, err)
+		events, err = events.Append(event.Entry{Sequence: uint64(i + 1), Event: encoded, Cursor: cursor})
 		require.NoError(t, err)
 		e.Cursor = cursor
-		records, want.Events = append(records, record), append(want.GetEvents(), e)
+		want.Events = append(want.GetEvents(), e)
 	}
-	response := event.NewResponse(records, "after", 7)
+	response := events.Respond(&event.Filter{}, 7)
 	first, err := newCodec().Marshal(response)
 	require.NoError(t, err)
 	before := first.Materialize()

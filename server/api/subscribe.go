@@ -44,14 +44,14 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 	if req.GetHeartbeatInterval() != nil {
 		heartbeat = req.GetHeartbeatInterval().AsDuration()
 	}
-	reader := s.fanout.NewReader(position, event.NewFilter(req))
+	reader := s.fanout.NewReader(ctx, position, event.NewFilter(req))
+	defer reader.Close()
 	// The first response comes at once, whatever there is.
 	for idle := time.Duration(0); ; idle = heartbeat {
-		batch, err := reader.Next(ctx, idle)
+		response, err := reader.Next(idle)
 		if err != nil {
 			return err
 		}
-		response := event.NewResponse(batch.Records, s.log.Cursor(batch.Position), batch.Pending)
 		if err := stream.SendMsg(response); err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 func (s *Service) start(ctx context.Context, req *ongairv1.SubscribeRequest) (uint64, error) {
 	switch start := req.GetStart().(type) {
 	case *ongairv1.SubscribeRequest_Cursor:
-		return s.log.Seek(ctx, start.Cursor)
+		return s.fanout.Seek(ctx, start.Cursor)
 	case *ongairv1.SubscribeRequest_StartTime:
 		// The rules of the proto compare it and do not ask whether it is a time.
 		if err := start.StartTime.CheckValid(); err != nil {

@@ -78,7 +78,8 @@ func (l *testLog) add(t *testing.T, n int, change ...func(*ongairv1.Event)) []*o
 		require.NoError(t, err)
 		latest, err := l.Latest(t.Context())
 		require.NoError(t, err)
-		e.Cursor = l.Cursor(latest)
+		e.Cursor, err = l.CursorOf(t.Context(), latest)
+		require.NoError(t, err)
 		added = append(added, e)
 	}
 	return added
@@ -230,9 +231,11 @@ func TestACursorThatCannotBeServedIsRefusedWithItsReason(t *testing.T) {
 		require.NoError(t, stream.Purge(t.Context()))
 		_, err = g.subscribe(t, after(added[0].GetCursor())).Recv()
 		s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED)
-		assert.Equal(t, map[string]string{"oldest_cursor": added[2].GetCursor(), "lost_events": "2"}, fault.Info(s).GetMetadata())
-		_, err = g.subscribe(t, after(added[2].GetCursor())).Recv()
-		require.NoError(t, err, "the oldest cursor works")
+		assert.Equal(t, map[string]string{"oldest_cursor": l.Cursor(3), "lost_events": "2"}, fault.Info(s).GetMetadata())
+		for _, oldest := range []string{l.Cursor(3), added[2].GetCursor()} {
+			_, err = g.subscribe(t, after(oldest)).Recv()
+			require.NoError(t, err, "the oldest cursor works")
+		}
 	})
 }
 
@@ -350,22 +353,33 @@ func (endlessLog) Newest(context.Context, int) (from, latest uint64, err error) 
 	return math.MaxInt64, math.MaxInt64, nil
 }
 
-func (endlessLog) Cursor(position uint64) string { return fmt.Sprint(position) }
+func (endlessLog) Reach(context.Context, uint64) error { return nil }
 
-func (endlessLog) ReadMatching(context.Context, uint64, string, string, int, int) ([]*event.Record, uint64, error) {
-	return nil, 0, errors.New("no filter is used")
+func (endlessLog) CursorOf(_ context.Context, position uint64) (string, error) {
+	return fmt.Sprint(position), nil
 }
 
-func (endlessLog) Read(_ context.Context, position uint64, _, _ int) ([]*event.Record, error) {
+func (endlessLog) Position(string) (uint64, error) { return 0, nil }
+
+func (endlessLog) Seek(context.Context, string) (uint64, error) { return 0, nil }
+
+func (endlessLog) ReadMatching(context.Context, uint64, string, string, int, int) (event.Segment, uint64, error) {
+	return event.Segment{}, 0, errors.New("no filter is used")
+}
+
+func (endlessLog) Read(_ context.Context, position uint64, _, _ int) (event.Segment, error) {
 	stored, err := event.Marshal(&ongairv1.Event{Id: fmt.Sprint(position)})
 	if err != nil {
-		return nil, err
+		return event.Segment{}, err
 	}
-	record, err := event.NewRecord(position+1, stored, "c")
-	return []*event.Record{record}, err
+	encoded, _, err := event.Verify(stored)
+	if err != nil {
+		return event.Segment{}, err
+	}
+	return event.SegmentOf([]event.Entry{{Sequence: position + 1, Event: encoded, Cursor: "c"}})
 }
 
-func (endlessLog) Follow(ctx context.Context, _ uint64, _ func(*event.Record)) error {
+func (endlessLog) Follow(ctx context.Context, _ uint64, _ func(event.Entry)) error {
 	<-ctx.Done()
 	return ctx.Err()
 }

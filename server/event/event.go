@@ -2,16 +2,17 @@
 // encodings, each made once.
 //
 // An event has two encodings. The log stores it as an ongair.v1.Event without a
-// cursor, because the position is known only once it is stored (Marshal). What
-// subscribers get is a Record: the same bytes with the cursor's field laid
+// cursor, because the position is known only once it is stored, and with a
+// checksum that tells it from what others may have put into the log (stored.go).
+// What subscribers get is a record: the same bytes with the cursor's field laid
 // behind them, wrapped as one element of SubscribeResponse.events. In protobuf
 // the fields of a message may come in any order and the elements of a repeated
-// field are laid end to end, so making a record is one copy and no marshalling,
-// and a response is records laid end to end (Response), whichever subscribers
-// they go to.
+// field are laid end to end. So making a record is one copy and no marshalling;
+// records that follow each other in the log lie end to end in memory, in segments
+// (segment.go); and a response is a stretch of a segment, whichever subscribers
+// it goes to (response.go).
 //
-// What filters look at is found once, when the record is made, and points into
-// its bytes.
+// What filters look at is found once, when the record is made.
 package event
 
 import (
@@ -19,8 +20,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-
-	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
@@ -47,20 +46,6 @@ func RandomID() string {
 	var b [idBytes]byte
 	_, _ = rand.Read(b[:]) // never fails: see crypto/rand.Read
 	return hex.EncodeToString(b[:])
-}
-
-// Marshal returns the event as the log stores it. The cursor is left out,
-// whatever e has there.
-func Marshal(e *ongairv1.Event) ([]byte, error) {
-	if e.GetCursor() != "" {
-		e = proto.CloneOf(e)
-		e.Cursor = ""
-	}
-	b, err := proto.Marshal(e)
-	if err != nil {
-		return nil, fmt.Errorf("event %s does not marshal: %w", e.GetId(), err)
-	}
-	return b, nil
 }
 
 // TypeOf returns the documented type of a notification_type, or

@@ -1,6 +1,8 @@
 package event
 
 import (
+	"bytes"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -50,54 +52,207 @@ func TestFieldNumbersAreThoseOfTheProto(t *testing.T) {
 		require.NotNil(t, field, tt.field)
 		assert.Equal(t, field.Number(), tt.number, field.FullName())
 	}
+	reserved := (&ongairv1.Event{}).ProtoReflect().Descriptor().ReservedRanges()
+	assert.True(t, reserved.Has(storedChecksum))
 }
 
-func TestAResponseOfSharedRecordsIsTheMessageThatProtobufWouldMake(t *testing.T) {
-	first, second := sample(), sample()
-	second.Contact, second.Payload = nil, nil
-	var records []*Record
-	for i, e := range []*ongairv1.Event{first, second} {
-		stored, err := Marshal(e)
-		require.NoError(t, err)
-		record, err := NewRecord(uint64(i+1), stored, "cursor-"+e.GetId())
-		require.NoError(t, err)
-		e.Cursor = "cursor-" + e.GetId()
-		records = append(records, record)
+// entry is an event as the log has it, and e gets its cursor.
+func entry(t *testing.T, sequence uint64, e *ongairv1.Event) Entry {
+	t.Helper()
+	stored, err := Marshal(e)
+	require.NoError(t, err)
+	encoded, _, err := Verify(stored)
+	require.NoError(t, err)
+	e.Cursor = fmt.Sprintf("cursor-%d", sequence)
+	return Entry{Sequence: sequence, Event: encoded, Cursor: e.GetCursor()}
+}
+
+// segment has events with the sequences from 1 on.
+func segment(t *testing.T, events ...*ongairv1.Event) Segment {
+	t.Helper()
+	var entries []Entry
+	for i, e := range events {
+		entries = append(entries, entry(t, uint64(i+1), e))
 	}
-	for name, want := range map[string]*ongairv1.SubscribeResponse{
-		"with events": {Events: []*ongairv1.Event{first, second}, Cursor: "after", Pending: 1 << 40},
-		"heartbeat":   {Cursor: "after"},
+	s, err := SegmentOf(entries)
+	require.NoError(t, err)
+	assert.Zero(t, s.Room(), "no more memory than it needs")
+	return s
+}
+
+func decode(t *testing.T, r *Response) *ongairv1.SubscribeResponse {
+	t.Helper()
+	response := &ongairv1.SubscribeResponse{}
+	require.NoError(t, proto.Unmarshal(r.Buffers().Materialize(), response))
+	assert.Len(t, response.GetEvents(), r.Events)
+	return response
+}
+
+// of is a sample on a channel, bare or with all its fields.
+func of(channel string, bare bool) *ongairv1.Event {
+	e := sample()
+	e.Channel = channel
+	if bare {
+		e.Contact, e.Payload, e.Fields = nil, nil, nil
+	}
+	return e
+}
+
+func TestAResponseIsTheMessageThatProtobufWouldMake(t *testing.T) {
+	events := []*ongairv1.Event{
+		of("support", false), of("support", true), of("sales", false), of("support", false), of("sales", true), of("sales", false),
+	}
+	s := segment(t, events...)
+	pick := func(indices ...int) (picked []*ongairv1.Event) {
+		for _, i := range indices {
+			picked = append(picked, events[i])
+		}
+		return picked
+	}
+	only := func(channels ...string) *ongairv1.SubscribeRequest {
+		return &ongairv1.SubscribeRequest{Channels: channels}
+	}
+	for _, tt := range []struct {
+		name    string
+		filter  *ongairv1.SubscribeRequest
+		after   uint64
+		pending uint64
+		want    *ongairv1.SubscribeResponse
+	}{
+		{"all", only(), 0, 0, &ongairv1.SubscribeResponse{Events: events, Cursor: "cursor-6"}},
+		{"those after a position", only(), 2, 0, &ongairv1.SubscribeResponse{Events: events[2:], Cursor: "cursor-6"}},
+		{"with more behind them", only(), 5, 1 << 40, &ongairv1.SubscribeResponse{Events: events[5:], Cursor: "cursor-6", Pending: 1 << 40}},
+		{"some, and the cursor after those that are hidden", only("support"), 0, 3, &ongairv1.SubscribeResponse{
+			Events: pick(0, 1, 3), Cursor: "cursor-6", Pending: 3,
+		}},
+		{"the other ones", only("sales"), 0, 0, &ongairv1.SubscribeResponse{Events: pick(2, 4, 5), Cursor: "cursor-6"}},
+		{"none, and the cursor all the same", only("nowhere"), 3, 0, &ongairv1.SubscribeResponse{Cursor: "cursor-6"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			wire := NewResponse(records[:len(want.GetEvents())], want.GetCursor(), uint64(want.GetPending())).Buffers().Materialize()
-			got := &ongairv1.SubscribeResponse{}
-			require.NoError(t, proto.Unmarshal(wire, got))
-			assert.Empty(t, cmp.Diff(want, got, protocmp.Transform()))
+		t.Run(tt.name, func(t *testing.T) {
+			filter := NewFilter(tt.filter)
+			response := s.After(tt.after).Respond(&filter, tt.pending)
+			assert.Empty(t, cmp.Diff(tt.want, decode(t, response), protocmp.Transform()))
+			wire, err := proto.Marshal(tt.want)
+			require.NoError(t, err)
+			assert.Equal(t, len(wire), response.Buffers().Len(), "nothing is said twice")
 		})
 	}
+	t.Run("a heartbeat", func(t *testing.T) {
+		want := &ongairv1.SubscribeResponse{Cursor: "here", Pending: 300}
+		assert.Empty(t, cmp.Diff(want, decode(t, Heartbeat("here", 300)), protocmp.Transform()))
+		assert.Empty(t, cmp.Diff(&ongairv1.SubscribeResponse{Cursor: "here"}, decode(t, Heartbeat("here", 0)), protocmp.Transform()))
+	})
 }
 
-func TestTheLogsEncodingHasNoCursor(t *testing.T) {
+func TestEventsOfASegmentGoOutInOneBufferWhereTheyAreNeighbours(t *testing.T) {
+	var events []*ongairv1.Event
+	for range 100 {
+		events = append(events, of("support", false))
+	}
+	s := segment(t, events...)
+	assert.Len(t, s.Respond(&Filter{}, 0).Buffers(), 2, "the events, and the cursor")
+	filter := NewFilter(&ongairv1.SubscribeRequest{Channels: []string{"support"}})
+	assert.Len(t, s.Respond(&filter, 0).Buffers(), 2, "the same with a filter")
+}
+
+func TestASegmentIsReadWhileItIsAppendedTo(t *testing.T) {
+	one := entry(t, 1, of("support", false))
+	s := NewSegment(4 * one.Size())
+	views := make(chan Segment, 3)
+	go func() {
+		defer close(views)
+		for i := range 3 {
+			e := one
+			e.Sequence = uint64(i + 1)
+			var err error
+			s, err = s.Append(e)
+			assert.NoError(t, err)
+			views <- s
+		}
+	}()
+	n := 0
+	for view := range views { // the race detector looks on
+		n++
+		assert.Equal(t, n, view.Len())
+		assert.EqualValues(t, n, view.Last())
+		assert.Len(t, decode(t, view.Respond(&Filter{}, 0)).GetEvents(), n)
+	}
+	assert.Equal(t, one.Size(), s.Room())
+}
+
+func TestASegmentFindsPositionsAlsoWhereEntriesWerePassedOver(t *testing.T) {
+	var entries []Entry
+	for _, sequence := range []uint64{3, 4, 7, 9} {
+		entries = append(entries, entry(t, sequence, sample()))
+	}
+	s, err := SegmentOf(entries)
+	require.NoError(t, err)
+	assert.EqualValues(t, 3, s.First())
+	assert.EqualValues(t, 9, s.Last())
+	for position, want := range []int{4, 4, 4, 3, 2, 2, 2, 1, 1, 0, 0} {
+		assert.Equal(t, want, s.After(uint64(position)).Len(), "after %d", position)
+	}
+	assert.Equal(t, "cursor-7", s.CursorAt(7))
+	assert.Equal(t, "cursor-9", s.After(8).CursorAt(9))
+	for _, missing := range []uint64{0, 2, 5, 8, 10} {
+		assert.Empty(t, s.CursorAt(missing))
+	}
+	assert.Empty(t, Segment{}.CursorAt(1))
+}
+
+func TestAnEventThatCannotBeReadIsNotAppended(t *testing.T) {
+	s, err := segment(t, sample()).Append(Entry{Sequence: 2, Event: []byte{0x1a, 0x05, 'x'}, Cursor: "c"})
+	require.ErrorIs(t, err, ErrNotAnEvent)
+	assert.Equal(t, 1, s.Len(), "and what was there stays")
+}
+
+func TestTheLogsEncodingIsAnEventWithoutACursor(t *testing.T) {
 	e := sample()
 	e.Cursor = "somewhere"
 	stored, err := Marshal(e)
 	require.NoError(t, err)
 	got := &ongairv1.Event{}
-	require.NoError(t, proto.Unmarshal(stored, got))
+	require.NoError(t, proto.Unmarshal(stored, got), "any tool can read it")
 	assert.Empty(t, got.GetCursor())
 	assert.Equal(t, "somewhere", e.GetCursor(), "the caller's event is not touched")
+	encoded, _, err := Verify(stored)
+	require.NoError(t, err)
+	got.ProtoReflect().SetUnknown(nil) // the checksum
+	e.Cursor = ""
+	assert.Empty(t, cmp.Diff(e, got, protocmp.Transform()))
+	want, err := proto.Marshal(e)
+	require.NoError(t, err)
+	assert.Equal(t, want, encoded)
 }
 
-func TestAnEntryThatIsNoEventIsRefused(t *testing.T) {
-	for name, stored := range map[string][]byte{
-		"cut short":                {0x0a, 0xff},
-		"an id that is not UTF-8":  {0x0a, 0x01, 0xff},
-		"a text that is not UTF-8": {0x0a, 0x01, 'a', 0x32, 0x01, 0xff},
-		"no id":                    {0x1a, 0x01, 'a'},
-		"nothing":                  nil,
+func TestATextThatIsNotUTF8IsNotStored(t *testing.T) {
+	e := sample()
+	e.ConversationId = "\xff"
+	_, err := Marshal(e)
+	require.Error(t, err, "no subscriber could decode it")
+}
+
+func TestAnEntryThatIsNotOursIsNoticed(t *testing.T) {
+	stored, err := Marshal(sample())
+	require.NoError(t, err)
+	unsealed, err := proto.Marshal(sample())
+	require.NoError(t, err)
+	for name, entry := range map[string][]byte{
+		"nothing":               nil,
+		"a word":                []byte("hello"),
+		"an event of others":    unsealed,
+		"cut short":             stored[:len(stored)-1],
+		"without its begin":     stored[1:],
+		"a checksum of nothing": stored[len(stored)-checksumBytes:],
 	} {
-		_, err := NewRecord(3, stored, "c")
-		require.ErrorContains(t, err, "entry 3", name)
+		_, _, err := Verify(entry)
+		require.ErrorIs(t, err, ErrNotAnEvent, name)
+	}
+	for i := range stored {
+		damaged := bytes.Clone(stored)
+		damaged[i] ^= 0x20
+		_, _, err := Verify(damaged)
+		require.ErrorIs(t, err, ErrNotAnEvent, "byte %d", i)
 	}
 }
 
@@ -118,10 +273,7 @@ func TestADerivedIDIsTheSameOnlyForTheSameNotification(t *testing.T) {
 }
 
 func TestFilter(t *testing.T) {
-	stored, err := Marshal(sample())
-	require.NoError(t, err)
-	record, err := NewRecord(1, stored, "c")
-	require.NoError(t, err)
+	s := segment(t, sample())
 	received := ongairv1.EventType_EVENT_TYPE_MESSAGE_RECEIVED
 	sent := ongairv1.EventType_EVENT_TYPE_MESSAGE_SENT
 	for _, tt := range []struct {
@@ -148,7 +300,8 @@ func TestFilter(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			filter := NewFilter(tt.req)
-			assert.Equal(t, tt.want, filter.Takes(record))
+			assert.Equal(t, tt.want, filter.Count(s) == 1)
+			assert.Equal(t, tt.want, s.Respond(&filter, 0).Events == 1)
 		})
 	}
 }

@@ -2,7 +2,7 @@ package event
 
 import ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 
-// Filter says which records a subscriber takes. The zero value takes all. It is
+// Filter says which events a subscriber takes. The zero value takes all. It is
 // immutable, and safe for concurrent use.
 type Filter struct {
 	channels, notificationTypes, externalIDs, conversationIDs set
@@ -29,15 +29,25 @@ func NewFilter(req *ongairv1.SubscribeRequest) Filter {
 	}
 }
 
-// Takes reports whether the record passes.
-func (f *Filter) Takes(r *Record) bool {
-	return f.channels.takes(r.channel) &&
-		f.notificationTypes.takes(r.notificationType) &&
-		f.externalIDs.takes(r.externalID) &&
-		f.conversationIDs.takes(r.conversationID)
+// takes reports whether a record of a segment with that wire passes.
+func (f *Filter) takes(wire []byte, r *record) bool {
+	return f.channels.takes(wire, r.channel) &&
+		f.notificationTypes.takes(wire, r.notificationType) &&
+		f.externalIDs.takes(wire, r.externalID) &&
+		f.conversationIDs.takes(wire, r.conversationID)
 }
 
-// TakesAll reports whether every record passes.
+// Count returns how many events of a segment pass.
+func (f *Filter) Count(s Segment) (events int) {
+	for i := range s.records {
+		if f.takes(s.wire, &s.records[i]) {
+			events++
+		}
+	}
+	return events
+}
+
+// TakesAll reports whether every event passes.
 func (f *Filter) TakesAll() bool {
 	return f.channels == nil && f.notificationTypes == nil && f.externalIDs == nil && f.conversationIDs == nil
 }
@@ -72,10 +82,10 @@ func (s set) single() (value string, ok bool) {
 }
 
 // takes is true for the empty set, which filters nothing.
-func (s set) takes(value []byte) bool {
+func (s set) takes(wire []byte, value span) bool {
 	if s == nil {
 		return true
 	}
-	_, ok := s[string(value)] // the compiler does not copy value for a look-up
+	_, ok := s[string(wire[value.start:value.end])] // a look-up does not copy its key
 	return ok
 }

@@ -11,14 +11,19 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// A cursor is 21 bytes, which are 28 characters of URL-safe base64 without
-// padding: the version, the identity of the log, the sequence of the last event
-// before the position, and a CRC-32 of all that, so that a character that got
-// lost or changed on the way is noticed instead of being another position.
+// A cursor is 24 bytes, which are 32 characters of URL-safe base64: the version,
+// the identity of the log, the sequence of the last event before the position,
+// the checksum of that event, and a CRC-32 of all that, so that a character that
+// got lost or changed on the way is noticed instead of being another position.
+//
+// The event's checksum tells the histories of one log apart: where the directory
+// was replaced by an older copy and grew on from there, the same sequence is
+// another event. It is 0 in the cursor of a position whose event was not at hand,
+// as at the ends of the log; such a cursor is taken as it is.
 const (
 	cursorVersion = 1
-	identityBytes = 8
-	cursorBytes   = 1 + identityBytes + 8 + 4
+	identityBytes = 7
+	cursorBytes   = 1 + identityBytes + 8 + 4 + 4
 	cursorChars   = cursorBytes / 3 * 4
 )
 
@@ -38,28 +43,37 @@ func parseIdentity(s string) (identity, error) {
 	return id, nil
 }
 
-// encodeCursor returns the cursor right after sequence.
-func encodeCursor(id identity, sequence uint64) string {
+// position is what a cursor says.
+type position struct {
+	sequence uint64
+	// checksum is that of the event with the sequence; 0 where it is not known.
+	checksum uint32
+}
+
+// encodeCursor returns the cursor of a position.
+func encodeCursor(id identity, at position) string {
 	b := make([]byte, 0, cursorBytes)
 	b = append(b, cursorVersion)
 	b = append(b, id[:]...)
-	b = binary.BigEndian.AppendUint64(b, sequence)
+	b = binary.BigEndian.AppendUint64(b, at.sequence)
+	b = binary.BigEndian.AppendUint32(b, at.checksum)
 	b = binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// decodeCursor returns the sequence that a cursor of this log is right after.
-func decodeCursor(id identity, cursor string) (uint64, error) {
+// decodeCursor returns the position of a cursor of this log.
+func decodeCursor(id identity, cursor string) (position, error) {
 	// The decoder passes over line breaks, but then the length is another one.
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil || len(cursor) != cursorChars || len(b) != cursorBytes || b[0] != cursorVersion ||
 		binary.BigEndian.Uint32(b[cursorBytes-4:]) != crc32.ChecksumIEEE(b[:cursorBytes-4]) {
-		return 0, fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED,
+		return position{}, fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED,
 			"this is no cursor of Ongair Gateway; use one exactly as a response gave it")
 	}
 	if identity(b[1:1+identityBytes]) != id {
-		return 0, fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN,
+		return position{}, fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN,
 			"the cursor is of another log: of another gateway, or from before this one's data was replaced")
 	}
-	return binary.BigEndian.Uint64(b[1+identityBytes:]), nil
+	b = b[1+identityBytes:]
+	return position{sequence: binary.BigEndian.Uint64(b), checksum: binary.BigEndian.Uint32(b[8:])}, nil
 }

@@ -5,7 +5,8 @@
 // from 1, and sequences have no gaps: nothing but retention removes events, and
 // it removes the oldest ones. A position p means "right after event p", so
 // reading from p starts with event p+1, 0 is before the first event, and what
-// subscribers hold is a position with the log's identity around it (cursor.go).
+// subscribers hold is a cursor: a position with the log's identity and that of the
+// event before it (cursor.go).
 //
 // An event's id is its message id in JetStream, which refuses to store a second
 // message with the same id within the duplicate window. Ids of message
@@ -29,6 +30,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/singleflight"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
@@ -84,6 +86,8 @@ type Log struct {
 	// reading has room for the reads that may be under way at once.
 	reading chan struct{}
 	logger  *slog.Logger
+	// bounds is one question for the ends of the log that many wait for.
+	bounds singleflight.Group
 
 	mu sync.Mutex
 	// skipped are the entries that were reported as no events.
@@ -205,8 +209,9 @@ func (l *Log) Bounds(ctx context.Context) (Bounds, error) {
 	return b, nil
 }
 
-// Cursor returns the cursor of a position.
-func (l *Log) Cursor(position uint64) string { return encodeCursor(l.id, position) }
+// Cursor returns a cursor of a position that does not name the event before it,
+// as the one does that this event has (CursorOf).
+func (l *Log) Cursor(at uint64) string { return encodeCursor(l.id, position{sequence: at}) }
 
 func unavailable(what string, cause error) error {
 	if errors.Is(cause, context.Canceled) {

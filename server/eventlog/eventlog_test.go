@@ -88,19 +88,22 @@ func numbered(first, last int) []string {
 	return ids
 }
 
-// decode returns the events of records as a subscriber gets them.
-func decode(t *testing.T, records ...*event.Record) []*ongairv1.Event {
+// decode returns the events of a segment as a subscriber gets them.
+func decode(t *testing.T, events event.Segment) []*ongairv1.Event {
 	t.Helper()
-	wire := event.NewResponse(records, "", 0).Buffers().Materialize()
+	if events.Len() == 0 {
+		return nil
+	}
+	wire := events.Respond(&event.Filter{}, 0).Buffers().Materialize()
 	response := &ongairv1.SubscribeResponse{}
 	require.NoError(t, proto.Unmarshal(wire, response))
 	return response.GetEvents()
 }
 
-func idsOf(t *testing.T, records ...*event.Record) []string {
+func idsOf(t *testing.T, events event.Segment) []string {
 	t.Helper()
 	var ids []string
-	for _, e := range decode(t, records...) {
+	for _, e := range decode(t, events) {
 		ids = append(ids, e.GetId())
 	}
 	return ids
@@ -112,13 +115,13 @@ func (f *fixture) all(t *testing.T, position uint64) []string {
 	const page = 1000
 	var ids []string
 	for {
-		records, err := f.Read(t.Context(), position, page, large)
+		events, err := f.Read(t.Context(), position, page, large)
 		require.NoError(t, err)
-		ids = append(ids, idsOf(t, records...)...)
-		if len(records) < page {
+		ids = append(ids, idsOf(t, events)...)
+		if events.Len() < page {
 			return ids
 		}
-		position = records[len(records)-1].Sequence
+		position = events.Last()
 	}
 }
 
@@ -139,9 +142,9 @@ func TestAnEventIsStoredOnce(t *testing.T) {
 		require.NoError(t, err)
 		assert.False(t, stored)
 
-		records, err := f.Read(t.Context(), 0, 10, large)
+		read, err := f.Read(t.Context(), 0, 10, large)
 		require.NoError(t, err)
-		events := decode(t, records...)
+		events := decode(t, read)
 		require.Len(t, events, 2)
 		assert.Equal(t, "Habari", events[0].GetMessageReceived().GetText(), "the one that was stored first stands")
 	})
@@ -194,11 +197,11 @@ func TestTheLargestEventIsStored(t *testing.T) {
 		e.GetMessageReceived().Text = strings.Repeat("x", jetstream.MaxPayload-4096)
 		_, err := f.Append(t.Context(), e)
 		require.NoError(t, err)
-		records, err := f.Read(t.Context(), 0, 512, 1)
+		read, err := f.Read(t.Context(), 0, 512, 1)
 		require.NoError(t, err)
-		require.Len(t, records, 1)
-		assert.True(t, proto.Equal(e.GetMessageReceived(), decode(t, records...)[0].GetMessageReceived()))
-		assert.Equal(t, []string{"large"}, idsOf(t, followed(t, f, 0).next(t)))
+		require.Equal(t, 1, read.Len())
+		assert.True(t, proto.Equal(e.GetMessageReceived(), decode(t, read)[0].GetMessageReceived()))
+		assert.Equal(t, []string{"large"}, followed(t, f, 0).take(t, 1))
 	})
 }
 
@@ -346,6 +349,6 @@ func TestACallerWhoGivesUpIsNoFailureOfTheLog(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		_, err = f.Read(ctx, 0, 1, 1)
 		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CANCELLED)
-		require.ErrorIs(t, f.Follow(ctx, 0, func(*event.Record) {}), context.Canceled)
+		require.ErrorIs(t, f.Follow(ctx, 0, func(event.Entry) {}), context.Canceled)
 	})
 }

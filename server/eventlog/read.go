@@ -21,10 +21,10 @@ import (
 //
 // It keeps nothing on the server, so a reader that goes away leaves nothing
 // behind, and any replica can go on for it.
-func (l *Log) Read(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]*event.Record, error) {
-	records, err := l.readBare(ctx, position, maxEvents, maxBytes)
-	if err != nil || len(records) > 0 {
-		return records, err
+func (l *Log) Read(ctx context.Context, position uint64, maxEvents, maxBytes int) (event.Segment, error) {
+	entries, err := l.readBare(ctx, position, maxEvents, maxBytes)
+	if err != nil || len(entries) > 0 {
+		return segment(entries, err)
 	}
 	// There is nothing, or something is special about the next entries.
 	for {
@@ -38,50 +38,50 @@ func (l *Log) Read(ctx context.Context, position uint64, maxEvents, maxBytes int
 					return false
 				}
 				last = sequence
-				if record := l.record(sequence, data); record != nil {
-					records = append(records, record)
+				if e, ok := l.entry(sequence, data); ok {
+					entries = append(entries, e)
 				}
 				return true
 			})
 		switch {
-		case err != nil:
-			return nil, err
-		case len(records) > 0:
-			return records, nil
+		case err != nil || len(entries) > 0:
+			return segment(entries, err)
 		case last > position:
 			position = last // none of these entries was an event
 		case gap > 0:
-			return nil, l.expired(position, gap)
+			return event.Segment{}, l.expired(position, gap)
 		default:
-			return nil, l.checkEnd(ctx, position)
+			return event.Segment{}, l.checkEnd(ctx, position)
 		}
 	}
+}
+
+// segment makes a segment of entries, unless there was an error.
+func segment(entries []event.Entry, err error) (event.Segment, error) {
+	if err != nil {
+		return event.Segment{}, err
+	}
+	return event.SegmentOf(entries)
 }
 
 // readBare reads entries without their headers, which cost JetStream and its
 // client more than the events do. Their sequences are then not said, only how
 // many entries there are and which one is the last; where that does not add up to
 // a run without gaps, or an entry is no event, it returns none.
-func (l *Log) readBare(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]*event.Record, error) {
-	records := make([]*event.Record, 0, maxEvents)
+func (l *Log) readBare(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]event.Entry, error) {
+	entries := make([]event.Entry, 0, maxEvents)
 	last := position
 	end, err := l.get(ctx, getRequest{Seq: position + 1, Batch: maxEvents, MaxBytes: maxBytes, NoHeaders: true},
 		func(_ uint64, data []byte) bool {
 			last++
-			record, err := event.NewRecord(last, data, l.Cursor(last))
-			if err != nil {
-				return false
-			}
-			records = append(records, record)
-			return true
+			e, err := l.verify(last, data)
+			entries = append(entries, e)
+			return err == nil
 		})
-	if err != nil {
+	if err != nil || end.last != last {
 		return nil, err
 	}
-	if end.last != last {
-		return nil, nil
-	}
-	return records, nil
+	return entries, nil
 }
 
 // ReadMatching returns the events after a position that are of a channel, of a
@@ -89,11 +89,11 @@ func (l *Log) readBare(ctx context.Context, position uint64, maxEvents, maxBytes
 // which there are no others. JetStream finds them by their subjects, without
 // reading the rest. It fails as Read does.
 func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int,
-) (records []*event.Record, upTo uint64, err error) {
+) (events event.Segment, upTo uint64, err error) {
 	// What is appended while this reads is left for the next time.
 	bounds, err := l.Bounds(ctx)
 	if err != nil {
-		return nil, position, err
+		return event.Segment{}, position, err
 	}
 	upTo = max(position, bounds.Last)
 	request := getRequest{
@@ -102,23 +102,25 @@ func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notifi
 		Batch:    maxEvents,
 		MaxBytes: maxBytes,
 	}
+	var entries []event.Entry
 	last := position
 	end, err := l.get(ctx, request, func(sequence uint64, data []byte) bool {
 		last = sequence
-		if record := l.record(sequence, data); record != nil {
-			records = append(records, record)
+		if e, ok := l.entry(sequence, data); ok {
+			entries = append(entries, e)
 		}
 		return true
 	})
 	if err != nil {
-		return nil, position, err
+		return event.Segment{}, position, err
 	}
 	if end.pending > 0 {
 		upTo = last
 	}
 	// The events between two that match are not seen here, so only the log's
 	// beginning tells whether one that would match is gone.
-	return records, upTo, l.checkEnd(ctx, position)
+	events, err = segment(entries, l.checkEnd(ctx, position))
+	return events, upTo, err
 }
 
 // checkEnd fails where nothing comes after a position not because it is the
@@ -148,7 +150,7 @@ const consumerTimeout = 10 * time.Second
 //
 // It does not try to mend anything by itself: a caller whose Follow failed calls
 // it again, from the last event that it got.
-func (l *Log) Follow(ctx context.Context, position uint64, deliver func(*event.Record)) error {
+func (l *Log) Follow(ctx context.Context, position uint64, deliver func(event.Entry)) error {
 	connected, stop := l.whileConnected(ctx)
 	defer stop()
 	failed := func(err error) error {
@@ -188,8 +190,8 @@ func (l *Log) Follow(ctx context.Context, position uint64, deliver func(*event.R
 		if meta.Sequence.Consumer != delivered {
 			return failed(errIncomplete)
 		}
-		if record := l.record(meta.Sequence.Stream, msg.Data()); record != nil {
-			deliver(record)
+		if e, ok := l.entry(meta.Sequence.Stream, msg.Data()); ok {
+			deliver(e)
 		}
 	}
 }
@@ -219,14 +221,21 @@ func (l *Log) whileConnected(ctx context.Context) (_ context.Context, stop func(
 // maxSkipped bounds how many entries that are no events are remembered.
 const maxSkipped = 1000
 
-// record returns the record of an entry, or nil where the entry is not one that
-// a Log appended: on a NATS that others use, too, anybody may have published
-// into the log's subjects. Such an entry is reported once and passed over, since
-// no subscriber could read it and no later event should wait behind it.
-func (l *Log) record(sequence uint64, data []byte) *event.Record {
-	record, err := event.NewRecord(sequence, data, l.Cursor(sequence))
+// verify returns an entry of the log as one of a segment. It fails where the entry
+// is not one that a Log appended.
+func (l *Log) verify(sequence uint64, data []byte) (event.Entry, error) {
+	e, checksum, err := event.Verify(data)
+	return event.Entry{Sequence: sequence, Event: e, Cursor: encodeCursor(l.id, position{sequence, checksum})}, err
+}
+
+// entry is verify, and false where it fails: on a NATS that others use, too,
+// anybody may have published into the log's subjects. Such an entry is reported
+// once and passed over, since no subscriber could read it and no later event
+// should wait behind it.
+func (l *Log) entry(sequence uint64, data []byte) (event.Entry, bool) {
+	e, err := l.verify(sequence, data)
 	if err == nil {
-		return record
+		return e, true
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -238,7 +247,7 @@ func (l *Log) record(sequence uint64, data []byte) *event.Record {
 		l.logger.Error("an entry of the event log is not an event of the gateway and is passed over: who else publishes there?",
 			"sequence", sequence, "subject_prefix", subjectPrefix, "error", err)
 	}
-	return nil
+	return event.Entry{}, false
 }
 
 // getRequest asks JetStream for stored messages (its ADR-31, batched direct get).

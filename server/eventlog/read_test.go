@@ -20,14 +20,16 @@ import (
 func TestReadGivesTheEventsInOrderEachWithItsCursor(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.append(t, numbered(1, 20)...)
-		records, err := f.Read(t.Context(), 4, 100, large)
+		events, err := f.Read(t.Context(), 4, 100, large)
 		require.NoError(t, err)
-		assert.Equal(t, numbered(5, 20), idsOf(t, records...))
-		for i, e := range decode(t, records...) {
-			assert.Equal(t, uint64(5+i), records[i].Sequence)
+		assert.Equal(t, numbered(5, 20), idsOf(t, events))
+		assert.EqualValues(t, 5, events.First())
+		assert.EqualValues(t, 20, events.Last())
+		for i, e := range decode(t, events) {
 			position, err := f.Seek(t.Context(), e.GetCursor())
 			require.NoError(t, err)
-			assert.Equal(t, records[i].Sequence, position)
+			assert.Equal(t, uint64(5+i), position)
+			assert.Equal(t, e.GetCursor(), events.CursorAt(position))
 		}
 	})
 }
@@ -51,9 +53,9 @@ func TestReadIsBounded(t *testing.T) {
 			{"to nothing far behind its end", 1 << 60, 10, large, nil},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
-				records, err := f.Read(t.Context(), tt.position, tt.maxEvents, tt.maxBytes)
+				events, err := f.Read(t.Context(), tt.position, tt.maxEvents, tt.maxBytes)
 				require.NoError(t, err)
-				assert.Equal(t, tt.want, idsOf(t, records...))
+				assert.Equal(t, tt.want, idsOf(t, events))
 			})
 		}
 	})
@@ -86,16 +88,16 @@ func TestAGapWithinAPageIsNotReadOver(t *testing.T) {
 
 // follower is a Follow that runs.
 type follower struct {
-	records chan *event.Record
-	cancel  context.CancelFunc
-	ended   chan error
+	events chan event.Entry
+	cancel context.CancelFunc
+	ended  chan error
 }
 
 func followed(t *testing.T, f *fixture, position uint64) *follower {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &follower{records: make(chan *event.Record, 10_000), cancel: cancel, ended: make(chan error, 1)}
-	go func() { w.ended <- f.Follow(ctx, position, func(r *event.Record) { w.records <- r }) }()
+	w := &follower{events: make(chan event.Entry, 10_000), cancel: cancel, ended: make(chan error, 1)}
+	go func() { w.ended <- f.Follow(ctx, position, func(e event.Entry) { w.events <- e }) }()
 	t.Cleanup(cancel)
 	return w
 }
@@ -103,26 +105,28 @@ func followed(t *testing.T, f *fixture, position uint64) *follower {
 // patience is how long a test waits for what has to come.
 const patience = 10 * time.Second
 
-func (w *follower) next(t *testing.T) *event.Record {
+func (w *follower) next(t *testing.T) event.Entry {
 	t.Helper()
 	select {
-	case record := <-w.records:
-		return record
+	case e := <-w.events:
+		return e
 	case err := <-w.ended:
 		require.FailNow(t, "Follow ended", "%v", err)
 	case <-time.After(patience):
 		require.FailNow(t, "no event came")
 	}
-	return nil
+	return event.Entry{}
 }
 
 func (w *follower) take(t *testing.T, n int) []string {
 	t.Helper()
-	var records []*event.Record
+	var entries []event.Entry
 	for range n {
-		records = append(records, w.next(t))
+		entries = append(entries, w.next(t))
 	}
-	return idsOf(t, records...)
+	events, err := event.SegmentOf(entries)
+	require.NoError(t, err)
+	return idsOf(t, events)
 }
 
 func (w *follower) wait(t *testing.T) error {
@@ -191,7 +195,7 @@ func TestFollowEndsWithItsContextAndLeavesNothingBehind(t *testing.T) {
 		require.ErrorIs(t, w.wait(t), context.Canceled)
 		require.Eventually(t, func() bool { return f.js.Conn().NumSubscriptions() == before }, patience, time.Millisecond)
 		f.append(t, "b")
-		assert.Empty(t, w.records)
+		assert.Empty(t, w.events)
 	})
 }
 
@@ -235,8 +239,8 @@ func TestAnEntryThatIsNotOursStopsNobody(t *testing.T) {
 			_, err := f.js.API().PublishMsg(t.Context(), msg)
 			require.NoError(t, err)
 		}
-		// No bytes at all, and these, read as an event without an id.
-		const looksLikeAnEvent = "\x0a\x01\xff"
+		// As an event is that somebody else made.
+		const looksLikeAnEvent = "\x0a\x01x\x1a\x07support"
 		foreign("hello", "")
 		f.append(t, "event-2")
 		foreign(looksLikeAnEvent, "")
@@ -252,9 +256,9 @@ func TestAnEntryThatIsNotOursStopsNobody(t *testing.T) {
 		require.ErrorIs(t, w.wait(t), context.Canceled)
 		assert.Equal(t, want, f.all(t, 0))
 		for position, want := range [][]string{{"event-2"}, {"event-2"}, {"event-6"}, {"event-6"}, {"event-6"}, {"event-6"}, nil, nil} {
-			records, err := f.Read(t.Context(), uint64(position), 1, large)
+			events, err := f.Read(t.Context(), uint64(position), 1, large)
 			require.NoError(t, err)
-			assert.Equal(t, want, idsOf(t, records...), "after %d", position)
+			assert.Equal(t, want, idsOf(t, events), "after %d", position)
 		}
 		requireEnds(t, f, 0, 7)
 		position, err := f.SeekTime(t.Context(), time.Unix(0, 0))
@@ -277,7 +281,8 @@ func TestAnEntryThatIsNotOursStopsNobody(t *testing.T) {
 func TestReportsOfForeignEntriesDoNotGrowMemory(t *testing.T) {
 	l := &Log{logger: slog.New(slog.DiscardHandler), skipped: map[uint64]struct{}{}}
 	for sequence := range uint64(3 * maxSkipped) {
-		require.Nil(t, l.record(sequence, nil))
+		_, ok := l.entry(sequence, nil)
+		require.False(t, ok)
 	}
 	assert.LessOrEqual(t, len(l.skipped), maxSkipped)
 }

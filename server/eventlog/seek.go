@@ -7,6 +7,7 @@ import (
 	"time"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
@@ -40,27 +41,90 @@ func (l *Log) Newest(ctx context.Context, bytes int) (from, latest uint64, err e
 	return state.LastSeq - min(state.Msgs, uint64(bytes)/average), state.LastSeq, nil
 }
 
+// Position returns the position that a cursor names, without a look at the log. It
+// fails with CURSOR_MALFORMED or CURSOR_FOREIGN.
+func (l *Log) Position(cursor string) (uint64, error) {
+	at, err := decodeCursor(l.id, cursor)
+	return at.sequence, err
+}
+
 // Seek returns the position of a cursor. It fails with CURSOR_MALFORMED,
 // CURSOR_FOREIGN, CURSOR_AHEAD or CURSOR_EXPIRED where nothing can be served
 // from there.
 func (l *Log) Seek(ctx context.Context, cursor string) (uint64, error) {
-	position, err := decodeCursor(l.id, cursor)
+	at, err := decodeCursor(l.id, cursor)
 	if err != nil {
 		return 0, err
 	}
-	bounds, err := l.Bounds(ctx)
-	if err != nil {
-		return 0, err
+	if err := l.Reach(ctx, at.sequence); err != nil || at.checksum == 0 {
+		return at.sequence, err
 	}
-	if position > bounds.Last {
-		return 0, fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD,
+	stored, err := l.checksumAt(ctx, at.sequence)
+	// An event that retention has removed cannot be compared any more.
+	if err == nil && stored != 0 && stored != at.checksum {
+		err = fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN,
+			"the cursor is of another history of this log: its data was replaced by an older copy")
+	}
+	return at.sequence, err
+}
+
+// Reach fails with CURSOR_AHEAD or CURSOR_EXPIRED where the log does not reach to
+// a position.
+func (l *Log) Reach(ctx context.Context, position uint64) error {
+	bounds, err := l.sharedBounds(ctx, position)
+	switch {
+	case err != nil:
+		return err
+	case position > bounds.Last:
+		return fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD,
 			"the cursor is %d events ahead of the newest one: was the log restored from an older copy?",
 			position-bounds.Last)
+	case position+1 < bounds.First:
+		return l.expired(position, bounds.First)
 	}
-	if position+1 < bounds.First {
-		return 0, l.expired(position, bounds.First)
+	return nil
+}
+
+// sharedBounds is Bounds for thousands who come back at once: whoever asks while
+// an answer is under way gets that, unless the position is beyond it.
+func (l *Log) sharedBounds(ctx context.Context, position uint64) (Bounds, error) {
+	select {
+	case <-ctx.Done():
+		return Bounds{}, unavailable("stream info", ctx.Err())
+	case r := <-l.bounds.DoChan("", func() (any, error) {
+		// For all who wait, so it does not end with the first of them.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), getTimeout)
+		defer cancel()
+		return l.Bounds(ctx)
+	}):
+		if bounds, ok := r.Val.(Bounds); ok && r.Err == nil && position <= bounds.Last {
+			return bounds, nil
+		}
+		return l.Bounds(ctx)
 	}
-	return position, nil
+}
+
+// CursorOf returns the cursor of a position: the one that the event before it has
+// where that is still there.
+func (l *Log) CursorOf(ctx context.Context, at uint64) (string, error) {
+	if at == 0 {
+		return l.Cursor(0), nil
+	}
+	checksum, err := l.checksumAt(ctx, at)
+	return encodeCursor(l.id, position{at, checksum}), err
+}
+
+// checksumAt returns the checksum of an event, 0 where it is gone or is none.
+func (l *Log) checksumAt(ctx context.Context, sequence uint64) (checksum uint32, err error) {
+	_, err = l.get(ctx, getRequest{Seq: sequence, Batch: 1}, func(found uint64, data []byte) bool {
+		if found == sequence {
+			if _, sum, err := event.Verify(data); err == nil {
+				checksum = sum
+			}
+		}
+		return true
+	})
+	return checksum, err
 }
 
 // SeekTime returns the position before the first event that was stored at or

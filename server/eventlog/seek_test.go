@@ -62,7 +62,7 @@ func TestACursorThatCannotBeServedSaysWhy(t *testing.T) {
 		}{
 			{"malformed", "x" + f.Cursor(4)[1:], ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED},
 			{"of another version", otherVersion(f.Cursor(4)), ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED},
-			{"of another log", encodeCursor(identity{1}, 4), ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN},
+			{"of another log", encodeCursor(identity{1}, position{sequence: 4}), ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN},
 			{"just ahead", f.Cursor(6), ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD},
 			{"at the end of all numbers", f.Cursor(math.MaxUint64), ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD},
 			{"just expired", f.Cursor(2), ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED},
@@ -73,6 +73,40 @@ func TestACursorThatCannotBeServedSaysWhy(t *testing.T) {
 				requireReason(t, err, tt.want)
 			})
 		}
+	})
+}
+
+func TestALogThatWasReplacedByAnOlderCopyIsNoticed(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.append(t, numbered(1, 5)...)
+		before, err := f.Read(t.Context(), 0, 10, large)
+		require.NoError(t, err)
+		// What an older copy looks like that grew on from there.
+		store := f.store(t)
+		for sequence := uint64(4); sequence <= 5; sequence++ {
+			require.NoError(t, store.DeleteMsg(t.Context(), sequence))
+		}
+		require.NoError(t, f.js.API().DeleteStream(t.Context(), streamName))
+		config := store.CachedInfo().Config
+		_, err = f.js.API().CreateStream(t.Context(), config)
+		require.NoError(t, err)
+		f.append(t, numbered(1, 3)...)
+		f.append(t, "other-4", "other-5", "other-6")
+
+		for sequence, e := range decode(t, before) {
+			position, err := f.Seek(t.Context(), e.GetCursor())
+			if sequence < 3 {
+				require.NoError(t, err, "what both histories have")
+				assert.EqualValues(t, sequence+1, position)
+			} else {
+				requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN)
+			}
+		}
+		_, err = f.Seek(t.Context(), f.Cursor(5))
+		require.NoError(t, err, "of an end of the log, whose event nobody knows")
+		f.remove(t, 5)
+		_, err = f.Seek(t.Context(), before.CursorAt(5))
+		require.NoError(t, err, "what retention removed cannot be compared")
 	})
 }
 

@@ -1,26 +1,33 @@
 // Package fanout lets any number of readers follow one log.
 //
-// It keeps the newest records of the log in memory, in a ring that is bounded in
-// bytes, and fills it from one subscription to the log's tail. A reader is a
-// position and nothing else: no queue, no goroutine and no copy of anything. One
-// that is within the ring takes the shared records from there; one that is
-// behind it reads the log, in pages that readers in the same stretch share
-// (pages.go), until it is within the ring again. Both are steps of one loop over positions, so there is no seam between
-// replay and live at which an event could be missed or seen twice. A slow reader
-// holds up nobody, and memory does not grow with how far it is behind.
+// It keeps the newest events of the log in memory, encoded, in a ring that is
+// bounded in bytes (ring.go), and fills it from one subscription to the log's
+// tail. A reader is a position and nothing else: no queue, no goroutine and no
+// copy of anything (reader.go). One that is within the ring takes a stretch of it
+// from there; one that is behind reads the log, in pages that readers in the same
+// stretch share (pages.go), until it is within the ring again. Both are steps of
+// one loop over positions, so there is no seam between replay and live at which
+// an event could be missed or seen twice. A slow reader holds up nobody, and
+// memory does not grow with how far it is behind.
+//
+// Most readers are at the end of the log, where thousands of them want the same
+// event at the same moment. So that end is a value of its own, which is replaced
+// with each event and read without a lock, and the response with the newest events
+// is made by the first reader that wants it and shared by those after it.
 package fanout
 
 import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
 // DefaultRingBytes is the default bound of the ring: at 250 bytes an event,
-// about 100,000 events.
+// nearly 100,000 events.
 const DefaultRingBytes = 32 << 20
 
 // retryDelay is the pause before the log is followed again after it failed.
@@ -32,20 +39,27 @@ type Log interface {
 	// Newest returns a position from which on the events have about that many
 	// bytes, and the position after the newest one.
 	Newest(ctx context.Context, bytes int) (from, latest uint64, err error)
-	// Read returns the events after a position, bounded in count and bytes. The
-	// slice is the caller's.
-	Read(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]*event.Record, error)
+	// Read returns the events after a position, bounded in count and bytes.
+	Read(ctx context.Context, position uint64, maxEvents, maxBytes int) (event.Segment, error)
 	// ReadMatching is Read for the events of a channel, a documented type, or both;
 	// an empty one means all. It also returns the position up to which there are
 	// no others.
-	ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int) ([]*event.Record, uint64, error)
+	ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int) (event.Segment, uint64, error)
 	// Follow delivers the events after a position until ctx ends or it fails.
-	Follow(ctx context.Context, position uint64, deliver func(*event.Record)) error
+	Follow(ctx context.Context, position uint64, deliver func(event.Entry)) error
+	// Position returns the position that a cursor names. Seek also finds out whether
+	// the log still has what the cursor was made with, and Reach whether it has what
+	// comes after a position.
+	Position(cursor string) (uint64, error)
+	Seek(ctx context.Context, cursor string) (uint64, error)
+	Reach(ctx context.Context, position uint64) error
+	// CursorOf returns the cursor of a position.
+	CursorOf(ctx context.Context, position uint64) (string, error)
 }
 
 // Config of a Fanout. The zero value has the defaults.
 type Config struct {
-	// RingBytes bounds the records kept in memory.
+	// RingBytes bounds the events kept in memory.
 	RingBytes int
 	// PageBytes bounds what is kept of the log for readers behind the ring.
 	PageBytes int
@@ -61,13 +75,52 @@ type Fanout struct {
 	logger *slog.Logger
 	ready  chan struct{}
 
+	// tail is the end of the ring as readers see it.
+	tail atomic.Pointer[tail]
+
 	mu   sync.RWMutex
 	ring ring
 	// latest is the end of the log when it was first looked at: until the ring has
 	// come there, readers are told how far they are behind that.
 	latest uint64
-	// changed is closed, and replaced, when the ring changes.
-	changed chan struct{}
+	// waiting are the readers to wake with the next event, spare is memory for the
+	// next ones. spare belongs to the one goroutine that changes the ring.
+	waiting, spare []*Reader
+}
+
+// tail is the end of the ring at a moment. It is immutable but for shared.
+type tail struct {
+	// newest holds the events after from, up to and including head.
+	newest     event.Segment
+	from, head uint64
+	// end is the end of the log, as far as is known.
+	end uint64
+	// shared is a response that goes up to head, of all events.
+	shared atomic.Pointer[sharedResponse]
+}
+
+// sharedResponse is a response with every event after a position.
+type sharedResponse struct {
+	after    uint64
+	response *event.Response
+}
+
+// pending is how many events the log has after a position.
+func (t *tail) pending(position uint64) uint64 { return max(t.end, position) - position }
+
+// respond returns the response with those of some events, which come after a
+// position, that a filter takes.
+func (t *tail) respond(f *event.Filter, position uint64, events event.Segment) *event.Response {
+	last := events.Last()
+	if last != t.head || !f.TakesAll() {
+		return events.Respond(f, t.pending(last))
+	}
+	if shared := t.shared.Load(); shared != nil && shared.after == position {
+		return shared.response
+	}
+	response := events.Respond(f, t.pending(last))
+	t.shared.Store(&sharedResponse{after: position, response: response})
+	return response
 }
 
 // New returns a Fanout over log. It starts nothing: readers get nothing new
@@ -83,12 +136,12 @@ func New(log Log, cfg Config) *Fanout {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	f := &Fanout{
-		log:     log,
-		logger:  cfg.Logger,
-		ready:   make(chan struct{}),
-		ring:    ring{maxBytes: cfg.RingBytes},
-		changed: make(chan struct{}),
+		log:    log,
+		logger: cfg.Logger,
+		ready:  make(chan struct{}),
+		ring:   ring{maxBytes: cfg.RingBytes},
 	}
+	f.tail.Store(&tail{})
 	f.pages = newPages(log, cfg.PageBytes, f.behind)
 	return f
 }
@@ -129,7 +182,71 @@ func (f *Fanout) follow(ctx context.Context, started *bool) error {
 		*started = true
 		close(f.ready)
 	}
-	return f.log.Follow(ctx, f.head(), f.add)
+	return f.log.Follow(ctx, f.tail.Load().head, f.add)
+}
+
+func (f *Fanout) add(e event.Entry) {
+	f.change(func() {
+		if err := f.ring.add(e); err != nil {
+			// What the log gives was verified, so this is a defect; readers find the
+			// gap where it is.
+			f.logger.Error("an event of the log cannot be read", "error", err)
+		}
+	})
+}
+
+// change changes the ring and wakes the readers. It is for one goroutine at a
+// time.
+func (f *Fanout) change(change func()) {
+	f.mu.Lock()
+	change()
+	newest, head := f.ring.newest(), f.ring.head()
+	from := head
+	if newest.Len() > 0 {
+		from = newest.First() - 1
+	}
+	f.tail.Store(&tail{newest: newest, from: from, head: head, end: max(head, f.latest)})
+	woken := f.waiting
+	f.waiting = f.spare
+	for _, r := range woken {
+		r.place = -1
+	}
+	f.mu.Unlock()
+	for _, r := range woken {
+		r.signal()
+	}
+	clear(woken)
+	f.spare = woken[:0]
+}
+
+// join has a reader woken by the next event. It is false where there is one
+// already.
+func (f *Fanout) join(r *Reader) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.position < f.ring.head() {
+		return false
+	}
+	if r.place < 0 {
+		r.place = len(f.waiting)
+		f.waiting = append(f.waiting, r)
+	}
+	return true
+}
+
+// leave has a reader not woken any more.
+func (f *Fanout) leave(r *Reader) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.place < 0 {
+		return
+	}
+	last := len(f.waiting) - 1
+	f.waiting[r.place] = f.waiting[last]
+	f.waiting[r.place].place = r.place
+	f.waiting[last] = nil
+	f.waiting = f.waiting[:last]
+	r.place = -1
 }
 
 // behind reports whether the ring does not reach back to a position.
@@ -139,31 +256,39 @@ func (f *Fanout) behind(position uint64) bool {
 	return position < f.ring.floor
 }
 
-func (f *Fanout) head() uint64 {
+// after returns events of the ring after a position, as many as a segment has.
+// behind is true where the ring does not reach back that far.
+func (f *Fanout) after(position uint64) (events event.Segment, behind bool) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.ring.head()
+	return f.ring.after(position)
 }
 
-func (f *Fanout) add(record *event.Record) {
-	f.change(func() { f.ring.add(record) })
+// Seek returns the position of a cursor, and reads the log only where the ring does
+// not have it: many who were subscribed come back at the same time. It fails as
+// the log's Seek does.
+func (f *Fanout) Seek(ctx context.Context, cursor string) (uint64, error) {
+	position, err := f.log.Position(cursor)
+	if err != nil {
+		return 0, err
+	}
+	if f.ringCursor(position) == cursor {
+		// What retention removed is not served, though it may still be in memory.
+		return position, f.log.Reach(ctx, position)
+	}
+	return f.log.Seek(ctx, cursor)
 }
 
-// change changes the ring and wakes the readers.
-func (f *Fanout) change(change func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	change()
-	close(f.changed)
-	f.changed = make(chan struct{})
+// cursor returns the cursor of a position.
+func (f *Fanout) cursor(ctx context.Context, position uint64) (string, error) {
+	if cursor := f.ringCursor(position); cursor != "" {
+		return cursor, nil
+	}
+	return f.log.CursorOf(ctx, position)
 }
 
-// view returns a copy of the records after position, at most limit. behind is
-// true where the ring does not reach back that far; then there are none. changed
-// is closed when the ring is another one than was seen here.
-func (f *Fanout) view(position uint64, limit int) (records []*event.Record, behind bool, head uint64, changed <-chan struct{}) {
+func (f *Fanout) ringCursor(position uint64) string {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	records, behind = f.ring.after(position, limit)
-	return records, behind, max(f.ring.head(), f.latest), f.changed
+	return f.ring.cursorAt(position)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
@@ -25,7 +27,7 @@ var errExpired = errors.New("expired")
 // memoryLog is a Log in memory, whose failures a test decides on.
 type memoryLog struct {
 	mu      sync.Mutex
-	records []*event.Record
+	records []event.Entry
 	// removed is the sequence of the last event that retention removed.
 	removed uint64
 	changed chan struct{}
@@ -35,13 +37,13 @@ type memoryLog struct {
 	warm int
 	// read, where it is set, is called at the start of Read.
 	read func(context.Context)
-	// reads counts the calls of Read, matching those of ReadMatching, follows has
-	// the positions of those of Follow.
-	reads, matching int
-	follows         []uint64
+	// reads counts the calls of Read, matching those of ReadMatching, seeks those of
+	// Seek, follows has the positions of those of Follow.
+	reads, matching, seeks int
+	follows                []uint64
 }
 
-func newMemoryLog(records ...*event.Record) *memoryLog {
+func newMemoryLog(records ...event.Entry) *memoryLog {
 	return &memoryLog{records: records, changed: make(chan struct{})}
 }
 
@@ -72,12 +74,12 @@ func (l *memoryLog) Newest(context.Context, int) (from, latest uint64, err error
 	return uint64(len(l.records) - l.warm), uint64(len(l.records)), l.newest
 }
 
-func (l *memoryLog) ReadMatching(_ context.Context, position uint64, channel, notificationType string, maxEvents, _ int) ([]*event.Record, uint64, error) {
+func (l *memoryLog) ReadMatching(_ context.Context, position uint64, channel, notificationType string, maxEvents, _ int) (event.Segment, uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.matching++
 	if position < l.removed {
-		return nil, position, errExpired
+		return event.Segment{}, position, errExpired
 	}
 	req := &ongairv1.SubscribeRequest{}
 	if channel != "" {
@@ -87,43 +89,66 @@ func (l *memoryLog) ReadMatching(_ context.Context, position uint64, channel, no
 		req.NotificationTypes = []string{notificationType}
 	}
 	filter := event.NewFilter(req)
-	var records []*event.Record
-	for _, r := range l.records[min(position, uint64(len(l.records))):] {
-		if len(records) == maxEvents {
-			return records, records[len(records)-1].Sequence, nil
+	var matching []event.Entry
+	for _, e := range l.records[min(position, uint64(len(l.records))):] {
+		if len(matching) == maxEvents {
+			return segment(matching...), matching[len(matching)-1].Sequence, nil
 		}
-		if filter.Takes(r) {
-			records = append(records, r)
+		if filter.Count(segment(e)) == 1 {
+			matching = append(matching, e)
 		}
 	}
-	return records, max(position, uint64(len(l.records))), nil
+	return segment(matching...), max(position, uint64(len(l.records))), nil
 }
 
-func (l *memoryLog) Read(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]*event.Record, error) {
+func (l *memoryLog) Read(ctx context.Context, position uint64, maxEvents, maxBytes int) (event.Segment, error) {
 	if l.read != nil {
 		l.read(ctx)
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return event.Segment{}, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reads++
 	if position < l.removed {
-		return nil, errExpired
+		return event.Segment{}, errExpired
 	}
-	var records []*event.Record
-	for _, r := range l.records[min(position, uint64(len(l.records))):] {
-		if len(records) == maxEvents || maxBytes <= 0 {
+	var read []event.Entry
+	for _, e := range l.records[min(position, uint64(len(l.records))):] {
+		if len(read) == maxEvents || maxBytes <= 0 {
 			break
 		}
-		records = append(records, r)
-		maxBytes -= r.Size()
+		read = append(read, e)
+		maxBytes -= e.Size()
 	}
-	return records, nil
+	return segment(read...), nil
 }
 
-func (l *memoryLog) Follow(ctx context.Context, position uint64, deliver func(*event.Record)) error {
+// A cursor of this log is the number of its position.
+func (l *memoryLog) CursorOf(_ context.Context, position uint64) (string, error) {
+	return fmt.Sprint(position), nil
+}
+
+func (l *memoryLog) Reach(_ context.Context, position uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if position < l.removed {
+		return errExpired
+	}
+	return nil
+}
+
+func (l *memoryLog) Position(cursor string) (uint64, error) { return strconv.ParseUint(cursor, 10, 64) }
+
+func (l *memoryLog) Seek(_ context.Context, cursor string) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seeks++
+	return l.Position(cursor)
+}
+
+func (l *memoryLog) Follow(ctx context.Context, position uint64, deliver func(event.Entry)) error {
 	l.mu.Lock()
 	l.follows = append(l.follows, position)
 	l.mu.Unlock()
@@ -147,8 +172,8 @@ func (l *memoryLog) Follow(ctx context.Context, position uint64, deliver func(*e
 	}
 }
 
-// record makes the record of an event of a channel, with text of a size.
-func record(sequence uint64, channel string, size int) *event.Record {
+// record makes an event of a channel, with text of a size.
+func record(sequence uint64, channel string, size int) event.Entry {
 	stored, err := event.Marshal(&ongairv1.Event{
 		Id: fmt.Sprint(sequence), Channel: channel, NotificationType: "MessageReceived",
 		Payload: &ongairv1.Event_MessageReceived{MessageReceived: &ongairv1.MessageReceived{Text: strings.Repeat("x", size)}},
@@ -156,25 +181,72 @@ func record(sequence uint64, channel string, size int) *event.Record {
 	if err != nil {
 		panic(err)
 	}
-	r, err := event.NewRecord(sequence, stored, fmt.Sprintf("cursor %d", sequence))
+	encoded, _, err := event.Verify(stored)
 	if err != nil {
 		panic(err)
 	}
-	return r
+	return event.Entry{Sequence: sequence, Event: encoded, Cursor: fmt.Sprint(sequence)}
 }
 
-func records(first, last int) []*event.Record {
-	var all []*event.Record
+func records(first, last int) []event.Entry {
+	var all []event.Entry
 	for i := first; i <= last; i++ {
 		all = append(all, record(uint64(i), "support", 0))
 	}
 	return all
 }
 
-func sequences(records []*event.Record) []uint64 {
-	all := make([]uint64, 0, len(records))
-	for _, r := range records {
-		all = append(all, r.Sequence)
+func segment(entries ...event.Entry) event.Segment {
+	s, err := event.SegmentOf(entries)
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+// batch is a response as a subscriber understands it.
+type batch struct {
+	sequences         []uint64
+	position, pending uint64
+}
+
+func read(t *testing.T, response *event.Response) batch {
+	t.Helper()
+	message := &ongairv1.SubscribeResponse{}
+	require.NoError(t, proto.Unmarshal(response.Buffers().Materialize(), message))
+	b := batch{sequences: []uint64{}, pending: uint64(message.GetPending())}
+	for _, e := range message.GetEvents() {
+		assert.Equal(t, e.GetId(), e.GetCursor())
+		sequence, err := strconv.ParseUint(e.GetId(), 10, 64)
+		require.NoError(t, err)
+		b.sequences = append(b.sequences, sequence)
+	}
+	var err error
+	b.position, err = strconv.ParseUint(message.GetCursor(), 10, 64)
+	require.NoError(t, err)
+	return b
+}
+
+// next reads one batch.
+func next(t *testing.T, r *Reader, idle time.Duration) batch {
+	t.Helper()
+	response, err := r.Next(idle)
+	require.NoError(t, err)
+	return read(t, response)
+}
+
+// reader returns one that is closed when the test ends.
+func reader(t *testing.T, f *Fanout, position uint64, filter event.Filter) *Reader {
+	t.Helper()
+	r := f.NewReader(t.Context(), position, filter)
+	t.Cleanup(r.Close)
+	return r
+}
+
+func sequences(entries []event.Entry) []uint64 {
+	all := make([]uint64, 0, len(entries))
+	for _, e := range entries {
+		all = append(all, e.Sequence)
 	}
 	return all
 }
@@ -201,9 +273,7 @@ func TestRunFollowsTheLogFromItsEnd(t *testing.T) {
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		<-f.Ready()
 		log.append("support")
-		batch, err := f.NewReader(5, event.Filter{}).Next(t.Context(), time.Minute)
-		require.NoError(t, err)
-		assert.Equal(t, Batch{Records: log.records[5:], Position: 6}, batch)
+		assert.Equal(t, batch{sequences: []uint64{6}, position: 6}, next(t, reader(t, f, 5, event.Filter{}), time.Minute))
 		assert.Equal(t, []uint64{5}, log.follows)
 		assert.Zero(t, log.reads)
 	})
@@ -219,15 +289,11 @@ func TestALogThatFailsIsFollowedFromWhereItWas(t *testing.T) {
 		time.Sleep(4 * retryDelay) // virtual
 		log.fail(nil)
 		start := time.Now()
-		reader := f.NewReader(2, event.Filter{})
-		batch, err := reader.Next(t.Context(), time.Minute)
-		require.NoError(t, err)
-		assert.Equal(t, []uint64{3}, sequences(batch.Records))
+		r := reader(t, f, 2, event.Filter{})
+		assert.Equal(t, []uint64{3}, next(t, r, time.Minute).sequences)
 		assert.LessOrEqual(t, time.Since(start), retryDelay)
 		log.append("support")
-		batch, err = reader.Next(t.Context(), time.Minute)
-		require.NoError(t, err)
-		assert.Equal(t, []uint64{4}, sequences(batch.Records))
+		assert.Equal(t, []uint64{4}, next(t, r, time.Minute).sequences)
 
 		log.mu.Lock()
 		defer log.mu.Unlock()
@@ -253,7 +319,7 @@ func TestALogThatFailsAtTheStartMakesReadyLate(t *testing.T) {
 		start := time.Now()
 		<-f.Ready()
 		assert.LessOrEqual(t, time.Since(start), retryDelay)
-		assert.Equal(t, uint64(3), f.head())
+		assert.Equal(t, uint64(3), f.tail.Load().head)
 	})
 }
 
@@ -261,17 +327,16 @@ func TestAReaderThatIsThereBeforeRunMissesNothingAndDoesNotWaitForANewEvent(t *t
 	synctest.Test(t, func(t *testing.T) {
 		log := newMemoryLog(records(1, 3)...)
 		f := New(log, Config{})
-		batches := make(chan Batch)
+		responses := make(chan *event.Response)
 		start := time.Now()
 		go func() {
-			batch, err := f.NewReader(1, event.Filter{}).Next(t.Context(), time.Minute)
+			response, err := reader(t, f, 1, event.Filter{}).Next(time.Minute)
 			assert.NoError(t, err)
-			batches <- batch
+			responses <- response
 		}()
 		synctest.Wait()
 		go func() { assert.NoError(t, f.Run(t.Context())) }()
-		batch := <-batches
-		assert.Equal(t, []uint64{2, 3}, sequences(batch.Records))
+		assert.Equal(t, []uint64{2, 3}, read(t, <-responses).sequences)
 		assert.Zero(t, time.Since(start))
 	})
 }
@@ -297,4 +362,23 @@ func TestRunEndsWithItsContextWhateverTheLogDoes(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAPositionOfTheRingIsFoundWithoutTheLog(t *testing.T) {
+	log := newMemoryLog()
+	running(t, log, 0, func(t *testing.T, f *Fanout) {
+		log.append("support", "support", "support")
+		synctest.Wait()
+		for position := range uint64(4) {
+			found, err := f.Seek(t.Context(), fmt.Sprint(position))
+			require.NoError(t, err)
+			assert.Equal(t, position, found)
+		}
+		assert.Equal(t, 1, log.seeks, "for the position before everything")
+		_, err := f.Seek(t.Context(), "none")
+		require.Error(t, err)
+		log.change(func() { log.removed = 2 })
+		_, err = f.Seek(t.Context(), "1")
+		require.ErrorIs(t, err, errExpired, "what retention removed is not served from memory")
+	})
 }

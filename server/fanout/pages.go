@@ -1,10 +1,8 @@
 package fanout
 
 import (
-	"cmp"
 	"container/list"
 	"context"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -16,10 +14,12 @@ import (
 
 // Bounds of pages.
 const (
-	// pageEvents is the length of a page in events: two batches.
-	pageEvents = 2 * maxBatchEvents
-	// pageBytes ends a page early, so that a page is at most that and one event.
-	pageBytes = 1 << 20
+	// pageEvents is the length of a page in events. A page is at most segmentBytes
+	// and one event: large events end it early.
+	pageEvents = 512
+	// pagesAhead is how many pages are read before they are asked for: a reader that
+	// is alone then finds the next one there, while JetStream is busy with another.
+	pagesAhead = 3
 	// pageTimeout bounds the reading of a page, which takes milliseconds.
 	pageTimeout = 10 * time.Second
 	// DefaultPageBytes is how much of the log is kept for readers that come the
@@ -29,8 +29,8 @@ const (
 
 // pages are stretches of the log behind the ring, read once for all readers that
 // come by. Their borders are multiples of pageEvents, whatever position a reader
-// comes from, and a page that is ended early by its bytes continues in another
-// one. The least recently used go first.
+// comes from, and a page that is ended early, by its bytes or by the end of the
+// log, continues in another one. The least recently used go first.
 //
 // What retention removed from the log may still be in a page: a reader is not
 // told less than there is.
@@ -47,48 +47,48 @@ type pages struct {
 	byFrom map[uint64]*list.Element
 }
 
-// page holds the records after from, up to and including to.
+// page holds the events after from, up to and including to.
 type page struct {
 	from, to uint64
-	records  []*event.Record
-	bytes    int
+	events   event.Segment
 }
 
-// border is where the page ends, unless its bytes or the log end it before.
+// border is where the page ends, unless it is ended early.
 func (p *page) border() uint64 { return p.from - p.from%pageEvents + pageEvents }
 
 func newPages(log Log, maxBytes int, behind func(position uint64) bool) *pages {
 	return &pages{log: log, maxBytes: maxBytes, behind: behind, recent: list.New(), byFrom: map[uint64]*list.Element{}}
 }
 
-// after returns records after a position, as many as its page has; none where
-// the log has none.
-func (p *pages) after(ctx context.Context, position uint64) ([]*event.Record, error) {
+// after returns events after a position, as many as its page has; none where the
+// log has none.
+func (p *pages) after(ctx context.Context, position uint64) (event.Segment, error) {
 	for from := position - position%pageEvents; ; {
 		found, err := p.page(ctx, from)
 		if err != nil && from < position {
 			// What the page begins with may be gone, and the position still there.
-			return p.log.Read(ctx, position, pageEvents, pageBytes)
+			return p.log.Read(ctx, position, pageEvents, segmentBytes)
 		}
-		if err != nil || len(found.records) == 0 {
-			return nil, err
+		if err != nil || found.events.Len() == 0 {
+			return event.Segment{}, err
 		}
 		p.readAhead(ctx, found)
 		if found.to > position {
-			i, _ := slices.BinarySearchFunc(found.records, position+1, func(r *event.Record, sequence uint64) int {
-				return cmp.Compare(r.Sequence, sequence)
-			})
-			return slices.Clone(found.records[i:]), nil
+			return found.events.After(position), nil
 		}
 		from = found.to
 	}
 }
 
-// readAhead begins to read the page after one that is in use, so that a reader
-// that is alone does not wait for the log each time.
+// readAhead begins to read the pages after one that is in use.
 func (p *pages) readAhead(ctx context.Context, used *page) {
-	if used.to == used.border() && p.behind(used.to) && p.cached(used.to) == nil {
-		p.begin(ctx, used.to)
+	if used.to != used.border() {
+		return
+	}
+	for next := range uint64(pagesAhead) {
+		if from := used.to + next*pageEvents; p.behind(from) && p.cached(from) == nil {
+			p.begin(ctx, from)
+		}
 	}
 }
 
@@ -110,6 +110,9 @@ func (p *pages) page(ctx context.Context, from uint64) (*page, error) {
 // begin reads a page unless it is being read.
 func (p *pages) begin(ctx context.Context, from uint64) <-chan singleflight.Result {
 	return p.reading.DoChan(strconv.FormatUint(from, 10), func() (any, error) {
+		if found := p.cached(from); found != nil {
+			return found, nil // it came between the look and here
+		}
 		// For all who wait, so it does not end with the first of them.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pageTimeout)
 		defer cancel()
@@ -118,17 +121,15 @@ func (p *pages) begin(ctx context.Context, from uint64) <-chan singleflight.Resu
 }
 
 func (p *pages) read(ctx context.Context, from uint64) (*page, error) {
-	read := &page{from: from}
+	read := &page{from: from, to: from}
 	var err error
-	if read.records, err = p.log.Read(ctx, from, int(read.border()-from), pageBytes); err != nil {
+	if read.events, err = p.log.Read(ctx, from, int(read.border()-from), segmentBytes); err != nil {
 		return nil, err
 	}
-	for _, record := range read.records {
-		read.to = record.Sequence
-		read.bytes += record.Size()
+	if read.events.Len() > 0 {
+		read.to = read.events.Last()
 	}
-	// A page that ends where the log does will be longer next time.
-	if read.to == read.border() || read.bytes >= pageBytes {
+	if read.events.Len() > 0 {
 		p.keep(read)
 	}
 	return read, nil
@@ -152,10 +153,10 @@ func (p *pages) keep(read *page) {
 		return
 	}
 	p.byFrom[read.from] = p.recent.PushFront(read)
-	p.bytes += read.bytes
+	p.bytes += read.events.Memory()
 	for p.bytes > p.maxBytes && p.recent.Len() > 1 {
 		oldest := p.recent.Remove(p.recent.Back()).(*page)
 		delete(p.byFrom, oldest.from)
-		p.bytes -= oldest.bytes
+		p.bytes -= oldest.events.Memory()
 	}
 }

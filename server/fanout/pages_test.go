@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -24,15 +25,16 @@ func everyone(t *testing.T, f *Fanout, end uint64, positions ...uint64) []int {
 	var wg sync.WaitGroup
 	for i, position := range positions {
 		wg.Go(func() {
-			r := f.NewReader(position, event.Filter{})
+			r := f.NewReader(t.Context(), position, event.Filter{})
+			defer r.Close()
 			for position < end {
-				batch, err := r.Next(t.Context(), time.Minute)
+				response, err := r.Next(time.Minute)
 				if !assert.NoError(t, err) {
 					return
 				}
-				for _, record := range batch.Records {
+				for _, sequence := range read(t, response).sequences {
 					position++
-					if !assert.Equal(t, position, record.Sequence) {
+					if !assert.Equal(t, position, sequence) {
 						return
 					}
 					got[i]++
@@ -63,7 +65,7 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	const length = 10 * pageEvents
 	all := records(1, length)
 	log := newMemoryLog(all...)
-	size := all[0].Size()
+	size := all[0].Size() + event.RecordOverhead
 	p := newPages(log, 3*pageEvents*(size+8), everything)
 	for from := uint64(0); from < length; from += pageEvents {
 		_, err := p.page(t.Context(), from)
@@ -92,19 +94,21 @@ func TestAPageOfLargeEventsGoesOnInAnother(t *testing.T) {
 	})
 }
 
-func TestAPageThatEndsWithTheLogIsReadAgain(t *testing.T) {
+func TestAPageThatEndsWithTheLogGoesOnInAnother(t *testing.T) {
 	log := newMemoryLog(records(1, 10)...)
 	p := newPages(log, DefaultPageBytes, everything)
 	first, err := p.after(t.Context(), 0)
 	require.NoError(t, err)
-	assert.Len(t, first, 10)
+	assert.Equal(t, 10, first.Len())
+	none, err := p.after(t.Context(), 10)
+	require.NoError(t, err)
+	assert.Zero(t, none.Len())
 	log.append("support")
-	second, err := p.after(t.Context(), 0)
-	require.NoError(t, err)
-	assert.Len(t, second, 11)
-	none, err := p.after(t.Context(), 11)
-	require.NoError(t, err)
-	assert.Empty(t, none)
+	for position, want := range map[uint64]int{0: 10, 10: 1, 11: 0} {
+		events, err := p.after(t.Context(), position)
+		require.NoError(t, err)
+		assert.Equal(t, want, events.Len(), "after %d", position)
+	}
 }
 
 func TestAPositionIsServedThoughItsPageBeginsBeforeTheLog(t *testing.T) {
@@ -113,22 +117,31 @@ func TestAPositionIsServedThoughItsPageBeginsBeforeTheLog(t *testing.T) {
 	p := newPages(log, DefaultPageBytes, everything)
 	kept, err := p.after(t.Context(), 60)
 	require.NoError(t, err)
-	assert.Len(t, kept, 40)
+	assert.Equal(t, 40, kept.Len())
 	_, err = p.after(t.Context(), 49)
 	assert.ErrorIs(t, err, errExpired)
 	_, err = p.after(t.Context(), 0)
 	assert.ErrorIs(t, err, errExpired)
 }
 
-func TestTheNextPageIsReadAhead(t *testing.T) {
-	log := newMemoryLog(records(1, 3*pageEvents)...)
+func TestTheNextPagesAreReadAhead(t *testing.T) {
+	log := newMemoryLog(records(1, 10*pageEvents)...)
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
-		_, err := f.NewReader(0, event.Filter{}).Next(t.Context(), time.Minute)
-		require.NoError(t, err)
+		next(t, reader(t, f, 0, event.Filter{}), time.Minute)
 		synctest.Wait()
-		assert.Equal(t, 2, log.reads)
-		assert.NotNil(t, f.pages.cached(pageEvents))
-		assert.Nil(t, f.pages.cached(2*pageEvents))
+		assert.Equal(t, 1+pagesAhead, log.reads)
+		assert.NotNil(t, f.pages.cached(pagesAhead*pageEvents))
+		assert.Nil(t, f.pages.cached((pagesAhead+1)*pageEvents))
+	})
+}
+
+func TestNoPageIsReadAheadOfWhatTheRingHas(t *testing.T) {
+	log := newMemoryLog(records(1, 2*pageEvents)...)
+	log.warm = pageEvents
+	running(t, log, 0, func(t *testing.T, f *Fanout) {
+		assert.Len(t, next(t, reader(t, f, 0, event.Filter{}), time.Minute).sequences, pageEvents)
+		synctest.Wait()
+		assert.Equal(t, 1, log.reads)
 	})
 }
 
@@ -152,7 +165,7 @@ func TestAReaderThatGoesAwayLeavesThePageToTheOthers(t *testing.T) {
 	go func() {
 		kept, err := p.after(t.Context(), 0)
 		assert.NoError(t, err)
-		second <- len(kept)
+		second <- kept.Len()
 	}()
 	cancel()
 	require.ErrorIs(t, <-first, context.Canceled)
@@ -166,13 +179,11 @@ func TestAFilterThatTakesLittleLetsTheLogLook(t *testing.T) {
 	log.append("rare")
 	log.append("support", "support")
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
-		r := f.NewReader(0, only("rare"))
-		batch, err := r.Next(t.Context(), time.Minute)
-		require.NoError(t, err)
-		assert.Equal(t, []uint64{length + 1}, sequences(batch.Records))
-		assert.EqualValues(t, length+3, batch.Position)
+		r := reader(t, f, 0, only("rare"))
+		assert.Equal(t, []uint64{length + 1}, next(t, r, time.Minute).sequences)
+		assert.EqualValues(t, length+3, next(t, r, 0).position)
 		synctest.Wait()
-		assert.LessOrEqual(t, log.reads, 2, "a page to find out that it takes little, and the one read ahead")
+		assert.LessOrEqual(t, log.reads, 1+pagesAhead, "a page to find out that it takes little, and those read ahead")
 		assert.Equal(t, 1, log.matching)
 	})
 }
@@ -181,16 +192,12 @@ func TestAFilterThatTakesNothingStillMovesOn(t *testing.T) {
 	const length = 100 * pageEvents
 	log := newMemoryLog(records(1, length)...)
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
-		r := f.NewReader(0, only("nowhere"))
-		batch, err := r.Next(t.Context(), time.Minute)
-		require.NoError(t, err)
-		assert.Empty(t, batch.Records)
-		assert.EqualValues(t, length, batch.Position)
+		b := next(t, reader(t, f, 0, only("nowhere")), time.Minute)
+		assert.Equal(t, batch{sequences: []uint64{}, position: length}, b)
 		synctest.Wait()
 		read := log.reads + log.matching
-		assert.LessOrEqual(t, read, 3)
-		_, err = f.NewReader(batch.Position, only("nowhere")).Next(t.Context(), time.Minute)
-		require.NoError(t, err)
+		assert.LessOrEqual(t, read, 2+pagesAhead)
+		next(t, reader(t, f, b.position, only("nowhere")), time.Minute)
 		assert.Equal(t, read, log.reads+log.matching, "resuming does not read it again")
 	})
 }
@@ -204,9 +211,7 @@ func TestAReaderIsToldHowFarItIsBehindWhileTheRingFills(t *testing.T) {
 		f := New(log, Config{})
 		go func() { assert.NoError(t, f.Run(t.Context())) }()
 		<-f.Ready()
-		batch, err := f.NewReader(500, event.Filter{}).Next(t.Context(), 0)
-		require.NoError(t, err)
-		assert.Equal(t, Batch{Position: 500, Pending: 500}, batch)
+		assert.Equal(t, batch{sequences: []uint64{}, position: 500, pending: 500}, next(t, reader(t, f, 500, event.Filter{}), 0))
 	})
 }
 
@@ -214,12 +219,47 @@ func TestTheRingBeginsWithTheNewestEventsOfTheLog(t *testing.T) {
 	log := newMemoryLog(records(1, 1000)...)
 	log.warm = 600
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
-		batch, err := f.NewReader(400, event.Filter{}).Next(t.Context(), time.Minute)
-		require.NoError(t, err)
-		assert.Len(t, batch.Records, maxBatchEvents)
+		assert.Len(t, next(t, reader(t, f, 400, event.Filter{}), time.Minute).sequences, 600)
 		assert.Zero(t, log.reads)
-		_, err = f.NewReader(399, event.Filter{}).Next(t.Context(), time.Minute)
-		require.NoError(t, err)
-		assert.Equal(t, 1, log.reads)
+		next(t, reader(t, f, 399, event.Filter{}), time.Minute)
+		assert.NotZero(t, log.reads)
 	})
+}
+
+// TestAStormOfResumptionsReadsTheLogOnce is what a restart of a gateway with many
+// subscribers is.
+func TestAStormOfResumptionsReadsTheLogOnce(t *testing.T) {
+	const subscribers, length = 10_000, 100_000
+	all := records(1, length)
+	for name, tt := range map[string]struct{ warm, seeks, reads int }{
+		"which the ring has": {length, 1, 0},
+		"which it has not":   {0, subscribers, length/pageEvents + 1 + pagesAhead},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := newMemoryLog(all...)
+			log.warm = tt.warm
+			running(t, log, 0, func(t *testing.T, f *Fanout) {
+				var wg sync.WaitGroup
+				for i := range subscribers {
+					wg.Go(func() {
+						position, err := f.Seek(t.Context(), fmt.Sprint(length-i*9%(length-1)-1))
+						if !assert.NoError(t, err) {
+							return
+						}
+						r := f.NewReader(t.Context(), position, event.Filter{})
+						defer r.Close()
+						for range 3 { // as a thousand events each, of 50,000
+							_, err := r.Next(time.Minute)
+							if !assert.NoError(t, err) {
+								return
+							}
+						}
+					})
+				}
+				wg.Wait()
+				assert.LessOrEqual(t, log.seeks, tt.seeks)
+				assert.LessOrEqual(t, log.reads, tt.reads)
+			})
+		})
+	}
 }

@@ -7,81 +7,115 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// Bounds of one batch. A response is at most 1 MiB, or one event: a quarter of
-// what gRPC clients take by default. 512 events a batch cost about what one
-// does.
-const (
-	maxBatchEvents = 512
-	maxBatchBytes  = 1 << 20
-)
-
-// Batch is what a reader gets at a time.
-type Batch struct {
-	// Records passed the filter. They are the caller's for as long as it likes.
-	Records []*event.Record
-	// Position is after all of Records and after whatever the filter hid among
-	// and behind them.
-	Position uint64
-	// Pending is how many events the log has after Position.
-	Pending uint64
-}
-
-// Reader is a position in the log. It is for one goroutine, and needs no
-// closing. Between two calls it holds no records, and no memory to put them in:
-// most readers wait most of the time.
+// Reader is a position in the log. It is for one goroutine. Between two calls it
+// holds no events, and no memory to put them in: most readers wait most of the
+// time.
 type Reader struct {
-	fanout   *Fanout
+	fanout *Fanout
+	// ctx is that of the stream whose position this is, and ends its waiting.
+	ctx      context.Context
 	filter   event.Filter
 	position uint64
 	// sparse says that the filter took little of what was read from the log.
 	sparse bool
+
+	// wake has a token when there is a reason to look again: an event, a timer, the
+	// end of ctx. One channel for all of them, since waiting for several costs
+	// several times as much.
+	wake chan struct{}
+	// place is where the reader is among those that wait for events, less than 0
+	// where it is not. It is the fanout's.
+	place int
+	// timer sends a token at alarm. It is set again only once it has fired or would
+	// fire too late: a stream that gets an event every few milliseconds need not
+	// touch it each time.
+	timer *time.Timer
+	alarm time.Time
+	// stop has ctx forget the reader.
+	stop func() bool
 }
 
-// NewReader returns a reader at a position.
-func (f *Fanout) NewReader(position uint64, filter event.Filter) *Reader {
-	return &Reader{fanout: f, filter: filter, position: position}
+// NewReader returns a reader at a position, for a stream that ends with ctx. It
+// MUST be closed.
+func (f *Fanout) NewReader(ctx context.Context, position uint64, filter event.Filter) *Reader {
+	return &Reader{fanout: f, ctx: ctx, filter: filter, position: position, wake: make(chan struct{}, 1), place: -1}
 }
 
-// Next waits for events that pass the filter and returns them, or returns a
-// batch without events when idle is over: at once, for an idle of zero. It
-// fails with what the log failed with, or with ctx's cause.
-func (r *Reader) Next(ctx context.Context, idle time.Duration) (Batch, error) {
-	timer := time.NewTimer(idle)
-	defer timer.Stop()
+// Close lets go of what a reader waits with.
+func (r *Reader) Close() {
+	if r.stop == nil {
+		return // it never waited
+	}
+	r.stop()
+	r.timer.Stop()
+	r.fanout.leave(r)
+}
+
+// Next waits for events that pass the filter and returns the response with them,
+// or one without events when idle is over: at once, for an idle of zero. Its
+// cursor is after whatever the filter hid among and behind the events. It fails
+// with what the log failed with, or with the cause of ctx.
+func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
+	var deadline time.Time // unset as long as there was no need to look at the clock
 	for {
 		// A reader that never has to wait ends with ctx, too.
-		if ctx.Err() != nil {
-			return Batch{}, context.Cause(ctx)
+		if r.ctx.Err() != nil {
+			return nil, context.Cause(r.ctx)
 		}
-		seen, behind, head, changed := r.fanout.view(r.position, maxBatchEvents)
-		before, upTo := r.position, r.position
-		if behind {
-			var err error
-			if seen, upTo, err = r.replay(ctx); err != nil {
-				return Batch{}, cause(ctx, err)
+		tail := r.fanout.tail.Load()
+		events, upTo, err := r.read(tail)
+		if err != nil {
+			return nil, r.cause(err)
+		}
+		before := r.position
+		if events.Len() > 0 {
+			response := tail.respond(&r.filter, before, events)
+			r.position = max(events.Last(), upTo)
+			if response.Events > 0 {
+				return response, nil
 			}
 		}
-		if taken := r.take(seen, upTo); len(taken) > 0 || idle <= 0 {
-			return r.batch(taken, head), nil
+		r.position = max(r.position, upTo)
+		now := time.Now()
+		if deadline.IsZero() {
+			deadline = now.Add(idle)
 		}
-		if r.position > before {
-			// The filter hid all of it: on to the next page, unless it is time for
-			// a sign of life.
-			select {
-			case <-timer.C:
-				return r.batch(nil, head), nil
-			default:
-				continue
+		if !now.Before(deadline) {
+			cursor, err := r.fanout.cursor(r.ctx, r.position)
+			if err != nil {
+				return nil, r.cause(err)
 			}
+			return event.Heartbeat(cursor, tail.pending(r.position)), nil
 		}
-		select {
-		case <-ctx.Done():
-			return Batch{}, context.Cause(ctx)
-		case <-timer.C:
-			return r.batch(nil, head), nil
-		case <-changed:
+		// Where the filter hid all of it, there may be more.
+		if r.position == before {
+			r.wait(now, deadline)
 		}
 	}
+}
+
+// cause prefers why ctx ended to the error that its end led to.
+func (r *Reader) cause(err error) error {
+	if r.ctx.Err() != nil {
+		return context.Cause(r.ctx)
+	}
+	return err
+}
+
+// read returns events after the position, or none and the position up to which
+// the filter takes none.
+func (r *Reader) read(t *tail) (events event.Segment, upTo uint64, err error) {
+	if r.position >= t.head {
+		return event.Segment{}, 0, nil
+	}
+	if r.position >= t.from {
+		return t.newest.After(r.position), 0, nil
+	}
+	events, behind := r.fanout.after(r.position)
+	if behind {
+		return r.replay()
+	}
+	return events, 0, nil
 }
 
 // sparseness is how many events are read from the log for one that is taken
@@ -89,58 +123,36 @@ func (r *Reader) Next(ctx context.Context, idle time.Duration) (Batch, error) {
 // alone, and what it reads for one reader no other one shares.
 const sparseness = 16
 
-// replay returns records of the log after the position, and the position up to
+// replay returns events of the log after the position, and the position up to
 // which the filter takes no others.
-func (r *Reader) replay(ctx context.Context) (records []*event.Record, upTo uint64, err error) {
+func (r *Reader) replay() (events event.Segment, upTo uint64, err error) {
 	if channel, notificationType, ok := r.filter.Single(); ok && r.sparse {
-		return r.fanout.log.ReadMatching(ctx, r.position, channel, notificationType, maxBatchEvents, maxBatchBytes)
+		return r.fanout.log.ReadMatching(r.ctx, r.position, channel, notificationType, segmentEvents, segmentBytes)
 	}
-	records, err = r.fanout.pages.after(ctx, r.position)
-	takes := 0
-	for _, record := range records {
-		upTo = record.Sequence
-		if r.filter.Takes(record) {
-			takes++
-		}
-	}
-	r.sparse = takes*sparseness < len(records)
-	return records, upTo, err
+	events, err = r.fanout.pages.after(r.ctx, r.position)
+	r.sparse = !r.filter.TakesAll() && r.filter.Count(events)*sparseness < events.Len()
+	return events, 0, err
 }
 
-// take moves the position over records, and up to upTo where all that pass are
-// taken. It returns those that pass, as many as fit into a batch, in the same
-// slice. What else was in there is let go of, since a slow caller holds its batch
-// for long.
-func (r *Reader) take(records []*event.Record, upTo uint64) []*event.Record {
-	taken, bytes := records[:0], 0
-	for _, record := range records {
-		if r.filter.Takes(record) {
-			if len(taken) == maxBatchEvents || len(taken) > 0 && bytes+record.Size() > maxBatchBytes {
-				upTo = 0
-				break
-			}
-			taken = append(taken, record)
-			bytes += record.Size()
-		}
-		r.position = record.Sequence
+// wait waits for a token, but not beyond a deadline, nor the end of ctx.
+func (r *Reader) wait(now, deadline time.Time) {
+	if r.stop == nil {
+		r.stop = context.AfterFunc(r.ctx, r.signal)
+		r.timer = time.AfterFunc(deadline.Sub(now), r.signal)
+		r.alarm = deadline
+	} else if !r.alarm.After(now) || r.alarm.After(deadline) {
+		r.timer.Reset(deadline.Sub(now))
+		r.alarm = deadline
 	}
-	r.position = max(r.position, upTo)
-	clear(records[len(taken):])
-	return taken
+	if r.fanout.join(r) {
+		<-r.wake
+	}
 }
 
-func (r *Reader) batch(records []*event.Record, head uint64) Batch {
-	b := Batch{Records: records, Position: r.position}
-	if head > r.position {
-		b.Pending = head - r.position
+// signal gives the reader a token, unless it has one.
+func (r *Reader) signal() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
 	}
-	return b
-}
-
-// cause prefers why ctx ended to the error that its end led to.
-func cause(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
 }

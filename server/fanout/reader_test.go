@@ -28,9 +28,7 @@ func TestAReaderWithinTheRingDoesNotReadTheLog(t *testing.T) {
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		log.append("support", "support", "support")
 		synctest.Wait()
-		batch, err := f.NewReader(1, event.Filter{}).Next(t.Context(), 0)
-		require.NoError(t, err)
-		assert.Equal(t, []uint64{2, 3}, sequences(batch.Records))
+		assert.Equal(t, []uint64{2, 3}, next(t, reader(t, f, 1, event.Filter{}), 0).sequences)
 		assert.Zero(t, log.reads)
 	})
 }
@@ -38,28 +36,25 @@ func TestAReaderWithinTheRingDoesNotReadTheLog(t *testing.T) {
 func TestAReaderThatIsBehindReadsTheLogAndRejoinsTheRing(t *testing.T) {
 	log := newMemoryLog(records(1, 1000)...)
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
-		reader := f.NewReader(0, event.Filter{})
+		r := reader(t, f, 0, event.Filter{})
 		var got []uint64
 		for position := uint64(0); position < 1000; {
-			batch, err := reader.Next(t.Context(), heartbeat)
-			require.NoError(t, err)
-			got = append(got, sequences(batch.Records)...)
-			position = batch.Position
-			assert.Equal(t, 1000-position, batch.Pending)
+			b := next(t, r, heartbeat)
+			got = append(got, b.sequences...)
+			position = b.position
+			assert.Equal(t, 1000-position, b.pending)
 		}
 		assert.Equal(t, sequences(log.records), got)
 		assert.Equal(t, 2, log.reads)
 		log.append("support")
-		batch, err := reader.Next(t.Context(), heartbeat)
-		require.NoError(t, err)
-		assert.Equal(t, []uint64{1001}, sequences(batch.Records))
+		assert.Equal(t, []uint64{1001}, next(t, r, heartbeat).sequences)
 		assert.Equal(t, 2, log.reads)
 	})
 }
 
 func TestABatchIsBounded(t *testing.T) {
-	sized := func(sizes ...int) []*event.Record {
-		var all []*event.Record
+	sized := func(sizes ...int) []event.Entry {
+		var all []event.Entry
 		for i, size := range sizes {
 			all = append(all, record(uint64(i+1), "support", size))
 		}
@@ -67,37 +62,31 @@ func TestABatchIsBounded(t *testing.T) {
 	}
 	const kib, mib = 1 << 10, 1 << 20
 	for _, tt := range []struct {
-		name    string
-		records []*event.Record
-		want    []int
-		// fromTheLog is set where a page ends between two batches.
-		fromTheLog []int
+		name             string
+		records          []event.Entry
+		inRing, onTheLog []int
 	}{
-		{"by events", records(1, 1100), []int{512, 512, 76}, nil},
-		{"by bytes", sized(400*kib, 400*kib, 400*kib, 1), []int{2, 2}, []int{2, 1, 1}},
-		{"by one event that is larger than that", sized(1, 2*mib, 1, 3*mib, 3*mib), []int{1, 1, 1, 1, 1}, nil},
+		{"by events", records(1, 2100), []int{1024, 1024, 52}, []int{512, 512, 512, 512, 52}},
+		{"by bytes", sized(100*kib, 100*kib, 100*kib, 1), []int{2, 2}, []int{3, 1}},
+		{"by one event that is larger than that", sized(1, 2*mib, 1, 3*mib, 3*mib), []int{1, 1, 1, 1, 1}, []int{2, 2, 1}},
 	} {
-		for source, ready := range map[string]bool{"from the ring": true, "from the log": false} {
+		for source, want := range map[string][]int{"from the ring": tt.inRing, "from the log": tt.onTheLog} {
 			t.Run(tt.name+" "+source, func(t *testing.T) {
 				log := newMemoryLog()
+				ready := source == "from the ring"
 				if !ready {
 					log.records = tt.records
 				}
 				running(t, log, 0, func(t *testing.T, f *Fanout) {
 					log.change(func() { log.records = tt.records })
 					synctest.Wait()
-					reader := f.NewReader(0, event.Filter{})
+					r := reader(t, f, 0, event.Filter{})
 					var sizes []int
 					for position := uint64(0); position < uint64(len(tt.records)); {
-						batch, err := reader.Next(t.Context(), heartbeat)
-						require.NoError(t, err)
-						sizes = append(sizes, len(batch.Records))
-						position = batch.Position
-						assert.Equal(t, position, batch.Records[len(batch.Records)-1].Sequence)
-					}
-					want := tt.want
-					if !ready && tt.fromTheLog != nil {
-						want = tt.fromTheLog
+						b := next(t, r, heartbeat)
+						sizes = append(sizes, len(b.sequences))
+						position = b.position
+						assert.Equal(t, position, b.sequences[len(b.sequences)-1])
 					}
 					assert.Equal(t, want, sizes)
 					assert.Equal(t, ready, log.reads == 0)
@@ -107,32 +96,59 @@ func TestABatchIsBounded(t *testing.T) {
 	}
 }
 
-func TestABatchStaysAsItIs(t *testing.T) {
+func TestAResponseStaysAsItIs(t *testing.T) {
 	log := newMemoryLog()
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
 		log.append("support")
-		reader := f.NewReader(0, event.Filter{})
-		first, err := reader.Next(t.Context(), heartbeat)
+		r := reader(t, f, 0, event.Filter{})
+		first, err := r.Next(heartbeat)
 		require.NoError(t, err)
 		for range 20 {
 			log.append("support", "support")
-			_, err := reader.Next(t.Context(), heartbeat)
-			require.NoError(t, err)
+			next(t, r, heartbeat)
 		}
-		assert.Equal(t, []uint64{1}, sequences(first.Records))
+		assert.Equal(t, []uint64{1}, read(t, first).sequences)
+	})
+}
+
+func TestReadersAtTheEndShareTheirResponse(t *testing.T) {
+	log := newMemoryLog()
+	running(t, log, 0, func(t *testing.T, f *Fanout) {
+		log.append("support", "sales")
+		synctest.Wait()
+		at := func(position uint64, filter event.Filter) *event.Response {
+			response, err := reader(t, f, position, filter).Next(0)
+			require.NoError(t, err)
+			return response
+		}
+		assert.Same(t, at(1, event.Filter{}), at(1, event.Filter{}))
+		assert.Equal(t, []uint64{2}, read(t, at(1, event.Filter{})).sequences)
+		assert.Equal(t, []uint64{1, 2}, read(t, at(0, event.Filter{})).sequences, "others get their own")
+		assert.Equal(t, []uint64{1}, read(t, at(0, only("support"))).sequences)
+		assert.Equal(t, []uint64{2}, read(t, at(1, event.Filter{})).sequences)
+		log.append("support")
+		synctest.Wait()
+		assert.Equal(t, []uint64{2, 3}, read(t, at(1, event.Filter{})).sequences)
 	})
 }
 
 func TestAnIdleReaderGetsAnEmptyBatchInTime(t *testing.T) {
 	log := newMemoryLog(records(1, 3)...)
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
-		reader := f.NewReader(3, event.Filter{})
+		r := reader(t, f, 3, event.Filter{})
 		for range 3 {
 			start := time.Now()
-			batch, err := reader.Next(t.Context(), heartbeat)
-			require.NoError(t, err)
-			assert.Equal(t, Batch{Position: 3}, batch)
+			assert.Equal(t, batch{sequences: []uint64{}, position: 3}, next(t, r, heartbeat))
 			assert.Equal(t, heartbeat, time.Since(start))
+		}
+		// Also after one that came in between, and for another interval.
+		for i, idle := range []time.Duration{heartbeat, heartbeat / 3, 2 * heartbeat, heartbeat} {
+			time.Sleep(heartbeat / 4) // virtual
+			log.append("support")
+			assert.Len(t, next(t, r, idle).sequences, 1)
+			start := time.Now()
+			assert.Equal(t, batch{sequences: []uint64{}, position: uint64(4 + i)}, next(t, r, idle))
+			assert.Equal(t, idle, time.Since(start))
 		}
 	})
 }
@@ -151,33 +167,31 @@ func TestAReaderThatTheFilterHidesAllFromGetsItsHeartbeatToo(t *testing.T) {
 				}
 			}
 		}()
-		reader := f.NewReader(0, only("support"))
+		r := reader(t, f, 0, only("support"))
 		for beat := range uint64(4) {
 			start := time.Now()
-			batch, err := reader.Next(t.Context(), heartbeat)
-			require.NoError(t, err)
+			b := next(t, r, heartbeat)
 			assert.Equal(t, heartbeat, time.Since(start))
-			assert.Empty(t, batch.Records)
-			assert.InDelta(t, 300*(beat+1), batch.Position, 2, "the position advances")
+			assert.Empty(t, b.sequences)
+			assert.InDelta(t, 300*(beat+1), b.position, 2, "the position advances")
 		}
 	})
 }
 
 func TestAReplayThatTheFilterHidesGetsItsHeartbeatToo(t *testing.T) {
 	log := newMemoryLog()
-	for i := range uint64(10 * pageEvents) {
+	for i := range uint64(100 * pageEvents) {
 		log.records = append(log.records, record(i+1, "sales", 0))
 	}
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
 		log.read = func(context.Context) { time.Sleep(heartbeat / 3) } // virtual
 		// One that the log cannot look for.
-		reader := f.NewReader(0, event.NewFilter(&ongairv1.SubscribeRequest{ConversationIds: []string{"none"}}))
+		r := reader(t, f, 0, event.NewFilter(&ongairv1.SubscribeRequest{ConversationIds: []string{"none"}}))
 		start := time.Now()
-		batch, err := reader.Next(t.Context(), heartbeat)
-		require.NoError(t, err)
-		assert.Equal(t, heartbeat, time.Since(start))
-		assert.Equal(t, uint64(3*pageEvents), batch.Position)
-		assert.Equal(t, uint64(7*pageEvents), batch.Pending)
+		b := next(t, r, heartbeat)
+		assert.InDelta(t, heartbeat, time.Since(start), float64(heartbeat/3))
+		assert.Positive(t, b.position)
+		assert.Equal(t, 100*uint64(pageEvents), b.position+b.pending)
 	})
 }
 
@@ -186,15 +200,10 @@ func TestAnIdleOfZeroDoesNotWait(t *testing.T) {
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		for position, want := range map[uint64][]uint64{3: {}, 1: {2, 3}} {
 			start := time.Now()
-			batch, err := f.NewReader(position, event.Filter{}).Next(t.Context(), 0)
-			require.NoError(t, err)
-			assert.Equal(t, want, sequences(batch.Records))
-			assert.Equal(t, uint64(3), batch.Position)
+			assert.Equal(t, batch{sequences: want, position: 3}, next(t, reader(t, f, position, event.Filter{}), 0))
 			assert.Zero(t, time.Since(start))
 		}
-		batch, err := f.NewReader(1, only("sales")).Next(t.Context(), 0)
-		require.NoError(t, err)
-		assert.Equal(t, Batch{Records: []*event.Record{}, Position: 3}, batch)
+		assert.Equal(t, batch{sequences: []uint64{}, position: 3}, next(t, reader(t, f, 1, only("sales")), 0))
 	})
 }
 
@@ -219,10 +228,11 @@ func TestAReaderEndsWithTheCauseOfItsContext(t *testing.T) {
 				synctest.Wait()
 				ctx, cancel := context.WithCancelCause(t.Context())
 				time.AfterFunc(time.Second, func() { cancel(errGone) })
-				reader := f.NewReader(tt.position, tt.filter)
+				r := f.NewReader(ctx, tt.position, tt.filter)
+				defer r.Close()
 				var err error
 				for err == nil {
-					_, err = reader.Next(ctx, heartbeat)
+					_, err = r.Next(heartbeat)
 					if tt.position == 990 {
 						time.Sleep(time.Second) // virtual: it is slow, and always has more
 						log.append("support")
@@ -239,11 +249,9 @@ func TestAReaderWhosePositionIsGoneLearnsItFromTheLog(t *testing.T) {
 	log := newMemoryLog(records(1, 10)...)
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		log.change(func() { log.removed = 4 })
-		_, err := f.NewReader(3, event.Filter{}).Next(t.Context(), heartbeat)
+		_, err := reader(t, f, 3, event.Filter{}).Next(heartbeat)
 		require.ErrorIs(t, err, errExpired)
-		batch, err := f.NewReader(4, event.Filter{}).Next(t.Context(), heartbeat)
-		require.NoError(t, err)
-		assert.Equal(t, uint64(5), batch.Records[0].Sequence)
+		assert.Equal(t, uint64(5), next(t, reader(t, f, 4, event.Filter{}), heartbeat).sequences[0])
 	})
 }
 
@@ -252,12 +260,12 @@ func TestAGapInTheTailIsNotReadOver(t *testing.T) {
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		log.append("support", "support")
 		synctest.Wait()
-		reader := f.NewReader(2, event.Filter{})
+		r := reader(t, f, 2, event.Filter{})
 		log.fail(errors.New("away"))
 		log.append("support", "support", "support")
 		log.change(func() { log.removed = 4 })
 		log.fail(nil)
-		_, err := reader.Next(t.Context(), heartbeat)
+		_, err := r.Next(heartbeat)
 		require.ErrorIs(t, err, errExpired)
 	})
 }
@@ -313,31 +321,33 @@ func requireOwn(t *testing.T, f *Fanout, all []string, position uint64, takes ma
 		}
 	}
 	filter = only(names...)
-	reader := f.NewReader(position, filter)
+	r := f.NewReader(t.Context(), position, filter)
+	defer r.Close()
 	for position < uint64(len(all)) {
-		batch, err := reader.Next(t.Context(), time.Second)
+		response, err := r.Next(time.Second)
 		if !assert.NoError(t, err) {
 			return
 		}
+		b := read(t, response)
 		want := []uint64{}
-		for sequence := position + 1; sequence <= batch.Position; sequence++ {
+		for sequence := position + 1; sequence <= b.position; sequence++ {
 			if takes[all[sequence-1]] {
 				want = append(want, sequence)
 			}
 		}
-		if !assert.Equal(t, want, sequences(batch.Records), "from %d to %d", position, batch.Position) ||
-			!assert.GreaterOrEqual(t, batch.Position, position) {
+		if !assert.Equal(t, want, b.sequences, "from %d to %d", position, b.position) ||
+			!assert.GreaterOrEqual(t, b.position, position) {
 			return
 		}
-		position = batch.Position
+		position = b.position
 		time.Sleep(slow) // virtual
 	}
 }
 
 func TestTenThousandIdleReadersAreCheap(t *testing.T) {
 	f := New(newMemoryLog(), Config{})
-	for _, r := range records(1, 2) {
-		f.add(r)
+	for _, e := range records(1, 2) {
+		f.add(e)
 	}
 	heap := func() uint64 {
 		var stats runtime.MemStats
@@ -348,54 +358,71 @@ func TestTenThousandIdleReadersAreCheap(t *testing.T) {
 	readers := make([]*Reader, 10_000)
 	before := heap()
 	for i := range readers {
-		readers[i] = f.NewReader(0, event.Filter{})
+		readers[i] = f.NewReader(t.Context(), 0, event.Filter{})
 		for range 2 { // two events, then none
-			_, err := readers[i].Next(t.Context(), 0)
+			_, err := readers[i].Next(0)
 			require.NoError(t, err)
 		}
 	}
-	assert.Less(t, int64(heap()-before)/int64(len(readers)), int64(256), "bytes a reader")
+	assert.Less(t, int64(heap()-before)/int64(len(readers)), int64(384), "bytes a reader")
 	runtime.KeepAlive(readers)
 }
 
-func TestNobodyHoldsOnToRecordsThatTheRingForgot(t *testing.T) {
-	filled := func() (f *Fanout, first, last weak.Pointer[event.Record]) {
-		small := record(1, "support", 0)
-		f = New(newMemoryLog(), Config{RingBytes: 3 * small.Size()})
-		hidden := record(3, "sales", 0)
-		for _, r := range []*event.Record{small, record(2, "support", 0), hidden} {
-			f.add(r)
+func TestAReaderThatIsClosedIsForgotten(t *testing.T) {
+	log := newMemoryLog()
+	running(t, log, 0, func(t *testing.T, f *Fanout) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		readers := make([]*Reader, 10)
+		for i := range readers {
+			readers[i] = f.NewReader(ctx, 0, event.Filter{})
+			group.Go(func() {
+				_, err := readers[i].Next(heartbeat)
+				assert.ErrorIs(t, err, context.Canceled)
+			})
 		}
-		return f, weak.Make(small), weak.Make(hidden)
-	}
-	requireGone := func(t *testing.T, f *Fanout, r weak.Pointer[event.Record], adds uint64) {
-		t.Helper()
-		for i := range adds {
-			f.add(record(4+i, "support", 0))
+		synctest.Wait()
+		assert.Len(t, f.waiting, 10)
+		cancel()
+		group.Wait()
+		for _, i := range []int{0, 9, 4, 3, 1, 2, 8, 5, 7, 6} {
+			readers[i].Close()
+			readers[i].Close() // no harm
 		}
-		runtime.GC()
-		assert.Nil(t, r.Value())
+		assert.Empty(t, f.waiting)
+	})
+}
+
+func TestNobodyHoldsOnToSegmentsThatTheRingForgot(t *testing.T) {
+	// gone says whether the first segment of a ring, which while keeps something
+	// of, is garbage once the ring has forgotten it.
+	gone := func(while func(*Fanout) any) bool {
+		f := New(newMemoryLog(), Config{RingBytes: 4 << 10})
+		f.add(record(1, "support", 0))
+		wire := func() weak.Pointer[byte] {
+			first, _ := f.after(0)
+			return weak.Make(&first.Respond(&event.Filter{}, 0).Buffers()[0].ReadOnlyData()[0])
+		}()
+		kept := while(f)
+		for i := range uint64(100) {
+			f.add(record(2+i, "support", 0))
+		}
+		for range 3 { // a response may be in a pool of gRPC's
+			runtime.GC()
+		}
+		defer runtime.KeepAlive(kept)
+		defer runtime.KeepAlive(f)
+		return wire.Value() == nil
 	}
-	t.Run("not the ring", func(t *testing.T) {
-		f, first, _ := filled()
-		requireGone(t, f, first, 1)
-		runtime.KeepAlive(f)
-	})
-	t.Run("not a reader between two calls", func(t *testing.T) {
-		f, _, last := filled()
-		reader := f.NewReader(0, event.Filter{})
-		batch, err := reader.Next(t.Context(), 0)
+	assert.True(t, gone(func(*Fanout) any { return nil }), "not the ring")
+	assert.True(t, gone(func(f *Fanout) any {
+		r := reader(t, f, 0, event.Filter{})
+		assert.Len(t, next(t, r, 0).sequences, 1)
+		return r
+	}), "not a reader between two calls")
+	assert.False(t, gone(func(f *Fanout) any {
+		response, err := reader(t, f, 0, event.Filter{}).Next(0)
 		require.NoError(t, err)
-		require.Len(t, batch.Records, 3)
-		requireGone(t, f, last, 100)
-		runtime.KeepAlive(reader)
-	})
-	t.Run("not a batch that did not take them", func(t *testing.T) {
-		f, _, last := filled()
-		batch, err := f.NewReader(0, only("support")).Next(t.Context(), 0)
-		require.NoError(t, err)
-		require.Len(t, batch.Records, 2)
-		requireGone(t, f, last, 100)
-		runtime.KeepAlive(batch)
-	})
+		return response
+	}), "but a response that is being sent")
 }

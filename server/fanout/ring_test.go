@@ -4,21 +4,44 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// full returns a ring with room for three small records, after add of those.
-func full(adds ...*event.Record) *ring {
-	r := &ring{maxBytes: 3 * record(1, "support", 0).Size()}
+// full returns a ring with room for about three small events, in a segment each,
+// after add of those.
+func full(adds ...event.Entry) *ring {
+	one := record(1, "support", 0)
+	r := &ring{maxBytes: 3 * (one.Size() + event.RecordOverhead)}
 	for _, add := range adds {
-		r.add(add)
+		if err := r.add(add); err != nil {
+			panic(err)
+		}
 	}
 	return r
 }
 
-func TestARingHoldsTheNewestRecords(t *testing.T) {
-	big := record(5, "support", 4*record(1, "support", 0).Size())
+// held are the sequences in a ring.
+func held(t *testing.T, r *ring) []uint64 {
+	t.Helper()
+	all := []uint64{}
+	for position := r.floor; position < r.head(); {
+		events, behind := r.after(position)
+		require.False(t, behind)
+		require.NotZero(t, events.Len())
+		for position < events.Last() {
+			position++
+			assert.NotEmpty(t, events.CursorAt(position))
+			all = append(all, position)
+		}
+	}
+	return all
+}
+
+func TestARingHoldsTheNewestEvents(t *testing.T) {
+	one := record(1, "support", 0)
+	big := record(5, "support", 4*one.Size())
 	for _, tt := range []struct {
 		name  string
 		ring  *ring
@@ -36,15 +59,47 @@ func TestARingHoldsTheNewestRecords(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			assert.Equal(t, tt.floor, tt.ring.floor)
-			assert.Equal(t, tt.want, sequences(tt.ring.records))
+			assert.Equal(t, tt.want, held(t, tt.ring))
 			assert.Equal(t, tt.floor+uint64(len(tt.want)), tt.ring.head())
-			bytes := 0
-			for _, r := range tt.ring.records {
-				bytes += r.Size()
-			}
-			assert.Equal(t, bytes, tt.ring.bytes)
 		})
 	}
+}
+
+func TestARingIsBoundedInBytesAndForgetsASegmentAtATime(t *testing.T) {
+	const maxBytes = 64 << 10
+	r := &ring{maxBytes: maxBytes}
+	for _, e := range records(1, 10_000) {
+		require.NoError(t, r.add(e))
+		memory := 0
+		for _, s := range r.segments {
+			memory += s.Memory()
+		}
+		// What the last segment grows by while it is filled is found at its end.
+		require.Equal(t, r.sealed+r.newest().Memory(), memory)
+		require.Less(t, memory, maxBytes*5/4)
+	}
+	// Events as small as these take as much again for their index.
+	assert.Greater(t, len(r.segments), minSegments/4)
+	all := held(t, r)
+	assert.EqualValues(t, 10_000, all[len(all)-1])
+	assert.Greater(t, len(all), 100)
+}
+
+func TestASegmentIsBounded(t *testing.T) {
+	r := &ring{maxBytes: DefaultRingBytes}
+	for _, e := range records(1, 3000) {
+		require.NoError(t, r.add(e))
+	}
+	for i := range 10 {
+		require.NoError(t, r.add(record(uint64(3001+i), "support", 100<<10)))
+	}
+	require.NoError(t, r.add(record(3011, "support", 3<<20)))
+	require.NoError(t, r.add(record(3012, "support", 0)))
+	for _, s := range r.segments {
+		assert.LessOrEqual(t, s.Len(), segmentEvents)
+		assert.True(t, s.Respond(&event.Filter{}, 0).Buffers().Len() <= segmentBytes+50 || s.Len() == 1)
+	}
+	assert.Len(t, held(t, r), 3012)
 }
 
 func TestARingGivesWhatIsAfterAPosition(t *testing.T) {
@@ -52,22 +107,32 @@ func TestARingGivesWhatIsAfterAPosition(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
 		position uint64
-		limit    int
-		want     []uint64
+		first    uint64
 		behind   bool
 	}{
-		{"forgotten", 1, 9, []uint64{}, true},
-		{"its oldest", 2, 9, []uint64{3, 4, 5}, false},
-		{"no more than asked for", 2, 2, []uint64{3, 4}, false},
-		{"its newest", 4, 9, []uint64{5}, false},
-		{"nothing at its end", 5, 9, []uint64{}, false},
-		{"nothing beyond its end", 9, 9, []uint64{}, false},
+		{"forgotten", 1, 0, true},
+		{"its oldest", 2, 3, false},
+		{"one between", 3, 4, false},
+		{"its newest", 4, 5, false},
+		{"nothing at its end", 5, 0, false},
+		{"nothing beyond its end", 9, 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, behind := r.after(tt.position, tt.limit)
-			assert.Equal(t, tt.want, sequences(got))
+			got, behind := r.after(tt.position)
 			assert.Equal(t, tt.behind, behind)
+			if tt.first == 0 {
+				assert.Zero(t, got.Len())
+			} else {
+				assert.Equal(t, tt.first, got.First())
+			}
 		})
+	}
+}
+
+func TestARingKnowsTheCursorsThatItHas(t *testing.T) {
+	r := full(records(1, 5)...)
+	for sequence, want := range []string{"", "", "", "3", "4", "5", ""} {
+		assert.Equal(t, want, r.cursorAt(uint64(sequence)))
 	}
 }
 
@@ -75,10 +140,16 @@ func TestARingThatStartsAnewKnowsItsPosition(t *testing.T) {
 	r := full(records(1, 3)...)
 	r.reset(10)
 	assert.Equal(t, uint64(10), r.head())
-	_, behind := r.after(9, 1)
+	_, behind := r.after(9)
 	assert.True(t, behind)
-	r.add(record(11, "support", 0))
-	got, behind := r.after(10, 1)
-	assert.Equal(t, []uint64{11}, sequences(got))
-	assert.False(t, behind)
+	require.NoError(t, r.add(record(11, "support", 0)))
+	assert.Equal(t, []uint64{11}, held(t, r))
+}
+
+func TestAnEventThatCannotBeReadLeavesTheRingAsItWas(t *testing.T) {
+	r := full(records(1, 3)...)
+	for _, sequence := range []uint64{4, 7} {
+		require.Error(t, r.add(event.Entry{Sequence: sequence, Event: []byte{0x1a, 0x05, 'x'}}))
+		assert.Equal(t, []uint64{1, 2, 3}, held(t, r))
+	}
 }

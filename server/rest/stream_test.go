@@ -31,7 +31,8 @@ func (g *gateway) add(t *testing.T, channel, text string) *ongairv1.Event {
 	require.NoError(t, err)
 	latest, err := g.log.Log.Latest(t.Context())
 	require.NoError(t, err)
-	e.Cursor = g.log.Cursor(latest)
+	e.Cursor, err = g.log.CursorOf(t.Context(), latest)
+	require.NoError(t, err)
 	return e
 }
 

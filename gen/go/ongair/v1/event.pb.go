@@ -1118,7 +1118,7 @@ const file_ongair_v1_event_proto_rawDesc = "" +
 	"\x11SubscribeResponse\x12(\n" +
 	"\x06events\x18\x01 \x03(\v2\x10.ongair.v1.EventR\x06events\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x18\n" +
-	"\apending\x18\x03 \x01(\x03R\apending\"\xb2\x05\n" +
+	"\apending\x18\x03 \x01(\x03R\apending\"\xba\x05\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x18\n" +
@@ -1135,7 +1135,7 @@ const file_ongair_v1_event_proto_rawDesc = "" +
 	"\x15ticket_status_updated\x18\f \x01(\v2\x1e.ongair.v1.TicketStatusUpdatedH\x00R\x13ticketStatusUpdated\x12(\n" +
 	"\x06fields\x18\r \x03(\v2\x10.ongair.v1.FieldR\x06fields\x12-\n" +
 	"\braw_body\x18\x0e \x01(\v2\x12.ongair.v1.RawBodyR\arawBodyB\t\n" +
-	"\apayload\">\n" +
+	"\apayloadJ\x06\b\xe8\a\x10\xe9\a\">\n" +
 	"\aContact\x12\x1f\n" +
 	"\vexternal_id\x18\x01 \x01(\tR\n" +
 	"externalId\x12\x12\n" +

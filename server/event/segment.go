@@ -1,0 +1,224 @@
+package event
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"unsafe"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Segment is a stretch of the log, encoded for subscribers: the records of its
+// events laid end to end, in the order of the log, and beside them what filters
+// look at. A record is one element of SubscribeResponse.events, so that any run
+// of records is a part of a response as it is.
+//
+// A Segment is a value like a slice, and immutable: Append returns a longer one
+// that may share its memory. So what one goroutine appends to others can read at
+// the same time, each up to where its own Segment ends. Only the longest one MUST
+// be appended to.
+type Segment struct {
+	wire    []byte
+	records []record
+}
+
+// record is where an event is in the wire of its segment, and in it what filters
+// compare.
+type record struct {
+	sequence uint64
+	// cursor is where the event's last field begins, its cursor.
+	start, cursor, end uint32
+
+	channel, notificationType, externalID, conversationID span
+}
+
+// span is a part of a wire; the empty one where a field is missing.
+type span struct{ start, end uint32 }
+
+// RecordOverhead is what a record takes in memory beside its bytes, in bytes.
+const RecordOverhead = int(unsafe.Sizeof(record{}))
+
+// Entry is an event of the log on its way into a segment.
+type Entry struct {
+	// Sequence is the event's position in the log.
+	Sequence uint64
+	// Event is the encoded event, as Verify returns it.
+	Event []byte
+	// Cursor is the position right after the event.
+	Cursor string
+}
+
+// Field numbers of ongair.v1, which never change once published; a test compares
+// them with the descriptors.
+const (
+	responseEvents  protowire.Number = 1
+	responseCursor  protowire.Number = 2
+	responsePending protowire.Number = 3
+
+	// An event's cursor has the number of a response's, on which Response relies.
+	eventCursor                            = responseCursor
+	eventChannel          protowire.Number = 3
+	eventNotificationType protowire.Number = 5
+	eventContact          protowire.Number = 7
+	eventConversationID   protowire.Number = 8
+
+	contactExternalID protowire.Number = 1
+)
+
+// NewSegment returns an empty segment with room for so many bytes of records.
+func NewSegment(bytes int) Segment { return Segment{wire: make([]byte, 0, bytes)} }
+
+// SegmentOf makes one of entries, with no more room than they need.
+func SegmentOf(entries []Entry) (Segment, error) {
+	bytes := 0
+	for i := range entries {
+		bytes += entries[i].Size()
+	}
+	s := Segment{wire: make([]byte, 0, bytes), records: make([]record, 0, len(entries))}
+	var err error
+	for _, e := range entries {
+		if s, err = s.Append(e); err != nil {
+			return Segment{}, err
+		}
+	}
+	return s, nil
+}
+
+// Size is how many bytes the record of the entry takes in a segment.
+func (e *Entry) Size() int {
+	return protowire.SizeTag(responseEvents) + protowire.SizeBytes(e.size())
+}
+
+// size is the size of the event with its cursor.
+func (e *Entry) size() int {
+	return len(e.Event) + protowire.SizeTag(eventCursor) + protowire.SizeBytes(len(e.Cursor))
+}
+
+// Append returns the segment with one event more, which MUST come after all it
+// has. It fails where the entry's bytes are not those of an event.
+func (s Segment) Append(e Entry) (Segment, error) {
+	start := len(s.wire)
+	wire := slices.Grow(s.wire, e.Size())
+	wire = protowire.AppendTag(wire, responseEvents, protowire.BytesType)
+	wire = protowire.AppendVarint(wire, uint64(e.size()))
+	body := len(wire)
+	wire = append(wire, e.Event...)
+	cursor := len(wire)
+	wire = protowire.AppendTag(wire, eventCursor, protowire.BytesType)
+	wire = protowire.AppendString(wire, e.Cursor)
+
+	r := record{sequence: e.Sequence, start: uint32(start), cursor: uint32(cursor), end: uint32(len(wire))}
+	if err := r.find(wire, body, len(wire)); err != nil {
+		return s, fmt.Errorf("the log's entry %d: %w: %w", e.Sequence, ErrNotAnEvent, err)
+	}
+	return Segment{wire: wire, records: append(s.records, r)}, nil
+}
+
+// find notes where the fields are that filters compare, in wire[start:end].
+func (r *record) find(wire []byte, start, end int) error {
+	return eachBytes(wire[:end], start, func(number protowire.Number, value span) error {
+		switch number {
+		case eventChannel:
+			r.channel = value
+		case eventNotificationType:
+			r.notificationType = value
+		case eventConversationID:
+			r.conversationID = value
+		case eventContact:
+			return eachBytes(wire[:value.end], int(value.start), func(number protowire.Number, value span) error {
+				if number == contactExternalID {
+					r.externalID = value
+				}
+				return nil
+			})
+		default:
+		}
+		return nil
+	})
+}
+
+// eachBytes calls f with every length-delimited field of the message
+// wire[start:].
+func eachBytes(wire []byte, start int, f func(protowire.Number, span) error) error {
+	for start < len(wire) {
+		number, kind, n := protowire.ConsumeTag(wire[start:])
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		start += n
+		n = protowire.ConsumeFieldValue(number, kind, wire[start:])
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		end := start + n
+		if kind == protowire.BytesType {
+			_, prefix := protowire.ConsumeVarint(wire[start:])
+			if err := f(number, span{uint32(start + prefix), uint32(end)}); err != nil {
+				return err
+			}
+		}
+		start = end
+	}
+	return nil
+}
+
+// Len is how many events the segment has.
+func (s Segment) Len() int { return len(s.records) }
+
+// Last is the position after the segment's newest event. The segment MUST NOT be
+// empty.
+func (s Segment) Last() uint64 { return s.records[len(s.records)-1].sequence }
+
+// First is the sequence of the segment's oldest event. The segment MUST NOT be
+// empty.
+func (s Segment) First() uint64 { return s.records[0].sequence }
+
+// Room is how many bytes of records can still be appended without moving those
+// that are there.
+func (s Segment) Room() int { return cap(s.wire) - len(s.wire) }
+
+// Memory is how many bytes the segment holds on to.
+func (s Segment) Memory() int { return cap(s.wire) + cap(s.records)*RecordOverhead }
+
+// After returns the part of the segment after a position.
+func (s Segment) After(position uint64) Segment {
+	if i := s.find(position + 1); i < len(s.records) {
+		return Segment{wire: s.wire, records: s.records[i:]}
+	}
+	return Segment{}
+}
+
+// CursorAt returns the cursor right after the event with a sequence; empty where
+// the segment does not have it.
+func (s Segment) CursorAt(sequence uint64) string {
+	i := s.find(sequence)
+	if i == len(s.records) || s.records[i].sequence != sequence {
+		return ""
+	}
+	field := s.cursor(i)
+	_, _, tag := protowire.ConsumeTag(field)
+	cursor, _ := protowire.ConsumeString(field[tag:])
+	return cursor
+}
+
+// find returns the index of the first event at or after a sequence.
+func (s Segment) find(sequence uint64) int {
+	// Sequences have no gaps, unless entries were passed over.
+	if len(s.records) > 0 && s.First() <= sequence {
+		if i := sequence - s.First(); i < uint64(len(s.records)) && s.records[i].sequence == sequence {
+			return int(i)
+		}
+	}
+	i, _ := slices.BinarySearchFunc(s.records, sequence, func(r record, sequence uint64) int {
+		return cmp.Compare(r.sequence, sequence)
+	})
+	return i
+}
+
+// cursor returns the field with the cursor right after event i: it ends the
+// event's record, and is the same field in a response.
+func (s Segment) cursor(i int) []byte {
+	r := s.records[i]
+	return s.wire[r.cursor:r.end:r.end]
+}
