@@ -5,10 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
-	"runtime/debug"
 	"slices"
-	"strings"
-	"time"
 
 	"buf.build/go/protovalidate"
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors"
@@ -21,7 +18,6 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
@@ -66,14 +62,10 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 		logging.WithDisableLoggingFields(logging.SystemTag[0], logging.ComponentFieldKey),
 	}
 	recovered := recovery.WithRecoveryHandlerContext(func(ctx context.Context, p any) error {
-		cfg.Logger.ErrorContext(ctx, "a call panicked", "panic", p, "stack", string(debug.Stack()))
-		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INTERNAL, "the gateway failed; its log says why")
+		return panicked(ctx, cfg.Logger, p)
 	})
-	// Load balancers and orchestrators ask for health, and have no key.
-	notHealth := selector.MatchFunc(func(_ context.Context, c interceptors.CallMeta) bool {
-		return c.Service != healthv1.Health_ServiceDesc.ServiceName
-	})
-	authenticate := cfg.Authenticator.Authenticate
+	notHealth := selector.MatchFunc(func(_ context.Context, c interceptors.CallMeta) bool { return !isHealth(c.FullMethod()) })
+	streams := &streams{authenticator: cfg.Authenticator, validator: validator, log: cfg.Logger, lines: logger}
 
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
@@ -82,17 +74,11 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 			logging.UnaryServerInterceptor(logger, logOptions...),
 			explainUnary,
 			recovery.UnaryServerInterceptor(recovered),
-			selector.UnaryServerInterceptor(grpcauth.UnaryServerInterceptor(authenticate), notHealth),
+			selector.UnaryServerInterceptor(grpcauth.UnaryServerInterceptor(cfg.Authenticator.Authenticate), notHealth),
 			requestIDFromMetadata,
 			validateUnary(validator),
 		),
-		grpc.ChainStreamInterceptor(
-			logStream(logger),
-			explainStream,
-			recovery.StreamServerInterceptor(recovered),
-			selector.StreamServerInterceptor(grpcauth.StreamServerInterceptor(authenticate), notHealth),
-			validateStream(validator),
-		),
+		grpc.StreamInterceptor(streams.intercept),
 		grpc.UnknownServiceHandler(unknownMethod),
 	}
 	if cfg.TLS != nil {
@@ -125,10 +111,6 @@ func explainUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler
 		err = &unknown
 	}
 	return response, err
-}
-
-func explainStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	return explain(handler(srv, stream))
 }
 
 // explain makes sure that every error has a status of our making, or of gRPC's
@@ -173,30 +155,6 @@ func logFields(err error) logging.Fields {
 		fields = append(fields, "cause", f.Cause.Error())
 	}
 	return fields
-}
-
-// logStream logs the end of a stream as the logging interceptor does that of a
-// call. That one would also look at each message, of which there are many.
-func logStream(logger logging.Logger) grpc.StreamServerInterceptor {
-	return func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		start := time.Now()
-		err := handler(srv, stream)
-		service, method, _ := strings.Cut(strings.TrimPrefix(info.FullMethod, "/"), "/")
-		code := status.Code(err)
-		fields := logging.Fields{
-			logging.ServiceFieldKey, service, logging.MethodFieldKey, method, logging.MethodTypeFieldKey, "server_stream",
-		}
-		if p, ok := peer.FromContext(stream.Context()); ok {
-			fields = append(fields, "peer.address", p.Addr.String())
-		}
-		fields = append(fields, "grpc.code", code.String())
-		if err != nil {
-			fields = append(fields, logFields(err)...)
-		}
-		fields = append(fields, logging.DurationToTimeMillisFields(time.Since(start))...)
-		logger.Log(stream.Context(), logLevel(code), "finished call", fields...)
-		return err
-	}
 }
 
 // logLevel says how loud the end of a call is: what an operator should look into

@@ -8,6 +8,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/fanout"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
@@ -33,19 +34,22 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(s.draining, func() { cancel(context.Cause(s.draining)) })()
-	position, err := s.start(ctx, req)
-	if err != nil {
+	var reader *fanout.Reader
+	if err := elsewhere(func() error {
+		position, err := s.start(ctx, req)
+		reader = s.fanout.NewReader(ctx, position, event.NewFilter(req))
+		return err
+	}); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		return err
 	}
+	defer reader.Close()
 	heartbeat := DefaultHeartbeat
 	if req.GetHeartbeatInterval() != nil {
 		heartbeat = req.GetHeartbeatInterval().AsDuration()
 	}
-	reader := s.fanout.NewReader(ctx, position, event.NewFilter(req))
-	defer reader.Close()
 	// The first response comes at once, whatever there is.
 	for idle := time.Duration(0); ; idle = heartbeat {
 		response, err := reader.Next(idle)

@@ -23,25 +23,6 @@ func validateUnary(validator protovalidate.Validator) grpc.UnaryServerIntercepto
 	}
 }
 
-// validateStream does the same for each message that a stream receives.
-func validateStream(validator protovalidate.Validator) grpc.StreamServerInterceptor {
-	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		return handler(srv, &validatedStream{stream, validator})
-	}
-}
-
-type validatedStream struct {
-	grpc.ServerStream
-	validator protovalidate.Validator
-}
-
-func (s *validatedStream) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil {
-		return err
-	}
-	return validate(s.validator, m)
-}
-
 // validate returns a fault with one violation for each bad field, the first one
 // that its rules found. Messages without rules pass.
 func validate(validator protovalidate.Validator, m any) error {

@@ -30,7 +30,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/singleflight"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
@@ -86,8 +85,7 @@ type Log struct {
 	// reading has room for the reads that may be under way at once.
 	reading chan struct{}
 	logger  *slog.Logger
-	// bounds is one question for the ends of the log that many wait for.
-	bounds singleflight.Group
+	ends    question[Bounds]
 
 	mu sync.Mutex
 	// skipped are the entries that were reported as no events.
@@ -151,7 +149,7 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 	if err != nil {
 		return nil, fmt.Errorf("event log: %w", err)
 	}
-	return &Log{
+	l := &Log{
 		conn:      conn,
 		stream:    stream,
 		id:        id,
@@ -159,7 +157,9 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 		reading:   make(chan struct{}, maxReads),
 		logger:    cfg.Logger,
 		skipped:   map[uint64]struct{}{},
-	}, nil
+	}
+	l.ends.put = func(ctx context.Context) (Bounds, error) { return bounds(ctx, stream) }
+	return l, nil
 }
 
 // Append stores an event and returns once it is durable. stored is false where
@@ -185,29 +185,6 @@ func (l *Log) Append(ctx context.Context, e *ongairv1.Event) (stored bool, err e
 }
 
 func subject(channel, kind string) string { return subjectPrefix + channel + "." + kind }
-
-// Bounds are the ends of the log: a reader at position First-1 gets everything,
-// one at Last gets what comes.
-type Bounds struct {
-	// First is the sequence of the oldest event that is kept; Last+1 in a log
-	// that keeps none.
-	First uint64
-	// Last is the sequence of the newest event; 0 in a log that never had one.
-	Last uint64
-}
-
-// Bounds returns the ends of the log as they are now.
-func (l *Log) Bounds(ctx context.Context) (Bounds, error) {
-	info, err := l.stream.Info(ctx)
-	if err != nil {
-		return Bounds{}, unavailable("stream info", err)
-	}
-	b := Bounds{First: info.State.FirstSeq, Last: info.State.LastSeq}
-	if info.State.Msgs == 0 {
-		b.First = b.Last + 1
-	}
-	return b, nil
-}
 
 // Cursor returns a cursor of a position that does not name the event before it,
 // as the one does that this event has (CursorOf).

@@ -71,7 +71,7 @@ func (l *Log) Seek(ctx context.Context, cursor string) (uint64, error) {
 // Reach fails with CURSOR_AHEAD or CURSOR_EXPIRED where the log does not reach to
 // a position.
 func (l *Log) Reach(ctx context.Context, position uint64) error {
-	bounds, err := l.sharedBounds(ctx, position)
+	bounds, err := l.Bounds(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -83,25 +83,6 @@ func (l *Log) Reach(ctx context.Context, position uint64) error {
 		return l.expired(position, bounds.First)
 	}
 	return nil
-}
-
-// sharedBounds is Bounds for thousands who come back at once: whoever asks while
-// an answer is under way gets that, unless the position is beyond it.
-func (l *Log) sharedBounds(ctx context.Context, position uint64) (Bounds, error) {
-	select {
-	case <-ctx.Done():
-		return Bounds{}, unavailable("stream info", ctx.Err())
-	case r := <-l.bounds.DoChan("", func() (any, error) {
-		// For all who wait, so it does not end with the first of them.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), getTimeout)
-		defer cancel()
-		return l.Bounds(ctx)
-	}):
-		if bounds, ok := r.Val.(Bounds); ok && r.Err == nil && position <= bounds.Last {
-			return bounds, nil
-		}
-		return l.Bounds(ctx)
-	}
 }
 
 // CursorOf returns the cursor of a position: the one that the event before it has

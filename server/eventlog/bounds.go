@@ -1,0 +1,95 @@
+package eventlog
+
+import (
+	"context"
+	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Bounds are the ends of the log: a reader at position First-1 gets everything,
+// one at Last gets what comes.
+type Bounds struct {
+	// First is the sequence of the oldest event that is kept; Last+1 in a log
+	// that keeps none.
+	First uint64
+	// Last is the sequence of the newest event; 0 in a log that never had one.
+	Last uint64
+}
+
+// Bounds returns the ends of the log as they are now. Thousands may ask at once,
+// as subscribers do that come back after a restart: JetStream is asked one
+// question at a time, and each caller gets the answer to one that was asked after
+// it had come.
+func (l *Log) Bounds(ctx context.Context) (Bounds, error) { return l.ends.ask(ctx) }
+
+// bounds asks JetStream for the ends of the log.
+func bounds(ctx context.Context, stream jetstream.Stream) (Bounds, error) {
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return Bounds{}, unavailable("stream info", err)
+	}
+	b := Bounds{First: info.State.FirstSeq, Last: info.State.LastSeq}
+	if info.State.Msgs == 0 {
+		b.First = b.Last + 1
+	}
+	return b, nil
+}
+
+// question is one that many ask: all who come while an answer is under way share
+// the next one. Its method ask is safe for concurrent use.
+type question[T any] struct {
+	put func(context.Context) (T, error)
+
+	mu      sync.Mutex
+	asking  bool
+	waiting *answer[T] // nil where nobody waits for the next one
+}
+
+// answer is there once done is closed.
+type answer[T any] struct {
+	done  chan struct{}
+	value T
+	err   error
+}
+
+// ask returns the answer to a question that is put after ask was called. It fails
+// with what put failed with, or when ctx ends.
+func (q *question[T]) ask(ctx context.Context) (T, error) {
+	q.mu.Lock()
+	if q.waiting == nil {
+		q.waiting = &answer[T]{done: make(chan struct{})}
+	}
+	mine := q.waiting
+	if !q.asking {
+		q.asking = true
+		go q.putAll()
+	}
+	q.mu.Unlock()
+	select {
+	case <-mine.done:
+		return mine.value, mine.err
+	case <-ctx.Done():
+		var none T
+		return none, unavailable("ask the log", ctx.Err())
+	}
+}
+
+// putAll puts the question again and again, until nobody waits for an answer. Each
+// time is for all who wait, so it does not end with one of them.
+func (q *question[T]) putAll() {
+	for {
+		q.mu.Lock()
+		next := q.waiting
+		q.waiting = nil
+		q.asking = next != nil
+		q.mu.Unlock()
+		if next == nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), getTimeout)
+		next.value, next.err = q.put(ctx)
+		cancel()
+		close(next.done)
+	}
+}
