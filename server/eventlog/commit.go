@@ -2,52 +2,51 @@ package eventlog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"maps"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 )
 
-// Group commit: appends that wait at the same time share the syncing of the
-// disk, and one that comes alone does not wait for others.
+// Group commit: appends that come together share the syncing of the disk, and one
+// that comes alone does not wait for others.
 //
-// Whatever waits when a commit ends is the next group. There is no timer, and
-// there are goroutines only while something is under way. A group goes to
-// JetStream as one atomic batch, which is synced once, unless it is small:
-// measured with nats-server 2.15, a batch costs about 4 to 8 ms plus 20 to 40 µs a
-// message, a single publish 0.35 ms.
+// An append that comes alone is one publish, made by whoever appends. So are
+// fewer than minBatch at a time: JetStream syncs them one after the other, at
+// 0.3 ms each. A batch is synced once, but staging it costs several files and
+// their syncing: 4 ms and 20 to 40 µs a message (measured with nats-server 2.15,
+// docs/log.md). So beyond maxSingles under way appends wait, and once as many
+// wait as are worth a batch they go as one. While it is committed, those that
+// come are staged as the next one, which is committed as soon as the one before
+// is over. There is no timer.
+//
+// A batch is over when each of its appends is, so that nothing overtakes one that
+// JetStream refused whole for a duplicate in it, and that goes in parts then.
 const (
 	// minBatch is the size from which a batch is cheaper than single publishes.
 	minBatch = 20
+	// maxSingles is how many single publishes are under way at most.
+	maxSingles = minBatch - 1
 	// maxBatch and maxBatchBytes bound a batch; JetStream's own limit is 1,000.
 	maxBatch      = 1000
 	maxBatchBytes = 8 << 20
-	// commitTimeout bounds the commit of a group.
+	// commitTimeout bounds the commit of an append, once it has begun.
 	commitTimeout = 5 * time.Second
 	// publishTimeout bounds one try of a single publish, so that there is time
 	// for a second one where an acknowledgement was lost.
 	publishTimeout = 2 * time.Second
 )
 
-// Error codes of JetStream that a batch can be refused with.
-const (
-	codeBatchDuplicate jetstream.ErrorCode = 10201
-	codeBatchDisabled  jetstream.ErrorCode = 10174
-)
-
-// appending is an append that waits for its commit.
+// appending is an append that waits for its turn.
 type appending struct {
 	ctx context.Context
 	msg *nats.Msg
-	// done is closed when it is over, and stored and err are set.
-	done   chan struct{}
+	// turn is closed when the wait is over. Then single says that the caller
+	// publishes it, or stored and err are what became of it.
+	turn   chan struct{}
+	single bool
 	stored bool
 	err    error
 }
@@ -56,199 +55,200 @@ func (a *appending) id() string { return a.msg.Header.Get(jetstream.MsgIDHeader)
 
 func (a *appending) end(stored bool, err error) {
 	a.stored, a.err = stored, err
-	close(a.done)
+	close(a.turn)
 }
 
-// committer publishes appends in groups, in the order in which they came: small
-// groups overlap, a batch is alone. Its method append is safe for concurrent use.
+// committer publishes appends, one by one or in batches. Its method append is safe
+// for concurrent use.
 type committer struct {
 	conn     *nats.Conn
 	js       jetstream.JetStream
 	writable func() context.Context
 
-	mu         sync.Mutex
-	committing bool
-	waiting    []*appending
-	// underWay is how many are published and not acknowledged; landed is signalled
-	// when it shrinks.
-	underWay int
-	landed   *sync.Cond
+	mu sync.Mutex
+	// singles is how many single publishes are under way.
+	singles int
+	// batching says that batches are being made; then all that come wait for one.
+	batching bool
+	waiting  []*appending
+	// came has a token when there is something new in waiting.
+	came chan struct{}
 }
 
 func newCommitter(conn *nats.Conn, js jetstream.JetStream, writable func() context.Context) *committer {
-	c := &committer{conn: conn, js: js, writable: writable}
-	c.landed = sync.NewCond(&c.mu)
-	return c
+	return &committer{conn: conn, js: js, writable: writable, came: make(chan struct{}, 1)}
 }
 
 // append returns once msg is stored, or found to be. Where ctx ends before its
-// commit has begun, it is not stored; a commit that has begun goes on without
-// ctx, because others are in it.
+// commit has begun, it is not stored; the commit of a batch that has begun goes on
+// without ctx, because others are in it.
 func (c *committer) append(ctx context.Context, msg *nats.Msg) (stored bool, err error) {
-	a := &appending{ctx: ctx, msg: msg, done: make(chan struct{})}
-	c.mu.Lock()
-	c.waiting = append(c.waiting, a)
-	if !c.committing {
-		c.committing = true
-		go c.commitAll()
-	}
-	c.mu.Unlock()
-	select {
-	case <-a.done:
-		return a.stored, a.err
-	case <-ctx.Done():
-		return false, unavailable("append", ctx.Err())
-	}
+	a := &appending{ctx: ctx, msg: msg, turn: make(chan struct{})}
+	c.enqueue(a)
+	return c.outcome(a)
 }
 
-// commitAll commits group after group, until nothing waits. Small groups overlap:
-// one does not wait for the acknowledgements of those before it. Where that would
-// put as many messages under way as make a batch, it waits for all of them, and
-// what has come meanwhile is a batch.
-func (c *committer) commitAll() {
+// outcome waits for what becomes of an append.
+func (c *committer) outcome(a *appending) (stored bool, err error) {
+	select {
+	case <-a.turn:
+	case <-a.ctx.Done():
+		return false, unavailable("append", a.ctx.Err())
+	}
+	if !a.single {
+		return a.stored, a.err
+	}
+	defer c.landed()
+	ctx, cancel := context.WithTimeout(c.writable(), commitTimeout)
+	defer cancel()
+	// It ends with its caller, too: nobody else is in it.
+	defer context.AfterFunc(a.ctx, cancel)()
+	if stored, err = c.publish(ctx, a.msg); err != nil && a.ctx.Err() != nil {
+		err = unavailable("append", a.ctx.Err())
+	}
+	return stored, err
+}
+
+// enqueue gives appends their turn, or has them wait for it.
+func (c *committer) enqueue(appends ...*appending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.waiting) > 0 {
-		size := groupSize(c.waiting)
-		if c.underWay > 0 && c.underWay+size >= minBatch {
-			c.landed.Wait()
-			continue
-		}
-		group := c.waiting[:size]
-		if c.waiting = c.waiting[size:]; len(c.waiting) == 0 {
-			c.waiting = nil // and the array of those that are over with it
-		}
-		alone := c.underWay == 0 && size == 1
-		c.underWay += size
-		c.mu.Unlock()
-		ctx, cancel := context.WithTimeout(c.writable(), commitTimeout)
-		end := func() {
-			cancel()
-			c.mu.Lock()
-			c.underWay -= size
-			c.landed.Signal()
-			c.mu.Unlock()
-		}
-		if wait := c.commit(ctx, group, alone); wait != nil {
-			go func() {
-				wait()
-				end()
-			}()
-		} else {
-			end()
-		}
-		c.mu.Lock()
-	}
-	c.committing = false
-}
-
-// groupSize returns how many of those that wait fit into a group.
-func groupSize(waiting []*appending) int {
-	bytes := 0
-	for i, a := range waiting[:min(len(waiting), maxBatch)] {
-		if bytes += len(a.msg.Data); bytes > maxBatchBytes && i > 0 {
-			return i
-		}
-	}
-	return min(len(waiting), maxBatch)
-}
-
-// commit ends each append of a group, or begins to: then it returns what waits for
-// the rest. Of those with the same id the first one is stored, and the others
-// share its fate: a batch may not have an id twice.
-func (c *committer) commit(ctx context.Context, group []*appending, alone bool) (wait func()) {
-	first := make(map[string]*appending, len(group))
-	var unique, copies []*appending
-	for _, a := range group {
-		switch {
-		case a.ctx.Err() != nil: // nobody waits for it any more
-			a.end(false, unavailable("append", a.ctx.Err()))
-		case first[a.id()] != nil:
-			copies = append(copies, a)
-		default:
-			first[a.id()] = a
-			unique = append(unique, a)
-		}
-	}
-	endCopies := func() {
-		for _, a := range copies {
-			a.end(false, first[a.id()].err)
-		}
-	}
-	switch {
-	case alone && len(unique) == 1:
-		unique[0].end(c.publish(ctx, unique[0].msg))
-	case len(unique) < minBatch:
-		acknowledged := c.publishEach(ctx, unique)
-		return func() {
-			acknowledged()
-			endCopies()
-		}
+	c.waiting = append(c.waiting, appends...)
+	select {
+	case c.came <- struct{}{}:
 	default:
-		c.commitBatch(ctx, unique)
 	}
-	endCopies()
-	return nil
+	c.admit()
 }
 
-// commitBatch ends each append of a group without two of the same id. A batch
-// that holds an id which is stored already is refused whole, and not told which
-// one: its halves are tried, each in turn, so that nothing changes places.
-func (c *committer) commitBatch(ctx context.Context, group []*appending) {
-	if len(group) < minBatch {
-		c.publishEach(ctx, group)()
+// landed is the end of a single publish.
+func (c *committer) landed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.singles--
+	c.admit()
+}
+
+// admit gives those that wait their turn, if it is theirs. c.mu is held.
+func (c *committer) admit() {
+	if c.batching {
 		return
 	}
-	err := c.publishBatch(ctx, group)
+	for len(c.waiting) > 0 && len(c.waiting) < minBatch && c.singles < maxSingles {
+		a := c.waiting[0]
+		c.waiting = c.waiting[1:]
+		if a.ctx.Err() != nil {
+			continue // nobody waits for it any more
+		}
+		c.singles++
+		a.single = true
+		close(a.turn)
+	}
+	if len(c.waiting) == 0 {
+		c.waiting = nil // and the array of those that are over with it
+	}
+	if len(c.waiting) >= minBatch {
+		c.batching = true
+		go c.batches()
+	}
+}
+
+// batches commits batch after batch, until fewer wait than are worth one.
+func (c *committer) batches() {
+	over := make(chan struct{}) // closed once the batch before is over
+	close(over)
+	for {
+		b := c.newBatch()
+		for before := over; before != nil; {
+			b.stage(c.take(b))
+			select {
+			case <-before:
+				before = nil
+			case <-c.came:
+			}
+		}
+		b.stage(c.take(b))
+		if len(b.appends) == 0 {
+			c.mu.Lock()
+			c.batching = false
+			c.admit()
+			c.mu.Unlock()
+			return
+		}
+		over = make(chan struct{})
+		go func() {
+			defer close(over)
+			c.commit(b)
+		}()
+	}
+}
+
+// take returns those of the appends that wait for which a batch has room; none as
+// long as all together are not worth one.
+func (c *committer) take(b *batch) []*appending {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(b.appends)+len(c.waiting) < minBatch {
+		return nil
+	}
+	n, bytes := 0, b.bytes
+	for n < len(c.waiting) && len(b.appends)+n < maxBatch {
+		bytes += len(c.waiting[n].msg.Data)
+		if bytes > maxBatchBytes && len(b.appends)+n > 0 {
+			break
+		}
+		n++
+	}
+	taken := c.waiting[:n]
+	c.waiting = c.waiting[n:]
+	return taken
+}
+
+// commit ends each append of a batch.
+func (c *committer) commit(b *batch) {
+	ctx, cancel := context.WithTimeout(c.writable(), commitTimeout)
+	defer cancel()
+	c.end(ctx, b.appends, b.commit(ctx))
+	for _, a := range b.copies {
+		a.end(false, b.first[a.id()].err)
+	}
+}
+
+// end ends appends that were a batch, by what came of that. One that JetStream
+// refused for a duplicate, which it does not name, goes again in two halves, and
+// so on. One whose acknowledgement was lost goes again whole: if it was stored, it
+// is all duplicates.
+func (c *committer) end(ctx context.Context, appends []*appending, err error) {
 	refused, _ := errors.AsType[*jetstream.APIError](err)
 	switch {
 	case err == nil:
-		for _, a := range group {
+		for _, a := range appends {
 			a.end(true, nil)
 		}
 	case refused != nil && (refused.ErrorCode == codeBatchDuplicate || refused.ErrorCode == codeBatchDisabled):
-		half := len(group) / 2
-		c.commitBatch(ctx, group[:half])
-		c.commitBatch(ctx, group[half:])
+		half := len(appends) / 2
+		c.commitAgain(ctx, appends[:half])
+		c.commitAgain(ctx, appends[half:])
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		c.commitAgain(ctx, appends)
 	default:
-		for _, a := range group {
+		for _, a := range appends {
 			a.end(false, failed(ctx, err))
 		}
 	}
 }
 
-// publishEach publishes each message of a group that is too small for a batch, in
-// order, and returns what waits for the acknowledgements and ends the appends.
-// Where one does not come, the message is published again.
-func (c *committer) publishEach(ctx context.Context, group []*appending) (acknowledged func()) {
-	acks := make([]jetstream.PubAckFuture, 0, len(group))
-	for _, a := range group {
-		// A copy: the client writes into what it publishes so.
-		msg := &nats.Msg{Subject: a.msg.Subject, Header: maps.Clone(a.msg.Header), Data: a.msg.Data}
-		ack, err := c.js.PublishMsgAsync(msg, jetstream.WithExpectStream(streamName))
-		if err != nil {
-			// Nothing overtakes one that could not be published.
-			for _, rest := range group[len(acks):] {
-				rest.end(false, failed(ctx, err))
-			}
-			break
+// commitAgain ends each append of what was a batch, or a part of one, in order.
+func (c *committer) commitAgain(ctx context.Context, appends []*appending) {
+	if len(appends) < minBatch {
+		for _, a := range appends {
+			a.end(c.publish(ctx, a.msg))
 		}
-		acks = append(acks, ack)
+		return
 	}
-	return func() {
-		inTime, cancel := context.WithTimeout(ctx, publishTimeout)
-		defer cancel()
-		for i, ack := range acks {
-			select {
-			case stored := <-ack.Ok():
-				group[i].end(!stored.Duplicate, nil)
-			case err := <-ack.Err():
-				group[i].end(false, failed(ctx, err))
-			case <-inTime.Done():
-				group[i].end(c.publish(ctx, group[i].msg))
-			}
-		}
-	}
+	b := c.newBatch()
+	b.stage(appends)
+	c.end(ctx, appends, b.commit(ctx))
 }
 
 // failed is the fault of an append that failed with err, or for the reason that
@@ -278,57 +278,4 @@ func (c *committer) publishOnce(ctx context.Context, msg *nats.Msg) (*jetstream.
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	return c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(streamName))
-}
-
-// Headers of an atomic batch (JetStream's ADR-50).
-const (
-	headerBatchID       = "Nats-Batch-Id"
-	headerBatchSequence = "Nats-Batch-Sequence"
-	headerBatchCommit   = "Nats-Batch-Commit"
-)
-
-// publishBatch stores all messages of a group, or none.
-func (c *committer) publishBatch(ctx context.Context, group []*appending) error {
-	id := nuid.Next()
-	last := len(group) - 1
-	for i, a := range group {
-		// A copy of the header: the message may have to be published again alone.
-		msg := nats.NewMsg(a.msg.Subject)
-		msg.Data = a.msg.Data
-		msg.Header.Set(jetstream.MsgIDHeader, a.id())
-		msg.Header.Set(headerBatchID, id)
-		msg.Header.Set(headerBatchSequence, strconv.Itoa(i+1))
-		if i < last {
-			if err := c.conn.PublishMsg(msg); err != nil {
-				return err
-			}
-			continue
-		}
-		msg.Header.Set(headerBatchCommit, "1")
-		reply, err := c.conn.RequestMsgWithContext(ctx, msg)
-		if err != nil {
-			return err
-		}
-		return checkBatch(reply.Data, len(group))
-	}
-	return nil
-}
-
-// checkBatch reads the acknowledgement of a batch.
-func checkBatch(data []byte, size int) error {
-	var ack struct {
-		Error  *jetstream.APIError `json:"error"`
-		Stream string              `json:"stream"`
-		Count  int                 `json:"count"`
-	}
-	if err := json.Unmarshal(data, &ack); err != nil {
-		return fmt.Errorf("acknowledgement of a batch: %w", err)
-	}
-	if ack.Error != nil {
-		return ack.Error
-	}
-	if ack.Stream != streamName || ack.Count != size {
-		return fmt.Errorf("acknowledgement of a batch: %d messages in %q, want %d", ack.Count, ack.Stream, size)
-	}
-	return nil
 }

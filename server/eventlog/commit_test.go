@@ -1,12 +1,14 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
@@ -29,32 +31,32 @@ func waitingFor(t *testing.T, ctx context.Context, ids ...string) []*appending {
 		msg := nats.NewMsg(subjectPrefix + "support.MessageReceived")
 		msg.Data = data
 		msg.Header.Set(natsjs.MsgIDHeader, id)
-		group = append(group, &appending{ctx: ctx, msg: msg, done: make(chan struct{})})
+		group = append(group, &appending{ctx: ctx, msg: msg, turn: make(chan struct{})})
 	}
 	return group
 }
 
-// commitTogether commits appends that all wait at the same time, and returns
-// what became of each: "stored", "found" or the reason of a failure.
-func (f *fixture) commitTogether(t *testing.T, group []*appending) []string {
+// commitTogether commits appends that all come at the same time, and returns what
+// became of each: "stored", "found" or the reason of a failure.
+func (f *fixture) commitTogether(t *testing.T, appends []*appending) []string {
 	t.Helper()
-	f.committer.mu.Lock()
-	f.committer.waiting = append(f.committer.waiting, group...)
-	f.committer.committing = true
-	f.committer.mu.Unlock()
-	f.committer.commitAll()
-	var became []string
-	for _, a := range group {
-		<-a.done
-		switch {
-		case a.err != nil:
-			became = append(became, fault.ReasonName(fault.From(a.err).Reason))
-		case a.stored:
-			became = append(became, "stored")
-		default:
-			became = append(became, "found")
-		}
+	f.committer.enqueue(appends...)
+	became := make([]string, len(appends))
+	var group sync.WaitGroup
+	for i, a := range appends {
+		group.Go(func() {
+			stored, err := f.committer.outcome(a)
+			switch {
+			case err != nil:
+				became[i] = fault.ReasonName(fault.From(err).Reason)
+			case stored:
+				became[i] = "stored"
+			default:
+				became[i] = "found"
+			}
+		})
 	}
+	group.Wait()
 	return became
 }
 
@@ -65,10 +67,19 @@ func TestAGroupIsStoredInItsOrder(t *testing.T) {
 				ids := numbered(1, size)
 				became := f.commitTogether(t, waitingFor(t, t.Context(), ids...))
 				assert.Equal(t, slices.Repeat([]string{"stored"}, size), became)
-				assert.Equal(t, ids, f.all(t, 0))
+				stored := f.all(t, 0)
+				if size < minBatch {
+					slices.SortFunc(stored, byNumber) // singles that are under way have no order
+				}
+				assert.Equal(t, ids, stored)
 			})
 		})
 	}
+}
+
+// byNumber compares numbered ids.
+func byNumber(a, b string) int {
+	return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 }
 
 func TestDuplicatesOfAGroupAreFoundAndNothingElseIsTouched(t *testing.T) {
@@ -184,55 +195,90 @@ func TestALostAcknowledgementAddsNoSecondEvent(t *testing.T) {
 	})
 }
 
-// deafFuture never hears of its acknowledgement.
-type deafFuture struct{ natsjs.PubAckFuture }
-
-func (deafFuture) Ok() <-chan *natsjs.PubAck { return nil }
-
-// deafTo is a JetStream that hears no acknowledgement of one message while
-// several are under way, or cannot even publish it.
-type deafTo struct {
-	natsjs.JetStream
-	id     string
-	refuse error
-}
-
-func (d *deafTo) PublishMsgAsync(msg *nats.Msg, opts ...natsjs.PublishOpt) (natsjs.PubAckFuture, error) {
-	if msg.Header.Get(natsjs.MsgIDHeader) != d.id {
-		return d.JetStream.PublishMsgAsync(msg, opts...)
-	}
-	if d.refuse != nil {
-		return nil, d.refuse
-	}
-	future, err := d.JetStream.PublishMsgAsync(msg, opts...)
-	return deafFuture{future}, err
-}
-
-func TestALostAcknowledgementAmongOthersAddsNoSecondEvent(t *testing.T) {
+// TestABatchWhoseAcknowledgementIsLostAddsNoSecondEvent loses it as a connection
+// would that breaks at that moment: what JetStream is asked goes through a proxy.
+func TestABatchWhoseAcknowledgementIsLostAddsNoSecondEvent(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.committer.js = &deafTo{JetStream: f.committer.js, id: "event-2"}
-		became := f.commitTogether(t, waitingFor(t, t.Context(), numbered(1, 5)...))
-		assert.Equal(t, []string{"stored", "found"}, became[:2])
-		assert.NotContains(t, became, "LOG_UNAVAILABLE")
-		assert.Equal(t, numbered(1, 5), f.all(t, 0))
+		appends := waitingFor(t, t.Context(), numbered(1, 50)...)
+		b := f.committer.newBatch()
+		b.stage(appends)
+		require.NoError(t, b.commit(t.Context()))
+		f.committer.end(t.Context(), appends, context.DeadlineExceeded)
+		for _, a := range appends {
+			stored, err := f.committer.outcome(a)
+			require.NoError(t, err)
+			assert.False(t, stored, "found")
+		}
+		assert.Equal(t, numbered(1, 50), f.all(t, 0))
 	})
 }
 
-func TestNothingOvertakesAnAppendThatCannotBePublished(t *testing.T) {
+func TestABatchThatCannotBePublishedFailsWhole(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.committer.js = &deafTo{JetStream: f.committer.js, id: "event-3", refuse: errors.New("closed")}
-		became := f.commitTogether(t, waitingFor(t, t.Context(), numbered(1, 5)...))
-		assert.Equal(t, []string{"stored", "stored", "LOG_UNAVAILABLE", "LOG_UNAVAILABLE", "LOG_UNAVAILABLE"}, became)
-		assert.Equal(t, numbered(1, 2), f.all(t, 0))
+		f.js.Conn().Close()
+		became := f.commitTogether(t, waitingFor(t, t.Context(), numbered(1, 50)...))
+		assert.Equal(t, slices.Repeat([]string{"LOG_UNAVAILABLE"}, 50), became)
 	})
 }
 
-func TestAGroupIsBoundedInBytes(t *testing.T) {
-	var waiting []*appending
-	for range 10 {
-		waiting = append(waiting, &appending{msg: &nats.Msg{Data: make([]byte, 3<<20)}})
-	}
-	assert.Equal(t, 2, groupSize(waiting))
-	assert.Equal(t, 1, groupSize([]*appending{{msg: &nats.Msg{Data: make([]byte, maxBatchBytes+1)}}}))
-	assert.Zero(t, groupSize(nil))
+func TestABatchIsBounded(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		sized := func(n, bytes int) []*appending {
+			appends := waitingFor(t, t.Context(), numbered(1, n)...)
+			for _, a := range appends {
+				a.msg.Data = make([]byte, bytes)
+			}
+			return appends
+		}
+		f.committer.batching = true // by this test
+		taken := func(appends []*appending) (sizes []int) {
+			f.committer.waiting = appends
+			for {
+				b := f.committer.newBatch()
+				b.appends = f.committer.take(b)
+				if len(b.appends) == 0 {
+					return sizes
+				}
+				sizes = append(sizes, len(b.appends))
+			}
+		}
+		assert.Equal(t, []int{maxBatch, maxBatch, 77}, taken(sized(2*maxBatch+77, 1)))
+		assert.Equal(t, []int{16, 16}, taken(sized(50, 512<<10)), "and the rest are too few")
+		assert.Equal(t, []int{1, 1}, taken(sized(minBatch+1, maxBatchBytes+1)), "one is always taken")
+	})
+}
+
+// TestBatchesFollowEachOtherUnderLoadAndEndWithIt finds the way back to single
+// publishes, which are faster for few.
+func TestBatchesFollowEachOtherUnderLoadAndEndWithIt(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		appends := func(workers, each int) {
+			var group sync.WaitGroup
+			for range workers {
+				group.Go(func() {
+					for range each {
+						_, err := f.Append(t.Context(), message(event.RandomID()))
+						assert.NoError(t, err)
+					}
+				})
+			}
+			group.Wait()
+		}
+		batching := func() bool {
+			f.committer.mu.Lock()
+			defer f.committer.mu.Unlock()
+			assert.LessOrEqual(t, f.committer.singles, maxSingles)
+			return f.committer.batching
+		}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			appends(100, 20)
+		}()
+		require.Eventually(t, batching, patience, time.Microsecond)
+		<-ended
+		appends(2, 2)
+		assert.False(t, batching())
+		assert.Len(t, f.all(t, 0), 100*20+4)
+	})
 }
