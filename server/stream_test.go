@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -220,7 +222,7 @@ func TestACursorThatCannotBeServedIsRefusedAtOnce(t *testing.T) {
 	})
 }
 
-func TestARestoredDirectoryIsNoticed(t *testing.T) {
+func TestAWipedDirectoryIsNoticed(t *testing.T) {
 	g, r := Start(t), NewRecorder(t)
 	r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...)
 	s := r.Subscribe("before", OverGRPC{}, g.Endpoints(), earliest())
@@ -230,6 +232,40 @@ func TestARestoredDirectoryIsNoticed(t *testing.T) {
 	err := NewRecorder(t).Subscribe("on a fresh directory", OverGRPC{}, fresh.Endpoints(), from(cursor)).Err()
 	assert.Equal(t, "CURSOR_FOREIGN", reasonOf(err))
 	r.Verify(g.Endpoints())
+}
+
+// TestADirectoryThatWasReplacedByAnOlderCopyIsNoticed also after it has grown on, so
+// that the positions of the old cursors are there again, with other events.
+func TestADirectoryThatWasReplacedByAnOlderCopyIsNoticed(t *testing.T) {
+	g := Start(t)
+	post := func(r *Recorder, first, last int, text string) {
+		for i := first; i <= last; i++ {
+			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(i, text)...))
+		}
+	}
+	r := NewRecorder(t)
+	post(r, 1, 3, "before the copy")
+	g.Stop()
+	older := filepath.Join(t.TempDir(), "copy")
+	require.NoError(t, os.CopyFS(older, os.DirFS(g.Config.DataDir)))
+	g = g.Restart(t)
+	post(r, 4, 6, "after the copy")
+	lost := r.Subscribe("before", OverGRPC{}, g.Endpoints(), earliest()).Events(6)
+	r.Verify(g.Endpoints())
+	g.Stop()
+	require.NoError(t, os.RemoveAll(g.Config.DataDir))
+	require.NoError(t, os.CopyFS(g.Config.DataDir, os.DirFS(older)))
+
+	g, r = g.Restart(t), NewRecorder(t)
+	refused := func(name, cursor string) string {
+		return reasonOf(NewRecorder(t).Subscribe(name, OverGRPC{}, g.Endpoints(), from(cursor)).Err())
+	}
+	assert.Equal(t, "CURSOR_AHEAD", refused("of an event that is gone", lost[5].GetCursor()))
+	post(r, 7, 10, "other events")
+	assert.Equal(t, "CURSOR_FOREIGN", refused("of an event in whose place is another", lost[5].GetCursor()))
+	common := NewRecorder(t).Subscribe("of an event that both have", OverGRPC{}, g.Endpoints(), from(lost[1].GetCursor()))
+	assert.Equal(t, lost[2].GetCursor(), common.Events(5)[0].GetCursor())
+	common.Stop()
 }
 
 func TestASubscriberWhoIsStoppedWithItsGatewayContinuesAfterARestart(t *testing.T) {
