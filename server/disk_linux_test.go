@@ -15,6 +15,7 @@ import (
 
 	"github.com/ongair/ongair-gateway/server"
 	. "github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/servertest/faultfs"
 )
 
 // smallDisk mounts a file system of its own that holds size bytes, until the
@@ -22,9 +23,7 @@ import (
 func smallDisk(t *testing.T, size int) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+strconv.Itoa(size)); err != nil {
-		t.Skipf("cannot mount a file system here, which takes root: %v", err)
-	}
+	faultfs.Mounted(t, syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+strconv.Itoa(size)))
 	t.Cleanup(func() { assert.NoError(t, syscall.Unmount(dir, 0)) })
 	return dir
 }
