@@ -191,7 +191,9 @@ func (s *Subscription) Settle(last string) {
 
 // Cursor returns the last cursor that came.
 func (s *Subscription) Cursor() string {
+	s.t.Helper()
 	stream, _ := s.snapshot()
+	require.NotEmpty(s.t, stream.Responses, "stream %s ended: %v", stream.Name, stream.Err)
 	return stream.Responses[len(stream.Responses)-1].GetCursor()
 }
 

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	. "github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/servertest/faultfs"
+)
+
+func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) {
+	disk := faultfs.New(t)
+	_, url := silentSandbox(t)
+	env, dir, r := oneChannel(url), filepath.Join(disk.Dir(), "data"), NewRecorder(t)
+	cursor := ""
+	var posted atomic.Int64
+	for round := range Rounds(4, 50) {
+		disk.DelaySyncs(time.Millisecond) // so that most cuts are in the middle of one
+		g := serve(t, env, "--data-dir", dir)
+		req := fromCursor(cursor)
+		if round == 0 {
+			req = &ongairv1.SubscribeRequest{}
+		}
+		s := r.Subscribe(fmt.Sprint("round ", round), OverGRPC{}, g.endpoints(), req)
+
+		// Few senders make single publishes, many make batches. Each goes on until it
+		// is refused or not answered.
+		senders := []int{8, 64}[round%2]
+		var acknowledged atomic.Int64
+		var wg sync.WaitGroup
+		for range senders {
+			wg.Go(func() {
+				for {
+					id := int(posted.Add(1))
+					// Of sizes that fill a block of the log within a test.
+					text := strings.Repeat("x", 1<<(id%17))
+					if r.Post(g.webhookURL(), defaultChannel, received(id, text)...) != http.StatusOK {
+						return
+					}
+					acknowledged.Add(1)
+				}
+			})
+		}
+		enough := int64(100 + rand.IntN(400))
+		require.Eventually(t, func() bool { return acknowledged.Load() >= enough }, patience, time.Millisecond)
+		disk.PowerOff()
+		g.kill()
+		wg.Wait()
+		s.Killed()
+		cursor = s.Cursor()
+		disk.PowerOn([]func(int) int{faultfs.Nothing, faultfs.Anything}[round/2%2])
+		// Who got no answer sends again, and some who got one.
+		posted.Add(int64(-2 * senders))
+	}
+	g := serve(t, env, "--data-dir", dir)
+	r.Subscribe("after it all", OverGRPC{}, g.endpoints(), fromCursor(cursor))
+	r.Verify(g.endpoints())
+	assert.Zero(t, g.stop(t))
+}
+
+func TestAWebhookThatIsPostedAgainAfterACrashSurvivesAPowerCut(t *testing.T) {
+	disk := faultfs.New(t)
+	_, url := silentSandbox(t)
+	env, dir, r := oneChannel(url), filepath.Join(disk.Dir(), "data"), NewRecorder(t)
+	g := serve(t, env, "--data-dir", dir)
+	require.Equal(t, http.StatusOK, r.Post(g.webhookURL(), defaultChannel, received(1, "Hi")...))
+	// The process ends between the write of an event and its sync.
+	disk.FailSyncs(syscall.EIO)
+	require.Equal(t, http.StatusServiceUnavailable, r.Post(g.webhookURL(), defaultChannel, received(2, "Hi")...))
+	g.kill()
+	disk.FailSyncs(0)
+
+	// The next one finds the event, and may say that it is there.
+	g = serve(t, env, "--data-dir", dir)
+	s := r.Subscribe("after the crash", OverGRPC{}, g.endpoints(), &ongairv1.SubscribeRequest{
+		Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},
+	})
+	require.Equal(t, http.StatusOK, r.Post(g.webhookURL(), defaultChannel, received(2, "Hi")...))
+	disk.PowerOff()
+	g.kill()
+	s.Killed()
+	disk.PowerOn(faultfs.Nothing)
+	r.Verify(serve(t, env, "--data-dir", dir).endpoints())
+}
