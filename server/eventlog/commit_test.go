@@ -267,7 +267,7 @@ func TestBatchesFollowEachOtherUnderLoadAndEndWithIt(t *testing.T) {
 		batching := func() bool {
 			f.committer.mu.Lock()
 			defer f.committer.mu.Unlock()
-			assert.LessOrEqual(t, f.committer.singles, maxSingles)
+			assert.Less(t, f.committer.singles, minBatch)
 			return f.committer.batching
 		}
 		ended := make(chan struct{})
