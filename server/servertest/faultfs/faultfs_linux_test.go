@@ -229,12 +229,16 @@ func TestASlowSyncEndsInTimeOrWhenItIsLetGo(t *testing.T) {
 		go func() { synced <- f.Sync() }()
 		select {
 		case <-synced:
-			assert.Fail(t, "the sync did not wait")
+			require.FailNow(t, "the sync did not wait")
 		case <-time.After(20 * time.Millisecond):
 		}
 		assert.Equal(t, map[string]string{"a": "one"}, s.files(), "all else goes on")
 		end()
-		<-synced
+		select {
+		case <-synced:
+		case <-time.After(10 * time.Second):
+			require.FailNow(t, "the sync was not let go")
+		}
 		require.NoError(t, f.Close())
 	}
 }
