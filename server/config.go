@@ -21,8 +21,9 @@ const (
 	DefaultAdminAddr   = "127.0.0.1:9091"
 	DefaultGrace       = 10 * time.Second
 
-	DefaultRetentionAge   = eventlog.DefaultRetentionAge
-	DefaultRetentionBytes = eventlog.DefaultRetentionBytes
+	DefaultRetentionAge    = eventlog.DefaultRetentionAge
+	DefaultRetentionBytes  = eventlog.DefaultRetentionBytes
+	DefaultDuplicateWindow = eventlog.DefaultDuplicateWindow
 )
 
 // Config of a gateway.
@@ -46,6 +47,10 @@ type Config struct {
 	// RetentionAge and RetentionBytes bound the log; zero means its defaults.
 	RetentionAge   time.Duration
 	RetentionBytes int64
+	// DuplicateWindow is how long a message notification's id is remembered, to
+	// drop its redeliveries: at least 100 ms, in about 165 bytes of memory an id.
+	// Zero means the log's default; what is above RetentionAge counts as that.
+	DuplicateWindow time.Duration
 	// Grace is how long a stop waits for calls that are running. Zero means the
 	// default.
 	Grace time.Duration
@@ -65,6 +70,9 @@ type Channel struct {
 	// AuthForm pins the form of the Authorization header.
 	AuthForm ongair.AuthForm
 }
+
+// minDuplicateWindow is the shortest window that JetStream takes.
+const minDuplicateWindow = 100 * time.Millisecond
 
 // DefaultBaseURL is where Ongair is.
 const DefaultBaseURL = "https://ongair.im"
@@ -127,6 +135,9 @@ func (c *Config) check() error {
 				fail("%s can be reached from other machines, and no caller is configured: set ONGAIR_GATEWAY_API_KEY, or listen on 127.0.0.1", addr)
 			}
 		}
+	}
+	if c.DuplicateWindow != 0 && c.DuplicateWindow < minDuplicateWindow {
+		fail("the duplicate window is %s: it has to be %s or more", c.DuplicateWindow, minDuplicateWindow)
 	}
 	if c.NATSURL == "" && c.DataDir == "" {
 		fail("the log has no place: set the data directory or the NATS URL")

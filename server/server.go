@@ -129,10 +129,11 @@ func (s *Server) run(ctx context.Context) (err error) {
 		}
 	}()
 	events, err := eventlog.Open(ctx, js.Conn(), js.API(), eventlog.Config{
-		RetentionAge:   s.cfg.RetentionAge,
-		RetentionBytes: s.cfg.RetentionBytes,
-		Writable:       js.Writable,
-		Logger:         log,
+		RetentionAge:    s.cfg.RetentionAge,
+		RetentionBytes:  s.cfg.RetentionBytes,
+		DuplicateWindow: s.cfg.DuplicateWindow,
+		Writable:        js.Writable,
+		Logger:          log,
 	})
 	if err != nil {
 		return err

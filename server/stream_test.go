@@ -129,6 +129,17 @@ func TestARedeliveredNotificationIsOneEvent(t *testing.T) {
 	r.Verify(g.Endpoints())
 }
 
+func TestARedeliveryAfterTheDuplicateWindowIsAnotherEvent(t *testing.T) {
+	g, r := Start(t, func(c *server.Config) { c.DuplicateWindow = 100 * time.Millisecond }), NewRecorder(t)
+	s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
+	require.Eventually(t, func() bool {
+		r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...)
+		return len(s.Events(0)) == 2
+	}, 10*time.Second, 10*time.Millisecond)
+	events := s.Events(2)
+	assert.Equal(t, events[0].GetId(), events[1].GetId(), "a client can still tell")
+}
+
 func TestFiltersAreCombinedAndHideNothingElse(t *testing.T) {
 	onEachTransport(t, func(t *testing.T, transport Transport) {
 		g, r := Start(t, func(c *server.Config) { c.Channels["sales"] = c.Channels[Channel] }), NewRecorder(t)

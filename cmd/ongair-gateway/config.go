@@ -14,18 +14,19 @@ import (
 // configFile is the YAML file: the settings of `serve` under the names of its
 // flags with underscores, and the channels. An unknown key is an error.
 type configFile struct {
-	DataDir        text `yaml:"data_dir"`
-	NATSURL        text `yaml:"nats_url"`
-	RetentionAge   text `yaml:"retention_age"`
-	RetentionBytes text `yaml:"retention_bytes"`
-	GRPCAddr       text `yaml:"grpc_addr"`
-	HTTPAddr       text `yaml:"http_addr"`
-	WebhookAddr    text `yaml:"webhook_addr"`
-	AdminAddr      text `yaml:"admin_addr"`
-	TLSCert        text `yaml:"tls_cert"`
-	TLSKey         text `yaml:"tls_key"`
-	LogLevel       text `yaml:"log_level"`
-	LogFormat      text `yaml:"log_format"`
+	DataDir         text `yaml:"data_dir"`
+	NATSURL         text `yaml:"nats_url"`
+	RetentionAge    text `yaml:"retention_age"`
+	RetentionBytes  text `yaml:"retention_bytes"`
+	DuplicateWindow text `yaml:"duplicate_window"`
+	GRPCAddr        text `yaml:"grpc_addr"`
+	HTTPAddr        text `yaml:"http_addr"`
+	WebhookAddr     text `yaml:"webhook_addr"`
+	AdminAddr       text `yaml:"admin_addr"`
+	TLSCert         text `yaml:"tls_cert"`
+	TLSKey          text `yaml:"tls_key"`
+	LogLevel        text `yaml:"log_level"`
+	LogFormat       text `yaml:"log_format"`
 
 	APIKey     text `yaml:"api_key"`
 	APIKeyFile text `yaml:"api_key_file"`

@@ -36,6 +36,7 @@ data_dir: from-the-file
 grpc_addr: 127.0.0.1:1
 retention_age: 24h
 retention_bytes: 1GiB
+duplicate_window: 30s
 log_level: warn
 api_key: "a key with # and: in it"
 channels:
@@ -45,11 +46,12 @@ channels:
 	cfg, level, format, err := serveCmd{Config: path, DataDir: "from-a-flag"}.settings()
 	require.NoError(t, err)
 	assert.Equal(t, server.Config{
-		GRPCAddr:       "127.0.0.1:1",
-		DataDir:        "from-a-flag",
-		RetentionAge:   24 * time.Hour,
-		RetentionBytes: 1 << 30,
-		APIKey:         "a key with # and: in it",
+		GRPCAddr:        "127.0.0.1:1",
+		DataDir:         "from-a-flag",
+		RetentionAge:    24 * time.Hour,
+		RetentionBytes:  1 << 30,
+		DuplicateWindow: 30 * time.Second,
+		APIKey:          "a key with # and: in it",
 		Channels: map[string]server.Channel{
 			"support": {Token: "t", WebhookSecret: "s", AuthForm: ongair.AuthEquals, BaseURL: "https://app.ongair.im"},
 		},

@@ -177,10 +177,11 @@ func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
 	for flag, value := range map[string]string{
 		"grpc-addr": server.DefaultGRPCAddr, "http-addr": server.DefaultHTTPAddr, "webhook-addr": server.DefaultWebhookAddr,
 		"admin-addr": server.DefaultAdminAddr, "sandbox-addr": defaultSandboxAddr, "log-format": telemetry.FormatText,
-		"retention-age": "168h", "retention-bytes": "10GiB",
+		"retention-age": "168h", "retention-bytes": "10GiB", "duplicate-window": "2m",
 	} {
 		assert.Equal(t, value, documented[flag].defaultValue, flag)
 	}
 	assert.Equal(t, 168*time.Hour, server.DefaultRetentionAge)
 	assert.EqualValues(t, 10<<30, server.DefaultRetentionBytes)
+	assert.Equal(t, 2*time.Minute, server.DefaultDuplicateWindow)
 }

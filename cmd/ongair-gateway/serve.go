@@ -31,10 +31,11 @@ type serveCmd struct {
 	Sandbox     bool   `env:"ONGAIR_GATEWAY_SANDBOX" help:"Run against an Ongair in this process, to try things out."`
 	SandboxAddr string `env:"ONGAIR_GATEWAY_SANDBOX_ADDR" placeholder:"HOST:PORT" help:"Where the sandbox listens (127.0.0.1:4010, or any free port where that is taken)."`
 
-	DataDir        string `env:"ONGAIR_GATEWAY_DATA_DIR" placeholder:"DIR" help:"Where the event log is (ongair-data)."`
-	NATSURL        string `env:"ONGAIR_GATEWAY_NATS_URL" name:"nats-url" placeholder:"URL" help:"Keep the event log on this NATS server instead."`
-	RetentionAge   string `env:"ONGAIR_GATEWAY_RETENTION_AGE" placeholder:"DURATION" help:"How long events are kept (168h)."`
-	RetentionBytes string `env:"ONGAIR_GATEWAY_RETENTION_BYTES" placeholder:"SIZE" help:"How much is kept, as in 10GiB (10GiB)."`
+	DataDir         string `env:"ONGAIR_GATEWAY_DATA_DIR" placeholder:"DIR" help:"Where the event log is (ongair-data)."`
+	NATSURL         string `env:"ONGAIR_GATEWAY_NATS_URL" name:"nats-url" placeholder:"URL" help:"Keep the event log on this NATS server instead."`
+	RetentionAge    string `env:"ONGAIR_GATEWAY_RETENTION_AGE" placeholder:"DURATION" help:"How long events are kept (168h)."`
+	RetentionBytes  string `env:"ONGAIR_GATEWAY_RETENTION_BYTES" placeholder:"SIZE" help:"How much is kept, as in 10GiB (10GiB)."`
+	DuplicateWindow string `env:"ONGAIR_GATEWAY_DUPLICATE_WINDOW" placeholder:"DURATION" help:"How long a message's id is remembered, to drop its redeliveries; an id takes about 165 bytes of memory (2m)."`
 
 	GRPCAddr    string `env:"ONGAIR_GATEWAY_GRPC_ADDR" name:"grpc-addr" placeholder:"HOST:PORT" help:"gRPC port (127.0.0.1:9090)."`
 	HTTPAddr    string `env:"ONGAIR_GATEWAY_HTTP_ADDR" name:"http-addr" placeholder:"HOST:PORT" help:"HTTP port (127.0.0.1:8080)."`
@@ -99,6 +100,11 @@ func (c serveCmd) settings() (cfg server.Config, logLevel, logFormat string, err
 	if age := cmp.Or(c.RetentionAge, string(file.RetentionAge)); age != "" {
 		if cfg.RetentionAge, err = time.ParseDuration(age); err != nil || cfg.RetentionAge <= 0 {
 			return cfg, "", "", fmt.Errorf("retention age %q: want a duration as in 168h", age)
+		}
+	}
+	if window := cmp.Or(c.DuplicateWindow, string(file.DuplicateWindow)); window != "" {
+		if cfg.DuplicateWindow, err = time.ParseDuration(window); err != nil || cfg.DuplicateWindow <= 0 {
+			return cfg, "", "", fmt.Errorf("duplicate window %q: want a duration as in 2m", window)
 		}
 	}
 	if size := cmp.Or(c.RetentionBytes, string(file.RetentionBytes)); size != "" {

@@ -146,6 +146,8 @@ func TestAStartThatCannotWorkSaysWhyInOneLine(t *testing.T) {
 		{"a flag that does not exist", nil, []string{"--no-such-flag"}, exitUsage, "--no-such-flag"},
 		{"a log level that does not exist", oneChannel(url), []string{"--log-level", "loud"}, exitUsage, `"loud"`},
 		{"a retention that is none", oneChannel(url), []string{"--retention-age", "a week"}, exitUsage, "a week"},
+		{"a duplicate window that is none", oneChannel(url), []string{"--duplicate-window", "0s"}, exitUsage, `duplicate window "0s": want a duration`},
+		{"a duplicate window that is too short", oneChannel(url), []string{"--duplicate-window", "99ms"}, exitFailed, "the duplicate window is 99ms: it has to be 100ms or more"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			args := append([]string{"serve"}, freePorts()...)
