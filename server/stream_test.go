@@ -321,6 +321,23 @@ func TestASubscriberWhoNeverReadsHoldsUpNobody(t *testing.T) {
 	g.Stop() // in order, although that one would never end by itself
 }
 
+func TestASubscriberWhoStallsHoldsUpNobodyAndGetsEverythingInTheEnd(t *testing.T) {
+	onEachTransport(t, func(t *testing.T, transport Transport) {
+		g, r := Start(t), NewRecorder(t)
+		stalled := r.Subscribe("stalled", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
+		stalled.Stall()
+		live := r.Subscribe("live", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
+		// More than fits between the gateway and one that does not read.
+		text := strings.Repeat("x", 500_000)
+		for i := range 16 {
+			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(i, text)...))
+		}
+		live.Events(16)
+		assert.Less(t, len(stalled.Events(0)), 16)
+		r.Verify(g.Endpoints())
+	})
+}
+
 func TestEventsThatArriveWhileASubscriberCatchesUpAreSeenOnce(t *testing.T) {
 	onEachTransport(t, func(t *testing.T, transport Transport) {
 		g, r := Start(t), NewRecorder(t)

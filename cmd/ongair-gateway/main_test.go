@@ -64,11 +64,11 @@ func environment(env []string) []string {
 }
 
 // start starts the program. It is killed when the test ends, if it still runs.
-func start(t *testing.T, env []string, args ...string) *process {
+func start(t servertest.T, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(binary, args...), ended: make(chan struct{}), changed: make(chan struct{})}
 	p.cmd.Env = environment(env)
-	p.cmd.Dir = t.TempDir()
+	p.cmd.Dir = servertest.TempDir(t)
 	p.cmd.Stdout = &output{p, &p.stdout}
 	p.cmd.Stderr = &output{p, &p.stderr}
 	require.NoError(t, p.cmd.Start())
@@ -113,7 +113,7 @@ func (p *process) errOut() string {
 }
 
 // waitFor waits until the process has written what is wanted.
-func (p *process) waitFor(t *testing.T, what string, wanted func() bool) {
+func (p *process) waitFor(t servertest.T, what string, wanted func() bool) {
 	t.Helper()
 	timeout := time.After(patience)
 	for {
@@ -143,14 +143,20 @@ func (p *process) kill() {
 }
 
 // stop ends the process as an orchestrator would, and returns its exit code.
-func (p *process) stop(t *testing.T) int {
+func (p *process) stop(t servertest.T) int {
 	t.Helper()
-	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	p.terminate(t)
 	return p.wait(t)
 }
 
+// terminate tells the process to stop.
+func (p *process) terminate(t servertest.T) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+}
+
 // wait waits for the end of the process, and returns its exit code.
-func (p *process) wait(t *testing.T) int {
+func (p *process) wait(t servertest.T) int {
 	t.Helper()
 	select {
 	case <-p.ended:
@@ -175,7 +181,7 @@ func freePorts() []string {
 }
 
 // serve starts a gateway on free ports, and waits until it is ready.
-func serve(t *testing.T, env []string, args ...string) *gateway {
+func serve(t servertest.T, env []string, args ...string) *gateway {
 	t.Helper()
 	g := &gateway{process: start(t, env, append(append([]string{"serve"}, freePorts()...), args...)...)}
 	g.waitFor(t, "being ready", func() bool {
@@ -196,8 +202,8 @@ func (g *gateway) endpoints() servertest.Endpoints {
 	return servertest.Endpoints{GRPC: g.GRPC, HTTP: g.HTTP}
 }
 
-func (g *gateway) webhookURL() string {
-	return "http://" + g.Webhook + webhook.Path(defaultChannel, servertest.Secret)
+func (g *gateway) webhookURL(channel string) string {
+	return "http://" + g.Webhook + webhook.Path(channel, servertest.Secret)
 }
 
 // oneChannel is the environment of a gateway whose only channel is a sandbox.

@@ -56,7 +56,7 @@ func TestAKilledGatewayLosesNothingThatItAcknowledged(t *testing.T) {
 				for range 8 {
 					wg.Go(func() {
 						for id := range next {
-							r.Post(g.webhookURL(), defaultChannel, received(id, "Hi")...)
+							r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...)
 						}
 					})
 				}

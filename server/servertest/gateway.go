@@ -51,7 +51,7 @@ func Start(t T, edit ...func(*server.Config)) *Gateway {
 	cfg := server.Config{
 		GRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0", WebhookAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0",
 		Channels: map[string]server.Channel{Channel: {BaseURL: url, Token: Token, WebhookSecret: Secret}},
-		DataDir:  tempDir(t),
+		DataDir:  TempDir(t),
 		Grace:    5 * time.Second,
 	}
 	for _, e := range edit {
@@ -116,8 +116,8 @@ func run(t T, cfg server.Config, box *sandbox.Sandbox) *Gateway {
 	return g
 }
 
-// tempDir makes a directory that lasts as long as the test.
-func tempDir(t T) string {
+// TempDir makes a directory that lasts as long as the test.
+func TempDir(t T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ongair-gateway-")
 	require.NoError(t, err)

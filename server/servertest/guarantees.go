@@ -193,7 +193,7 @@ func isolated(h *History) error {
 		return nil
 	}
 	return eachStream(h, func(s Stream) error {
-		if !s.Stalled && !s.Settled && s.Err == nil {
+		if !s.Settled && !s.Stalled && !s.Left && !s.Killed && s.Err == nil {
 			return errors.New("did not reach the end of the log while another was stalled")
 		}
 		return nil

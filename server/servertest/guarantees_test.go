@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
@@ -19,6 +20,7 @@ func event(n int) *ongairv1.Event {
 		Id:               fmt.Sprintf("id-%d", n),
 		Cursor:           fmt.Sprintf("cursor-%d", n),
 		Channel:          Channel,
+		ReceiveTime:      at(n),
 		NotificationType: "MessageReceived",
 		Contact:          &ongairv1.Contact{ExternalId: fmt.Sprintf("contact-%d", n%2)},
 		Payload: &ongairv1.Event_MessageReceived{MessageReceived: &ongairv1.MessageReceived{
@@ -26,6 +28,9 @@ func event(n int) *ongairv1.Event {
 		}},
 	}
 }
+
+// at is when the n-th event was received.
+func at(n int) *timestamppb.Timestamp { return &timestamppb.Timestamp{Seconds: int64(n)} }
 
 func post(n int) Post {
 	return Post{Channel: Channel, Status: 200, Fields: []Field{
@@ -46,8 +51,8 @@ func response(cursor int, events ...int) *ongairv1.SubscribeResponse {
 }
 
 // good returns a history of five events in which every guarantee held, with a
-// subscriber from the start, a filtered one, one that came back, and a stalled
-// one.
+// subscriber from the start, a filtered one, one that came back, one from a time,
+// one that left, one whose gateway was killed, and a stalled one.
 func good() *History {
 	h := &History{
 		Calls: []Call{
@@ -78,6 +83,11 @@ func good() *History {
 		{Name: "live", Settled: true, Request: &ongairv1.SubscribeRequest{}, Responses: []*ongairv1.SubscribeResponse{
 			response(4), response(5, 5),
 		}},
+		{Name: "since", Settled: true, Request: &ongairv1.SubscribeRequest{
+			Start: &ongairv1.SubscribeRequest_StartTime{StartTime: at(3)},
+		}, Responses: []*ongairv1.SubscribeResponse{response(4, 3, 4), response(5, 5)}},
+		{Name: "left", Left: true, Request: earliest, Responses: []*ongairv1.SubscribeResponse{response(2, 1, 2)}},
+		{Name: "killed", Killed: true, Request: earliest, Responses: []*ongairv1.SubscribeResponse{response(3, 1, 2, 3)}},
 		{Name: "stalled", Stalled: true, Request: earliest},
 	}
 	return h
@@ -107,6 +117,7 @@ func TestEachBreachIsFound(t *testing.T) {
 		{"Durable", "the log has an event that nobody posted", func(h *History) { h.Posts = h.Posts[1:] }},
 		{"Complete", "an event in the middle is missing", func(h *History) { all(h).Responses[1] = response(5, 3, 5) }},
 		{"Complete", "the first event is missing", func(h *History) { all(h).Responses[0] = response(2, 2) }},
+		{"Complete", "the first event since a start time is missing", func(h *History) { h.Streams[4].Responses[0] = response(4, 4) }},
 		{"Complete", "an event that the filter hides is there", func(h *History) { h.Streams[1].Responses[0] = response(3, 2, 3) }},
 		{"Ordered", "two events change places", func(h *History) { all(h).Responses[1] = response(5, 4, 3, 5) }},
 		{"Ordered", "an event is at another place than in the log", func(h *History) { all(h).Responses[0].Events[0].Cursor = "elsewhere" }},

@@ -69,8 +69,10 @@ type Stream struct {
 	Killed bool
 	// Settled says that the test waited for it to reach the end of the log.
 	Settled bool
-	// Stalled says that the test did not read it on purpose.
+	// Stalled says that the test did not read it for a while, or at all, on purpose.
 	Stalled bool
+	// Left says that the test ended it before the end of the log mattered.
+	Left bool
 }
 
 // events are all events of a stream.

@@ -1,6 +1,7 @@
 package servertest
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,25 +14,29 @@ import (
 
 // positions tell where in the log a cursor is. An event's position counts from
 // 1; 0 is before the first event.
-type positions map[string]int
+type positions struct {
+	log      []*ongairv1.Event
+	byCursor map[string]int
+}
 
 func positionsOf(log []*ongairv1.Event) positions {
-	p := positions{}
+	p := positions{log, map[string]int{}}
 	for i, e := range log {
-		p[e.GetCursor()] = i + 1
+		p.byCursor[e.GetCursor()] = i + 1
 	}
 	return p
 }
 
 // ofCursor returns the position of a cursor. One that is no event's is before
 // the first: a stream that starts there has to deliver everything.
-func (p positions) ofCursor(cursor string) int { return p[cursor] }
+func (p positions) ofCursor(cursor string) int { return p.byCursor[cursor] }
 
 // ofEvent returns the position of an event, or 0 where the log has it nowhere.
-func (p positions) ofEvent(e *ongairv1.Event) int { return p[e.GetCursor()] }
+func (p positions) ofEvent(e *ongairv1.Event) int { return p.byCursor[e.GetCursor()] }
 
 // start returns the position that a stream started after. Where the request
-// leaves it to the moment, it is told by the first response.
+// leaves it to the moment, it is told by the first response; but a start time
+// includes every event that was received at that time or later.
 func (p positions) start(s Stream) int {
 	switch start := s.Request.GetStart().(type) {
 	case *ongairv1.SubscribeRequest_Cursor:
@@ -40,7 +45,18 @@ func (p positions) start(s Stream) int {
 		if start.Position == ongairv1.Position_POSITION_EARLIEST {
 			return 0
 		}
+	case *ongairv1.SubscribeRequest_StartTime:
+		since := start.StartTime.AsTime()
+		included := slices.IndexFunc(p.log, func(e *ongairv1.Event) bool { return !e.GetReceiveTime().AsTime().Before(since) })
+		if included >= 0 {
+			return min(included, p.told(s))
+		}
 	}
+	return p.told(s)
+}
+
+// told returns the position that a stream's first response says it started after.
+func (p positions) told(s Stream) int {
 	if len(s.Responses) == 0 {
 		return 0
 	}
@@ -153,13 +169,21 @@ func eventKey(e *ongairv1.Event) string {
 	return spell(e.GetChannel(), fields)
 }
 
+// spelledOut is the length from which a value is spelled as its hash: failures
+// stay legible, and large values cheap.
+const spelledOut = 1000
+
 func spell(channel string, fields []Field) string {
 	var words []string
 	for _, f := range fields {
 		if f.Value == "" && documented(f.Name) {
 			continue
 		}
-		words = append(words, fmt.Sprintf("%q=%q", f.Name, f.Value))
+		value := f.Value
+		if len(value) > spelledOut {
+			value = fmt.Sprintf("%d bytes with the hash %x", len(value), sha256.Sum256([]byte(value)))
+		}
+		words = append(words, fmt.Sprintf("%q=%q", f.Name, value))
 	}
 	slices.Sort(words)
 	return channel + " " + strings.Join(words, " ")

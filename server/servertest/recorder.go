@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,6 +64,10 @@ func (r *Recorder) Post(webhookURL, channel string, fields ...Field) int {
 	return status
 }
 
+// HangUp closes the connections that no webhook uses. Some were never used, and a
+// gateway that stops waits 5 s for a first request on those.
+func (r *Recorder) HangUp() { r.client.CloseIdleConnections() }
+
 // RecordDeliveries notes the webhooks that a sandbox posted.
 func (r *Recorder) RecordDeliveries(channel string, box *sandbox.Sandbox) {
 	r.mu.Lock()
@@ -101,6 +106,7 @@ type Subscription struct {
 	mu      sync.Mutex
 	stream  Stream
 	changed chan struct{} // closed, and replaced, at each change
+	stall   chan struct{} // closed at its end; nil while the subscriber reads
 }
 
 // Subscribe subscribes, and returns when the first response is there or the
@@ -126,6 +132,7 @@ func (r *Recorder) Subscribe(name string, transport Transport, at Endpoints, req
 		defer close(s.ended)
 		err := transport.Subscribe(ctx, at, req, func(response *ongairv1.SubscribeResponse) error {
 			s.change(func(stream *Stream) { stream.Responses = append(stream.Responses, response) })
+			s.waitOutStall(ctx)
 			return nil
 		})
 		if ctx.Err() == nil {
@@ -182,11 +189,16 @@ func (s *Subscription) Events(n int) []*ongairv1.Event {
 // guarantees.
 func (s *Subscription) Settle(last string) {
 	s.t.Helper()
+	s.waitForCursor(last)
+	s.change(func(stream *Stream) { stream.Settled = true })
+}
+
+func (s *Subscription) waitForCursor(cursor string) {
+	s.t.Helper()
 	s.wait("did not reach the end of the log", func(stream Stream) bool {
 		n := len(stream.Responses)
-		return n > 0 && stream.Responses[n-1].GetCursor() == last
+		return n > 0 && stream.Responses[n-1].GetCursor() == cursor
 	})
-	s.change(func(stream *Stream) { stream.Settled = true })
 }
 
 // Cursor returns the last cursor that came.
@@ -203,36 +215,118 @@ func (s *Subscription) Err() error {
 	return s.wait("the stream did not end", func(stream Stream) bool { return stream.Err != nil }).Err
 }
 
-// Killed waits for the end of the stream, whose gateway the test has killed.
+// Stall makes the subscriber stop reading. The response that it waits for is the
+// last one that it takes, so that what the gateway sends after it fills buffers
+// and then blocks.
+func (s *Subscription) Stall() {
+	s.change(func(stream *Stream) {
+		stream.Stalled = true
+		if s.stall == nil {
+			s.stall = make(chan struct{})
+		}
+	})
+}
+
+// ReadOn ends a stall. Without one it does nothing.
+func (s *Subscription) ReadOn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stall != nil {
+		close(s.stall)
+		s.stall = nil
+	}
+}
+
+// Stalls reports whether the subscriber is not reading.
+func (s *Subscription) Stalls() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stall != nil
+}
+
+func (s *Subscription) waitOutStall(ctx context.Context) {
+	s.mu.Lock()
+	stall := s.stall
+	s.mu.Unlock()
+	if stall == nil {
+		return
+	}
+	select {
+	case <-stall:
+	case <-ctx.Done():
+	}
+}
+
+// Killed waits for the end of the stream, whose gateway the test has killed. What
+// had arrived before a stall is read first.
 func (s *Subscription) Killed() {
+	s.ReadOn()
 	<-s.ended
 	s.change(func(stream *Stream) { stream.Killed = true })
 }
 
 // Stop ends the subscription as its client would.
 func (s *Subscription) Stop() {
+	s.end()
+	s.change(func(stream *Stream) { stream.Left = true })
+}
+
+func (s *Subscription) end() {
 	s.cancel()
 	<-s.ended
 }
 
+// running are the subscriptions that have not ended.
+func (r *Recorder) running() []*Subscription {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(r.subscriptions), func(s *Subscription) bool {
+		select {
+		case <-s.ended:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// CatchUp waits until the subscriptions that run, and do not stall, have reached
+// the end of the log as it is now.
+func (r *Recorder) CatchUp(at Endpoints) {
+	r.t.Helper()
+	_, last := readLog(r.t, at, &ongairv1.SubscribeRequest{})
+	for _, s := range r.running() {
+		if !s.Stalls() {
+			s.waitForCursor(last)
+		}
+	}
+}
+
 // Verify reads the log of a gateway, waits until the subscriptions that still
-// run have reached its end, and asks every guarantee whether it held. Tests that
-// stream end with it.
+// run have reached its end, and asks every guarantee whether it held. Who stalls
+// reads on once the others are there. Tests that stream end with it.
 func (r *Recorder) Verify(at Endpoints) {
 	r.t.Helper()
+	log, last := readLog(r.t, at, &ongairv1.SubscribeRequest{
+		Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},
+	})
+	for _, s := range r.running() {
+		if !s.Stalls() {
+			s.Settle(last)
+		}
+	}
+	for _, s := range r.running() {
+		s.ReadOn()
+		s.Settle(last)
+	}
+	r.HangUp()
 	r.mu.Lock()
 	history := r.history
 	subscriptions := r.subscriptions
 	r.mu.Unlock()
-	log, last := readLog(r.t, at)
 	history.Log = log
 	for _, s := range subscriptions {
-		select {
-		case <-s.ended:
-		default:
-			s.Settle(last)
-		}
-		s.Stop()
+		s.end()
 		stream, _ := s.snapshot()
 		history.Streams = append(history.Streams, stream)
 	}
@@ -241,15 +335,13 @@ func (r *Recorder) Verify(at Endpoints) {
 	}
 }
 
-// readLog returns the whole log, and the cursor at its end.
-func readLog(t T, at Endpoints) (log []*ongairv1.Event, last string) {
+// readLog returns what the log has from where a request starts, and the cursor at
+// its end.
+func readLog(t T, at Endpoints, req *ongairv1.SubscribeRequest) (log []*ongairv1.Event, last string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 	defer cancel()
-	req := &ongairv1.SubscribeRequest{
-		Start:             &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},
-		HeartbeatInterval: durationpb.New(heartbeat),
-	}
+	req.HeartbeatInterval = durationpb.New(heartbeat)
 	caughtUp := errors.New("caught up")
 	err := OverGRPC{}.Subscribe(ctx, at, req, func(response *ongairv1.SubscribeResponse) error {
 		log, last = append(log, response.GetEvents()...), response.GetCursor()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -41,9 +42,14 @@ func (g *Gateway) Endpoints() Endpoints {
 	return Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, APIKey: g.Config.APIKey}
 }
 
+// window is how much a subscriber takes that does not read, in bytes: the least
+// that gRPC has, so that one that stalls soon holds something up. TCP gets the
+// same, of which Linux makes twice as much; by itself it would take megabytes.
+const window = 64 << 10
+
 // Dial connects to a gateway. The caller closes what it gets.
-func Dial(e Endpoints) (*grpc.ClientConn, error) {
-	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+func Dial(e Endpoints, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	options := append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, more...)
 	if e.APIKey != "" {
 		options = append(options, grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 			return invoker(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+e.APIKey), method, req, reply, cc, opts...)
@@ -61,7 +67,7 @@ func (OverGRPC) String() string { return "gRPC" }
 
 // Subscribe implements Transport.
 func (OverGRPC) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error {
-	conn, err := Dial(e)
+	conn, err := Dial(e, grpc.WithStaticStreamWindowSize(window), grpc.WithStaticConnWindowSize(window))
 	if err != nil {
 		return err
 	}
@@ -95,7 +101,7 @@ func (OverNDJSON) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.Subs
 	if e.APIKey != "" {
 		request.Header.Set("Authorization", "Bearer "+e.APIKey)
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dialNarrow}}
 	response, err := client.Do(request)
 	if err != nil {
 		return err
@@ -129,6 +135,19 @@ func (OverNDJSON) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.Subs
 			return err
 		}
 	}
+}
+
+// dialNarrow dials, with a window of TCP that is soon full.
+func dialNarrow(ctx context.Context, network, addr string) (net.Conn, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		err = tcp.SetReadBuffer(window)
+	}
+	return conn, err
 }
 
 // statusError returns the error that a google.rpc.Status in JSON stands for.

@@ -12,6 +12,8 @@ type T interface {
 	Helper()
 	Errorf(format string, args ...any)
 	FailNow()
+	Failed() bool
+	Logf(format string, args ...any)
 	Cleanup(func())
 	Context() context.Context
 	Output() io.Writer

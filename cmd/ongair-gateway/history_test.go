@@ -1,0 +1,289 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	"pgregory.net/rapid"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/fault"
+	. "github.com/ongair/ongair-gateway/server/servertest"
+)
+
+// history is a gateway to which random things happen. What is drawn depends on
+// what was drawn before and on nothing else, so that a seed is the same history
+// again, as far as threads and disks allow.
+type history struct {
+	*gateway
+	recorder *Recorder
+	args     []string
+	channels []string
+	// notifications are the fields of those that were posted, cursors are where
+	// somebody stopped, moments are the times between things.
+	notifications [][]Field
+	cursors       []string
+	moments       []time.Time
+	live          []*follower
+	named         int
+}
+
+// follower is a subscriber that comes back when its gateway does.
+type follower struct {
+	*Subscription
+	name string
+	// filter is its request without a start.
+	filter *ongairv1.SubscribeRequest
+}
+
+// hook is a webhook to be posted.
+type hook struct {
+	channel string
+	fields  []Field
+}
+
+// hooks draws webhooks: new notifications, small and large; some that were posted
+// before, on the same channel or another; and ticket updates, each of which is an
+// event of its own.
+func (h *history) hooks(t *rapid.T) []hook {
+	hooks := make([]hook, rapid.IntRange(0, 32).Draw(t, "webhooks"))
+	for i := range hooks {
+		hooks[i].channel = rapid.SampledFrom(h.channels).Draw(t, "channel")
+		text := "Yes"
+		switch kind := rapid.SampledFrom([]string{"new", "large", "again", "ticket"}).Draw(t, "webhook"); {
+		case kind == "ticket":
+			state := rapid.SampledFrom([]string{"Open", "Closed"}).Draw(t, "state")
+			hooks[i].fields = Form("notification_type", "TicketStatusUpdated", "status", state, "external_contact_id", Contact)
+			continue
+		case kind == "again" && len(h.notifications) > 0:
+			hooks[i].fields = h.notifications[rapid.IntRange(0, len(h.notifications)-1).Draw(t, "which")]
+			continue
+		case kind == "large":
+			text = strings.Repeat("x", 10_000)
+		}
+		hooks[i].fields = h.notification(text, rapid.SampledFrom([]string{"22", "23"}).Draw(t, "conversation"))
+	}
+	return hooks
+}
+
+// notification returns the fields of a new one.
+func (h *history) notification(text, conversation string) []Field {
+	fields := append(received(len(h.notifications), text), Form("conversation_id", conversation)...)
+	h.notifications = append(h.notifications, fields)
+	return fields
+}
+
+// flood is more than fits between the gateway and a subscriber that does not
+// read: over NDJSON, with what Linux buffers, 5 MB.
+func (h *history) flood() []hook {
+	hooks := make([]hook, 12)
+	for i := range hooks {
+		hooks[i] = hook{h.channels[0], h.notification(strings.Repeat("x", 500_000), "22")}
+	}
+	return hooks
+}
+
+// send posts webhooks all at once. It returns a channel with the status of each
+// as it is answered, which has room for all of them.
+func (h *history) send(hooks []hook) (statuses <-chan int) {
+	answered := make(chan int, len(hooks))
+	var wg sync.WaitGroup
+	for _, hook := range hooks {
+		url := h.webhookURL(hook.channel)
+		wg.Go(func() { answered <- h.recorder.Post(url, hook.channel, hook.fields...) })
+	}
+	go func() {
+		wg.Wait()
+		close(answered)
+	}()
+	return answered
+}
+
+func (h *history) post(t *rapid.T) { h.take(t, h.hooks(t)) }
+
+// take posts webhooks that have to be taken.
+func (h *history) take(t *rapid.T, hooks []hook) {
+	for status := range h.send(hooks) {
+		assert.Equal(t, http.StatusOK, status)
+	}
+}
+
+// subscribe starts anywhere, over any transport, with any filter.
+func (h *history) subscribe(t *rapid.T) {
+	req := &ongairv1.SubscribeRequest{}
+	if rapid.Bool().Draw(t, "of one channel") {
+		req.Channels = []string{rapid.SampledFrom(h.channels).Draw(t, "channel")}
+	}
+	switch rapid.SampledFrom([]string{"everything", "type", "conversation", "nothing"}).Draw(t, "filter") {
+	case "type":
+		req.EventTypes = []ongairv1.EventType{ongairv1.EventType_EVENT_TYPE_TICKET_STATUS_UPDATED}
+	case "conversation":
+		req.ConversationIds = []string{"23"}
+	case "nothing":
+		req.ExternalContactIds = []string{"nobody"}
+	}
+	f := &follower{name: fmt.Sprint("subscriber ", h.named), filter: proto.CloneOf(req)}
+	h.named++
+	switch start := rapid.SampledFrom([]string{"earliest", "latest", "cursor", "time"}).Draw(t, "start"); {
+	case start == "earliest":
+		req.Start = &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST}
+	case start == "cursor" && len(h.cursors) > 0:
+		i := rapid.IntRange(0, len(h.cursors)-1).Draw(t, "which cursor")
+		req.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: h.cursors[i]}
+	case start == "time":
+		i := rapid.IntRange(0, len(h.moments)-1).Draw(t, "which moment")
+		req.Start = &ongairv1.SubscribeRequest_StartTime{StartTime: timestamppb.New(h.moments[i])}
+	}
+	h.follow(t, f, req)
+	h.live = append(h.live, f)
+}
+
+func (h *history) follow(t *rapid.T, f *follower, req *ongairv1.SubscribeRequest) {
+	transport := rapid.SampledFrom(Transports()).Draw(t, "transport")
+	f.Subscription = h.recorder.Subscribe(f.name, transport, h.endpoints(), req)
+}
+
+// one draws one of the subscribers for which is is true, if there are any.
+func (h *history) one(t *rapid.T, is func(*follower) bool) *follower {
+	var candidates []*follower
+	for _, f := range h.live {
+		if is(f) {
+			candidates = append(candidates, f)
+		}
+	}
+	if len(candidates) == 0 {
+		return nil
+	}
+	return candidates[rapid.IntRange(0, len(candidates)-1).Draw(t, "who")]
+}
+
+// stall makes a subscriber stop reading, and may fill what is before it.
+func (h *history) stall(t *rapid.T) {
+	f := h.one(t, func(f *follower) bool { return !f.Stalls() })
+	if f == nil {
+		return
+	}
+	f.Stall()
+	if rapid.Bool().Draw(t, "flood") {
+		h.take(t, h.flood())
+	}
+}
+
+// readOn ends a stall, which has to have held up nobody until then.
+func (h *history) readOn(t *rapid.T) {
+	f := h.one(t, func(f *follower) bool { return f.Stalls() })
+	if f == nil {
+		return
+	}
+	h.recorder.CatchUp(h.endpoints())
+	f.ReadOn()
+}
+
+// leave ends a subscription for good, whether it stalls or not. From its cursor
+// another one may start.
+func (h *history) leave(t *rapid.T) {
+	f := h.one(t, func(*follower) bool { return true })
+	if f == nil {
+		return
+	}
+	f.Stop()
+	h.cursors = append(h.cursors, f.Cursor())
+	h.live = slices.DeleteFunc(h.live, func(other *follower) bool { return other == f })
+}
+
+// restart stops the gateway in order and starts it again. Who stalls reads on when
+// the stop has begun: who does not within the grace is cut off without a word.
+func (h *history) restart(t *rapid.T) {
+	statuses := h.send(h.hooks(t))
+	h.terminate(t)
+	for _, f := range h.live {
+		f.ReadOn()
+		require.Equal(t, "SHUTTING_DOWN", fault.ReasonName(fault.ReasonOf(status.Convert(f.Err()))))
+	}
+	for s := range statuses {
+		// Those that came too late found the port closed.
+		assert.Contains(t, []int{http.StatusOK, 0}, s)
+	}
+	h.recorder.HangUp()
+	require.Zero(t, h.wait(t))
+	h.comeBack(t)
+}
+
+// crash kills the gateway while webhooks are under way, and starts it again.
+func (h *history) crash(t *rapid.T) {
+	hooks := h.hooks(t)
+	answers := rapid.IntRange(0, len(hooks)).Draw(t, "answered before")
+	statuses := h.send(hooks)
+	for range answers {
+		assert.Equal(t, http.StatusOK, <-statuses)
+	}
+	h.kill()
+	for s := range statuses {
+		assert.Contains(t, []int{http.StatusOK, 0}, s)
+	}
+	for _, f := range h.live {
+		f.Killed()
+	}
+	h.comeBack(t)
+}
+
+// comeBack starts the gateway on the same log, and everybody goes on from where
+// they were.
+func (h *history) comeBack(t *rapid.T) {
+	h.start(t)
+	for _, f := range h.live {
+		cursor := f.Cursor()
+		h.cursors = append(h.cursors, cursor)
+		req := proto.CloneOf(f.filter)
+		req.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}
+		h.follow(t, f, req)
+	}
+}
+
+func (h *history) start(t *rapid.T) { h.gateway = serve(t, nil, h.args...) }
+
+// TestEveryGuaranteeHoldsInRandomHistories prints how a history that fails is
+// replayed: rapid keeps a file of what it drew, and names its seed.
+func TestEveryGuaranteeHoldsInRandomHistories(t *testing.T) {
+	require.NoError(t, flag.Set("rapid.checks", fmt.Sprint(Rounds(5, 300))))
+	_, url := silentSandbox(t)
+	channels := []string{"support", "sales", "billing"}
+	config := "channels:\n"
+	for _, channel := range channels {
+		config += fmt.Sprintf("  %s: {base_url: %q, token: %s, webhook_secret: %s}\n", channel, url, Token, Secret)
+	}
+	file := writeFile(t, "gateway.yaml", config)
+	rapid.Check(t, func(t *rapid.T) {
+		h := &history{
+			recorder: NewRecorder(t),
+			channels: channels,
+			args:     []string{"--config", file, "--data-dir", TempDir(t)},
+		}
+		h.start(t)
+		happen := map[string]func(*rapid.T){
+			"post": h.post, "subscribe": h.subscribe, "stall": h.stall, "read on": h.readOn,
+			"crash": h.crash, "restart": h.restart, "leave": h.leave,
+		}
+		// What is named first and more often happens more often.
+		what := rapid.SampledFrom([]string{
+			"post", "subscribe", "crash", "stall", "read on", "restart", "post", "subscribe", "crash", "stall", "post", "leave",
+		})
+		for _, name := range rapid.SliceOfN(what, 20, 40).Draw(t, "what happens") {
+			h.moments = append(h.moments, time.Now())
+			happen[name](t)
+		}
+		h.recorder.Verify(h.endpoints())
+		assert.Zero(t, h.stop(t))
+	})
+}
