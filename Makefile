@@ -35,10 +35,11 @@ lint: tools third_party/proto
 test:
 	go test -race ./...
 
-# The same tests where repetition finds more: kills, power cuts, random histories, fuzzing.
-# It takes about half an hour; what fails names its seed or leaves its input.
+# The same tests, where repetition and length find more: kills, power cuts, random
+# histories, loads, memory; then fuzzing. It takes about an hour; what fails names its seed or
+# leaves its input.
 soak:
-	ONGAIR_GATEWAY_SOAK=1 go test -timeout 60m -run 'TestAKilledGateway|TestAPowerCut|TestEveryGuaranteeHoldsInRandomHistories' ./cmd/ongair-gateway ./server
+	ONGAIR_GATEWAY_SOAK=1 go test -count=1 -timeout 120m ./...
 	for target in $$(grep -rl --include='*_test.go' '^func Fuzz' server | xargs grep -ho '^func Fuzz[A-Za-z0-9]*' | sed 's/func //' | sort -u); do \
 		for pkg in $$(grep -rl --include='*_test.go' "^func $$target(" server | xargs -n1 dirname); do \
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime 2m ./$$pkg || exit 1; \

@@ -78,6 +78,46 @@ func TestAKilledGatewayLosesNothingThatItAcknowledged(t *testing.T) {
 	}
 }
 
+func TestAWebhookThatAStopInterruptedIsOneEventWhenItComesAgain(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(*testing.T, *gateway)
+	}{
+		{"in order", func(t *testing.T, g *gateway) { g.terminate(t) }},
+		{"killed", func(_ *testing.T, g *gateway) { g.kill() }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, url := silentSandbox(t)
+			env, dir, r := oneChannel(url), t.TempDir(), NewRecorder(t)
+			g := serve(t, env, "--data-dir", dir)
+			const webhooks = 300
+			answered := make(chan int, webhooks)
+			var wg sync.WaitGroup
+			for id := range webhooks {
+				wg.Go(func() { answered <- r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...) })
+			}
+			for range webhooks / 4 {
+				assert.Equal(t, http.StatusOK, <-answered)
+			}
+			tt.end(t, g)
+			wg.Wait()
+			r.HangUp()
+			g.wait(t)
+
+			g = serve(t, env, "--data-dir", dir)
+			for id := range webhooks {
+				require.Equal(t, http.StatusOK, r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...))
+			}
+			s := r.Subscribe("all", OverGRPC{}, g.endpoints(), &ongairv1.SubscribeRequest{
+				Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},
+			})
+			r.Verify(g.endpoints())
+			assert.Len(t, s.Events(webhooks), webhooks)
+		})
+	}
+}
+
 func TestServeWithASandboxIsAllThereIsToTryItOut(t *testing.T) {
 	g := serve(t, nil, "--sandbox", "--sandbox-addr=127.0.0.1:0")
 	g.waitFor(t, "saying how to try it", func() bool { return strings.Contains(g.out(), "_sandbox/\n") })
