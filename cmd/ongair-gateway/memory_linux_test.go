@@ -82,16 +82,16 @@ func assertFlat(t *testing.T, samples []memory, margin int) {
 	before, after := samples[:len(samples)/2], samples[len(samples)/2:]
 	assert.Less(t, slices.MaxFunc(after, byHeap).heap, slices.MaxFunc(before, byHeap).heap+margin)
 	// Garbage may be as much as what is alive, and its pages are given back late.
-	assert.Less(t, slices.MaxFunc(after, byAnonymous).anonymous, slices.MaxFunc(before, byAnonymous).anonymous+4*margin)
+	assert.Less(t, slices.MaxFunc(after, byAnonymous).anonymous, slices.MaxFunc(before, byAnonymous).anonymous+2*margin)
 }
 
 // What a leak of one small thing for each event and each subscriber that does not
 // read would add to the second half is 16 bytes times the events of half of what
 // is sampled times those subscribers: 142 MB in the long form and 23 MB in the short
 // one, which has fewer events and therefore more who do not read, and larger events
-// so that the ring turns over five times. The margin is a little more than the 7 MB
-// by which what is alive was seen to differ from step to step, most of it blocks of
-// the log that nats-server caches.
+// so that the ring turns over five times. The margins are below that and above what
+// is alive was seen to differ from step to step: 7 MB in the short form, 20 MB with
+// 180 readers, most of it blocks of the log that nats-server caches.
 //
 // The log keeps no more than the ring, because nats-server caches what was written
 // in the last 10 s, which would be more than is looked for here.
@@ -100,7 +100,7 @@ func TestSubscribersWhoNeverReadCostNoMemoryAndNobodyAnEvent(t *testing.T) {
 	_, sandbox := silentSandbox(t)
 	g := serve(t, oneChannel(sandbox), "--data-dir", t.TempDir(), "--duplicate-window", "1s", "--retention-bytes", "32MiB")
 	c := join(t, g, Rounds(20, 180), Rounds(180, 20))
-	assertFlat(t, c.measured(t, events, text), 8<<20)
+	assertFlat(t, c.measured(t, events, text), Rounds(16, 32)<<20)
 	assert.Len(t, c.readers[0].ids, events, "each event is another one")
 }
 
