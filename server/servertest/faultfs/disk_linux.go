@@ -207,7 +207,6 @@ func (d *Disk) addSurvivors(ctx context.Context) {
 func (d *Disk) unmount() {
 	if d.server.Unmount() != nil {
 		assert.NoError(d.t, syscall.Unmount(d.dir, syscall.MNT_FORCE|syscall.MNT_DETACH))
-		d.server.Wait()
 	}
 }
 
