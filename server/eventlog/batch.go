@@ -78,12 +78,12 @@ func (b *batch) newest() *nats.Msg {
 }
 
 // commit stores the batch, which MUST NOT be empty. Where it is not acknowledged
-// within batchTimeout, the error is context.DeadlineExceeded.
+// within batchTry, the error is context.DeadlineExceeded.
 func (b *batch) commit(ctx context.Context) error {
 	if b.err != nil {
 		return b.err
 	}
-	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	ctx, cancel := context.WithTimeout(ctx, batchTry)
 	defer cancel()
 	last := b.newest()
 	last.Header[headerBatchCommit] = []string{"1"}

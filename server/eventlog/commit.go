@@ -30,19 +30,21 @@ const (
 	minBatch = 20
 	// minSlowBatch is that size where the disk is slow, which is from slowSync on: a
 	// batch syncs 7 times, however large it is, single publishes once each. 19 of
-	// those would take longer than commitTimeout on a disk that syncs in 300 ms.
+	// those would take longer than singleTimeout on a disk that syncs in 300 ms.
 	minSlowBatch = 8
 	batchSyncs   = 7
 	slowSync     = 20 * time.Millisecond
 	// maxBatch and maxBatchBytes bound a batch; JetStream's own limit is 1,000.
 	maxBatch      = 1000
 	maxBatchBytes = 8 << 20
-	// commitTimeout bounds the commit of an append, once it has begun.
-	commitTimeout = 5 * time.Second
-	// publishTimeout and batchTimeout bound one try, so that there is time for
-	// another one where an acknowledgement was lost.
-	publishTimeout = 2 * time.Second
-	batchTimeout   = 4 * time.Second
+	// singleTimeout bounds a single publish, and batchTimeout a batch, which may have
+	// to wait for singles on a slow disk: less than the 10 s that a webhook waits.
+	singleTimeout = 5 * time.Second
+	batchTimeout  = 9 * time.Second
+	// singleTry and batchTry bound one try, so that there is time for another one
+	// where an acknowledgement was lost.
+	singleTry = 2 * time.Second
+	batchTry  = 7 * time.Second
 )
 
 // appending is an append that waits for its turn.
@@ -78,7 +80,9 @@ type committer struct {
 	singles int
 	// batching says that batches are being made; then all that come wait for one.
 	batching bool
-	waiting  []*appending
+	// idle is closed once no single publish is under way, where it is not nil.
+	idle    chan struct{}
+	waiting []*appending
 	// came has a token when there is something new in waiting.
 	came chan struct{}
 }
@@ -110,7 +114,7 @@ func (c *committer) outcome(a *appending) (stored bool, err error) {
 	syncs := c.singles // its own and those before it
 	c.mu.Unlock()
 	defer c.landed(syncs, time.Now())
-	ctx, cancel := context.WithTimeout(c.writable(), commitTimeout)
+	ctx, cancel := context.WithTimeout(c.writable(), singleTimeout)
 	defer cancel()
 	// It ends with its caller, too: nobody else is in it.
 	defer context.AfterFunc(a.ctx, cancel)()
@@ -139,7 +143,16 @@ func (c *committer) landed(syncs int, began time.Time) {
 	defer c.mu.Unlock()
 	c.singles--
 	c.judge(syncs, began)
+	c.settle()
 	c.admit()
+}
+
+// settle closes idle if it is time. c.mu is held.
+func (c *committer) settle() {
+	if c.singles == 0 && c.idle != nil {
+		close(c.idle)
+		c.idle = nil
+	}
 }
 
 // judge finds the disk slow or fast by what a commit took. c.mu is held.
@@ -170,14 +183,17 @@ func (c *committer) admit() {
 	}
 	if len(c.waiting) >= c.minBatch {
 		c.batching = true
-		go c.batches()
+		c.idle = make(chan struct{})
+		go c.batches(c.idle)
+		c.settle()
 	}
 }
 
-// batches commits batch after batch, until fewer wait than are worth one.
-func (c *committer) batches() {
-	over := make(chan struct{}) // closed once the batch before is over
-	close(over)
+// batches commits batch after batch, until fewer wait than are worth one. It begins
+// once over is closed: JetStream acknowledges what it finds in its queue at once
+// when it has stored all of it, so that singles would wait for a batch behind them.
+func (c *committer) batches(over <-chan struct{}) {
+	<-over
 	for {
 		b := c.newBatch()
 		for before := over; before != nil; {
@@ -196,11 +212,12 @@ func (c *committer) batches() {
 			c.mu.Unlock()
 			return
 		}
-		over = make(chan struct{})
+		committed := make(chan struct{})
 		go func() {
-			defer close(over)
+			defer close(committed)
 			c.commit(b)
 		}()
+		over = committed
 	}
 }
 
@@ -227,7 +244,7 @@ func (c *committer) take(b *batch) []*appending {
 
 // commit ends each append of a batch.
 func (c *committer) commit(b *batch) {
-	ctx, cancel := context.WithTimeout(c.writable(), commitTimeout)
+	ctx, cancel := context.WithTimeout(c.writable(), batchTimeout)
 	defer cancel()
 	began := time.Now()
 	err := b.commit(ctx)
@@ -301,7 +318,7 @@ func (c *committer) publish(ctx context.Context, msg *nats.Msg) (stored bool, er
 }
 
 func (c *committer) publishOnce(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, singleTry)
 	defer cancel()
 	return c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(streamName))
 }
