@@ -14,26 +14,20 @@ import (
 // that comes alone does not wait for others.
 //
 // An append that comes alone is one publish, made by whoever appends. So are
-// fewer than minBatch at a time: JetStream syncs them one after the other, at
-// 0.3 ms each. A batch is synced once, but staging it costs several files and
-// their syncing: 4 ms and 20 to 40 µs a message (measured with nats-server 2.15,
-// docs/log.md). So with that many under way appends wait, and once as many wait as
-// are worth a batch they go as one. While it is committed, those that come are
-// staged as the next one, which is committed as soon as the one before is over.
-// There is no timer.
+// fewer than minBatch at a time, which JetStream syncs one after the other. A
+// batch is synced about 7 times whatever its size, because JetStream stages it in
+// files of its own (measured with nats-server 2.15, docs/log.md). So with that
+// many under way appends wait, and once as many wait as are worth a batch they go
+// as one. While it is committed, those that come are staged as the next one, which
+// is committed as soon as the one before is over. There is no timer.
 //
 // A batch is over when each of its appends is, so that nothing overtakes one that
 // JetStream refused whole for a duplicate in it, and that goes in parts then.
 const (
 	// minBatch is the size from which a batch is cheaper than single publishes, of
-	// which fewer than that are under way at the same time.
-	minBatch = 20
-	// minSlowBatch is that size where the disk is slow, which is from slowSync on: a
-	// batch syncs 7 times, however large it is, single publishes once each. 19 of
-	// those would take longer than singleTimeout on a disk that syncs in 300 ms.
-	minSlowBatch = 8
-	batchSyncs   = 7
-	slowSync     = 20 * time.Millisecond
+	// which fewer than that are under way at the same time: also because of slow
+	// disks, where 19 of them would take longer than singleTimeout at 300 ms a sync.
+	minBatch = 8
 	// maxBatch and maxBatchBytes bound a batch; JetStream's own limit is 1,000.
 	maxBatch      = 1000
 	maxBatchBytes = 8 << 20
@@ -74,8 +68,6 @@ type committer struct {
 	writable func() context.Context
 
 	mu sync.Mutex
-	// minBatch is minBatch or minSlowBatch, as the last commit found the disk.
-	minBatch int
 	// singles is how many single publishes are under way.
 	singles int
 	// batching says that batches are being made; then all that come wait for one.
@@ -88,7 +80,7 @@ type committer struct {
 }
 
 func newCommitter(conn *nats.Conn, js jetstream.JetStream, writable func() context.Context) *committer {
-	return &committer{conn: conn, js: js, writable: writable, minBatch: minBatch, came: make(chan struct{}, 1)}
+	return &committer{conn: conn, js: js, writable: writable, came: make(chan struct{}, 1)}
 }
 
 // append returns once msg is stored, or found to be. Where ctx ends before its
@@ -110,10 +102,7 @@ func (c *committer) outcome(a *appending) (stored bool, err error) {
 	if !a.single {
 		return a.stored, a.err
 	}
-	c.mu.Lock()
-	syncs := c.singles // its own and those before it
-	c.mu.Unlock()
-	defer c.landed(syncs, time.Now())
+	defer c.landed()
 	ctx, cancel := context.WithTimeout(c.writable(), singleTimeout)
 	defer cancel()
 	// It ends with its caller, too: nobody else is in it.
@@ -136,13 +125,11 @@ func (c *committer) enqueue(appends ...*appending) {
 	c.admit()
 }
 
-// landed is the end of a single publish that began at a time, and waited for so
-// many to be synced.
-func (c *committer) landed(syncs int, began time.Time) {
+// landed is the end of a single publish.
+func (c *committer) landed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.singles--
-	c.judge(syncs, began)
 	c.settle()
 	c.admit()
 }
@@ -155,20 +142,12 @@ func (c *committer) settle() {
 	}
 }
 
-// judge finds the disk slow or fast by what a commit took. c.mu is held.
-func (c *committer) judge(syncs int, began time.Time) {
-	c.minBatch = minBatch
-	if time.Since(began) >= time.Duration(syncs)*slowSync {
-		c.minBatch = minSlowBatch
-	}
-}
-
 // admit gives those that wait their turn, if it is theirs. c.mu is held.
 func (c *committer) admit() {
 	if c.batching {
 		return
 	}
-	for len(c.waiting) > 0 && len(c.waiting) < c.minBatch && c.singles < c.minBatch-1 {
+	for len(c.waiting) > 0 && len(c.waiting) < minBatch && c.singles < minBatch-1 {
 		a := c.waiting[0]
 		c.waiting = c.waiting[1:]
 		if a.ctx.Err() != nil {
@@ -181,7 +160,7 @@ func (c *committer) admit() {
 	if len(c.waiting) == 0 {
 		c.waiting = nil // and the array of those that are over with it
 	}
-	if len(c.waiting) >= c.minBatch {
+	if len(c.waiting) >= minBatch {
 		c.batching = true
 		c.idle = make(chan struct{})
 		go c.batches(c.idle)
@@ -226,7 +205,7 @@ func (c *committer) batches(over <-chan struct{}) {
 func (c *committer) take(b *batch) []*appending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(b.appends)+len(c.waiting) < c.minBatch {
+	if len(b.appends)+len(c.waiting) < minBatch {
 		return nil
 	}
 	n, bytes := 0, b.bytes
@@ -246,12 +225,7 @@ func (c *committer) take(b *batch) []*appending {
 func (c *committer) commit(b *batch) {
 	ctx, cancel := context.WithTimeout(c.writable(), batchTimeout)
 	defer cancel()
-	began := time.Now()
-	err := b.commit(ctx)
-	c.mu.Lock()
-	c.judge(batchSyncs, began)
-	c.mu.Unlock()
-	c.end(ctx, b.appends, err)
+	c.end(ctx, b.appends, b.commit(ctx))
 	for _, a := range b.copies {
 		a.end(false, b.first[a.id()].err)
 	}
@@ -283,7 +257,7 @@ func (c *committer) end(ctx context.Context, appends []*appending, err error) {
 
 // commitAgain ends each append of what was a batch, or a part of one, in order.
 func (c *committer) commitAgain(ctx context.Context, appends []*appending) {
-	if len(appends) < minSlowBatch {
+	if len(appends) < minBatch {
 		for _, a := range appends {
 			a.end(c.publish(ctx, a.msg))
 		}

@@ -243,7 +243,7 @@ func TestABatchIsBounded(t *testing.T) {
 			}
 		}
 		assert.Equal(t, []int{maxBatch, maxBatch, 77}, taken(sized(2*maxBatch+77, 1)))
-		assert.Equal(t, []int{16, 16}, taken(sized(50, 512<<10)), "and the rest are too few")
+		assert.Equal(t, []int{16, 16, 16}, taken(sized(50, 512<<10)), "and the rest are too few")
 		assert.Equal(t, []int{1, 1}, taken(sized(minBatch+1, maxBatchBytes+1)), "one is always taken")
 	})
 }
