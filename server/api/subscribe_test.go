@@ -348,10 +348,10 @@ func TestADrainEndsAStreamThatHasMuchToCatchUpWith(t *testing.T) {
 // endlessLog has more events than anyone can read.
 type endlessLog struct{ Log }
 
-func (endlessLog) Earliest(context.Context) (uint64, error) { return 0, nil }
-func (endlessLog) Newest(context.Context, int) (from, latest uint64, err error) {
-	return math.MaxInt64, math.MaxInt64, nil
-}
+func (endlessLog) Earliest(context.Context) (uint64, error)    { return 0, nil }
+func (endlessLog) Newest(context.Context, int) (uint64, error) { return math.MaxInt64, nil }
+
+func (endlessLog) Head() uint64 { return math.MaxInt64 }
 
 func (endlessLog) Reach(context.Context, uint64) error { return nil }
 

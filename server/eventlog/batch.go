@@ -27,6 +27,7 @@ const (
 // It is for one goroutine at a time.
 type batch struct {
 	conn *nats.Conn
+	saw  func(sequence uint64)
 	id   string
 	// appends are in the batch: all but the newest are published, since that one
 	// will have to commit the others.
@@ -41,7 +42,7 @@ type batch struct {
 }
 
 func (c *committer) newBatch() *batch {
-	return &batch{conn: c.conn, id: nuid.Next(), first: map[string]*appending{}}
+	return &batch{conn: c.conn, saw: c.saw, id: nuid.Next(), first: map[string]*appending{}}
 }
 
 // stage puts appends into the batch, but for those that nobody waits for any more.
@@ -99,6 +100,7 @@ func (b *batch) check(data []byte) error {
 	var ack struct {
 		Error  *jetstream.APIError `json:"error"`
 		Stream string              `json:"stream"`
+		Last   uint64              `json:"seq"`
 		Count  int                 `json:"count"`
 	}
 	if err := json.Unmarshal(data, &ack); err != nil {
@@ -110,5 +112,6 @@ func (b *batch) check(data []byte) error {
 	if ack.Stream != streamName || ack.Count != len(b.appends) {
 		return fmt.Errorf("acknowledgement of a batch: %d messages in %q, want %d", ack.Count, ack.Stream, len(b.appends))
 	}
+	b.saw(ack.Last)
 	return nil
 }

@@ -3,8 +3,6 @@ package eventlog
 import (
 	"context"
 	"sync"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Bounds are the ends of the log: a reader at position First-1 gets everything,
@@ -23,12 +21,12 @@ type Bounds struct {
 // it had come.
 func (l *Log) Bounds(ctx context.Context) (Bounds, error) { return l.ends.ask(ctx) }
 
-// bounds asks JetStream for the ends of the log.
-func bounds(ctx context.Context, stream jetstream.Stream) (Bounds, error) {
-	info, err := stream.Info(ctx)
+func (l *Log) askBounds(ctx context.Context) (Bounds, error) {
+	info, err := l.stream.Info(ctx)
 	if err != nil {
 		return Bounds{}, unavailable("stream info", err)
 	}
+	l.saw(info.State.LastSeq)
 	b := Bounds{First: info.State.FirstSeq, Last: info.State.LastSeq}
 	if info.State.Msgs == 0 {
 		b.First = b.Last + 1

@@ -66,6 +66,8 @@ type committer struct {
 	conn     *nats.Conn
 	js       jetstream.JetStream
 	writable func() context.Context
+	// saw is told the sequences that were stored.
+	saw func(sequence uint64)
 
 	mu sync.Mutex
 	// singles is how many single publishes are under way.
@@ -79,8 +81,8 @@ type committer struct {
 	came chan struct{}
 }
 
-func newCommitter(conn *nats.Conn, js jetstream.JetStream, writable func() context.Context) *committer {
-	return &committer{conn: conn, js: js, writable: writable, came: make(chan struct{}, 1)}
+func newCommitter(conn *nats.Conn, js jetstream.JetStream, writable func() context.Context, saw func(sequence uint64)) *committer {
+	return &committer{conn: conn, js: js, writable: writable, saw: saw, came: make(chan struct{}, 1)}
 }
 
 // append returns once msg is stored, or found to be. Where ctx ends before its
@@ -283,6 +285,7 @@ func (c *committer) publish(ctx context.Context, msg *nats.Msg) (stored bool, er
 	for {
 		ack, err := c.publishOnce(ctx, msg)
 		if err == nil {
+			c.saw(ack.Sequence)
 			return !ack.Duplicate, nil
 		}
 		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {

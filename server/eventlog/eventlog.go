@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -86,6 +87,8 @@ type Log struct {
 	reading chan struct{}
 	logger  *slog.Logger
 	ends    question[Bounds]
+	// head is what Head returns.
+	head atomic.Uint64
 
 	mu sync.Mutex
 	// skipped are the entries that were reported as no events.
@@ -150,15 +153,15 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 		return nil, fmt.Errorf("event log: %w", err)
 	}
 	l := &Log{
-		conn:      conn,
-		stream:    stream,
-		id:        id,
-		committer: newCommitter(conn, js, cfg.Writable),
-		reading:   make(chan struct{}, maxReads),
-		logger:    cfg.Logger,
-		skipped:   map[uint64]struct{}{},
+		conn:    conn,
+		stream:  stream,
+		id:      id,
+		reading: make(chan struct{}, maxReads),
+		logger:  cfg.Logger,
+		skipped: map[uint64]struct{}{},
 	}
-	l.ends.put = func(ctx context.Context) (Bounds, error) { return bounds(ctx, stream) }
+	l.committer = newCommitter(conn, js, cfg.Writable, l.saw)
+	l.ends.put = l.askBounds
 	return l, nil
 }
 
@@ -185,6 +188,17 @@ func (l *Log) Append(ctx context.Context, e *ongairv1.Event) (stored bool, err e
 }
 
 func subject(channel, kind string) string { return subjectPrefix + channel + "." + kind }
+
+// Head returns the newest sequence that is known without asking JetStream: of what
+// was appended here, or seen when it was asked.
+func (l *Log) Head() uint64 { return l.head.Load() }
+
+// saw notes that the log has come to a sequence.
+func (l *Log) saw(sequence uint64) {
+	for head := l.head.Load(); head < sequence && !l.head.CompareAndSwap(head, sequence); {
+		head = l.head.Load()
+	}
+}
 
 // Cursor returns a cursor of a position that does not name the event before it,
 // as the one does that this event has (CursorOf).

@@ -79,23 +79,35 @@ func TestMatchingEventsThatAreGoneAreNotPassedOver(t *testing.T) {
 
 func TestTheNewestEventsAreFoundByTheirAverageSize(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		position, latest, err := f.Newest(t.Context(), large)
-		require.NoError(t, err)
-		assert.Zero(t, position)
-		assert.Zero(t, latest)
+		newest := func(bytes int) uint64 {
+			t.Helper()
+			position, err := f.Newest(t.Context(), bytes)
+			require.NoError(t, err)
+			return position
+		}
+		assert.Zero(t, newest(large))
 		f.mixed(t, 25)
 		info, err := f.store(t).Info(t.Context())
 		require.NoError(t, err)
 		for bytes, want := range map[int]uint64{0: 100, large: 0, int(info.State.Bytes) / 4: 75} {
-			position, latest, err := f.Newest(t.Context(), bytes)
-			assert.EqualValues(t, 100, latest)
-			require.NoError(t, err)
-			assert.InDelta(t, want, position, 1)
+			assert.InDelta(t, want, newest(bytes), 1)
 		}
 		require.NoError(t, f.store(t).Purge(t.Context()))
-		position, latest, err = f.Newest(t.Context(), large)
-		assert.EqualValues(t, 100, latest)
+		assert.EqualValues(t, 100, newest(large))
+	})
+}
+
+func TestTheHeadIsKnownOnceSomethingWasAppendedOrAskedFor(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		assert.Zero(t, f.Head())
+		f.append(t, "event-1")
+		assert.EqualValues(t, 1, f.Head())
+		f.commitTogether(t, waitingFor(t, t.Context(), numbered(2, 50)...))
+		assert.EqualValues(t, 50, f.Head())
+		f.reopen(t, Config{})
+		assert.Zero(t, f.Head())
+		_, err := f.Latest(t.Context())
 		require.NoError(t, err)
-		assert.EqualValues(t, 100, position)
+		assert.EqualValues(t, 50, f.Head())
 	})
 }

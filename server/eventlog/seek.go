@@ -27,18 +27,19 @@ func (l *Log) Latest(ctx context.Context) (uint64, error) {
 }
 
 // Newest returns a position from which on the events have about that many bytes,
-// by the average of the log, and the position after the newest event.
-func (l *Log) Newest(ctx context.Context, bytes int) (from, latest uint64, err error) {
+// by the average of the log.
+func (l *Log) Newest(ctx context.Context, bytes int) (uint64, error) {
 	info, err := l.stream.Info(ctx)
 	if err != nil {
-		return 0, 0, unavailable("stream info", err)
+		return 0, unavailable("stream info", err)
 	}
 	state := info.State
+	l.saw(state.LastSeq)
 	if state.Msgs == 0 {
-		return state.LastSeq, state.LastSeq, nil
+		return state.LastSeq, nil
 	}
 	average := max(1, state.Bytes/state.Msgs)
-	return state.LastSeq - min(state.Msgs, uint64(bytes)/average), state.LastSeq, nil
+	return state.LastSeq - min(state.Msgs, uint64(bytes)/average), nil
 }
 
 // Position returns the position that a cursor names, without a look at the log. It

@@ -37,8 +37,10 @@ const retryDelay = 500 * time.Millisecond
 // event with that sequence.
 type Log interface {
 	// Newest returns a position from which on the events have about that many
-	// bytes, and the position after the newest one.
-	Newest(ctx context.Context, bytes int) (from, latest uint64, err error)
+	// bytes.
+	Newest(ctx context.Context, bytes int) (from uint64, err error)
+	// Head is the newest sequence that is known without asking.
+	Head() uint64
 	// Read returns the events after a position, bounded in count and bytes.
 	Read(ctx context.Context, position uint64, maxEvents, maxBytes int) (event.Segment, error)
 	// ReadMatching is Read for the events of a channel, a documented type, or both;
@@ -80,9 +82,6 @@ type Fanout struct {
 
 	mu   sync.RWMutex
 	ring ring
-	// latest is the end of the log when it was first looked at: until the ring has
-	// come there, readers are told how far they are behind that.
-	latest uint64
 	// waiting are the readers to wake with the next event, spare is memory for the
 	// next ones. spare belongs to the one goroutine that changes the ring.
 	waiting, spare []*Reader
@@ -93,8 +92,6 @@ type tail struct {
 	// newest holds the events after from, up to and including head.
 	newest     event.Segment
 	from, head uint64
-	// end is the end of the log, as far as is known.
-	end uint64
 	// shared is a response that goes up to head, of all events.
 	shared atomic.Pointer[sharedResponse]
 }
@@ -105,20 +102,23 @@ type sharedResponse struct {
 	response *event.Response
 }
 
-// pending is how many events the log has after a position.
-func (t *tail) pending(position uint64) uint64 { return max(t.end, position) - position }
+// pending is how many events the log has after a position: also those that have
+// not come to the ring, which may be filling, or cut off from the log.
+func (f *Fanout) pending(t *tail, position uint64) uint64 {
+	return max(t.head, f.log.Head(), position) - position
+}
 
 // respond returns the response with those of some events, which come after a
 // position, that a filter takes.
-func (t *tail) respond(f *event.Filter, position uint64, events event.Segment) *event.Response {
+func (f *Fanout) respond(t *tail, filter *event.Filter, position uint64, events event.Segment) *event.Response {
 	last := events.Last()
-	if last != t.head || !f.TakesAll() {
-		return events.Respond(f, t.pending(last))
+	if last != t.head || !filter.TakesAll() {
+		return events.Respond(filter, f.pending(t, last))
 	}
 	if shared := t.shared.Load(); shared != nil && shared.after == position {
 		return shared.response
 	}
-	response := events.Respond(f, t.pending(last))
+	response := events.Respond(filter, f.pending(t, last))
 	t.shared.Store(&sharedResponse{after: position, response: response})
 	return response
 }
@@ -171,14 +171,11 @@ func (f *Fanout) follow(ctx context.Context, started *bool) error {
 	if !*started {
 		// Those who come back after a restart mostly want what is newest, so the
 		// ring begins with that: it comes first from following the log from there.
-		from, latest, err := f.log.Newest(ctx, f.ring.maxBytes)
+		from, err := f.log.Newest(ctx, f.ring.maxBytes)
 		if err != nil {
 			return err
 		}
-		f.change(func() {
-			f.ring.reset(from)
-			f.latest = latest
-		})
+		f.change(func() { f.ring.reset(from) })
 		*started = true
 		close(f.ready)
 	}
@@ -205,7 +202,7 @@ func (f *Fanout) change(change func()) {
 	if newest.Len() > 0 {
 		from = newest.First() - 1
 	}
-	f.tail.Store(&tail{newest: newest, from: from, head: head, end: max(head, f.latest)})
+	f.tail.Store(&tail{newest: newest, from: from, head: head})
 	woken := f.waiting
 	f.waiting = f.spare
 	for _, r := range woken {

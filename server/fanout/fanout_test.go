@@ -68,10 +68,16 @@ func (l *memoryLog) append(channels ...string) {
 // fail ends every Follow with err, and every one that comes, until err is nil.
 func (l *memoryLog) fail(err error) { l.change(func() { l.follow = err }) }
 
-func (l *memoryLog) Newest(context.Context, int) (from, latest uint64, err error) {
+func (l *memoryLog) Newest(context.Context, int) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return uint64(len(l.records) - l.warm), uint64(len(l.records)), l.newest
+	return uint64(len(l.records) - l.warm), l.newest
+}
+
+func (l *memoryLog) Head() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return uint64(len(l.records))
 }
 
 func (l *memoryLog) ReadMatching(_ context.Context, position uint64, channel, notificationType string, maxEvents, _ int) (event.Segment, uint64, error) {
@@ -380,5 +386,17 @@ func TestAPositionOfTheRingIsFoundWithoutTheLog(t *testing.T) {
 		log.change(func() { log.removed = 2 })
 		_, err = f.Seek(t.Context(), "1")
 		require.ErrorIs(t, err, errExpired, "what retention removed is not served from memory")
+	})
+}
+
+func TestAReaderIsToldOfWhatTheRingDoesNotHaveYet(t *testing.T) {
+	log := newMemoryLog()
+	running(t, log, 0, func(t *testing.T, f *Fanout) {
+		log.append("support")
+		synctest.Wait()
+		log.fail(errors.New("away"))
+		log.append("support", "support")
+		assert.Equal(t, batch{sequences: []uint64{}, position: 1, pending: 2}, next(t, reader(t, f, 1, event.Filter{}), 0))
+		log.fail(nil)
 	})
 }

@@ -69,7 +69,7 @@ func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 		}
 		before := r.position
 		if events.Len() > 0 {
-			response := tail.respond(&r.filter, before, events)
+			response := r.fanout.respond(tail, &r.filter, before, events)
 			r.position = max(events.Last(), upTo)
 			if response.Events > 0 {
 				return response, nil
@@ -85,7 +85,7 @@ func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 			if err != nil {
 				return nil, r.cause(err)
 			}
-			return event.Heartbeat(cursor, tail.pending(r.position)), nil
+			return event.Heartbeat(cursor, r.fanout.pending(tail, r.position)), nil
 		}
 		// Where the filter hid all of it, there may be more.
 		if r.position == before {
