@@ -426,3 +426,16 @@ func TestNobodyHoldsOnToSegmentsThatTheRingForgot(t *testing.T) {
 		return response
 	}), "but a response that is being sent")
 }
+
+func TestAReaderDoesNotWaitForWhatCameWhileItLooked(t *testing.T) {
+	f := New(newMemoryLog(), Config{})
+	f.add(record(1, "support", 0))
+	late := f.NewReader(t.Context(), 0, event.Filter{})
+	assert.False(t, f.join(late), "it saw the ring before the event was in it")
+	assert.Empty(t, f.waiting)
+	inTime := f.NewReader(t.Context(), 1, event.Filter{})
+	assert.True(t, f.join(inTime))
+	f.add(record(2, "support", 0))
+	assert.Len(t, inTime.wake, 1, "and is woken by the next one")
+	assert.Empty(t, f.waiting)
+}
