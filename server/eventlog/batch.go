@@ -23,7 +23,7 @@ const (
 )
 
 // batch is an atomic batch of JetStream: messages that it stages as they come, and
-// stores, syncing once, when the last of them says so. All are stored, or none.
+// stores, syncing the stream once, when the last of them says so. All are stored, or none.
 // It is for one goroutine at a time.
 type batch struct {
 	conn *nats.Conn

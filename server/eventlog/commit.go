@@ -99,6 +99,7 @@ func (c *committer) outcome(a *appending) (stored bool, err error) {
 	select {
 	case <-a.turn:
 	case <-a.ctx.Done():
+		c.abandon(a)
 		return false, unavailable("append", a.ctx.Err())
 	}
 	if !a.single {
@@ -125,6 +126,17 @@ func (c *committer) enqueue(appends ...*appending) {
 	default:
 	}
 	c.admit()
+}
+
+// abandon gives back the turn of an append whose ctx has ended, if it came at that
+// moment. It does not come later: admit and stage look at ctx first.
+func (c *committer) abandon(a *appending) {
+	c.mu.Lock()
+	single := a.single
+	c.mu.Unlock()
+	if single {
+		c.landed()
+	}
 }
 
 // landed is the end of a single publish.
@@ -171,7 +183,7 @@ func (c *committer) admit() {
 }
 
 // batches commits batch after batch, until fewer wait than are worth one. It begins
-// once over is closed: JetStream acknowledges what it finds in its queue at once
+// once over is closed: JetStream acknowledges what it finds in its queue together,
 // when it has stored all of it, so that singles would wait for a batch behind them.
 func (c *committer) batches(over <-chan struct{}) {
 	<-over

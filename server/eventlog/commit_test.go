@@ -282,3 +282,20 @@ func TestBatchesFollowEachOtherUnderLoadAndEndWithIt(t *testing.T) {
 		assert.Len(t, f.all(t, 0), 100*20+4)
 	})
 }
+
+func TestATurnThatComesAsItsCallerGoesIsGivenBack(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for range 10 * minBatch { // each time either may be seen first
+			ctx, cancel := context.WithCancel(t.Context())
+			appends := waitingFor(t, ctx, event.RandomID())
+			f.committer.enqueue(appends...)
+			cancel()
+			_, err := f.committer.outcome(appends[0])
+			require.Error(t, err)
+			f.committer.mu.Lock()
+			assert.Zero(t, f.committer.singles)
+			f.committer.mu.Unlock()
+		}
+		f.append(t, "event-1")
+	})
+}
