@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ongair/ongair-gateway/server/eventlog"
+	"github.com/ongair/ongair-gateway/server/idempotency"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
@@ -24,6 +25,7 @@ const (
 	DefaultRetentionAge    = eventlog.DefaultRetentionAge
 	DefaultRetentionBytes  = eventlog.DefaultRetentionBytes
 	DefaultDuplicateWindow = eventlog.DefaultDuplicateWindow
+	DefaultRequestIDAge    = idempotency.DefaultKeep
 )
 
 // Config of a gateway.
@@ -51,6 +53,9 @@ type Config struct {
 	// drop its redeliveries: at least 100 ms, in about 165 bytes of memory an id.
 	// Zero means the log's default; what is above RetentionAge counts as that.
 	DuplicateWindow time.Duration
+	// RequestIDAge is how long the outcome of a call is kept under its request_id: at
+	// least 2 minutes, so that it outlives the longest call. Zero means the default.
+	RequestIDAge time.Duration
 	// Grace is how long a stop waits for calls that are running. Zero means the
 	// default.
 	Grace time.Duration
@@ -69,7 +74,15 @@ type Channel struct {
 	WebhookSecret string
 	// AuthForm pins the form of the Authorization header.
 	AuthForm ongair.AuthForm
+	// MaxInFlight bounds the calls that are with Ongair at once; zero means
+	// ongair.DefaultMaxInFlight. MaxRate bounds the calls a second; zero means no
+	// bound.
+	MaxInFlight int
+	MaxRate     float64
 }
+
+// minRequestIDAge is longer than any call, its claim's grace and a try again.
+const minRequestIDAge = 2 * time.Minute
 
 // minDuplicateWindow is the shortest window that JetStream takes.
 const minDuplicateWindow = 100 * time.Millisecond
@@ -138,6 +151,9 @@ func (c *Config) check() error {
 	}
 	if c.DuplicateWindow != 0 && c.DuplicateWindow < minDuplicateWindow {
 		fail("the duplicate window is %s: it has to be %s or more", c.DuplicateWindow, minDuplicateWindow)
+	}
+	if c.RequestIDAge != 0 && c.RequestIDAge < minRequestIDAge {
+		fail("the request ID age is %s: it has to be %s or more", c.RequestIDAge, minRequestIDAge)
 	}
 	if c.NATSURL == "" && c.DataDir == "" {
 		fail("the log has no place: set the data directory or the NATS URL")

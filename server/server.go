@@ -70,11 +70,13 @@ func New(cfg Config) (*Server, error) {
 			channel.BaseURL = DefaultBaseURL
 		}
 		client, err := ongair.New(ongair.Config{
-			BaseURL:   channel.BaseURL,
-			Token:     channel.Token,
-			AuthForm:  channel.AuthForm,
-			Transport: transport,
-			Logger:    cfg.Logger.With("channel", name),
+			BaseURL:     channel.BaseURL,
+			Token:       channel.Token,
+			AuthForm:    channel.AuthForm,
+			Transport:   transport,
+			MaxInFlight: channel.MaxInFlight,
+			MaxRate:     channel.MaxRate,
+			Logger:      cfg.Logger.With("channel", name),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("channel %s: %w", name, err)
@@ -138,7 +140,7 @@ func (s *Server) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	once, err := idempotency.Open(ctx, js.API(), idempotency.Config{Logger: log})
+	once, err := idempotency.Open(ctx, js.API(), idempotency.Config{Keep: s.cfg.RequestIDAge, Logger: log})
 	if err != nil {
 		return err
 	}

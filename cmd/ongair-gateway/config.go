@@ -2,13 +2,19 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
 // configFile is the YAML file: the settings of `serve` under the names of its
@@ -19,6 +25,7 @@ type configFile struct {
 	RetentionAge    text `yaml:"retention_age"`
 	RetentionBytes  text `yaml:"retention_bytes"`
 	DuplicateWindow text `yaml:"duplicate_window"`
+	RequestIDAge    text `yaml:"request_id_age"`
 	GRPCAddr        text `yaml:"grpc_addr"`
 	HTTPAddr        text `yaml:"http_addr"`
 	WebhookAddr     text `yaml:"webhook_addr"`
@@ -41,6 +48,34 @@ type channelConfig struct {
 	WebhookSecret     text `yaml:"webhook_secret"`
 	WebhookSecretFile text `yaml:"webhook_secret_file"`
 	AuthForm          text `yaml:"auth_form"`
+	MaxInFlight       text `yaml:"max_in_flight"`
+	MaxRate           text `yaml:"max_rate"`
+}
+
+// channel returns what is configured of a channel.
+func (c channelConfig) channel() (server.Channel, error) {
+	channel := server.Channel{BaseURL: string(c.BaseURL)}
+	var err error
+	if channel.Token, err = c.Token.resolve("token", c.TokenFile); err != nil {
+		return channel, err
+	}
+	if channel.WebhookSecret, err = c.WebhookSecret.resolve("webhook_secret", c.WebhookSecretFile); err != nil {
+		return channel, err
+	}
+	if channel.AuthForm, err = ongair.ParseAuthForm(cmp.Or(string(c.AuthForm), ongair.AuthAuto.String())); err != nil {
+		return channel, fmt.Errorf("auth_form: %w", err)
+	}
+	if c.MaxInFlight != "" {
+		if channel.MaxInFlight, err = strconv.Atoi(string(c.MaxInFlight)); err != nil || channel.MaxInFlight < 1 {
+			return channel, fmt.Errorf("max_in_flight %q: want a number of calls, 1 or more", c.MaxInFlight)
+		}
+	}
+	if c.MaxRate != "" {
+		if channel.MaxRate, err = strconv.ParseFloat(string(c.MaxRate), 64); err != nil || !(channel.MaxRate > 0) || math.IsInf(channel.MaxRate, 0) {
+			return channel, fmt.Errorf("max_rate %q: want calls a second, as in 20 or 0.5", c.MaxRate)
+		}
+	}
+	return channel, nil
 }
 
 // text is a value in which ${NAME} stands for an environment variable. It is

@@ -37,10 +37,11 @@ grpc_addr: 127.0.0.1:1
 retention_age: 24h
 retention_bytes: 1GiB
 duplicate_window: 30s
+request_id_age: 2h
 log_level: warn
 api_key: "a key with # and: in it"
 channels:
-  support: {token: t, webhook_secret: s, auth_form: equals, base_url: "https://${HOST_FOR_TESTS}"}
+  support: {token: t, webhook_secret: s, auth_form: equals, base_url: "https://${HOST_FOR_TESTS}", max_in_flight: 7, max_rate: 0.5}
 `)
 	t.Setenv("HOST_FOR_TESTS", "app.ongair.im")
 	cfg, level, format, err := serveCmd{Config: path, DataDir: "from-a-flag"}.settings()
@@ -51,9 +52,13 @@ channels:
 		RetentionAge:    24 * time.Hour,
 		RetentionBytes:  1 << 30,
 		DuplicateWindow: 30 * time.Second,
+		RequestIDAge:    2 * time.Hour,
 		APIKey:          "a key with # and: in it",
 		Channels: map[string]server.Channel{
-			"support": {Token: "t", WebhookSecret: "s", AuthForm: ongair.AuthEquals, BaseURL: "https://app.ongair.im"},
+			"support": {
+				Token: "t", WebhookSecret: "s", AuthForm: ongair.AuthEquals, BaseURL: "https://app.ongair.im",
+				MaxInFlight: 7, MaxRate: 0.5,
+			},
 		},
 	}, cfg)
 	assert.Equal(t, "warn", level)
@@ -95,6 +100,11 @@ func TestAConfigFileThatContradictsItselfIsRefused(t *testing.T) {
 		{"a secret by value and by file", "channels: {a: {token: x, token_file: " + secret + "}}", "channel a: token is given twice"},
 		{"an API key by value and by file", "{api_key: x, api_key_file: " + secret + "}", "api_key is given twice"},
 		{"a form of authorization that does not exist", "channels: {a: {token: x, auth_form: basic}}", "channel a: auth_form"},
+		{"a limit of no calls", "channels: {a: {token: x, max_in_flight: 0}}", "channel a: max_in_flight"},
+		{"a limit that is no number", "channels: {a: {token: x, max_rate: fast}}", "channel a: max_rate"},
+		{"a limit without an end", "channels: {a: {token: x, max_rate: inf}}", "channel a: max_rate"},
+		{"a rate that is not a number", "channels: {a: {token: x, max_rate: nan}}", "channel a: max_rate"},
+		{"an age of nothing", "request_id_age: 0s", "request ID age"},
 		{"an empty file", " \n", "is empty"},
 		{"a key twice", "data_dir: a\ndata_dir: b\n", "[2:1]"},
 		{"a channel twice", "channels: {a: {token: x}, a: {token: y}}", "already defined"},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/ongair"
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
@@ -177,11 +179,13 @@ func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
 	for flag, value := range map[string]string{
 		"grpc-addr": server.DefaultGRPCAddr, "http-addr": server.DefaultHTTPAddr, "webhook-addr": server.DefaultWebhookAddr,
 		"admin-addr": server.DefaultAdminAddr, "sandbox-addr": defaultSandboxAddr, "log-format": telemetry.FormatText,
-		"retention-age": "168h", "retention-bytes": "10GiB", "duplicate-window": "2m",
+		"retention-age": "168h", "retention-bytes": "10GiB", "duplicate-window": "2m", "request-id-age": "24h",
 	} {
 		assert.Equal(t, value, documented[flag].defaultValue, flag)
 	}
 	assert.Equal(t, 168*time.Hour, server.DefaultRetentionAge)
 	assert.EqualValues(t, 10<<30, server.DefaultRetentionBytes)
 	assert.Equal(t, 2*time.Minute, server.DefaultDuplicateWindow)
+	assert.Equal(t, 24*time.Hour, server.DefaultRequestIDAge)
+	assert.Contains(t, readme(t), fmt.Sprintf("| `channels.NAME.max_in_flight` | `%d` calls at once |", ongair.DefaultMaxInFlight))
 }

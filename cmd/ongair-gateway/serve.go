@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ongair/ongair-gateway/server"
-	"github.com/ongair/ongair-gateway/server/ongair"
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
@@ -36,6 +35,7 @@ type serveCmd struct {
 	RetentionAge    string `env:"ONGAIR_GATEWAY_RETENTION_AGE" placeholder:"DURATION" help:"How long events are kept (168h)."`
 	RetentionBytes  string `env:"ONGAIR_GATEWAY_RETENTION_BYTES" placeholder:"SIZE" help:"How much is kept, as in 10GiB (10GiB)."`
 	DuplicateWindow string `env:"ONGAIR_GATEWAY_DUPLICATE_WINDOW" placeholder:"DURATION" help:"How long a message's id is remembered, to drop its redeliveries; an id takes about 165 bytes of memory (2m)."`
+	RequestIDAge    string `env:"ONGAIR_GATEWAY_REQUEST_ID_AGE" name:"request-id-age" placeholder:"DURATION" help:"How long the outcome of a call is kept under its request_id (24h)."`
 
 	GRPCAddr    string `env:"ONGAIR_GATEWAY_GRPC_ADDR" name:"grpc-addr" placeholder:"HOST:PORT" help:"gRPC port (127.0.0.1:9090)."`
 	HTTPAddr    string `env:"ONGAIR_GATEWAY_HTTP_ADDR" name:"http-addr" placeholder:"HOST:PORT" help:"HTTP port (127.0.0.1:8080)."`
@@ -97,14 +97,19 @@ func (c serveCmd) settings() (cfg server.Config, logLevel, logFormat string, err
 			return cfg, "", "", err
 		}
 	}
-	if age := cmp.Or(c.RetentionAge, string(file.RetentionAge)); age != "" {
-		if cfg.RetentionAge, err = time.ParseDuration(age); err != nil || cfg.RetentionAge <= 0 {
-			return cfg, "", "", fmt.Errorf("retention age %q: want a duration as in 168h", age)
+	for _, d := range []struct {
+		name, value, example string
+		setting              *time.Duration
+	}{
+		{"retention age", cmp.Or(c.RetentionAge, string(file.RetentionAge)), "168h", &cfg.RetentionAge},
+		{"duplicate window", cmp.Or(c.DuplicateWindow, string(file.DuplicateWindow)), "2m", &cfg.DuplicateWindow},
+		{"request ID age", cmp.Or(c.RequestIDAge, string(file.RequestIDAge)), "24h", &cfg.RequestIDAge},
+	} {
+		if d.value == "" {
+			continue
 		}
-	}
-	if window := cmp.Or(c.DuplicateWindow, string(file.DuplicateWindow)); window != "" {
-		if cfg.DuplicateWindow, err = time.ParseDuration(window); err != nil || cfg.DuplicateWindow <= 0 {
-			return cfg, "", "", fmt.Errorf("duplicate window %q: want a duration as in 2m", window)
+		if *d.setting, err = time.ParseDuration(d.value); err != nil || *d.setting <= 0 {
+			return cfg, "", "", fmt.Errorf("%s %q: want a duration as in %s", d.name, d.value, d.example)
 		}
 	}
 	if size := cmp.Or(c.RetentionBytes, string(file.RetentionBytes)); size != "" {
@@ -124,19 +129,11 @@ func (c serveCmd) settings() (cfg server.Config, logLevel, logFormat string, err
 func (c serveCmd) channels(file configFile) (map[string]server.Channel, error) {
 	channels := map[string]server.Channel{}
 	for name, in := range file.Channels {
-		token, err := in.Token.resolve("channel "+name+": token", in.TokenFile)
+		channel, err := in.channel()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("channel %s: %w", name, err)
 		}
-		secret, err := in.WebhookSecret.resolve("channel "+name+": webhook_secret", in.WebhookSecretFile)
-		if err != nil {
-			return nil, err
-		}
-		form, err := ongair.ParseAuthForm(cmp.Or(string(in.AuthForm), ongair.AuthAuto.String()))
-		if err != nil {
-			return nil, fmt.Errorf("channel %s: auth_form: %w", name, err)
-		}
-		channels[name] = server.Channel{BaseURL: string(in.BaseURL), Token: token, WebhookSecret: secret, AuthForm: form}
+		channels[name] = channel
 	}
 	if c.Sandbox {
 		if len(channels) > 0 {

@@ -53,6 +53,7 @@ func lookUp(reason ongairv1.ErrorReason) (codes.Code, int) {
 	case ongairv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN:
 		return codes.PermissionDenied, http.StatusForbidden
 	case ongairv1.ErrorReason_ERROR_REASON_ONGAIR_UNREACHABLE,
+		ongairv1.ErrorReason_ERROR_REASON_ONGAIR_CIRCUIT_OPEN,
 		ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE,
 		ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN:
 		return codes.Unavailable, http.StatusServiceUnavailable
@@ -61,7 +62,8 @@ func lookUp(reason ongairv1.ErrorReason) (codes.Code, int) {
 		ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REDIRECTED,
 		ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN:
 		return codes.FailedPrecondition, http.StatusBadRequest
-	case ongairv1.ErrorReason_ERROR_REASON_ONGAIR_THROTTLED:
+	case ongairv1.ErrorReason_ERROR_REASON_ONGAIR_THROTTLED,
+		ongairv1.ErrorReason_ERROR_REASON_CHANNEL_BUSY:
 		return codes.ResourceExhausted, http.StatusTooManyRequests
 	case ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE:
 		return codes.ResourceExhausted, http.StatusRequestEntityTooLarge

@@ -34,7 +34,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// newClient returns a client of baseURL whose connections end with the test.
+// newClient returns a client of baseURL whose connections end with the test, and
+// which tries a call once: what it does after that is for retry_test.go.
 func newClient(t *testing.T, baseURL string, change ...func(*Config)) *Client {
 	t.Helper()
 	config := Config{BaseURL: baseURL, Token: testToken}
@@ -44,6 +45,7 @@ func newClient(t *testing.T, baseURL string, change ...func(*Config)) *Client {
 	client, err := New(config)
 	require.NoError(t, err)
 	t.Cleanup(client.CloseIdleConnections)
+	client.tries = 1
 	return client
 }
 

@@ -14,18 +14,33 @@
 // # Never twice
 //
 // Ongair has no idempotency key: a second POST can reach a customer twice. So a
-// call is repeated in one case alone, a 401, which says that nothing was done:
-// then the token is sent once more in the other of its two forms, see AuthForm.
+// POST is repeated only after one of which is known that it did nothing (retry.go):
+// it was not written, or answered 401, 429 or 503. After a 401 the token is sent
+// once more in the other of its two forms, see AuthForm. Without a connection the
+// call is tried again after about 100, 200 and 400 ms, and after a 429 or 503 once
+// the Retry-After of the answer is over, if it has one. No pause goes beyond what
+// the deadline has room for, and the retries of a channel are bounded in proportion
+// to its calls.
+//
 // Redirects are never followed, since the token would go with them. The header
 // Idempotency-Key is never sent: net/http takes it as leave to repeat a POST.
 // What net/http does repeat is a POST of which it could not write one byte to a
 // connection out of its pool.
+//
+// # Limits
+//
+// Each client has its own (guard.go): calls in flight, a rate where one is
+// configured, and a circuit breaker that opens when all calls fail, so that an
+// Ongair that is down costs its own channel's callers milliseconds and other
+// channels nothing. Whoever is turned away is told so, and that nothing was sent.
 //
 // # What a failure says
 //
 // Every error is a *fault.Fault with an effect. "None" is claimed only where it
 // is known, everything else is "unknown":
 //
+//	turned away by a limit                CHANNEL_BUSY              none, retry after 1 s or more
+//	turned away by the circuit breaker    ONGAIR_CIRCUIT_OPEN       none, retry after 5 s
 //	nothing was written                   ONGAIR_UNREACHABLE        none, retry after 1 s
 //	broken after a first byte             ONGAIR_CONNECTION_LOST    unknown
 //	401 in every form of the token        ONGAIR_TOKEN_REJECTED     none
@@ -49,12 +64,12 @@
 // Booleans and numbers come as themselves or as strings. All of these are
 // accepted from every call; see parseAnswer for what is not.
 //
-// # Limits
+// # What it does not do
 //
 // The client has no time limit of its own beyond those of NewTransport for
 // making a connection: callers MUST pass a context with a deadline. It checks no
-// field, limits no rate and queues nothing. It does not promise that a message
-// whose effect is unknown went out, nor that it did not.
+// field. It does not promise that a message whose effect is unknown went out, nor
+// that it did not.
 package ongair
 
 import (
@@ -91,8 +106,15 @@ type Config struct {
 	// nothing to net/http/httptrace is taken to have sent every request that it was
 	// given.
 	Transport http.RoundTripper
+	// MaxInFlight bounds the calls that are with Ongair at once, and MaxRate, where it
+	// is not 0, how many are made in a second on average; up to as many as in a
+	// second may come at once. A call waits up to 1 s for its turn and then fails with
+	// CHANNEL_BUSY. Zero means DefaultMaxInFlight, and no rate.
+	MaxInFlight int
+	MaxRate     float64
 	// Logger gets one line at level Debug per POST: path, status and duration,
-	// never the token or a body. Nil means none.
+	// never the token or a body; and one at level Warn when the circuit opens or
+	// closes. Nil means none.
 	Logger *slog.Logger
 }
 
@@ -104,6 +126,10 @@ type Client struct {
 	authForm  AuthForm
 	transport http.RoundTripper
 	log       *slog.Logger
+	guard     *guard
+	budget    retryBudget
+	// tries bounds the tries of one call.
+	tries int
 
 	// accepted is the AuthForm that Ongair took last; only AuthAuto uses it.
 	accepted atomic.Int32
@@ -126,12 +152,19 @@ func New(config Config) (*Client, error) {
 	if !config.AuthForm.valid() {
 		return nil, fmt.Errorf("form of the token for Ongair: %s is none", config.AuthForm)
 	}
+	if config.MaxInFlight < 0 || config.MaxRate < 0 {
+		return nil, errors.New("limits of a channel: they cannot be negative")
+	}
+	if config.MaxInFlight == 0 {
+		config.MaxInFlight = DefaultMaxInFlight
+	}
 	client := &Client{
 		baseURL:   baseURL,
 		token:     config.Token,
 		authForm:  config.AuthForm,
 		transport: config.Transport,
 		log:       config.Logger,
+		tries:     maxTries,
 	}
 	if client.transport == nil {
 		client.transport = NewTransport()
@@ -139,6 +172,7 @@ func New(config Config) (*Client, error) {
 	if client.log == nil {
 		client.log = slog.New(slog.DiscardHandler)
 	}
+	client.guard = newGuard(config.MaxInFlight, config.MaxRate, client.log)
 	client.accepted.Store(int32(AuthColon))
 	return client, nil
 }

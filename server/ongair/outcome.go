@@ -26,7 +26,7 @@ func (c *Client) judge(got reply) (answer, error) {
 	case status == http.StatusUnauthorized:
 		return answer{}, newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_TOKEN_REJECTED, fault.EffectNone, 0,
 			"Ongair refused the channel's token; nothing was sent")
-	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+	case throttled(status):
 		f := newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_THROTTLED, fault.EffectNone, 0,
 			fmt.Sprintf("Ongair is throttling the channel (status %d); nothing was sent", status))
 		f.RetryAfter = retryAfter(got.header, time.Now())

@@ -31,9 +31,29 @@ type reply struct {
 	tooLarge bool
 }
 
-// call makes one call: one POST, or two where the first got a 401 and the form
-// of the token is not pinned.
-func (c *Client) call(ctx context.Context, r request) (answer, error) {
+// try makes one try of a call, when it is its turn. The reply is empty where there
+// was none.
+func (c *Client) try(ctx context.Context, r request) (a answer, got reply, err error) {
+	settle, err := c.guard.admit(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = c.broken(ctx, fault.EffectNone, err)
+		}
+		return answer{}, reply{}, err
+	}
+	begin, said := time.Now(), errNoVerdict
+	defer func() { settle(said) }() // a panic says nothing
+	got, err = c.postInEitherForm(ctx, r)
+	if err == nil {
+		a, err = c.judge(got)
+	}
+	said = verdict(err, time.Since(begin))
+	return a, got, err
+}
+
+// postInEitherForm makes one POST, or two where the first got a 401 and the form of
+// the token is not pinned.
+func (c *Client) postInEitherForm(ctx context.Context, r request) (reply, error) {
 	form := c.formNow()
 	got, err := c.post(ctx, r, form)
 	if err == nil && got.status == http.StatusUnauthorized && c.authForm == AuthAuto {
@@ -43,10 +63,7 @@ func (c *Client) call(ctx context.Context, r request) (answer, error) {
 			c.accepted.Store(int32(form))
 		}
 	}
-	if err != nil {
-		return answer{}, err
-	}
-	return c.judge(got)
+	return got, err
 }
 
 // post makes one POST and reads its answer. An error says that there is none to

@@ -16,10 +16,10 @@ const (
 	// keepAliveInterval notices a peer that vanished under a waiting call.
 	keepAliveInterval = 15 * time.Second
 
-	// maxIdleConnsPerHost is the number of calls in flight that the gateway allows a
-	// channel: with net/http's default of 2, a burst would leave all but two of its
+	// maxIdleConnsPerHost is the number of calls in flight that a channel is allowed
+	// by default: with net/http's default of 2, a burst would leave all but two of its
 	// connections closed, and the next one pay for as many handshakes.
-	maxIdleConnsPerHost = 256
+	maxIdleConnsPerHost = DefaultMaxInFlight
 
 	// idleConnTimeout is below the shortest idle limit that is common in servers:
 	// 5 s, of Apache and Node. A request that meets the server's close half way
@@ -31,7 +31,7 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
-// NewTransport returns a transport tuned for Ongair: up to 256 idle connections
+// NewTransport returns a transport tuned for Ongair: up to 512 idle connections
 // per host, kept for 4 s; 5 s to connect and 5 s for TLS; answers' headers of at
 // most 64 KiB; the proxy of the environment (http.ProxyFromEnvironment). It has
 // no limit on connections, since a queue here would only look like a slow

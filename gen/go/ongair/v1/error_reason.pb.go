@@ -108,6 +108,13 @@ const (
 	ErrorReason_ERROR_REASON_METHOD_UNKNOWN ErrorReason = 29
 	// The request is larger than the gateway takes: 1 MiB.
 	ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE ErrorReason = 30
+	// The channel has more calls than it may make, and the turn of this one did not
+	// come within a second: nothing was sent. Metadata: limit, which is "in_flight"
+	// or "rate".
+	ErrorReason_ERROR_REASON_CHANNEL_BUSY ErrorReason = 31
+	// The channel's last calls to Ongair all failed, so this one was not made:
+	// nothing was sent.
+	ErrorReason_ERROR_REASON_ONGAIR_CIRCUIT_OPEN ErrorReason = 32
 )
 
 // Enum value maps for ErrorReason.
@@ -144,6 +151,8 @@ var (
 		28: "ERROR_REASON_CROSS_ORIGIN",
 		29: "ERROR_REASON_METHOD_UNKNOWN",
 		30: "ERROR_REASON_REQUEST_TOO_LARGE",
+		31: "ERROR_REASON_CHANNEL_BUSY",
+		32: "ERROR_REASON_ONGAIR_CIRCUIT_OPEN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -177,6 +186,8 @@ var (
 		"ERROR_REASON_CROSS_ORIGIN":             28,
 		"ERROR_REASON_METHOD_UNKNOWN":           29,
 		"ERROR_REASON_REQUEST_TOO_LARGE":        30,
+		"ERROR_REASON_CHANNEL_BUSY":             31,
+		"ERROR_REASON_ONGAIR_CIRCUIT_OPEN":      32,
 	}
 )
 
@@ -211,7 +222,7 @@ var File_ongair_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_ongair_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1congair/v1/error_reason.proto\x12\tongair.v1*\xc4\b\n" +
+	"\x1congair/v1/error_reason.proto\x12\tongair.v1*\x89\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -244,7 +255,9 @@ const file_ongair_v1_error_reason_proto_rawDesc = "" +
 	"\x1fERROR_REASON_METHOD_NOT_ALLOWED\x10\x1b\x12\x1d\n" +
 	"\x19ERROR_REASON_CROSS_ORIGIN\x10\x1c\x12\x1f\n" +
 	"\x1bERROR_REASON_METHOD_UNKNOWN\x10\x1d\x12\"\n" +
-	"\x1eERROR_REASON_REQUEST_TOO_LARGE\x10\x1eBT\n" +
+	"\x1eERROR_REASON_REQUEST_TOO_LARGE\x10\x1e\x12\x1d\n" +
+	"\x19ERROR_REASON_CHANNEL_BUSY\x10\x1f\x12$\n" +
+	" ERROR_REASON_ONGAIR_CIRCUIT_OPEN\x10 BT\n" +
 	"\x14im.ongair.gateway.v1P\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
 
 var (

@@ -1,0 +1,229 @@
+package ongair
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/fault"
+)
+
+// after answers what step does, a while later.
+func after(d time.Duration, do step) step {
+	return func(r *http.Request) (*http.Response, error) {
+		select {
+		case <-time.After(d):
+			return do(r)
+		case <-r.Context().Done():
+			return hangingConnection(r)
+		}
+	}
+}
+
+// ended is how a call ended, and when.
+type ended struct {
+	err error
+	at  time.Duration
+}
+
+// together makes calls at once and returns how they ended, in order.
+func together(t *testing.T, client *Client, calls int, timeout time.Duration) []ended {
+	t.Helper()
+	var mu sync.Mutex
+	var all []ended
+	var wg sync.WaitGroup
+	for range calls {
+		wg.Go(func() {
+			took, _, err := sendWithin(t, client, timeout)
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, ended{err, took})
+		})
+	}
+	wg.Wait()
+	slices.SortStableFunc(all, func(a, b ended) int { return int(a.at - b.at) })
+	return all
+}
+
+func TestOnlySoManyCallsAreWithOngairAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, script := scripted(t, []step{after(700*time.Millisecond, status(200))}, func(c *Config) { c.MaxInFlight = 2 })
+		all := together(t, client, 5, 15*time.Second)
+		for i, want := range []time.Duration{700, 700, 1000, 1400, 1400} {
+			assert.Equal(t, want*time.Millisecond, all[i].at)
+			if want != 1000 {
+				assert.NoError(t, all[i].err)
+				continue
+			}
+			f := requireFault(t, all[i].err, busyReason, fault.EffectNone)
+			assert.Equal(t, map[string]string{"limit": "in_flight"}, f.Metadata)
+			assert.Equal(t, time.Second, f.RetryAfter)
+		}
+		n, _ := script.posts()
+		assert.Equal(t, 4, n, "who is turned away sends nothing")
+		_, _, err := sendWithin(t, client, 15*time.Second)
+		require.NoError(t, err, "every turn was given back")
+	})
+}
+
+func TestOnlySoManyCallsAreMadeInASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, script := scripted(t, []step{status(200)}, func(c *Config) { c.MaxRate = 10 })
+		all := together(t, client, 25, 15*time.Second)
+		// Ten may come at once, ten more get their turn within a second, the rest
+		// are told at once.
+		inTime, turnedAway := 0, 0
+		for _, e := range all {
+			if e.err == nil {
+				inTime++
+				continue
+			}
+			turnedAway++
+			assert.Zero(t, e.at)
+			f := requireFault(t, e.err, busyReason, fault.EffectNone)
+			assert.Equal(t, map[string]string{"limit": "rate"}, f.Metadata)
+			assert.GreaterOrEqual(t, f.RetryAfter, time.Second)
+		}
+		assert.Equal(t, 20, inTime)
+		assert.Equal(t, 5, turnedAway)
+		assert.Equal(t, time.Second, all[24].at)
+		n, _ := script.posts()
+		assert.Equal(t, 20, n)
+	})
+}
+
+func TestACallWhoseTurnComesAfterItsDeadlineSendsNothing(t *testing.T) {
+	for _, limit := range []func(*Config){
+		func(c *Config) { c.MaxInFlight = 1 },
+		func(c *Config) { c.MaxRate = 0.5 },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			client, script := scripted(t, []step{after(10*time.Second, status(200))}, limit)
+			var wg sync.WaitGroup
+			wg.Go(func() { _, _, _ = sendWithin(t, client, 15*time.Second) })
+			synctest.Wait()
+			took, _, err := sendWithin(t, client, 300*time.Millisecond)
+			f := fault.From(err)
+			assert.Contains(t, []ongairv1.ErrorReason{busyReason, ongairv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED}, f.Reason)
+			assert.Equal(t, fault.EffectNone, f.Effect)
+			assert.LessOrEqual(t, took, 300*time.Millisecond)
+			wg.Wait()
+			n, _ := script.posts()
+			assert.Equal(t, 1, n)
+		})
+	}
+}
+
+func TestTheCircuitOpensOnFailuresAndClosesWhenOngairIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, script := scripted(t, []step{status(500)})
+		together(t, client, circuitFailures, 15*time.Second)
+		script.posts()
+
+		took, _, err := sendWithin(t, client, 15*time.Second)
+		f := requireFault(t, err, circuitReason, fault.EffectNone)
+		assert.Equal(t, circuitOpenFor, f.RetryAfter)
+		assert.Zero(t, took)
+		n, _ := script.posts()
+		assert.Zero(t, n, "an open circuit sends nothing")
+
+		time.Sleep(circuitOpenFor + time.Millisecond)
+		together(t, client, 10, 15*time.Second)
+		n, _ = script.posts()
+		assert.LessOrEqual(t, n, circuitProbes, "a few find out")
+		assert.NotZero(t, n)
+		_, _, err = sendWithin(t, client, 15*time.Second)
+		requireFault(t, err, circuitReason, fault.EffectNone)
+
+		script.then(status(200))
+		time.Sleep(circuitOpenFor + time.Millisecond)
+		for range 30 {
+			_, _, err := sendWithin(t, client, 15*time.Second)
+			require.NoError(t, err)
+		}
+	})
+}
+
+func TestWhatOpensTheCircuit(t *testing.T) {
+	for name, tt := range map[string]struct {
+		step    step
+		timeout time.Duration
+		opens   bool
+	}{
+		"no connection":                 {refusedConnection, 15 * time.Second, true},
+		"connections that break":        {brokenConnection, 15 * time.Second, true},
+		"failures":                      {status(502), 15 * time.Second, true},
+		"throttles":                     {status(429), 15 * time.Second, true},
+		"nonsense":                      {nonsenseAnswer, 15 * time.Second, true},
+		"an Ongair that never answers":  {hangingConnection, 15 * time.Second, true},
+		"success":                       {status(200), 15 * time.Second, false},
+		"refusals":                      {status(422), 15 * time.Second, false},
+		"a wrong token":                 {status(401), 15 * time.Second, false},
+		"a wrong base URL":              {status(301), 15 * time.Second, false},
+		"a caller who is in a hurry":    {hangingConnection, time.Second, false},
+		"a caller who waits for 100 ms": {after(time.Second, status(200)), 100 * time.Millisecond, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, script := scripted(t, []step{tt.step})
+				client.tries = 1
+				together(t, client, circuitFailures, tt.timeout)
+				script.posts()
+				_, _, err := sendWithin(t, client, tt.timeout)
+				n, _ := script.posts()
+				if tt.opens {
+					requireFault(t, err, circuitReason, fault.EffectNone)
+					assert.Zero(t, n)
+					return
+				}
+				assert.NotZero(t, n)
+			})
+		})
+	}
+}
+
+func TestAnOngairThatAnswersSomeCallsIsLeftToDoSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, script := scripted(t, nil)
+		for i := range 10 * circuitFailures {
+			script.then(status(500))
+			if i%circuitFailures == 0 {
+				script.then(status(200))
+			}
+			_, _, _ = sendWithin(t, client, 15*time.Second)
+		}
+		n, _ := script.posts()
+		assert.Equal(t, 10*circuitFailures, n)
+	})
+}
+
+func TestACallThatPanicsGivesItsTurnBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, script := scripted(t, []step{func(*http.Request) (*http.Response, error) { panic("a defect") }},
+			func(c *Config) { c.MaxInFlight = 1 })
+		assert.Panics(t, func() { _, _ = client.Send(context.Background(), Text{}) })
+		script.then(status(200))
+		_, _, err := sendWithin(t, client, 15*time.Second)
+		require.NoError(t, err)
+	})
+}
+
+func TestNegativeLimitsAreRefused(t *testing.T) {
+	for _, change := range []func(*Config){
+		func(c *Config) { c.MaxInFlight = -1 },
+		func(c *Config) { c.MaxRate = -0.1 },
+	} {
+		config := Config{BaseURL: "http://ongair.test", Token: testToken}
+		change(&config)
+		_, err := New(config)
+		assert.ErrorContains(t, err, "negative")
+	}
+}
