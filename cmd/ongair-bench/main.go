@@ -53,6 +53,7 @@ type cli struct {
 	ServeConsumer  serveConsumerCmd  `cmd:"" hidden:""`
 	ServePublish   servePublishCmd   `cmd:"" hidden:""`
 	ServeFsync     serveFsyncCmd     `cmd:"" hidden:""`
+	ServeSend      serveSendCmd      `cmd:"" hidden:""`
 }
 
 // stdio is what a command reads and writes.

@@ -32,6 +32,8 @@ const (
 	broken       metric = "broken"               // streams that ended with an error
 	readySeconds metric = "ready_s"              // from the start of the process
 	binary       metric = "binary_mb"            // size of the stripped binary
+
+	upstreamConnections metric = "connections" // that were made to Ongair
 )
 
 // megabyte is a million bytes.

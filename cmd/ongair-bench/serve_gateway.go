@@ -20,7 +20,8 @@ const (
 // serveGatewayCmd is the gateway under test: the real one, with its log embedded
 // and synced, and all defaults but the ports.
 type serveGatewayCmd struct {
-	Dir string `required:""`
+	Dir      string `required:""`
+	Upstream string `default:"http://127.0.0.1:9"` // nothing answers there
 }
 
 // Run serves until stdin ends.
@@ -29,8 +30,7 @@ func (c *serveGatewayCmd) Run(ctx context.Context, io stdio) error {
 	ctx = untilClosed(ctx, io.in)
 	gateway, err := server.New(server.Config{
 		GRPCAddr: anyPort, HTTPAddr: anyPort, WebhookAddr: anyPort, AdminAddr: anyPort,
-		// Nothing is sent, so nothing answers there.
-		Channels: map[string]server.Channel{channel: {BaseURL: "http://127.0.0.1:9", Token: "unused", WebhookSecret: secret}},
+		Channels: map[string]server.Channel{channel: {BaseURL: c.Upstream, Token: "unused", WebhookSecret: secret}},
 		DataDir:  c.Dir,
 		Logger:   slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
