@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -21,31 +20,31 @@ const (
 	MetadataReplayed = "idempotent-replayed"
 )
 
-// requestIDFromMetadata puts the idempotency key of a call's metadata, which is
+// takeRequestID puts the idempotency key of a call's metadata, which is
 // the header of a REST call, into the request. The draft quotes it, as a
 // structured-field string; most clients do not.
-func requestIDFromMetadata(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+func takeRequestID(ctx context.Context, req any) error {
 	given := metadata.ValueFromIncomingContext(ctx, MetadataIdempotencyKey)
 	if len(given) == 0 {
-		return handler(ctx, req)
+		return nil
 	}
 	field := requestIDField(req)
 	if field == nil {
-		return handler(ctx, req)
+		return nil
 	}
 	message := req.(proto.Message).ProtoReflect()
 	key := unquote(given[0])
 	inBody := message.Get(field).String()
 	switch {
 	case len(given) > 1:
-		return nil, fault.Invalid(fault.Violation{Field: "request_id", Description: "Idempotency-Key is given more than once"})
+		return fault.Invalid(fault.Violation{Field: "request_id", Description: "Idempotency-Key is given more than once"})
 	case key == "":
-		return nil, fault.Invalid(fault.Violation{Field: "request_id", Description: "Idempotency-Key is empty"})
+		return fault.Invalid(fault.Violation{Field: "request_id", Description: "Idempotency-Key is empty"})
 	case inBody != "" && inBody != key:
-		return nil, fault.Invalid(fault.Violation{Field: "request_id", Description: "differs from Idempotency-Key"})
+		return fault.Invalid(fault.Violation{Field: "request_id", Description: "differs from Idempotency-Key"})
 	}
 	message.Set(field, protoreflect.ValueOfString(key))
-	return handler(ctx, req)
+	return nil
 }
 
 func requestIDField(req any) protoreflect.FieldDescriptor {

@@ -1,30 +1,18 @@
 package api
 
 import (
-	"context"
 	"errors"
 
 	"buf.build/go/protovalidate"
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// validateUnary checks a request against the rules of the proto. The ready-made
-// interceptor is not used because it answers with a detail type of its own, and
-// clients everywhere know google.rpc.BadRequest.
-func validateUnary(validator protovalidate.Validator) grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-		if err := validate(validator, req); err != nil {
-			return nil, err
-		}
-		return handler(ctx, req)
-	}
-}
-
-// validate returns a fault with one violation for each bad field, the first one
-// that its rules found. Messages without rules pass.
+// validate checks a message against the rules of the proto. It returns a fault with
+// one violation for each bad field, the first one that its rules found. Messages
+// without rules pass. The ready-made interceptor is not used because it answers with
+// a detail type of its own, and clients everywhere know google.rpc.BadRequest.
 func validate(validator protovalidate.Validator, m any) error {
 	message, ok := m.(proto.Message)
 	if !ok {
