@@ -140,7 +140,7 @@ func (s *Server) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	once, err := idempotency.Open(ctx, js.API(), idempotency.Config{Keep: s.cfg.RequestIDAge, Logger: log})
+	once, err := idempotency.Open(ctx, js.Conn(), js.API(), idempotency.Config{Keep: s.cfg.RequestIDAge, Writable: js.Writable, Logger: log})
 	if err != nil {
 		return err
 	}

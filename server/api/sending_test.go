@@ -210,7 +210,8 @@ func TestAFailureIsNoReplayedAnswer(t *testing.T) {
 }
 
 func TestACallThatIsRunningIsNotMadeAgain(t *testing.T) {
-	store, err := idempotency.Open(t.Context(), jetstreamtest.Embedded(t).Open(t).API(), idempotency.Config{})
+	js := jetstreamtest.Embedded(t).Open(t)
+	store, err := idempotency.Open(t.Context(), js.Conn(), js.API(), idempotency.Config{})
 	require.NoError(t, err)
 	running, finish := make(chan struct{}), make(chan struct{})
 	upstream := &fakeOngair{answer: func(context.Context) (ongair.Receipt, error) {

@@ -35,6 +35,7 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/jetstream/groupcommit"
 )
 
 const (
@@ -82,7 +83,7 @@ type Log struct {
 	conn      *nats.Conn
 	stream    jetstream.Stream
 	id        identity
-	committer *committer
+	committer *groupcommit.Committer
 	// reading has room for the reads that may be under way at once.
 	reading chan struct{}
 	logger  *slog.Logger
@@ -160,7 +161,7 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 		logger:  cfg.Logger,
 		skipped: map[uint64]struct{}{},
 	}
-	l.committer = newCommitter(conn, js, cfg.Writable, l.saw)
+	l.committer = groupcommit.New(conn, js, streamName, cfg.Writable)
 	l.ends.put = l.askBounds
 	return l, nil
 }
@@ -170,7 +171,7 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 // is written, and the one that was stored first stands. The id and the channel
 // MUST be set.
 //
-// Appends that wait at the same time share the syncing of the disk (commit.go).
+// Appends that wait at the same time share the syncing of the disk (groupcommit).
 // They are stored in the order in which they came.
 //
 // Where it fails, the event may be stored all the same, its acknowledgement
@@ -184,7 +185,12 @@ func (l *Log) Append(ctx context.Context, e *ongairv1.Event) (stored bool, err e
 	msg := nats.NewMsg(subject(e.GetChannel(), cmp.Or(kind, otherType)))
 	msg.Data = data
 	msg.Header.Set(jetstream.MsgIDHeader, e.GetId())
-	return l.committer.append(ctx, msg)
+	ack, err := l.committer.Publish(ctx, msg)
+	if err != nil {
+		return false, unavailable("append", err)
+	}
+	l.saw(ack.Sequence)
+	return !ack.Duplicate, nil
 }
 
 func subject(channel, kind string) string { return subjectPrefix + channel + "." + kind }

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -70,6 +71,20 @@ func (f *fixture) append(t *testing.T, ids ...string) {
 		require.NoError(t, err)
 		require.True(t, stored, id)
 	}
+}
+
+// appendTogether stores one event per id, all at the same time.
+func (f *fixture) appendTogether(t *testing.T, ids ...string) {
+	t.Helper()
+	var group sync.WaitGroup
+	for _, id := range ids {
+		group.Go(func() {
+			stored, err := f.Append(t.Context(), message(id))
+			assert.NoError(t, err)
+			assert.True(t, stored, id)
+		})
+	}
+	group.Wait()
 }
 
 func message(id string) *ongairv1.Event {
@@ -351,4 +366,14 @@ func TestACallerWhoGivesUpIsNoFailureOfTheLog(t *testing.T) {
 		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CANCELLED)
 		require.ErrorIs(t, f.Follow(ctx, 0, func(event.Entry) {}), context.Canceled)
 	})
+}
+
+func TestAnAppendThatFailsSaysThatTheLogIsUnavailable(t *testing.T) {
+	full := errors.New("no space left on device")
+	broken, fail := context.WithCancelCause(t.Context())
+	fail(full)
+	f := open(t, jetstreamtest.Embedded(t), Config{Writable: func() context.Context { return broken }})
+	_, err := f.Append(t.Context(), message("x"))
+	assert.Positive(t, requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE).RetryAfter)
+	assert.ErrorIs(t, err, full)
 }

@@ -102,7 +102,7 @@ func TestTheHeadIsKnownOnceSomethingWasAppendedOrAskedFor(t *testing.T) {
 		assert.Zero(t, f.Head())
 		f.append(t, "event-1")
 		assert.EqualValues(t, 1, f.Head())
-		f.commitTogether(t, waitingFor(t, t.Context(), numbered(2, 50)...))
+		f.appendTogether(t, numbered(2, 50)...)
 		assert.EqualValues(t, 50, f.Head())
 		f.reopen(t, Config{})
 		assert.Zero(t, f.Head())

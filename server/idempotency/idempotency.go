@@ -6,14 +6,18 @@
 // the bucket says how the call ended:
 //
 //   - with a response: stored, and replayed to later calls;
-//   - with a failure that had no effect (fault.EffectNone): the claim is deleted,
-//     and the key is free for another try;
+//   - with a failure that had no effect (fault.EffectNone): stored as free, and the
+//     next call may claim the key;
 //   - with anything else: stored as unknown, and later calls get OUTCOME_UNKNOWN.
 //
 // A claimer that dies leaves its claim behind. It carries the call's deadline,
 // which every call has: until then, and a grace for clocks that differ, others
 // get IDEMPOTENCY_IN_FLIGHT, and after it OUTCOME_UNKNOWN. The call is never made
 // again by the gateway.
+//
+// Claims and outcomes that come together share the syncing of the disk
+// (groupcommit). Each has an id of its own, by which its writer knows it again where
+// the acknowledgement was lost.
 //
 // Keys are hashed, because JetStream's refuse spaces, colons and whatever is not
 // ASCII. Records go when the bucket's time to live is over (a time to live of one
@@ -27,17 +31,26 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/jetstream/groupcommit"
 )
 
 const (
 	bucket = "ONGAIR_IDEMPOTENCY"
+	// streamName and subjectPrefix are those of the bucket.
+	streamName    = "KV_" + bucket
+	subjectPrefix = "$KV." + bucket + "."
+	// headerOperation is on the mark that a deletion leaves (JetStream's ADR-8).
+	headerOperation = "KV-Operation"
 
 	// DefaultKeep is how long an outcome is kept.
 	DefaultKeep = 24 * time.Hour
@@ -50,6 +63,10 @@ const (
 	// inFlightDelay is what callers are told to wait for a call that is running:
 	// most calls to Ongair are over by then.
 	inFlightDelay = time.Second
+	// duplicateWindow is how long JetStream remembers the ids of claims and outcomes:
+	// longer than groupcommit tries to write one. They take memory, about 165 bytes
+	// each.
+	duplicateWindow = 20 * time.Second
 	// claimAttempts bounds how often a claim is tried that others free again
 	// between a look and a try.
 	claimAttempts = 3
@@ -77,24 +94,33 @@ func (k Key) hash() string {
 type Config struct {
 	// Keep is how long an outcome is kept.
 	Keep time.Duration
+	// Writable returns a context that ends while JetStream is known to be unable to
+	// write (jetstream.JetStream.Writable): claims then fail at once. Nil means that
+	// it never is.
+	Writable func() context.Context
 	// Logger gets the outcomes that could not be stored.
 	Logger *slog.Logger
 }
 
 // Store runs calls once. Its methods are safe for concurrent use.
 type Store struct {
-	kv     jetstream.KeyValue
-	logger *slog.Logger
-	now    func() time.Time
+	stream    jetstream.Stream
+	committer *groupcommit.Committer
+	logger    *slog.Logger
+	now       func() time.Time
 }
 
-// Open opens the store in a JetStream and makes it where there is none.
-func Open(ctx context.Context, js jetstream.JetStream, cfg Config) (*Store, error) {
+// Open opens the store in a JetStream and makes it where there is none. The
+// connection stays the caller's.
+func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Config) (*Store, error) {
 	if cfg.Keep == 0 {
 		cfg.Keep = DefaultKeep
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Writable == nil {
+		cfg.Writable = context.Background
 	}
 	want := jetstream.KeyValueConfig{
 		Bucket:      bucket,
@@ -102,20 +128,41 @@ func Open(ctx context.Context, js jetstream.JetStream, cfg Config) (*Store, erro
 		TTL:         cfg.Keep,
 		Storage:     jetstream.FileStorage,
 	}
-	kv, err := js.CreateKeyValue(ctx, want)
+	_, err := js.CreateKeyValue(ctx, want)
 	if errors.Is(err, jetstream.ErrBucketExists) {
 		// It is there with other settings: it takes this run's, and keeps the
 		// replicas that an operator gave it.
 		var stream jetstream.Stream
-		if stream, err = js.Stream(ctx, "KV_"+bucket); err == nil {
+		if stream, err = js.Stream(ctx, streamName); err == nil {
 			want.Replicas = stream.CachedInfo().Config.Replicas
-			kv, err = js.UpdateKeyValue(ctx, want)
+			_, err = js.UpdateKeyValue(ctx, want)
 		}
+	}
+	var stream jetstream.Stream
+	if err == nil {
+		stream, err = allowGroups(ctx, js, cfg.Keep)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("idempotency records: %w", err)
 	}
-	return &Store{kv: kv, logger: cfg.Logger, now: time.Now}, nil
+	return &Store{
+		stream:    stream,
+		committer: groupcommit.New(conn, js, streamName, cfg.Writable),
+		logger:    cfg.Logger,
+		now:       time.Now,
+	}, nil
+}
+
+// allowGroups sets what a bucket's own configuration has no words for.
+func allowGroups(ctx context.Context, js jetstream.JetStream, keep time.Duration) (jetstream.Stream, error) {
+	stream, err := js.Stream(ctx, streamName)
+	if err != nil {
+		return nil, err
+	}
+	config := stream.CachedInfo().Config
+	config.AllowAtomicPublish = true
+	config.Duplicates = min(duplicateWindow, keep)
+	return js.UpdateStream(ctx, config)
 }
 
 // Do makes call unless it was made before with the same key, and returns what it
@@ -164,34 +211,66 @@ func (s *Store) Do(ctx context.Context, key Key, request, response proto.Message
 
 // claim makes the claim, or returns the record that is there.
 func (s *Store) claim(ctx context.Context, name string, claim record) (revision uint64, earlier *record, err error) {
-	value, err := claim.encode()
-	if err != nil {
-		return 0, nil, err
-	}
+	var last uint64 // of the key, as far as is known
 	for range claimAttempts {
-		revision, err = s.kv.Create(ctx, name, value)
-		if err == nil {
-			return revision, nil, nil
+		revision, err = s.write(ctx, name, claim, last)
+		if !errors.Is(err, groupcommit.ErrConflict) {
+			break
 		}
-		if !errors.Is(err, jetstream.ErrKeyExists) {
-			return 0, nil, unavailable(err)
-		}
-		entry, err := s.kv.Get(ctx, name)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			continue // freed in between
-		}
+		there, sequence, err := s.read(ctx, name)
 		if err != nil {
 			return 0, nil, unavailable(err)
 		}
-		earlier, err := decodeRecord(entry.Value())
-		if err != nil {
-			return 0, nil, unavailable(err)
+		if there.State != stateFree {
+			return 0, &there, nil
 		}
-		return 0, &earlier, nil
+		last = sequence
 	}
-	// Others keep claiming it and failing without effect: for this caller that is
-	// the same as a call that is running.
-	return 0, nil, inFlight()
+	switch {
+	case errors.Is(err, groupcommit.ErrConflict):
+		// Others keep claiming it and failing without effect: for this caller that is
+		// the same as a call that is running.
+		return 0, nil, inFlight()
+	case err != nil:
+		return 0, nil, unavailable(err)
+	}
+	return revision, nil, nil
+}
+
+// read returns the record of a key and its revision. Where there is none, or an
+// operator deleted it, the key is free.
+func (s *Store) read(ctx context.Context, name string) (r record, revision uint64, err error) {
+	msg, err := s.stream.GetLastMsgForSubject(ctx, subjectPrefix+name)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return record{State: stateFree}, 0, nil
+	case err != nil:
+		return record{}, 0, err
+	case msg.Header.Get(headerOperation) != "": // a mark of a deletion
+		return record{State: stateFree}, msg.Sequence, nil
+	}
+	r, err = decodeRecord(msg.Data)
+	return r, msg.Sequence, err
+}
+
+// write stores a record, and fails with groupcommit.ErrConflict unless last is the
+// revision of its key, 0 where there is none.
+func (s *Store) write(ctx context.Context, name string, r record, last uint64) (revision uint64, err error) {
+	r.ID = nuid.Next()
+	msg := nats.NewMsg(subjectPrefix + name)
+	if msg.Data, err = r.encode(); err != nil {
+		return 0, err
+	}
+	msg.Header.Set(jetstream.MsgIDHeader, r.ID)
+	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(last, 10))
+	ack, err := s.committer.Publish(ctx, msg)
+	if errors.Is(err, groupcommit.ErrConflict) {
+		// A try whose acknowledgement was lost is in the way of the next one.
+		if there, sequence, readErr := s.read(ctx, name); readErr == nil && there.ID == r.ID {
+			return sequence, nil
+		}
+	}
+	return ack.Sequence, err
 }
 
 // replay answers a call from the record of an earlier one.
@@ -218,16 +297,7 @@ func (s *Store) replay(earlier record, print string, response proto.Message) err
 func (s *Store) finish(ctx context.Context, name string, revision uint64, outcome record) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	var err error
-	if outcome.State == stateFree {
-		err = s.kv.Delete(ctx, name, jetstream.LastRevision(revision))
-	} else {
-		var value []byte
-		if value, err = outcome.encode(); err == nil {
-			_, err = s.kv.Update(ctx, name, value, revision)
-		}
-	}
-	if err != nil {
+	if _, err := s.write(ctx, name, outcome, revision); err != nil {
 		s.logger.Error("could not store the outcome of a call; its request_id will be answered with OUTCOME_UNKNOWN",
 			"state", outcome.State, "error", err)
 	}

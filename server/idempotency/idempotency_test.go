@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -42,9 +43,17 @@ func open(t *testing.T, home *jetstreamtest.Home) *fixture {
 	t.Helper()
 	f := &fixture{home: home, js: home.Open(t), logged: &bytes.Buffer{}}
 	var err error
-	f.Store, err = Open(t.Context(), f.js.API(), Config{Logger: slog.New(slog.NewTextHandler(f.logged, nil))})
+	f.Store, err = Open(t.Context(), f.js.Conn(), f.js.API(), Config{Logger: slog.New(slog.NewTextHandler(f.logged, nil))})
 	require.NoError(t, err)
 	return f
+}
+
+// bucket is the store as any other program sees it.
+func (f *fixture) bucket(t *testing.T) natsjs.KeyValue {
+	t.Helper()
+	kv, err := f.js.API().KeyValue(t.Context(), bucket)
+	require.NoError(t, err)
+	return kv
 }
 
 // timeout is the deadline of a test's calls.
@@ -340,7 +349,7 @@ func TestNoCallIsMadeThatCannotBeClaimed(t *testing.T) {
 			require.NoError(t, f.js.API().DeleteKeyValue(t.Context(), bucket))
 		},
 		"the record is not one": func(t *testing.T, f *fixture) {
-			_, err := f.kv.Put(t.Context(), key("1").hash(), []byte("?"))
+			_, err := f.bucket(t).Put(t.Context(), key("1").hash(), []byte("?"))
 			require.NoError(t, err)
 		},
 	} {
@@ -381,10 +390,10 @@ func TestNothingThatWasSentIsStored(t *testing.T) {
 	f := open(t, jetstreamtest.Embedded(t))
 	_, _, err := f.do(t, key("CANARY"), "CANARY", answers("77"))
 	require.NoError(t, err)
-	keys, err := f.kv.Keys(t.Context())
+	keys, err := f.bucket(t).Keys(t.Context())
 	require.NoError(t, err)
 	require.Len(t, keys, 1)
-	entry, err := f.kv.Get(t.Context(), keys[0])
+	entry, err := f.bucket(t).Get(t.Context(), keys[0])
 	require.NoError(t, err)
 	assert.NotContains(t, keys[0]+string(entry.Value()), "CANARY")
 }
@@ -394,9 +403,9 @@ func TestKeepIsThatOfTheLatestStart(t *testing.T) {
 		_, _, err := f.do(t, key("1"), "hello", answers("77"))
 		require.NoError(t, err)
 		for _, keep := range []time.Duration{0, time.Hour, time.Minute, 0} {
-			f.Store, err = Open(t.Context(), f.js.API(), Config{Keep: keep})
+			f.Store, err = Open(t.Context(), f.js.Conn(), f.js.API(), Config{Keep: keep})
 			require.NoError(t, err)
-			status, err := f.kv.Status(t.Context())
+			status, err := f.bucket(t).Status(t.Context())
 			require.NoError(t, err)
 			if keep == 0 {
 				keep = DefaultKeep
@@ -413,7 +422,7 @@ func TestKeepIsThatOfTheLatestStart(t *testing.T) {
 // cannot have. It keeps the replicas that it is asked for.
 type scaled struct {
 	natsjs.JetStream
-	asked int
+	asked []int
 }
 
 func (s *scaled) Stream(ctx context.Context, name string) (natsjs.Stream, error) {
@@ -424,8 +433,14 @@ func (s *scaled) Stream(ctx context.Context, name string) (natsjs.Stream, error)
 	return stream, err
 }
 
+func (s *scaled) UpdateStream(ctx context.Context, cfg natsjs.StreamConfig) (natsjs.Stream, error) {
+	s.asked = append(s.asked, cfg.Replicas)
+	cfg.Replicas = 1
+	return s.JetStream.UpdateStream(ctx, cfg)
+}
+
 func (s *scaled) UpdateKeyValue(ctx context.Context, cfg natsjs.KeyValueConfig) (natsjs.KeyValue, error) {
-	s.asked = cfg.Replicas
+	s.asked = append(s.asked, cfg.Replicas)
 	cfg.Replicas = 1
 	return s.JetStream.UpdateKeyValue(ctx, cfg)
 }
@@ -433,7 +448,99 @@ func (s *scaled) UpdateKeyValue(ctx context.Context, cfg natsjs.KeyValueConfig) 
 func TestTheReplicasThatAnOperatorGaveAreKept(t *testing.T) {
 	f := open(t, jetstreamtest.Embedded(t))
 	js := &scaled{JetStream: f.js.API()}
-	_, err := Open(t.Context(), js, Config{Keep: time.Hour})
+	_, err := Open(t.Context(), f.js.Conn(), js, Config{Keep: time.Hour})
 	require.NoError(t, err)
-	assert.Equal(t, 3, js.asked)
+	assert.Equal(t, []int{3, 3}, js.asked)
+}
+
+func TestAKeyThatAnOperatorDeletedIsFree(t *testing.T) {
+	for name, remove := range map[string]func(natsjs.KeyValue, context.Context, string) error{
+		"deleted": func(kv natsjs.KeyValue, ctx context.Context, key string) error { return kv.Delete(ctx, key) },
+		"purged":  func(kv natsjs.KeyValue, ctx context.Context, key string) error { return kv.Purge(ctx, key) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				_, _, err := f.do(t, key("1"), "hello", answers("77"))
+				require.NoError(t, err)
+				require.NoError(t, remove(f.bucket(t), t.Context(), key("1").hash()))
+				response, replayed, err := f.do(t, key("1"), "hello", answers("78"))
+				require.NoError(t, err)
+				assert.False(t, replayed)
+				assert.Equal(t, "78", response.GetId())
+			})
+		})
+	}
+}
+
+// deaf is a JetStream that loses the first acknowledgement of what it stored, as a
+// connection does that breaks at that moment.
+type deaf struct {
+	natsjs.JetStream
+	lost atomic.Bool
+}
+
+func (d *deaf) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...natsjs.PublishOpt) (*natsjs.PubAck, error) {
+	ack, err := d.JetStream.PublishMsg(ctx, msg, opts...)
+	if err == nil && d.lost.CompareAndSwap(false, true) {
+		return nil, context.DeadlineExceeded
+	}
+	return ack, err
+}
+
+func TestAClaimWhoseAcknowledgementWasLostIsStillItsClaimers(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		js := &deaf{JetStream: f.js.API()}
+		var err error
+		f.Store, err = Open(t.Context(), f.js.Conn(), js, Config{})
+		require.NoError(t, err)
+		_, replayed, err := f.do(t, key("1"), "hello", answers("77"))
+		require.NoError(t, err)
+		assert.True(t, js.lost.Load())
+		assert.False(t, replayed)
+		_, replayed, err = f.do(t, key("1"), "hello", nil)
+		require.NoError(t, err)
+		assert.True(t, replayed)
+	})
+}
+
+// Claims and outcomes of many calls go in groups, in which some are refused.
+func TestManyCallsAtOnceAreEachMadeOnce(t *testing.T) {
+	const keys, callers = 40, 5
+	each(t, func(t *testing.T, f *fixture) {
+		var made [keys]atomic.Int32
+		for _, text := range []string{"hello", "hello", "another"} {
+			var wg sync.WaitGroup
+			for k := range keys {
+				for range callers {
+					wg.Go(func() {
+						response, _, err := f.do(t, key(fmt.Sprint(k)), text, func(_ context.Context, response *ongairv1.SendResponse) error {
+							made[k].Add(1)
+							response.Id = fmt.Sprint(k)
+							return nil
+						})
+						switch {
+						case text == "another":
+							assertReason(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED)
+						case err == nil:
+							assert.Equal(t, fmt.Sprint(k), response.GetId())
+						default:
+							assertReason(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT)
+						}
+					})
+				}
+			}
+			wg.Wait()
+		}
+		for k := range keys {
+			assert.EqualValues(t, 1, made[k].Load(), k)
+		}
+	})
+}
+
+// assertReason is for goroutines that are not the test's.
+func assertReason(t *testing.T, err error, reason ongairv1.ErrorReason) {
+	t.Helper()
+	if assert.Error(t, err) {
+		assert.Equal(t, reason, fault.From(err).Reason, err.Error())
+	}
 }

@@ -17,12 +17,14 @@ const (
 	stateClaimed state = "claimed" // running, or its claimer died
 	stateDone    state = "done"    // over, with a response
 	stateUnknown state = "unknown" // over, and it may have had an effect
-	stateFree    state = "free"    // never stored: the record is deleted instead
+	stateFree    state = "free"    // over, without an effect: the key may be claimed again
 )
 
 // record is what the bucket holds for a key, as JSON. It never holds what was
 // sent, only a hash of it.
 type record struct {
+	// ID tells what one writer wrote from what another did.
+	ID          string    `json:"id"`
 	State       state     `json:"state"`
 	Fingerprint string    `json:"fingerprint"`
 	Deadline    time.Time `json:"deadline,omitzero"`
