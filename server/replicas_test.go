@@ -19,12 +19,14 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// replicas starts two gateways on one NATS server.
+// replicas starts two gateways on one NATS server, and with one Ongair: the first
+// one's sandbox.
 func replicas(t *testing.T) (nats *jetstreamtest.Server, first, second *Gateway) {
 	t.Helper()
 	nats = jetstreamtest.Serve(t, nil)
 	on := func(c *server.Config) { c.NATSURL, c.DataDir = nats.URL(), "" }
-	return nats, Start(t, on), Start(t, on)
+	first = Start(t, on)
+	return nats, first, Start(t, on, func(c *server.Config) { c.Channels = first.Config.Channels })
 }
 
 func TestReplicasGiveEverySubscriberTheSame(t *testing.T) {

@@ -34,6 +34,9 @@ const (
 	// MaxSendTimeout ends every call, so that a call that is claimed under a
 	// request_id is known to be over some time later.
 	MaxSendTimeout = 60 * time.Second
+	// answerTime is kept of the caller's deadline, at most a tenth of it, for the
+	// answer to reach the caller.
+	answerTime = 250 * time.Millisecond
 )
 
 // Upstream is Ongair for one channel.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -47,12 +48,16 @@ func (s *Service) sendOnce(ctx context.Context, method string, req sendingReques
 	return replayed, err
 }
 
-// withSendTimeout bounds a sending call, whatever its caller asked for.
+// withSendTimeout bounds a sending call, whatever its caller asked for. It ends
+// somewhat before the caller's deadline: at that moment the caller's own library
+// gives up, and would not learn whether the message may have gone out.
 func withSendTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); !ok {
+	deadline, ok := ctx.Deadline()
+	if !ok {
 		return context.WithTimeout(ctx, DefaultSendTimeout)
 	}
-	return context.WithTimeout(ctx, MaxSendTimeout)
+	left := time.Until(deadline)
+	return context.WithTimeout(ctx, min(left-min(left/10, answerTime), MaxSendTimeout))
 }
 
 // withoutKey returns a request without what may differ between two calls that
