@@ -89,7 +89,7 @@ func retryInfo(s *status.Status) *errdetails.RetryInfo {
 // each connection.
 func ongairThat(t *testing.T, accept func(net.Conn)) (url string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's own port, open at once
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -140,7 +140,7 @@ func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 		{
 			name: "a connection that is refused", reason: "ONGAIR_UNREACHABLE", code: codes.Unavailable, http: 503, effect: fault.EffectNone, retry: true,
 			upstream: func(t *testing.T) string {
-				listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+				listener, err := net.Listen("tcp", "127.0.0.1:0")
 				require.NoError(t, err)
 				require.NoError(t, listener.Close())
 				return "http://" + listener.Addr().String()
