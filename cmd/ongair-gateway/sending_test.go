@@ -66,7 +66,7 @@ func TestAKilledGatewaySendsNoCallTwice(t *testing.T) {
 						first[i], _ = sendTo(t, g, fmt.Sprintf("%d-%d", round, i))
 					})
 				}
-				time.Sleep(rand.N(calls*apart + 2*upstream)) //nolint:gosec // any moment
+				time.Sleep(rand.N(calls*apart + 2*upstream))
 				g.kill()
 				wg.Wait()
 				g = serve(t, oneChannel(url), args...)
