@@ -32,6 +32,7 @@ type calls struct {
 
 // unary is the interceptor of calls with one answer.
 func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
+	growStack(0)
 	start := time.Now()
 	defer func() {
 		if p := recover(); p != nil {
@@ -53,6 +54,17 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		return nil, err
 	}
 	return handler(called, req)
+}
+
+// growStack has the goroutine's stack grow once, to what a call takes, while there is
+// little on it that has to be copied. By itself it would grow step by step, each
+// time with more frames on it: an eighth of the time of a Send. CockroachDB does the
+// same for the same reason (its package growstack).
+//
+//go:noinline
+func growStack(i int) byte {
+	var room [12 << 10]byte
+	return room[i]
 }
 
 // stream is the interceptor of streams.

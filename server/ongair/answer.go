@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxIDBytes bounds an id. Ongair's are numbers; whatever is longer is none.
@@ -134,6 +135,13 @@ func parseID(raw json.RawMessage) string {
 // parseText returns a JSON string without the white space around it, as valid
 // UTF-8; nothing for any other value.
 func parseText(raw json.RawMessage) string {
+	if len(raw) < 2 || raw[0] != '"' {
+		return ""
+	}
+	// Nearly all are plain, and need no decoder.
+	if inner := raw[1 : len(raw)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+		return strings.TrimSpace(string(inner))
+	}
 	var text string
 	if err := json.Unmarshal(raw, &text); err != nil {
 		return ""

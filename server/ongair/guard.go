@@ -76,9 +76,8 @@ func (g *guard) admit(ctx context.Context) (settle func(verdict error), err erro
 	if err != nil {
 		return nil, circuitOpen(err)
 	}
-	waiting, cancel := context.WithTimeout(ctx, maxWait)
-	defer cancel()
-	if err := g.inFlight.Acquire(waiting, 1); err != nil {
+	begin := time.Now()
+	if err := g.enter(ctx); err != nil {
 		done(errNoVerdict)
 		return nil, g.turnedAway(ctx, "in_flight", maxWait, err)
 	}
@@ -86,25 +85,41 @@ func (g *guard) admit(ctx context.Context) (settle func(verdict error), err erro
 		g.inFlight.Release(1)
 		done(verdict)
 	}
-	if wait, err := g.pace(waiting); err != nil {
+	if wait, err := g.pace(ctx, begin.Add(maxWait)); err != nil {
 		settle(errNoVerdict)
 		return nil, g.turnedAway(ctx, "rate", wait, err)
 	}
 	return settle, nil
 }
 
+// enter waits for a call's turn among those in flight, up to maxWait.
+func (g *guard) enter(ctx context.Context) error {
+	if g.inFlight.TryAcquire(1) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, maxWait)
+	defer cancel()
+	return g.inFlight.Acquire(ctx, 1)
+}
+
 // errNoTime says that a call's turn comes too late.
 var errNoTime = errors.New("its turn comes too late")
 
-// pace waits for a call's turn by the rate. Where it fails it returns when a turn
-// would have come.
-func (g *guard) pace(ctx context.Context) (wait time.Duration, err error) {
+// pace waits for a call's turn by the rate, until a time at most. Where it fails it
+// returns when a turn would have come.
+func (g *guard) pace(ctx context.Context, until time.Time) (wait time.Duration, err error) {
+	if g.rate.Limit() == rate.Inf {
+		return 0, nil
+	}
 	turn := g.rate.Reserve()
 	wait = turn.Delay()
 	if wait == 0 {
 		return 0, nil
 	}
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
+		until = deadline
+	}
+	if time.Until(until) < wait {
 		turn.Cancel()
 		return wait, errNoTime
 	}
