@@ -60,6 +60,14 @@ type Server struct {
 // makes it another one.
 func Serve(t *testing.T, change func(*server.Options)) *Server {
 	t.Helper()
+	s := newServer(t, change)
+	s.Start(t)
+	t.Cleanup(s.Stop)
+	return s
+}
+
+func newServer(t *testing.T, change func(*server.Options)) *Server {
+	t.Helper()
 	s := &Server{options: server.Options{
 		Host:       "127.0.0.1",
 		Port:       server.RANDOM_PORT,
@@ -72,8 +80,6 @@ func Serve(t *testing.T, change func(*server.Options)) *Server {
 	if change != nil {
 		change(&s.options)
 	}
-	s.Start(t)
-	t.Cleanup(s.Stop)
 	return s
 }
 

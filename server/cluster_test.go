@@ -1,0 +1,68 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+	. "github.com/ongair/ongair-gateway/server/servertest"
+)
+
+// A leader steps down, or its server stops, while webhooks come in through two
+// gateways.
+func TestAChangeOfLeaderUnderLoadLosesAndDoublesNothing(t *testing.T) {
+	cluster := jetstreamtest.ServeCluster(t)
+	on := func(c *server.Config) { c.NATSURL, c.DataDir = cluster.URL(), "" }
+	first := Start(t, on)
+	second := Start(t, on, func(c *server.Config) { c.Channels = first.Config.Channels })
+	streams := cluster.Replicate(t)
+	require.Len(t, streams, 2, "events and request_ids")
+
+	r := NewRecorder(t)
+	for i, g := range []*Gateway{first, second} {
+		for _, transport := range Transports() {
+			r.Subscribe(fmt.Sprint("replica ", i), transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
+		}
+	}
+	load, stop := context.WithCancel(t.Context())
+	defer stop()
+	var wg sync.WaitGroup
+	for worker, g := range []*Gateway{first, second, first, second} {
+		wg.Go(func() {
+			for n := 0; load.Err() == nil; n++ {
+				r.Post(g.WebhookURL(Channel), Channel, received(worker*1_000_000+n, "Hi")...)
+			}
+		})
+	}
+	// taken waits until webhooks are taken again.
+	taken := func(id int) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			id++
+			return r.Post(first.WebhookURL(Channel), Channel, received(id, "Hi")...) == http.StatusOK
+		}, 30*time.Second, time.Millisecond)
+	}
+	for round := range Rounds(2, 20) {
+		for i, stream := range streams {
+			cluster.StepDown(t, stream)
+			taken(10_000_000 + 1000*(2*round+i))
+		}
+		leader := cluster.LeaderOf(streams[0])
+		require.Eventually(t, func() bool { leader = cluster.LeaderOf(streams[0]); return leader != nil }, 10*time.Second, time.Millisecond)
+		leader.Stop()
+		taken(20_000_000 + 1000*round)
+		leader.Start(t)
+		taken(30_000_000 + 1000*round)
+	}
+	stop()
+	wg.Wait()
+	r.Verify(second.Endpoints())
+}
