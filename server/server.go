@@ -144,6 +144,7 @@ func (s *Server) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	defer once.Wait()
 	tail := fanout.New(events, fanout.Config{Logger: log})
 	p, err := s.assemble(ctx, js, events, tail, once)
 	if err != nil {
@@ -173,11 +174,7 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 		readiness: newReadiness(js, events),
 	}
 	p.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
-	callers := map[string]string{}
-	if s.cfg.APIKey != "" {
-		callers["default"] = s.cfg.APIKey
-	}
-	cfg := api.ServerConfig{Service: p.service, Health: p.health, Authenticator: auth.New(callers), Logger: log}
+	cfg := api.ServerConfig{Service: p.service, Health: p.health, Authenticator: auth.New(s.cfg.callers()), Logger: log}
 	var err error
 	if p.memory, err = api.NewServer(cfg); err != nil {
 		return nil, err

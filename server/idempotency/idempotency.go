@@ -10,6 +10,11 @@
 //     next call may claim the key;
 //   - with anything else: stored as unknown, and later calls get OUTCOME_UNKNOWN.
 //
+// The outcome is given to the caller while it is being stored: whoever asks for the
+// key here meanwhile gets it from memory, and another replica says for those
+// milliseconds that the call is running. A claimer that dies just then leaves a call
+// whose caller has its answer, and which is unknown to all others.
+//
 // A claimer that dies leaves its claim behind. It carries the call's deadline,
 // which every call has: until then, and a grace for clocks that differ, others
 // get IDEMPOTENCY_IN_FLIGHT, and after it OUTCOME_UNKNOWN. The call is never made
@@ -32,6 +37,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -63,10 +69,6 @@ const (
 	// inFlightDelay is what callers are told to wait for a call that is running:
 	// most calls to Ongair are over by then.
 	inFlightDelay = time.Second
-	// duplicateWindow is how long JetStream remembers the ids of claims and outcomes:
-	// longer than groupcommit tries to write one. They take memory, about 165 bytes
-	// each.
-	duplicateWindow = 20 * time.Second
 	// claimAttempts bounds how often a claim is tried that others free again
 	// between a look and a try.
 	claimAttempts = 3
@@ -104,10 +106,22 @@ type Config struct {
 
 // Store runs calls once. Its methods are safe for concurrent use.
 type Store struct {
+	mu sync.Mutex
+	// ending has the outcomes that are being stored, by their keys' hashes.
+	ending  map[string]*ending
+	storing sync.WaitGroup
+
 	stream    jetstream.Stream
 	committer *groupcommit.Committer
 	logger    *slog.Logger
 	now       func() time.Time
+}
+
+// ending is an outcome that is being stored.
+type ending struct {
+	outcome record
+	// over is closed when it is stored, or cannot be.
+	over chan struct{}
 }
 
 // Open opens the store in a JetStream and makes it where there is none. The
@@ -140,12 +154,13 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 	}
 	var stream jetstream.Stream
 	if err == nil {
-		stream, err = allowGroups(ctx, js, cfg.Keep)
+		stream, err = allowGroups(ctx, js)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("idempotency records: %w", err)
 	}
 	return &Store{
+		ending:    map[string]*ending{},
 		stream:    stream,
 		committer: groupcommit.New(conn, js, streamName, cfg.Writable),
 		logger:    cfg.Logger,
@@ -154,14 +169,13 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 }
 
 // allowGroups sets what a bucket's own configuration has no words for.
-func allowGroups(ctx context.Context, js jetstream.JetStream, keep time.Duration) (jetstream.Stream, error) {
+func allowGroups(ctx context.Context, js jetstream.JetStream) (jetstream.Stream, error) {
 	stream, err := js.Stream(ctx, streamName)
 	if err != nil {
 		return nil, err
 	}
 	config := stream.CachedInfo().Config
 	config.AllowAtomicPublish = true
-	config.Duplicates = min(duplicateWindow, keep)
 	return js.UpdateStream(ctx, config)
 }
 
@@ -213,6 +227,9 @@ func (s *Store) Do(ctx context.Context, key Key, request, response proto.Message
 func (s *Store) claim(ctx context.Context, name string, claim record) (revision uint64, earlier *record, err error) {
 	var last uint64 // of the key, as far as is known
 	for range claimAttempts {
+		if there := s.endingOf(ctx, name); there != nil {
+			return 0, there, nil
+		}
 		revision, err = s.write(ctx, name, claim, last)
 		if !errors.Is(err, groupcommit.ErrConflict) {
 			break
@@ -220,6 +237,11 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 		there, sequence, err := s.read(ctx, name)
 		if err != nil {
 			return 0, nil, unavailable(err)
+		}
+		if there.State == stateClaimed {
+			if ended := s.endingOf(ctx, name); ended != nil {
+				return 0, ended, nil
+			}
 		}
 		if there.State != stateFree {
 			return 0, &there, nil
@@ -261,7 +283,6 @@ func (s *Store) write(ctx context.Context, name string, r record, last uint64) (
 	if msg.Data, err = r.encode(); err != nil {
 		return 0, err
 	}
-	msg.Header.Set(jetstream.MsgIDHeader, r.ID)
 	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(last, 10))
 	ack, err := s.committer.Publish(ctx, msg)
 	if errors.Is(err, groupcommit.ErrConflict) {
@@ -292,16 +313,49 @@ func (s *Store) replay(earlier record, print string, response proto.Message) err
 	return f
 }
 
-// finish stores how a call ended, after its caller may have gone. Where that
-// fails the claim stands, and says in the end that the outcome is unknown.
-func (s *Store) finish(ctx context.Context, name string, revision uint64, outcome record) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	if _, err := s.write(ctx, name, outcome, revision); err != nil {
-		s.logger.Error("could not store the outcome of a call; its request_id will be answered with OUTCOME_UNKNOWN",
-			"state", outcome.State, "error", err)
+// endingOf returns the outcome of a key that is being stored, or nil. It waits for
+// one that frees the key.
+func (s *Store) endingOf(ctx context.Context, name string) *record {
+	s.mu.Lock()
+	e := s.ending[name]
+	s.mu.Unlock()
+	if e == nil {
+		return nil
 	}
+	if e.outcome.State != stateFree {
+		return &e.outcome
+	}
+	select {
+	case <-e.over:
+	case <-ctx.Done():
+	}
+	return nil
 }
+
+// finish stores how a call ended, and does not wait for it. Where that fails the
+// claim stands, and says in the end that the outcome is unknown.
+func (s *Store) finish(ctx context.Context, name string, revision uint64, outcome record) {
+	e := &ending{outcome: outcome, over: make(chan struct{})}
+	s.mu.Lock()
+	s.ending[name] = e
+	s.mu.Unlock()
+	s.storing.Go(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+		defer cancel()
+		if _, err := s.write(ctx, name, outcome, revision); err != nil {
+			s.logger.Error("could not store the outcome of a call; its request_id will be answered with OUTCOME_UNKNOWN",
+				"state", outcome.State, "error", err)
+		}
+		s.mu.Lock()
+		delete(s.ending, name)
+		s.mu.Unlock()
+		close(e.over)
+	})
+}
+
+// Wait waits until the outcomes of all calls are stored, a few seconds at most. It
+// is for after the last call.
+func (s *Store) Wait() { s.storing.Wait() }
 
 func inFlight() error {
 	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT, "a call with this request_id is running")

@@ -45,12 +45,14 @@ func open(t *testing.T, home *jetstreamtest.Home) *fixture {
 	var err error
 	f.Store, err = Open(t.Context(), f.js.Conn(), f.js.API(), Config{Logger: slog.New(slog.NewTextHandler(f.logged, nil))})
 	require.NoError(t, err)
+	t.Cleanup(f.Wait)
 	return f
 }
 
 // bucket is the store as any other program sees it.
 func (f *fixture) bucket(t *testing.T) natsjs.KeyValue {
 	t.Helper()
+	f.Wait()
 	kv, err := f.js.API().KeyValue(t.Context(), bucket)
 	require.NoError(t, err)
 	return kv
@@ -122,6 +124,7 @@ func TestAnOutcomeSurvivesARestart(t *testing.T) {
 		require.NoError(t, err)
 		_, _, err = f.do(t, key("unknown"), "hello", fails(errors.New("lost")))
 		require.Error(t, err)
+		f.Wait()
 		require.NoError(t, f.js.Close())
 
 		f = open(t, f.home)
@@ -375,6 +378,7 @@ func TestACallerGetsAResponseThatCannotBeStored(t *testing.T) {
 		require.NoError(t, err)
 		assert.False(t, replayed)
 		assert.Equal(t, "77", response.GetId())
+		f.Wait()
 		assert.Contains(t, f.logged.String(), "level=ERROR")
 
 		f = open(t, f.home)
@@ -543,4 +547,76 @@ func assertReason(t *testing.T, err error, reason ongairv1.ErrorReason) {
 	if assert.Error(t, err) {
 		assert.Equal(t, reason, fault.From(err).Reason, err.Error())
 	}
+}
+
+// held is a JetStream that holds what is published after the first message, until
+// it is let go.
+type held struct {
+	natsjs.JetStream
+	published atomic.Int32
+	let       chan struct{}
+}
+
+func (h *held) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...natsjs.PublishOpt) (*natsjs.PubAck, error) {
+	if h.published.Add(1) == 2 {
+		<-h.let
+	}
+	return h.JetStream.PublishMsg(ctx, msg, opts...)
+}
+
+// holding returns a store whose first outcome is not stored until let is called.
+func (f *fixture) holding(t *testing.T) (h *held, let func()) {
+	t.Helper()
+	h = heldAfterFirst(f.js.API())
+	var err error
+	f.Store, err = Open(t.Context(), f.js.Conn(), h, Config{})
+	require.NoError(t, err)
+	t.Cleanup(f.Wait)
+	var once sync.Once
+	let = func() { once.Do(func() { close(h.let) }) }
+	t.Cleanup(let)
+	return h, let
+}
+
+func heldAfterFirst(js natsjs.JetStream) *held { return &held{JetStream: js, let: make(chan struct{})} }
+
+func TestAnOutcomeThatIsBeingStoredIsReplayedHereAndInFlightElsewhere(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		elsewhere := *f
+		_, let := f.holding(t)
+		_, _, err := f.do(t, key("1"), "hello", answers("77"))
+		require.NoError(t, err, "nobody waits for it")
+		again, replayed, err := f.do(t, key("1"), "hello", nil)
+		require.NoError(t, err)
+		assert.True(t, replayed)
+		assert.Equal(t, "77", again.GetId())
+		_, _, err = f.do(t, key("1"), "another", nil)
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED)
+		_, _, err = elsewhere.do(t, key("1"), "hello", nil)
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT)
+
+		let()
+		f.Wait()
+		again, replayed, err = elsewhere.do(t, key("1"), "hello", nil)
+		require.NoError(t, err)
+		assert.True(t, replayed)
+		assert.Equal(t, "77", again.GetId())
+	})
+}
+
+func TestAKeyThatIsBeingFreedIsWaitedFor(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		held, let := f.holding(t)
+		_, _, err := f.do(t, key("1"), "hello", fails(faultWith(fault.EffectNone)))
+		require.Error(t, err)
+		ended := make(chan error, 1)
+		go func() {
+			_, replayed, err := f.do(t, key("1"), "hello", answers("77"))
+			assert.False(t, replayed)
+			ended <- err
+		}()
+		require.Eventually(t, func() bool { return held.published.Load() == 2 }, timeout, time.Millisecond)
+		let()
+		require.NoError(t, <-ended)
+	})
 }

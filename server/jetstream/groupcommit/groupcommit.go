@@ -109,15 +109,16 @@ func New(conn *nats.Conn, js jetstream.JetStream, stream string, writable func()
 	return &Committer{conn: conn, js: js, stream: stream, writable: writable, came: make(chan struct{}, 1)}
 }
 
-// Publish returns once msg is durable, or found to have been stored before under
-// the same Nats-Msg-Id, which it MUST have. It may also have a
-// Nats-Expected-Last-Subject-Sequence, and fails with ErrConflict where that is not
-// so. It takes 5 s at most alone, and 9 s where others wait, too.
+// Publish returns once msg is durable. It MUST have a Nats-Msg-Id or a
+// Nats-Expected-Last-Subject-Sequence: by the one it is found where it was stored
+// before, and the other one fails with ErrConflict where it is not so. Publish takes
+// 5 s at most alone, and 9 s where others wait, too.
 //
 // Where ctx ends before its commit has begun, it is not stored; the commit of a
 // batch that has begun goes on without ctx, because others are in it. Where it fails
-// otherwise it may be stored all the same, its acknowledgement lost. To publish the
-// same message again is safe within the stream's duplicate window.
+// otherwise it may be stored all the same, its acknowledgement lost; so may one that
+// conflicts, with itself then. To publish a message with an id again is safe within
+// the stream's duplicate window.
 func (c *Committer) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	p := &pending{ctx: ctx, msg: msg, turn: make(chan struct{})}
 	c.enqueue(p)
