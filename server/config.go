@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"regexp"
+	"slices"
 	"time"
 
+	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/eventlog"
 	"github.com/ongair/ongair-gateway/server/idempotency"
 	"github.com/ongair/ongair-gateway/server/ongair"
@@ -36,9 +39,13 @@ type Config struct {
 	// TLSCertFile and TLSKeyFile are PEM files. With them the gRPC, HTTP and
 	// webhook ports speak TLS; the admin port never does.
 	TLSCertFile, TLSKeyFile string
-	// APIKey is the key of the one caller there is. Empty leaves the gateway
-	// open, which is allowed on loopback alone.
+	// APIKey is the key of a caller named "default", who may do everything. Empty
+	// means that there is none.
 	APIKey string
+	// Callers are further ones, by name. Without any caller the gateway is open, which
+	// is allowed on loopback alone, unless InsecureNoAuthentication says otherwise.
+	Callers                  map[string]auth.Caller
+	InsecureNoAuthentication bool
 	// Channels are Ongair's, by name. At least one is required.
 	Channels map[string]Channel
 
@@ -137,16 +144,13 @@ func (c *Config) check() error {
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {
 		fail("a TLS certificate and its key go together: set both files or neither")
 	}
-	switch {
-	case c.APIKey != "":
-		if !regexp.MustCompile(apiKeyPattern).MatchString(c.APIKey) {
-			fail("the API key must be 16 or more printable characters without spaces")
-		}
-	default:
-		for _, addr := range []string{c.GRPCAddr, c.HTTPAddr} {
-			if !isLoopback(addr) {
-				fail("%s can be reached from other machines, and no caller is configured: set ONGAIR_GATEWAY_API_KEY, or listen on 127.0.0.1", addr)
-			}
+	if c.APIKey != "" && !regexp.MustCompile(apiKeyPattern).MatchString(c.APIKey) {
+		fail("the API key must be 16 or more printable characters without spaces")
+	}
+	errs = append(errs, c.checkCallers()...)
+	for _, addr := range []string{c.GRPCAddr, c.HTTPAddr} {
+		if c.CallerCount() == 0 && !c.InsecureNoAuthentication && !isLoopback(addr) {
+			fail("%s can be reached from other machines, and no caller is configured: set ONGAIR_GATEWAY_API_KEY, name callers in the config file, or listen on 127.0.0.1", addr)
 		}
 	}
 	if c.DuplicateWindow != 0 && c.DuplicateWindow < minDuplicateWindow {
@@ -160,6 +164,66 @@ func (c *Config) check() error {
 	}
 	return errors.Join(errs...)
 }
+
+// defaultCaller is the name of the caller that has Config.APIKey.
+const defaultCaller = "default"
+
+// checkCallers returns everything that is wrong with the callers.
+func (c *Config) checkCallers() (errs []error) {
+	known := map[auth.KeyHash]string{}
+	if c.APIKey != "" {
+		known[auth.HashKey(c.APIKey)] = defaultCaller
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Callers)) {
+		caller := c.Callers[name]
+		fail := func(format string, args ...any) {
+			errs = append(errs, fmt.Errorf("caller "+name+": "+format, args...))
+		}
+		if !regexp.MustCompile(channelNamePattern).MatchString(name) {
+			errs = append(errs, fmt.Errorf("caller %q: a name is 1 to 64 letters, digits, _ and -", name))
+			continue
+		}
+		if name == defaultCaller && c.APIKey != "" {
+			fail("ONGAIR_GATEWAY_API_KEY or api_key makes a caller of this name, too")
+		}
+		if len(caller.KeyHashes) == 0 {
+			fail("it has no key_hashes: `ongair-gateway keys new` makes one")
+		}
+		if len(caller.Actions) == 0 {
+			fail("it may do nothing: give it actions")
+		}
+		if len(caller.Channels) == 0 {
+			fail("it may use no channel: give it channels, or %q for all", auth.AllChannels)
+		}
+		for _, channel := range caller.Channels {
+			if _, ok := c.Channels[channel]; !ok && channel != auth.AllChannels {
+				fail("there is no channel %q", channel)
+			}
+		}
+		for _, hash := range caller.KeyHashes {
+			if other, taken := known[hash]; taken {
+				fail("a key of its is also one of caller %s", other)
+			}
+			known[hash] = name
+		}
+	}
+	return errs
+}
+
+// callers are all callers.
+func (c *Config) callers() map[string]auth.Caller {
+	callers := maps.Clone(c.Callers)
+	if c.APIKey != "" {
+		if callers == nil {
+			callers = map[string]auth.Caller{}
+		}
+		callers[defaultCaller] = auth.Unrestricted(c.APIKey)
+	}
+	return callers
+}
+
+// CallerCount returns how many callers there are; none means that the gateway is open.
+func (c *Config) CallerCount() int { return len(c.callers()) }
 
 // isLoopback reports whether only this machine can connect to addr.
 func isLoopback(addr string) bool {

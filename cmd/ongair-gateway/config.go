@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
@@ -38,6 +39,9 @@ type configFile struct {
 	APIKey     text `yaml:"api_key"`
 	APIKeyFile text `yaml:"api_key_file"`
 
+	InsecureNoAuthentication text `yaml:"insecure_no_authentication"`
+
+	Callers  map[string]callerConfig  `yaml:"callers"`
 	Channels map[string]channelConfig `yaml:"channels"`
 }
 
@@ -50,6 +54,34 @@ type channelConfig struct {
 	AuthForm          text `yaml:"auth_form"`
 	MaxInFlight       text `yaml:"max_in_flight"`
 	MaxRate           text `yaml:"max_rate"`
+}
+
+type callerConfig struct {
+	KeyHashes []text `yaml:"key_hashes"`
+	Actions   []text `yaml:"actions"`
+	Channels  []text `yaml:"channels"`
+}
+
+// caller returns what is configured of a caller.
+func (c callerConfig) caller() (caller auth.Caller, err error) {
+	for i, in := range c.KeyHashes {
+		hash, err := auth.ParseKeyHash(string(in))
+		if err != nil {
+			return caller, fmt.Errorf("key_hashes, number %d: %w", i+1, err)
+		}
+		caller.KeyHashes = append(caller.KeyHashes, hash)
+	}
+	for _, in := range c.Actions {
+		action, err := auth.ParseAction(string(in))
+		if err != nil {
+			return caller, fmt.Errorf("actions: %w", err)
+		}
+		caller.Actions = append(caller.Actions, action)
+	}
+	for _, in := range c.Channels {
+		caller.Channels = append(caller.Channels, string(in))
+	}
+	return caller, nil
 }
 
 // channel returns what is configured of a channel.

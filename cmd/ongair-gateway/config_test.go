@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,7 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/ongair"
+	"github.com/ongair/ongair-gateway/server/servertest"
 )
 
 // fileKeys are the keys at the top of the config file.
@@ -105,6 +108,10 @@ func TestAConfigFileThatContradictsItselfIsRefused(t *testing.T) {
 		{"a limit without an end", "channels: {a: {token: x, max_rate: inf}}", "channel a: max_rate"},
 		{"a rate that is not a number", "channels: {a: {token: x, max_rate: nan}}", "channel a: max_rate"},
 		{"an age of nothing", "request_id_age: 0s", "request ID age"},
+		{"a caller with a key in place of its hash", "callers: {a: {key_hashes: [ogk_secret]}}", "caller a: key_hashes, number 1"},
+		{"a caller with an action that does not exist", "callers: {a: {actions: [read]}}", "caller a: actions: \"read\""},
+		{"an unknown key of a caller", "callers: {a: {channel: x}}", "channel"},
+		{"an insecurity that is neither true nor false", "insecure_no_authentication: perhaps", "want true or false"},
 		{"an empty file", " \n", "is empty"},
 		{"a key twice", "data_dir: a\ndata_dir: b\n", "[2:1]"},
 		{"a channel twice", "channels: {a: {token: x}, a: {token: y}}", "already defined"},
@@ -128,4 +135,83 @@ func TestAnErrorInAConfigFileShowsNoSecret(t *testing.T) {
 		require.Error(t, err)
 		assert.NotContains(t, err.Error(), secret)
 	}
+}
+
+func TestCallersOfAFile(t *testing.T) {
+	first, second := auth.HashKey("first"), auth.HashKey("second")
+	t.Setenv("HASH_FOR_TESTS", second.String())
+	path := writeFile(t, "gateway.yaml", `
+callers:
+  billing: {key_hashes: ["`+first.String()+`", "${HASH_FOR_TESTS}"], actions: [send, subscribe], channels: [support]}
+  auditor: {key_hashes: ["`+auth.HashKey("third").String()+`"], actions: [subscribe], channels: ["*"]}
+insecure_no_authentication: true
+`)
+	cfg, _, _, err := serveCmd{Config: path}.settings()
+	require.NoError(t, err)
+	assert.True(t, cfg.InsecureNoAuthentication)
+	assert.Equal(t, map[string]auth.Caller{
+		"billing": {
+			KeyHashes: []auth.KeyHash{first, second},
+			Actions:   []auth.Action{auth.ActionSend, auth.ActionSubscribe},
+			Channels:  []string{"support"},
+		},
+		"auditor": {
+			KeyHashes: []auth.KeyHash{auth.HashKey("third")},
+			Actions:   []auth.Action{auth.ActionSubscribe},
+			Channels:  []string{auth.AllChannels},
+		},
+	}, cfg.Callers)
+}
+
+func TestConfigCheckSaysWhatServeWouldSay(t *testing.T) {
+	valid := "channels: {support: {token: t, webhook_secret: " + servertest.Secret + "}}\n"
+	for _, tt := range []struct {
+		name, file string
+		args       []string
+		code       int
+		says       string
+	}{
+		{"what is valid", valid, nil, exitOK, "valid: 1 channels, 0 callers"},
+		{"an unknown key", valid + "data_directory: x\n", nil, exitUsage, "[2:1]"},
+		{"a caller without rights", valid + "callers: {a: {key_hashes: [\"" + auth.HashKey("k").String() + "\"]}}\n", nil, exitUsage, "caller a: it may do nothing"},
+		{"a channel that a caller has and nobody else", valid + "callers: {a: {key_hashes: [\"" + auth.HashKey("k").String() +
+			"\"], actions: [send], channels: [sales]}}\n", nil, exitUsage, `caller a: there is no channel "sales"`},
+		{"an open gateway for everybody", valid, []string{"--grpc-addr", "0.0.0.0:9090"}, exitUsage, "no caller is configured"},
+		{"one that says so", valid, []string{"--grpc-addr", "0.0.0.0:9090", "--insecure-no-authentication=true"}, exitOK, "valid"},
+		{"no channels", "data_dir: x\n", nil, exitUsage, "no channel is configured"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			args := append([]string{"config", "check", "--config", writeFile(t, "gateway.yaml", tt.file)}, tt.args...)
+			r := command(t, nil, args...)
+			assert.Equal(t, tt.code, r.code, r.errOut)
+			assert.Contains(t, r.out+r.errOut, tt.says)
+		})
+	}
+}
+
+func TestANewKeyGetsItsCallerIn(t *testing.T) {
+	r := command(t, nil, "keys", "new", "--output", "json")
+	require.Zero(t, r.code, r.errOut)
+	var made struct{ Key, Hash string }
+	require.NoError(t, json.Unmarshal([]byte(r.out), &made))
+	_, url := silentSandbox(t)
+	config := writeFile(t, "gateway.yaml", `
+channels: {support: {base_url: "`+url+`", token: `+servertest.Token+`, webhook_secret: `+servertest.Secret+`}}
+callers: {billing: {key_hashes: ["`+made.Hash+`"], actions: [send], channels: [support]}}
+`)
+	g := serve(t, nil, "--config", config, "--data-dir", t.TempDir())
+	send := []string{"send", "--addr", g.GRPC, "--external-id", servertest.Contact, "--text", "Hello"}
+	assert.Equal(t, exitOK, command(t, []string{"ONGAIR_GATEWAY_API_KEY=" + made.Key}, send...).code)
+	refused := command(t, nil, send...)
+	assert.Equal(t, exitRefused, refused.code)
+	assert.Contains(t, refused.errOut, "CREDENTIALS_MISSING")
+	refused = command(t, []string{"ONGAIR_GATEWAY_API_KEY=" + made.Key}, "create-ticket", "--addr", g.GRPC,
+		"--external-id", servertest.Contact, "--message-id", "1")
+	assert.Equal(t, exitRefused, refused.code)
+	assert.Contains(t, refused.errOut, "FORBIDDEN")
+	assert.NotContains(t, g.errOut(), made.Key)
+
+	text := command(t, nil, "keys", "new")
+	assert.Contains(t, text.out, "ogk_")
+	assert.Contains(t, text.out, "sha256:")
 }

@@ -32,6 +32,8 @@ type cli struct {
 	SendDocument sendDocumentCmd `cmd:"" help:"Send a document, given by its URL."`
 	CreateTicket createTicketCmd `cmd:"" help:"Open a conversation with a contact."`
 	Tail         tailCmd         `cmd:"" help:"Print events as they come."`
+	Keys         keysCmd         `cmd:"" help:"Make API keys."`
+	Config       configCmd       `cmd:"" help:"Check the configuration."`
 	Version      versionCmd      `cmd:"" help:"Print the version."`
 }
 

@@ -5,12 +5,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
@@ -44,6 +46,8 @@ type serveCmd struct {
 
 	TLSCert string `env:"ONGAIR_GATEWAY_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"PEM certificate: with it all ports but the admin one speak TLS."`
 	TLSKey  string `env:"ONGAIR_GATEWAY_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"PEM key of the certificate."`
+
+	InsecureNoAuthentication string `env:"ONGAIR_GATEWAY_INSECURE_NO_AUTHENTICATION" placeholder:"BOOL" help:"Listen beyond this machine without asking anybody for a key: whoever reaches the gateway reads and writes to your customers (false)."`
 
 	LogLevel  string `env:"ONGAIR_GATEWAY_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info, warn or error (info)."`
 	LogFormat string `env:"ONGAIR_GATEWAY_LOG_FORMAT" placeholder:"FORMAT" help:"text or json (text)."`
@@ -118,6 +122,21 @@ func (c serveCmd) settings() (cfg server.Config, logLevel, logFormat string, err
 			return cfg, "", "", fmt.Errorf("retention bytes %q: want a size as in 10GiB", size)
 		}
 		cfg.RetentionBytes = int64(bytes)
+	}
+	if insecure := cmp.Or(c.InsecureNoAuthentication, string(file.InsecureNoAuthentication)); insecure != "" {
+		if cfg.InsecureNoAuthentication, err = strconv.ParseBool(insecure); err != nil {
+			return cfg, "", "", fmt.Errorf("insecure no authentication %q: want true or false", insecure)
+		}
+	}
+	for name, in := range file.Callers {
+		caller, err := in.caller()
+		if err != nil {
+			return cfg, "", "", fmt.Errorf("caller %s: %w", name, err)
+		}
+		if cfg.Callers == nil {
+			cfg.Callers = map[string]auth.Caller{}
+		}
+		cfg.Callers[name] = caller
 	}
 	if cfg.Channels, err = c.channels(file); err != nil {
 		return cfg, "", "", err

@@ -7,12 +7,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/fault"
 )
 
 const billingKey = "billing-key-0123456789"
@@ -99,4 +103,69 @@ func TestACallerWithItsKeyGetsIn(t *testing.T) {
 func TestAnOpenGatewayAsksForNoKey(t *testing.T) {
 	_, err := start(t, sends(&fakeOngair{})).invoke(withinTest(t), minimal()["Send"])
 	require.NoError(t, err)
+}
+
+// Every RPC of the service is tried by callers with one action each: what the
+// descriptors have and nobody gave a home in actionOf is denied to all of them.
+func TestEveryMethodAsksForItsAction(t *testing.T) {
+	allows := map[string]auth.Action{
+		"Send": auth.ActionSend, "SendImage": auth.ActionSend, "SendDocument": auth.ActionSend,
+		"CreateTicket": auth.ActionTickets, "Subscribe": auth.ActionSubscribe,
+	}
+	service := ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService")
+	assert.Equal(t, service.Methods().Len(), len(allows))
+	for _, action := range append(auth.Actions(), "") {
+		caller := auth.Unrestricted(billingKey)
+		caller.Actions = []auth.Action{action}
+		g := start(t, sends(&fakeOngair{}), func(o *options) { o.callers = map[string]auth.Caller{"billing": caller} })
+		for i := range service.Methods().Len() {
+			method := service.Methods().Get(i)
+			t.Run(string(action)+" "+string(method.Name()), func(t *testing.T) {
+				ctx := metadata.AppendToOutgoingContext(withinTest(t), "authorization", "Bearer "+billingKey)
+				desc := &grpc.StreamDesc{ServerStreams: method.IsStreamingServer()}
+				stream, err := g.conn.NewStream(ctx, desc, "/"+string(service.FullName())+"/"+string(method.Name()))
+				require.NoError(t, err)
+				_ = stream.SendMsg(&emptypb.Empty{}) // fails where the answer was faster
+				require.NoError(t, stream.CloseSend())
+				err = stream.RecvMsg(&emptypb.Empty{})
+				if allows[string(method.Name())] == action {
+					assert.NotEqual(t, ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN, fault.ReasonOf(status.Convert(err)))
+					return
+				}
+				s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN)
+				assert.Equal(t, codes.PermissionDenied, s.Code())
+			})
+		}
+	}
+}
+
+func TestANewMethodIsDeniedUntilItHasAnAction(t *testing.T) {
+	for _, method := range []string{"Recall", "send", ""} {
+		assert.NotContains(t, auth.Actions(), actionOf(method))
+	}
+}
+
+func TestACallerUsesItsChannelsAndNoOthers(t *testing.T) {
+	support, sales := &fakeOngair{}, &fakeOngair{}
+	caller := auth.Unrestricted(billingKey)
+	caller.Channels = []string{"support"}
+	cfg := Config{Channels: map[string]Upstream{"support": support, "sales": sales}, Once: &fakeOnce{}}
+	g := start(t, cfg, func(o *options) { o.callers = map[string]auth.Caller{"billing": caller} })
+	ctx := metadata.AppendToOutgoingContext(withinTest(t), "authorization", "Bearer "+billingKey)
+	for name, req := range minimal() {
+		_, err := g.invoke(ctx, req)
+		require.NoError(t, err, "%s: its only channel needs no name", name)
+		_, err = g.invoke(ctx, set(req, "channel", "support"))
+		require.NoError(t, err, name)
+		for _, other := range []string{"sales", "there-is-none"} {
+			_, err = g.invoke(ctx, set(req, "channel", other))
+			s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN)
+			assert.Equal(t, map[string]string{"channel": other}, fault.Info(s).GetMetadata())
+		}
+	}
+	assert.Empty(t, sales.taken())
+	stream, err := g.Subscribe(ctx, &ongairv1.SubscribeRequest{Channels: []string{"support", "sales"}})
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN)
 }

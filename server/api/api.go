@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fanout"
 	"github.com/ongair/ongair-gateway/server/fault"
@@ -106,17 +107,24 @@ func NewService(cfg Config) *Service {
 // calls go on.
 func (s *Service) Drain() { s.drain(shuttingDown()) }
 
-// channel returns the configured channel that a request names, which is the only
-// one where it names none.
-func (s *Service) channel(name string) (string, Upstream, error) {
+// channel returns the configured channel that a request of a caller names, which is
+// the only one that the caller may use where it names none.
+func (s *Service) channel(caller auth.Principal, name string) (string, Upstream, error) {
 	if name == "" {
-		if len(s.channels) != 1 {
+		var usable []string
+		for configured := range s.channels {
+			if caller.MayUse(configured) == nil {
+				usable = append(usable, configured)
+			}
+		}
+		if len(usable) != 1 {
 			return "", nil, fault.New(ongairv1.ErrorReason_ERROR_REASON_CHANNEL_REQUIRED,
-				"%d channels are configured: name one of them in channel", len(s.channels))
+				"there are %d channels to choose from: name one of them in channel", len(usable))
 		}
-		for only, upstream := range s.channels {
-			return only, upstream, nil
-		}
+		name = usable[0]
+	}
+	if err := caller.MayUse(name); err != nil {
+		return "", nil, err
 	}
 	upstream, ok := s.channels[name]
 	if !ok {

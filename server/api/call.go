@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,11 +42,9 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		err = explainCall(req, err)
 		c.logEnd(ctx, info.FullMethod, "unary", start, err)
 	}()
-	called := ctx
-	if !isHealth(info.FullMethod) {
-		if called, err = c.authenticator.Authenticate(ctx); err != nil {
-			return nil, err
-		}
+	called, err := c.admit(ctx, info.FullMethod)
+	if err != nil {
+		return nil, err
 	}
 	if err := takeRequestID(ctx, req); err != nil {
 		return nil, err
@@ -77,19 +76,46 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		err = explain(err)
 		c.logEnd(stream.Context(), info.FullMethod, "server_stream", start, err)
 	}()
-	checked := &checkedStream{ServerStream: stream, ctx: stream.Context(), validator: c.validator}
-	if !isHealth(info.FullMethod) {
-		if checked.ctx, err = c.authenticator.Authenticate(checked.ctx); err != nil {
-			return err
-		}
+	ctx, err := c.admit(stream.Context(), info.FullMethod)
+	if err != nil {
+		return err
 	}
-	return handler(srv, checked)
+	return handler(srv, &checkedStream{ServerStream: stream, ctx: ctx, validator: c.validator})
 }
 
-// isHealth reports whether a method is one of grpc.health.v1: load balancers and
-// orchestrators ask for health, and have no key.
-func isHealth(method string) bool {
-	return strings.HasPrefix(method, "/"+healthv1.Health_ServiceDesc.ServiceName+"/")
+// admit returns the context of a call whose caller is known and may make it. On
+// which channels is for the call itself, which knows what they are.
+func (c *calls) admit(ctx context.Context, fullMethod string) (context.Context, error) {
+	service, method, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
+	if service == healthv1.Health_ServiceDesc.ServiceName {
+		return ctx, nil // load balancers and orchestrators ask for health, and have no key
+	}
+	ctx, err := c.authenticator.Authenticate(ctx)
+	if err != nil || service != ongairv1.OngairService_ServiceDesc.ServiceName || !exists(method) {
+		return ctx, err // any caller may ask for reflection, and what does not exist says so
+	}
+	return ctx, auth.FromContext(ctx).MayDo(actionOf(method))
+}
+
+// exists reports whether the service has an RPC.
+func exists(method string) bool {
+	service := ongairv1.OngairService_ServiceDesc
+	return slices.ContainsFunc(service.Methods, func(m grpc.MethodDesc) bool { return m.MethodName == method }) ||
+		slices.ContainsFunc(service.Streams, func(s grpc.StreamDesc) bool { return s.StreamName == method })
+}
+
+// actionOf returns the action that an RPC is. One that is not named here is an action
+// that nobody may do.
+func actionOf(method string) auth.Action {
+	switch method {
+	case "Send", "SendImage", "SendDocument":
+		return auth.ActionSend
+	case "CreateTicket":
+		return auth.ActionTickets
+	case "Subscribe":
+		return auth.ActionSubscribe
+	}
+	return auth.Action("call " + method)
 }
 
 // panicked is the error of a call that panicked, which says nothing to the caller

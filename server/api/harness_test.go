@@ -108,7 +108,7 @@ type gateway struct {
 
 // options say how a gateway is other than usual.
 type options struct {
-	callers map[string]string
+	callers map[string]auth.Caller
 	dial    []grpc.DialOption
 }
 
@@ -145,8 +145,14 @@ func start(t *testing.T, cfg Config, change ...func(*options)) *gateway {
 	return g
 }
 
-func withCallers(callers map[string]string) func(*options) {
-	return func(o *options) { o.callers = callers }
+// withCallers gives the gateway callers who may do everything, by name and key.
+func withCallers(keys map[string]string) func(*options) {
+	return func(o *options) {
+		o.callers = map[string]auth.Caller{}
+		for name, key := range keys {
+			o.callers[name] = auth.Unrestricted(key)
+		}
+	}
 }
 
 // sends is the configuration of a service with one channel and no log.

@@ -24,7 +24,7 @@ type sendingRequest interface {
 func (s *Service) sendOnce(ctx context.Context, method string, req sendingRequest, response proto.Message,
 	call func(context.Context, Upstream) error,
 ) (replayed bool, err error) {
-	channel, upstream, err := s.channel(req.GetChannel())
+	channel, upstream, err := s.channel(auth.FromContext(ctx), req.GetChannel())
 	if err != nil {
 		return false, err
 	}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fanout"
 	"github.com/ongair/ongair-gateway/server/fault"
@@ -23,10 +24,20 @@ const restartDelay = time.Second
 
 // Subscribe streams the log from where the request says.
 func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
+	caller := auth.FromContext(stream.Context())
 	for _, name := range req.GetChannels() {
+		if err := caller.MayUse(name); err != nil {
+			return err
+		}
 		if _, ok := s.channels[name]; !ok {
 			return unknownChannel(name)
 		}
+	}
+	if channels, limited := caller.Channels(); limited && len(req.GetChannels()) == 0 {
+		if len(channels) == 0 {
+			return caller.MayUse("") // a filter without channels would take all of them
+		}
+		req.Channels = channels // all that there are, for this caller
 	}
 	if s.draining.Err() != nil {
 		return context.Cause(s.draining)

@@ -1,15 +1,28 @@
-// Package auth turns a call's credential into a principal.
+// Package auth turns a call's credential into a principal, and says what that
+// principal may do.
 //
 // The credential is an API key, as `Authorization: Bearer KEY`, which over gRPC
-// is the metadata "authorization". Keys are compared by their SHA-256 hash and
-// in constant time. A gateway without any caller configured is open: every call
-// is anonymous, and the gateway then refuses to listen beyond loopback.
+// is the metadata "authorization". The gateway knows keys by their SHA-256 hash
+// alone, and compares in constant time. A plain hash is enough because NewKey makes
+// keys of 256 random bits, which no dictionary has.
+//
+// Access is denied by default: a principal may do the actions and use the channels
+// that it is given, and a context that nobody authenticated has a principal that may
+// do nothing. A gateway without any caller configured is open: every call is the
+// anonymous principal's, who may do everything, and the gateway then refuses to
+// listen beyond loopback.
 package auth
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc/metadata"
@@ -18,11 +31,83 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// Principal is who makes a call. The zero value is the anonymous one, of every
-// call to an open gateway.
+// Action is what a caller may do.
+type Action string
+
+// The actions.
+const (
+	// ActionSend is sending texts, images and documents.
+	ActionSend Action = "send"
+	// ActionTickets is opening tickets.
+	ActionTickets Action = "tickets"
+	// ActionSubscribe is reading the event log.
+	ActionSubscribe Action = "subscribe"
+)
+
+// Actions are all actions.
+func Actions() []Action { return []Action{ActionSend, ActionTickets, ActionSubscribe} }
+
+// AllChannels stands for every channel among those of a caller.
+const AllChannels = "*"
+
+// Principal is who makes a call. The zero value may do nothing.
 type Principal struct {
-	// Name is unique among the configured callers.
+	// Name is unique among the configured callers; empty for the anonymous one.
 	Name string
+
+	actions  []Action
+	channels []string
+}
+
+// MayDo fails with FORBIDDEN where the principal may not do an action.
+func (p Principal) MayDo(action Action) error {
+	if slices.Contains(p.actions, action) {
+		return nil
+	}
+	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN, "caller %q may not %s", p.Name, action)
+	f.Metadata = map[string]string{"action": string(action)}
+	return f
+}
+
+// MayUse fails with FORBIDDEN where the principal may not use a channel. It says the
+// same of a channel that there is not.
+func (p Principal) MayUse(channel string) error {
+	if p.everyChannel() || slices.Contains(p.channels, channel) {
+		return nil
+	}
+	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN, "caller %q may not use channel %q", p.Name, channel)
+	f.Metadata = map[string]string{"channel": channel}
+	return f
+}
+
+// Channels returns the channels that the principal is limited to; limited is false
+// where it may use every one.
+func (p Principal) Channels() (channels []string, limited bool) {
+	if p.everyChannel() {
+		return nil, false
+	}
+	return p.channels, true
+}
+
+func (p Principal) everyChannel() bool { return slices.Contains(p.channels, AllChannels) }
+
+// Caller is a configured caller.
+type Caller struct {
+	// KeyHashes are those of its API keys, any of which gets it in: more than one
+	// while a key is replaced.
+	KeyHashes []KeyHash
+	// Actions are what it may do, and Channels the ones it may use, or AllChannels.
+	Actions  []Action
+	Channels []string
+}
+
+// Unrestricted returns a caller who may do everything, with API keys.
+func Unrestricted(keys ...string) Caller {
+	c := Caller{Actions: Actions(), Channels: []string{AllChannels}}
+	for _, key := range keys {
+		c.KeyHashes = append(c.KeyHashes, HashKey(key))
+	}
+	return c
 }
 
 // Authenticator knows the callers. It is immutable, and safe for concurrent use.
@@ -31,16 +116,18 @@ type Authenticator struct {
 }
 
 type key struct {
-	hash      [sha256.Size]byte
+	hash      KeyHash
 	principal Principal
 }
 
-// New returns the authenticator of callers, which maps names to API keys. With
-// none, every call is anonymous.
-func New(callers map[string]string) *Authenticator {
+// New returns the authenticator of callers, by their names. With none, every call is
+// anonymous, and may do everything.
+func New(callers map[string]Caller) *Authenticator {
 	a := &Authenticator{}
-	for name, secret := range callers {
-		a.keys = append(a.keys, key{sha256.Sum256([]byte(secret)), Principal{Name: name}})
+	for name, caller := range callers {
+		for _, hash := range caller.KeyHashes {
+			a.keys = append(a.keys, key{hash, Principal{name, caller.Actions, caller.Channels}})
+		}
 	}
 	return a
 }
@@ -52,7 +139,7 @@ func (a *Authenticator) Open() bool { return len(a.keys) == 0 }
 // metadata it holds. It fails with CREDENTIALS_MISSING or CREDENTIALS_INVALID.
 func (a *Authenticator) Authenticate(ctx context.Context) (context.Context, error) {
 	if a.Open() {
-		return ctx, nil
+		return NewContext(ctx, Principal{actions: Actions(), channels: []string{AllChannels}}), nil
 	}
 	given := metadata.ValueFromIncomingContext(ctx, "authorization")
 	if len(given) == 0 {
@@ -68,10 +155,10 @@ func (a *Authenticator) Authenticate(ctx context.Context) (context.Context, erro
 	if !strings.EqualFold(scheme, "Bearer") || secret == "" {
 		return nil, invalid // an empty key opens nothing, even where one is configured
 	}
-	hash := sha256.Sum256([]byte(secret))
+	hash := HashKey(secret)
 	for _, k := range a.keys {
 		if subtle.ConstantTimeCompare(hash[:], k.hash[:]) == 1 {
-			return context.WithValue(ctx, principalKey{}, k.principal), nil
+			return NewContext(ctx, k.principal), nil
 		}
 	}
 	return nil, invalid
@@ -79,8 +166,59 @@ func (a *Authenticator) Authenticate(ctx context.Context) (context.Context, erro
 
 type principalKey struct{}
 
-// FromContext returns the principal that Authenticate found.
+// NewContext returns a context of a principal's call.
+func NewContext(ctx context.Context, p Principal) context.Context {
+	return context.WithValue(ctx, principalKey{}, p)
+}
+
+// FromContext returns the principal that Authenticate found; one that may do nothing
+// where it was not asked.
 func FromContext(ctx context.Context) Principal {
 	p, _ := ctx.Value(principalKey{}).(Principal)
 	return p
+}
+
+// keyPrefix tells what an API key is for where one turns up, for people and for
+// programs that look for secrets in code.
+const keyPrefix = "ogk_"
+
+// NewKey returns a new API key, of 256 random bits.
+func NewKey() string {
+	var random [32]byte
+	_, _ = rand.Read(random[:]) // never fails: see crypto/rand.Read
+	return keyPrefix + base64.RawURLEncoding.EncodeToString(random[:])
+}
+
+// KeyHash is the SHA-256 hash of an API key.
+type KeyHash [sha256.Size]byte
+
+// HashKey returns the hash of an API key.
+func HashKey(key string) KeyHash { return sha256.Sum256([]byte(key)) }
+
+// hashPrefix names the function, so that another one can come beside it.
+const hashPrefix = "sha256:"
+
+// String returns the hash as it is written in configuration.
+func (h KeyHash) String() string { return hashPrefix + hex.EncodeToString(h[:]) }
+
+// ParseKeyHash reads what String writes. Its errors do not show the text, which
+// may be a key that was put there by mistake.
+func ParseKeyHash(text string) (h KeyHash, err error) {
+	digits, ok := strings.CutPrefix(text, hashPrefix)
+	if !ok {
+		return h, fmt.Errorf("it does not begin with %q, as what `ongair-gateway keys new` prints does", hashPrefix)
+	}
+	decoded, err := hex.DecodeString(digits)
+	if err != nil || len(decoded) != len(h) {
+		return h, errors.New("it has not 64 hexadecimal digits")
+	}
+	return KeyHash(decoded), nil
+}
+
+// ParseAction returns the action of a name.
+func ParseAction(name string) (Action, error) {
+	if slices.Contains(Actions(), Action(name)) {
+		return Action(name), nil
+	}
+	return "", fmt.Errorf("%q is no action: send, tickets or subscribe", name)
 }

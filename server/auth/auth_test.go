@@ -22,7 +22,7 @@ func TestAuthenticate(t *testing.T) {
 		missing = ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING
 		invalid = ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID
 	)
-	authenticator := New(map[string]string{"billing": billingKey, "support": supportKey})
+	authenticator := New(map[string]Caller{"billing": Unrestricted(billingKey), "support": Unrestricted(supportKey)})
 	assert.False(t, authenticator.Open())
 	for _, tt := range []struct {
 		name   string
@@ -67,13 +67,13 @@ func TestAuthenticate(t *testing.T) {
 				return
 			}
 			require.NoError(t, err)
-			assert.Equal(t, Principal{Name: tt.caller}, FromContext(authenticated))
+			assert.Equal(t, tt.caller, FromContext(authenticated).Name)
 		})
 	}
 }
 
 func TestACallWithoutMetadataHasNoCredentials(t *testing.T) {
-	_, err := New(map[string]string{"billing": billingKey}).Authenticate(t.Context())
+	_, err := New(map[string]Caller{"billing": Unrestricted(billingKey)}).Authenticate(t.Context())
 	assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING, fault.ReasonOf(status.Convert(err)))
 }
 
@@ -85,14 +85,148 @@ func TestAnOpenGatewayTakesEveryCallAsAnonymous(t *testing.T) {
 	} {
 		ctx, err := authenticator.Authenticate(metadata.NewIncomingContext(t.Context(), md))
 		require.NoError(t, err, name)
-		assert.Equal(t, Principal{}, FromContext(ctx), name)
+		anonymous := FromContext(ctx)
+		assert.Empty(t, anonymous.Name, name)
+		for _, action := range Actions() {
+			assert.NoError(t, anonymous.MayDo(action), name)
+		}
+		assert.NoError(t, anonymous.MayUse("any channel"), name)
 	}
 }
 
 func TestAnEmptyKeyOpensNothingEvenIfItIsConfigured(t *testing.T) {
-	authenticator := New(map[string]string{"forgotten": ""})
+	authenticator := New(map[string]Caller{"forgotten": Unrestricted("")})
 	assert.False(t, authenticator.Open())
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "))
 	_, err := authenticator.Authenticate(ctx)
 	assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID, fault.ReasonOf(status.Convert(err)))
+}
+
+func TestWhoWasNotAuthenticatedMayDoNothing(t *testing.T) {
+	nobody := FromContext(t.Context())
+	for _, action := range Actions() {
+		assert.Error(t, nobody.MayDo(action), action)
+	}
+	for _, channel := range []string{"support", "", AllChannels} {
+		assert.Error(t, nobody.MayUse(channel), channel)
+	}
+	channels, limited := nobody.Channels()
+	assert.True(t, limited)
+	assert.Empty(t, channels)
+}
+
+func TestAPrincipalMayDoWhatItIsGivenAndNoMore(t *testing.T) {
+	for _, tt := range []struct {
+		name              string
+		actions           []Action
+		channels          []string
+		may, mayNot       []Action
+		mayUse, mayNotUse []string
+	}{
+		{
+			"one of each", []Action{ActionSend}, []string{"support"},
+			[]Action{ActionSend}, []Action{ActionTickets, ActionSubscribe, "", "sen", "Send"},
+			[]string{"support"}, []string{"sales", "", "suppor", "Support", AllChannels},
+		},
+		{
+			"all channels", []Action{ActionSubscribe, ActionTickets}, []string{AllChannels},
+			[]Action{ActionTickets, ActionSubscribe}, []Action{ActionSend}, []string{"support", "sales"}, nil,
+		},
+		{"nothing", nil, nil, nil, Actions(), nil, []string{"support", "", AllChannels}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			caller := Caller{KeyHashes: []KeyHash{HashKey(billingKey)}, Actions: tt.actions, Channels: tt.channels}
+			ctx, err := New(map[string]Caller{"billing": caller}).Authenticate(
+				metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+billingKey)))
+			require.NoError(t, err)
+			p := FromContext(ctx)
+			for _, action := range tt.may {
+				assert.NoError(t, p.MayDo(action))
+			}
+			for _, action := range tt.mayNot {
+				err := p.MayDo(action)
+				require.Error(t, err, action)
+				assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN, fault.From(err).Reason)
+				assert.Equal(t, map[string]string{"action": string(action)}, fault.From(err).Metadata)
+			}
+			for _, channel := range tt.mayUse {
+				assert.NoError(t, p.MayUse(channel))
+			}
+			for _, channel := range tt.mayNotUse {
+				err := p.MayUse(channel)
+				require.Error(t, err, channel)
+				assert.Equal(t, map[string]string{"channel": channel}, fault.From(err).Metadata)
+			}
+		})
+	}
+}
+
+func TestEachKeyOfACallerGetsItIn(t *testing.T) {
+	authenticator := New(map[string]Caller{"billing": Unrestricted(billingKey, "the-next-key-0123456789")})
+	for _, key := range []string{billingKey, "the-next-key-0123456789"} {
+		ctx, err := authenticator.Authenticate(metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+key)))
+		require.NoError(t, err)
+		assert.Equal(t, "billing", FromContext(ctx).Name)
+	}
+}
+
+func TestNewKeysDifferAndAreLong(t *testing.T) {
+	seen := map[string]bool{}
+	for range 100 {
+		key := NewKey()
+		assert.Regexp(t, `^ogk_[A-Za-z0-9_-]{43}$`, key)
+		assert.False(t, seen[key])
+		seen[key] = true
+	}
+}
+
+func TestAHashIsReadAsItIsWritten(t *testing.T) {
+	hash := HashKey(billingKey)
+	again, err := ParseKeyHash(hash.String())
+	require.NoError(t, err)
+	assert.Equal(t, hash, again)
+	for _, text := range []string{"", "sha256:", billingKey, "sha256:" + billingKey, hash.String()[1:], hash.String() + "00", hash.String() + " "} {
+		_, err := ParseKeyHash(text)
+		require.Error(t, err, text)
+		assert.NotContains(t, err.Error(), billingKey, "a key that was pasted there stays secret")
+	}
+}
+
+func TestActionsAreKnownByTheirNames(t *testing.T) {
+	for _, action := range Actions() {
+		parsed, err := ParseAction(string(action))
+		require.NoError(t, err)
+		assert.Equal(t, action, parsed)
+	}
+	_, err := ParseAction("everything")
+	assert.ErrorContains(t, err, "everything")
+}
+
+func FuzzParseKeyHash(f *testing.F) {
+	f.Add(HashKey("x").String())
+	f.Add("sha256:zz")
+	f.Fuzz(func(t *testing.T, text string) {
+		if hash, err := ParseKeyHash(text); err == nil {
+			again, err := ParseKeyHash(hash.String())
+			assert.NoError(t, err)
+			assert.Equal(t, hash, again)
+		}
+	})
+}
+
+// Whatever is sent as a credential, it is that of a caller, or a reason.
+func FuzzACredential(f *testing.F) {
+	for _, seed := range []string{"Bearer " + billingKey, "Bearer", "", "Bearer  ", "Basic Og==", "bearer\x00x", "Bearer " + supportKey} {
+		f.Add(seed)
+	}
+	authenticator := New(map[string]Caller{"billing": Unrestricted(billingKey)})
+	f.Fuzz(func(t *testing.T, given string) {
+		ctx, err := authenticator.Authenticate(metadata.NewIncomingContext(t.Context(), metadata.MD{"authorization": {given}}))
+		if err == nil {
+			assert.Equal(t, "billing", FromContext(ctx).Name)
+			assert.Contains(t, given, billingKey)
+			return
+		}
+		assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID, fault.From(err).Reason)
+	})
 }

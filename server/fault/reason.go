@@ -50,7 +50,8 @@ func lookUp(reason ongairv1.ErrorReason) (codes.Code, int) {
 	case ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING,
 		ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID:
 		return codes.Unauthenticated, http.StatusUnauthorized
-	case ongairv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN:
+	case ongairv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN,
+		ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN:
 		return codes.PermissionDenied, http.StatusForbidden
 	case ongairv1.ErrorReason_ERROR_REASON_ONGAIR_UNREACHABLE,
 		ongairv1.ErrorReason_ERROR_REASON_ONGAIR_CIRCUIT_OPEN,

@@ -61,14 +61,16 @@ type gateway struct {
 	replayed bool
 }
 
-type option func(*gateway, map[string]string)
+type option func(*gateway, map[string]auth.Caller)
 
 // withCaller makes the gateway ask for apiKey.
-func withCaller(_ *gateway, callers map[string]string) { callers["billing"] = apiKey }
+func withCaller(_ *gateway, callers map[string]auth.Caller) {
+	callers["billing"] = auth.Unrestricted(apiKey)
+}
 
 // withLog gives the gateway a real log.
 func withLog(t *testing.T) option {
-	return func(g *gateway, _ map[string]string) {
+	return func(g *gateway, _ map[string]auth.Caller) {
 		js := jetstreamtest.Embedded(t).Open(t)
 		log, err := eventlog.Open(t.Context(), js.Conn(), js.API(), eventlog.Config{})
 		require.NoError(t, err)
@@ -79,7 +81,7 @@ func withLog(t *testing.T) option {
 func start(t *testing.T, options ...option) *gateway {
 	t.Helper()
 	g := &gateway{log: &logWithFault{}}
-	callers := map[string]string{}
+	callers := map[string]auth.Caller{}
 	for _, o := range options {
 		o(g, callers)
 	}

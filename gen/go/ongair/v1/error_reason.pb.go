@@ -115,6 +115,9 @@ const (
 	// The channel's last calls to Ongair all failed, so this one was not made:
 	// nothing was sent.
 	ErrorReason_ERROR_REASON_ONGAIR_CIRCUIT_OPEN ErrorReason = 32
+	// The caller may not do this, or not on this channel. Metadata: action or
+	// channel.
+	ErrorReason_ERROR_REASON_FORBIDDEN ErrorReason = 33
 )
 
 // Enum value maps for ErrorReason.
@@ -153,6 +156,7 @@ var (
 		30: "ERROR_REASON_REQUEST_TOO_LARGE",
 		31: "ERROR_REASON_CHANNEL_BUSY",
 		32: "ERROR_REASON_ONGAIR_CIRCUIT_OPEN",
+		33: "ERROR_REASON_FORBIDDEN",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -188,6 +192,7 @@ var (
 		"ERROR_REASON_REQUEST_TOO_LARGE":        30,
 		"ERROR_REASON_CHANNEL_BUSY":             31,
 		"ERROR_REASON_ONGAIR_CIRCUIT_OPEN":      32,
+		"ERROR_REASON_FORBIDDEN":                33,
 	}
 )
 
@@ -222,7 +227,7 @@ var File_ongair_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_ongair_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1congair/v1/error_reason.proto\x12\tongair.v1*\x89\t\n" +
+	"\x1congair/v1/error_reason.proto\x12\tongair.v1*\xa5\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -257,7 +262,8 @@ const file_ongair_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_METHOD_UNKNOWN\x10\x1d\x12\"\n" +
 	"\x1eERROR_REASON_REQUEST_TOO_LARGE\x10\x1e\x12\x1d\n" +
 	"\x19ERROR_REASON_CHANNEL_BUSY\x10\x1f\x12$\n" +
-	" ERROR_REASON_ONGAIR_CIRCUIT_OPEN\x10 BT\n" +
+	" ERROR_REASON_ONGAIR_CIRCUIT_OPEN\x10 \x12\x1a\n" +
+	"\x16ERROR_REASON_FORBIDDEN\x10!BT\n" +
 	"\x14im.ongair.gateway.v1P\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
 
 var (
