@@ -98,7 +98,7 @@ func (c *Client) post(ctx context.Context, r request, form AuthForm) (reply, err
 	defer func() { _ = response.Body.Close() }()
 	got := reply{status: response.StatusCode, header: response.Header, url: httpRequest.URL}
 	if got.status >= http.StatusOK { // a 101 has a connection for a body, which may never end
-		got.body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
+		got.body, err = readAnswer(response)
 	}
 	c.logPost(ctx, httpRequest, got.status, begin)
 	if err != nil && got.status/100 == 2 {
@@ -108,6 +108,17 @@ func (c *Client) post(ctx context.Context, r request, form AuthForm) (reply, err
 		got.body, got.tooLarge = got.body[:maxAnswerBytes], true
 	}
 	return got, nil
+}
+
+// readAnswer reads a body, and one byte more than maxAnswerBytes of a larger one. It
+// is mostly as long as its header says.
+func readAnswer(response *http.Response) ([]byte, error) {
+	if length := response.ContentLength; 0 <= length && length <= maxAnswerBytes {
+		body := make([]byte, length)
+		n, err := io.ReadFull(response.Body, body)
+		return body[:n], err
+	}
+	return io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
 }
 
 // logPost logs one POST; status 0 means that there was no answer.

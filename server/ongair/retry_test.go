@@ -58,9 +58,10 @@ func status(code int, retryAfter ...string) step {
 			body = `{"error":"no"}`
 		}
 		return &http.Response{
-			StatusCode: code,
-			Header:     http.Header{"Retry-After": retryAfter},
-			Body:       io.NopCloser(strings.NewReader(body)),
+			StatusCode:    code,
+			Header:        http.Header{"Retry-After": retryAfter},
+			ContentLength: -1,
+			Body:          io.NopCloser(strings.NewReader(body)),
 		}, nil
 	}
 }
