@@ -134,6 +134,7 @@ func TestEveryMethodAsksForItsAction(t *testing.T) {
 				}
 				s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN)
 				assert.Equal(t, codes.PermissionDenied, s.Code())
+				g.lines.waitFor(t, "grpc.method="+string(method.Name()), "caller=billing", "reason=FORBIDDEN")
 			})
 		}
 	}

@@ -42,8 +42,7 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		err = explainCall(req, err)
 		c.logEnd(ctx, info.FullMethod, "unary", start, err)
 	}()
-	called, err := c.admit(ctx, info.FullMethod)
-	if err != nil {
+	if ctx, err = c.admit(ctx, info.FullMethod); err != nil {
 		return nil, err
 	}
 	if err := takeRequestID(ctx, req); err != nil {
@@ -52,7 +51,7 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	if err := validate(c.validator, req); err != nil {
 		return nil, err
 	}
-	return handler(called, req)
+	return handler(ctx, req)
 }
 
 // growStack has the goroutine's stack grow once, to what a call takes, while there is
@@ -69,30 +68,35 @@ func growStack(i int) byte {
 // stream is the interceptor of streams.
 func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	start := time.Now()
+	ctx := stream.Context()
 	defer func() {
 		if p := recover(); p != nil {
-			err = c.panicked(stream.Context(), p)
+			err = c.panicked(ctx, p)
 		}
 		err = explain(err)
-		c.logEnd(stream.Context(), info.FullMethod, "server_stream", start, err)
+		c.logEnd(ctx, info.FullMethod, "server_stream", start, err)
 	}()
-	ctx, err := c.admit(stream.Context(), info.FullMethod)
-	if err != nil {
+	if ctx, err = c.admit(ctx, info.FullMethod); err != nil {
 		return err
 	}
 	return handler(srv, &checkedStream{ServerStream: stream, ctx: ctx, validator: c.validator})
 }
 
-// admit returns the context of a call whose caller is known and may make it. On
-// which channels is for the call itself, which knows what they are.
+// admit returns the context of a call whose caller is known and may make it; where
+// it fails, with the caller if that is known. On which channels is for the call
+// itself, which knows what they are.
 func (c *calls) admit(ctx context.Context, fullMethod string) (context.Context, error) {
 	service, method, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
 	if service == healthv1.Health_ServiceDesc.ServiceName {
 		return ctx, nil // load balancers and orchestrators ask for health, and have no key
 	}
-	ctx, err := c.authenticator.Authenticate(ctx)
-	if err != nil || service != ongairv1.OngairService_ServiceDesc.ServiceName || !exists(method) {
-		return ctx, err // any caller may ask for reflection, and what does not exist says so
+	authenticated, err := c.authenticator.Authenticate(ctx)
+	if err != nil {
+		return ctx, err
+	}
+	ctx = authenticated
+	if service != ongairv1.OngairService_ServiceDesc.ServiceName || !exists(method) {
+		return ctx, nil // any caller may ask for reflection, and what does not exist says so
 	}
 	return ctx, auth.FromContext(ctx).MayDo(actionOf(method))
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
@@ -60,6 +61,9 @@ func (c *calls) logEnd(ctx context.Context, fullMethod, kind string, start time.
 		slog.String("grpc.method", method),
 		slog.String("grpc.method_type", kind),
 	}
+	if caller := auth.FromContext(ctx).Name; caller != "" {
+		attrs = append(attrs, slog.String("caller", caller))
+	}
 	if p, ok := peer.FromContext(ctx); ok {
 		attrs = append(attrs, slog.String("peer.address", p.Addr.String()))
 	}
@@ -68,6 +72,9 @@ func (c *calls) logEnd(ctx context.Context, fullMethod, kind string, start time.
 		attrs = append(attrs, slog.String("reason", fault.ReasonName(f.Reason)))
 		if f.Effect != fault.EffectNotApplicable {
 			attrs = append(attrs, slog.String("effect", string(f.Effect)))
+		}
+		if status, ok := f.Metadata["upstream_status"]; ok {
+			attrs = append(attrs, slog.String("upstream_status", status))
 		}
 		if f.Cause != nil {
 			attrs = append(attrs, slog.String("cause", f.Cause.Error()))

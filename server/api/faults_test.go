@@ -44,7 +44,7 @@ func TestAFaultOfEveryReasonArrivesWithoutItsCause(t *testing.T) {
 				assert.Equal(t, map[string]string{"effect": string(effect), "upstream_status": "502"}, fault.Info(s).GetMetadata())
 				assert.Equal(t, 1500*time.Millisecond, detail[*errdetails.RetryInfo](s).GetRetryDelay().AsDuration())
 				assert.NotContains(t, s.Proto().String(), "hidden")
-				g.lines.waitFor(t, "reason="+fault.ReasonName(reason), "effect="+string(effect), `cause="hidden cause"`)
+				g.lines.waitFor(t, "reason="+fault.ReasonName(reason), "effect="+string(effect), "upstream_status=502", `cause="hidden cause"`)
 			}
 		})
 	}
