@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ongair/ongair-gateway/server/auth"
@@ -49,6 +50,10 @@ type Config struct {
 	// Channels are Ongair's, by name. At least one is required.
 	Channels map[string]Channel
 
+	// WebhookAllowFrom are the networks that webhooks may come from; empty means all.
+	// TrustedProxies are the ones whose X-Forwarded-For is believed.
+	WebhookAllowFrom, TrustedProxies []netip.Prefix
+
 	// NATSURL is the JetStream that the log is kept on. Empty embeds one.
 	NATSURL string
 	// DataDir is the directory of the embedded one.
@@ -79,6 +84,11 @@ type Channel struct {
 	// WebhookSecret is the last part of the webhook's path: 22 to 256 characters
 	// of letters, digits, "_" and "-".
 	WebhookSecret string
+	// PreviousWebhookSecret is valid, too, while the new one is given to Ongair.
+	PreviousWebhookSecret string
+	// WebhookUsername and WebhookPassword, where they are not both empty, are asked
+	// for as HTTP basic authentication.
+	WebhookUsername, WebhookPassword string
 	// AuthForm pins the form of the Authorization header.
 	AuthForm ongair.AuthForm
 	// MaxInFlight bounds the calls that are with Ongair at once; zero means
@@ -139,6 +149,13 @@ func (c *Config) check() error {
 		if !regexp.MustCompile(webhookSecretPattern).MatchString(channel.WebhookSecret) {
 			fail("channel %s: the webhook secret must be 22 to 256 letters, digits, _ and - (it has %d characters)",
 				name, len(channel.WebhookSecret))
+		}
+		if previous := channel.PreviousWebhookSecret; previous != "" && !regexp.MustCompile(webhookSecretPattern).MatchString(previous) {
+			fail("channel %s: the previous webhook secret must be 22 to 256 letters, digits, _ and - (it has %d characters)",
+				name, len(previous))
+		}
+		if strings.Contains(channel.WebhookUsername, ":") {
+			fail("channel %s: the webhook user name cannot have a colon, which ends it", name)
 		}
 	}
 	if (c.TLSCertFile == "") != (c.TLSKeyFile == "") {

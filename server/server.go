@@ -45,7 +45,7 @@ const memoryPipe = 1 << 20
 type Server struct {
 	cfg       Config
 	upstreams map[string]api.Upstream
-	secrets   map[string]string
+	webhooks  map[string]webhook.Credentials
 	tls       *tls.Config
 	ready     chan struct{}
 	listeners *listeners
@@ -60,7 +60,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg:       cfg,
 		upstreams: map[string]api.Upstream{},
-		secrets:   map[string]string{},
+		webhooks:  map[string]webhook.Credentials{},
 		ready:     make(chan struct{}),
 	}
 	// One pool of connections for all channels: they are the same few hosts.
@@ -82,7 +82,10 @@ func New(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("channel %s: %w", name, err)
 		}
 		s.upstreams[name] = client
-		s.secrets[name] = channel.WebhookSecret
+		s.webhooks[name] = webhook.Credentials{
+			Secret: channel.WebhookSecret, Previous: channel.PreviousWebhookSecret,
+			Username: channel.WebhookUsername, Password: channel.WebhookPassword,
+		}
 	}
 	if cfg.TLSCertFile != "" {
 		certificate, err := tls.LoadX509KeyPair(cfg.TLSCertFile, cfg.TLSKeyFile)
@@ -197,7 +200,9 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 		return nil, err
 	}
 	p.http = newHTTPServer(handler, s.tls, log)
-	p.webhook = newHTTPServer(webhook.New(webhook.Config{Secrets: s.secrets, Log: events, Logger: log}), s.tls, log)
+	p.webhook = newHTTPServer(webhook.New(webhook.Config{
+		Channels: s.webhooks, AllowFrom: s.cfg.WebhookAllowFrom, TrustedProxies: s.cfg.TrustedProxies, Log: events, Logger: log,
+	}), s.tls, log)
 	// A webhook is small and Ongair's servers are fast: who takes longer is holding
 	// a connection.
 	p.webhook.ReadTimeout = webhookTimeout

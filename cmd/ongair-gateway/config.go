@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"os"
 	"regexp"
 	"strconv"
@@ -41,19 +42,44 @@ type configFile struct {
 
 	InsecureNoAuthentication text `yaml:"insecure_no_authentication"`
 
+	WebhookAllowFrom text `yaml:"webhook_allow_from"`
+	TrustedProxies   text `yaml:"trusted_proxies"`
+
 	Callers  map[string]callerConfig  `yaml:"callers"`
 	Channels map[string]channelConfig `yaml:"channels"`
 }
 
 type channelConfig struct {
-	BaseURL           text `yaml:"base_url"`
-	Token             text `yaml:"token"`
-	TokenFile         text `yaml:"token_file"`
-	WebhookSecret     text `yaml:"webhook_secret"`
-	WebhookSecretFile text `yaml:"webhook_secret_file"`
-	AuthForm          text `yaml:"auth_form"`
-	MaxInFlight       text `yaml:"max_in_flight"`
-	MaxRate           text `yaml:"max_rate"`
+	BaseURL             text `yaml:"base_url"`
+	Token               text `yaml:"token"`
+	TokenFile           text `yaml:"token_file"`
+	WebhookSecret       text `yaml:"webhook_secret"`
+	WebhookSecretFile   text `yaml:"webhook_secret_file"`
+	PreviousSecret      text `yaml:"previous_webhook_secret"`
+	PreviousSecretFile  text `yaml:"previous_webhook_secret_file"`
+	WebhookUsername     text `yaml:"webhook_username"`
+	WebhookPassword     text `yaml:"webhook_password"`
+	WebhookPasswordFile text `yaml:"webhook_password_file"`
+	AuthForm            text `yaml:"auth_form"`
+	MaxInFlight         text `yaml:"max_in_flight"`
+	MaxRate             text `yaml:"max_rate"`
+}
+
+// networks reads a list of networks, as in "10.0.0.0/8, 2001:db8::/32". A single
+// address is a network, too.
+func networks(name, list string) (all []netip.Prefix, err error) {
+	for _, text := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }) {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			address, addressErr := netip.ParseAddr(text)
+			if addressErr != nil {
+				return nil, fmt.Errorf("%s: %q is no network: want some as in 10.0.0.0/8", name, text)
+			}
+			network = netip.PrefixFrom(address, address.BitLen())
+		}
+		all = append(all, network.Masked())
+	}
+	return all, nil
 }
 
 type callerConfig struct {
@@ -86,13 +112,21 @@ func (c callerConfig) caller() (caller auth.Caller, err error) {
 
 // channel returns what is configured of a channel.
 func (c channelConfig) channel() (server.Channel, error) {
-	channel := server.Channel{BaseURL: string(c.BaseURL)}
+	channel := server.Channel{BaseURL: string(c.BaseURL), WebhookUsername: string(c.WebhookUsername)}
 	var err error
-	if channel.Token, err = c.Token.resolve("token", c.TokenFile); err != nil {
-		return channel, err
-	}
-	if channel.WebhookSecret, err = c.WebhookSecret.resolve("webhook_secret", c.WebhookSecretFile); err != nil {
-		return channel, err
+	for _, secret := range []struct {
+		name        string
+		value, file text
+		setting     *string
+	}{
+		{"token", c.Token, c.TokenFile, &channel.Token},
+		{"webhook_secret", c.WebhookSecret, c.WebhookSecretFile, &channel.WebhookSecret},
+		{"previous_webhook_secret", c.PreviousSecret, c.PreviousSecretFile, &channel.PreviousWebhookSecret},
+		{"webhook_password", c.WebhookPassword, c.WebhookPasswordFile, &channel.WebhookPassword},
+	} {
+		if *secret.setting, err = secret.value.resolve(secret.name, secret.file); err != nil {
+			return channel, err
+		}
 	}
 	if channel.AuthForm, err = ongair.ParseAuthForm(cmp.Or(string(c.AuthForm), ongair.AuthAuto.String())); err != nil {
 		return channel, fmt.Errorf("auth_form: %w", err)

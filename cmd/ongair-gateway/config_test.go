@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -41,10 +42,13 @@ retention_age: 24h
 retention_bytes: 1GiB
 duplicate_window: 30s
 request_id_age: 2h
+webhook_allow_from: "203.0.113.0/24, 2001:db8::1"
+trusted_proxies: 10.1.2.3/8
 log_level: warn
 api_key: "a key with # and: in it"
 channels:
-  support: {token: t, webhook_secret: s, auth_form: equals, base_url: "https://${HOST_FOR_TESTS}", max_in_flight: 7, max_rate: 0.5}
+  support: {token: t, webhook_secret: s, auth_form: equals, base_url: "https://${HOST_FOR_TESTS}", max_in_flight: 7, max_rate: 0.5,
+    previous_webhook_secret: p, webhook_username: u, webhook_password: w}
 `)
 	t.Setenv("HOST_FOR_TESTS", "app.ongair.im")
 	cfg, level, format, err := serveCmd{Config: path, DataDir: "from-a-flag"}.settings()
@@ -56,11 +60,15 @@ channels:
 		RetentionBytes:  1 << 30,
 		DuplicateWindow: 30 * time.Second,
 		RequestIDAge:    2 * time.Hour,
-		APIKey:          "a key with # and: in it",
+		WebhookAllowFrom: []netip.Prefix{
+			netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::1/128"),
+		},
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		APIKey:         "a key with # and: in it",
 		Channels: map[string]server.Channel{
 			"support": {
 				Token: "t", WebhookSecret: "s", AuthForm: ongair.AuthEquals, BaseURL: "https://app.ongair.im",
-				MaxInFlight: 7, MaxRate: 0.5,
+				MaxInFlight: 7, MaxRate: 0.5, PreviousWebhookSecret: "p", WebhookUsername: "u", WebhookPassword: "w",
 			},
 		},
 	}, cfg)
@@ -112,6 +120,7 @@ func TestAConfigFileThatContradictsItselfIsRefused(t *testing.T) {
 		{"a caller with an action that does not exist", "callers: {a: {actions: [read]}}", "caller a: actions: \"read\""},
 		{"an unknown key of a caller", "callers: {a: {channel: x}}", "channel"},
 		{"an insecurity that is neither true nor false", "insecure_no_authentication: perhaps", "want true or false"},
+		{"a network that is none", "webhook_allow_from: everywhere", "\"everywhere\" is no network"},
 		{"an empty file", " \n", "is empty"},
 		{"a key twice", "data_dir: a\ndata_dir: b\n", "[2:1]"},
 		{"a channel twice", "channels: {a: {token: x}, a: {token: y}}", "already defined"},

@@ -47,6 +47,9 @@ type serveCmd struct {
 	TLSCert string `env:"ONGAIR_GATEWAY_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"PEM certificate: with it all ports but the admin one speak TLS."`
 	TLSKey  string `env:"ONGAIR_GATEWAY_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"PEM key of the certificate."`
 
+	WebhookAllowFrom string `env:"ONGAIR_GATEWAY_WEBHOOK_ALLOW_FROM" placeholder:"NETWORKS" help:"The networks that webhooks may come from, separated by commas."`
+	TrustedProxies   string `env:"ONGAIR_GATEWAY_TRUSTED_PROXIES" placeholder:"NETWORKS" help:"The proxies whose X-Forwarded-For is believed, separated by commas."`
+
 	InsecureNoAuthentication string `env:"ONGAIR_GATEWAY_INSECURE_NO_AUTHENTICATION" placeholder:"BOOL" help:"Listen beyond this machine without asking anybody for a key: whoever reaches the gateway reads and writes to your customers (false)."`
 
 	LogLevel  string `env:"ONGAIR_GATEWAY_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info, warn or error (info)."`
@@ -128,6 +131,12 @@ func (c serveCmd) settings() (cfg server.Config, logLevel, logFormat string, err
 			return cfg, "", "", fmt.Errorf("insecure no authentication %q: want true or false", insecure)
 		}
 	}
+	if cfg.WebhookAllowFrom, err = networks("webhook allow from", cmp.Or(c.WebhookAllowFrom, string(file.WebhookAllowFrom))); err != nil {
+		return cfg, "", "", err
+	}
+	if cfg.TrustedProxies, err = networks("trusted proxies", cmp.Or(c.TrustedProxies, string(file.TrustedProxies))); err != nil {
+		return cfg, "", "", err
+	}
 	for name, in := range file.Callers {
 		caller, err := in.caller()
 		if err != nil {
@@ -165,6 +174,8 @@ func (c serveCmd) channels(file configFile) (map[string]server.Channel, error) {
 		BaseURL:       os.Getenv("ONGAIR_BASE_URL"),
 		Token:         os.Getenv("ONGAIR_TOKEN"),
 		WebhookSecret: os.Getenv("ONGAIR_WEBHOOK_SECRET"),
+
+		PreviousWebhookSecret: os.Getenv("ONGAIR_PREVIOUS_WEBHOOK_SECRET"),
 	}
 	if fromEnv.Token != "" || fromEnv.WebhookSecret != "" {
 		if _, taken := channels[defaultChannel]; taken {

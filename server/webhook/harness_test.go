@@ -26,8 +26,8 @@ const (
 )
 
 var (
-	secrets = map[string]string{testChannel: testSecret, "sales": "another-secret-0123456789"}
-	discard = slog.New(slog.DiscardHandler)
+	channels = map[string]Credentials{testChannel: {Secret: testSecret}, "sales": {Secret: "another-secret-0123456789"}}
+	discard  = slog.New(slog.DiscardHandler)
 )
 
 func TestMain(m *testing.M) {

@@ -1,9 +1,10 @@
 // Package webhook turns one POST from Ongair into one event of the log.
 //
 // Ongair signs nothing, so the path is the credential: POST
-// /webhooks/{channel}/{secret}. Anything else on this handler, a wrong secret
-// included, gets the same 404 in the same time, so that nothing can be learned
-// by trying. Only a request that knows the secret learns more: 405 for another
+// /webhooks/{channel}/{secret}. Where more is configured, it is asked for besides:
+// the sender's network (senders.go), HTTP basic authentication (credentials.go).
+// Anything else on this handler, a wrong secret included, gets the same 404 in the
+// same time, so that nothing can be learned by trying. Only a request that knows the secret learns more: 405 for another
 // method, 415 for a content encoding, 413 for a body over 1 MiB.
 //
 // Ongair does not document that it tries again, so what is refused may be lost
@@ -16,14 +17,12 @@ package webhook
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"io"
 	"log/slog"
 	"math"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -53,8 +52,11 @@ type Log interface {
 
 // Config of a Handler.
 type Config struct {
-	// Secrets are the path secrets by channel.
-	Secrets map[string]string
+	// Channels are the credentials of the channels, by their names.
+	Channels map[string]Credentials
+	// AllowFrom are the networks that may post; empty means all. TrustedProxies are
+	// the ones whose X-Forwarded-For is believed.
+	AllowFrom, TrustedProxies []netip.Prefix
 	// Log gets the events.
 	Log Log
 	// Logger gets what was refused. It is never told a secret or what a customer
@@ -64,21 +66,26 @@ type Config struct {
 
 // Handler is the whole of the webhook port. It is safe for concurrent use.
 type Handler struct {
-	secrets map[string][sha256.Size]byte
-	// decoy is compared with where there is no such channel. No secret has this
-	// hash.
-	decoy  [sha256.Size]byte
-	log    Log
-	logger *slog.Logger
+	channels map[string]*credentials
+	// nobody is compared with where there is no such channel, and admits nobody.
+	nobody  *credentials
+	senders senders
+	log     Log
+	logger  *slog.Logger
 }
 
 // New returns the handler.
 func New(cfg Config) *Handler {
-	h := &Handler{secrets: make(map[string][sha256.Size]byte, len(cfg.Secrets)), log: cfg.Log, logger: cfg.Logger}
-	for channel, secret := range cfg.Secrets {
-		h.secrets[channel] = sha256.Sum256([]byte(secret))
+	h := &Handler{
+		channels: make(map[string]*credentials, len(cfg.Channels)),
+		nobody:   newCredentials("", Credentials{}),
+		senders:  senders{allowed: cfg.AllowFrom, proxies: cfg.TrustedProxies},
+		log:      cfg.Log,
+		logger:   cfg.Logger,
 	}
-	_, _ = rand.Read(h.decoy[:]) // never fails: see crypto/rand.Read
+	for channel, c := range cfg.Channels {
+		h.channels[channel] = newCredentials(channel, c)
+	}
 	return h
 }
 
@@ -86,7 +93,7 @@ func New(cfg Config) *Handler {
 func Path(channel, secret string) string { return pathPrefix + channel + "/" + secret }
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	channel, ok := h.authenticate(r.URL.EscapedPath())
+	channel, ok := h.authenticate(r)
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -131,18 +138,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusOK) // exactly 200 is what Ongair takes as received
 }
 
-// authenticate returns the channel of a path whose secret is right. It takes the
-// same time for a wrong secret and for a channel that does not exist.
-func (h *Handler) authenticate(path string) (channel string, ok bool) {
-	rest, hasPrefix := strings.CutPrefix(path, pathPrefix)
-	channel, secret, _ := strings.Cut(rest, "/")
-	want, known := h.secrets[channel]
+// authenticate returns the channel of a request that may post to it. It takes the
+// same time for whatever is wrong, and for a channel that does not exist.
+func (h *Handler) authenticate(r *http.Request) (channel string, ok bool) {
+	channel, secret := splitPath(r.URL.EscapedPath())
+	c, known := h.channels[channel]
 	if !known {
-		want = h.decoy
+		c = h.nobody
 	}
-	got := sha256.Sum256([]byte(secret))
-	matches := subtle.ConstantTimeCompare(got[:], want[:]) == 1
-	return channel, matches && known && hasPrefix && secret != ""
+	ok, previous := c.admit(r, secret)
+	if sender := h.senders.admit(r); !sender || !ok {
+		return channel, false
+	}
+	if previous {
+		c.usedPrevious(h.logger)
+	}
+	return channel, true
 }
 
 // refuse answers with status. Whoever gets it knew the secret, so it was Ongair

@@ -92,8 +92,12 @@ func (c *Cluster) Replicate(t *testing.T) (names []string) {
 // StepDown has the leader of a stream give way to another one.
 func (c *Cluster) StepDown(t *testing.T, stream string) {
 	t.Helper()
-	_, err := c.open(t).Conn().Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil, startTimeout)
-	require.NoError(t, err)
+	conn := c.open(t).Conn()
+	require.Eventually(t, func() bool {
+		// Nobody answers while there is no leader.
+		_, err := conn.Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil, time.Second)
+		return err == nil
+	}, startTimeout, 10*time.Millisecond)
 }
 
 func (c *Cluster) open(t *testing.T) *jetstream.JetStream {

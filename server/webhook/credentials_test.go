@@ -1,0 +1,173 @@
+package webhook
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	newSecret = "the-new-secret-0123456789"
+	oldSecret = "the-old-secret-0123456789"
+)
+
+// ask posts a webhook to a handler and returns the status. It needs no sockets.
+func ask(t *testing.T, h *Handler, path string, change ...func(*http.Request)) int {
+	t.Helper()
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(form))
+	for _, c := range change {
+		c(request)
+	}
+	answer := httptest.NewRecorder()
+	h.ServeHTTP(answer, request)
+	return answer.Code
+}
+
+func TestTwoSecretsAreValidWhileOneIsReplaced(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		credentials Credentials
+		valid       []string
+		invalid     []string
+	}{
+		{"one", Credentials{Secret: newSecret}, []string{newSecret}, []string{oldSecret, ""}},
+		{"two", Credentials{Secret: newSecret, Previous: oldSecret}, []string{newSecret, oldSecret}, []string{newSecret + oldSecret, newSecret[1:], ""}},
+		{"none", Credentials{}, nil, []string{newSecret, ""}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := New(Config{Channels: map[string]Credentials{testChannel: tt.credentials}, Log: &memoryLog{}, Logger: discard})
+			for _, secret := range tt.valid {
+				assert.Equal(t, http.StatusOK, ask(t, h, Path(testChannel, secret)), secret)
+			}
+			for _, secret := range tt.invalid {
+				assert.Equal(t, http.StatusNotFound, ask(t, h, Path(testChannel, secret)), secret)
+			}
+		})
+	}
+}
+
+func TestTheUseOfAPreviousSecretIsCountedAndSaidOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lines := &logBuffer{}
+		h := New(Config{
+			Channels: map[string]Credentials{testChannel: {Secret: newSecret, Previous: oldSecret}},
+			Log:      &memoryLog{}, Logger: lines.logger(),
+		})
+		said := func() int { return strings.Count(lines.String(), "previous secret") }
+		ask(t, h, Path(testChannel, newSecret))
+		assert.Zero(t, said())
+		for range 10 {
+			ask(t, h, Path(testChannel, oldSecret))
+		}
+		assert.Equal(t, 1, said())
+		time.Sleep(logEvery)
+		ask(t, h, Path(testChannel, oldSecret))
+		assert.Equal(t, 2, said())
+		assert.Contains(t, lines.String(), `"uses":11`)
+		assert.NotContains(t, lines.String(), oldSecret)
+		assert.NotContains(t, lines.String(), newSecret)
+	})
+}
+
+func TestBasicAuthenticationIsAskedForBesidesTheSecret(t *testing.T) {
+	as := func(username, password string) func(*http.Request) {
+		return func(r *http.Request) { r.SetBasicAuth(username, password) }
+	}
+	h := New(Config{
+		Channels: map[string]Credentials{testChannel: {Secret: testSecret, Username: "ongair", Password: "pass:word"}},
+		Log:      &memoryLog{}, Logger: discard,
+	})
+	assert.Equal(t, http.StatusOK, ask(t, h, Path(testChannel, testSecret), as("ongair", "pass:word")))
+	for name, change := range map[string]func(*http.Request){
+		"nothing":          func(*http.Request) {},
+		"another password": as("ongair", "password"),
+		"another user":     as("Ongair", "pass:word"),
+		"nonsense":         func(r *http.Request) { r.Header.Set("Authorization", "Basic ?") },
+	} {
+		assert.Equal(t, http.StatusNotFound, ask(t, h, Path(testChannel, testSecret), change), name)
+	}
+	assert.Equal(t, http.StatusNotFound, ask(t, h, Path(testChannel, newSecret), as("ongair", "pass:word")), "a wrong secret")
+	open := New(Config{Channels: channels, Log: &memoryLog{}, Logger: discard})
+	assert.Equal(t, http.StatusOK, ask(t, open, Path(testChannel, testSecret), as("who", "ever")), "where none is asked for")
+}
+
+func TestWhoMayPostAndWhoseWordIsBelieved(t *testing.T) {
+	networks := func(all ...string) (parsed []netip.Prefix) {
+		for _, n := range all {
+			parsed = append(parsed, netip.MustParsePrefix(n))
+		}
+		return parsed
+	}
+	for _, tt := range []struct {
+		name             string
+		allowed, proxies []netip.Prefix
+		remote           string
+		forwarded        []string
+		status           int
+	}{
+		{"anybody, where nothing is set", nil, nil, "203.0.113.9:1", nil, 200},
+		{"an allowed address", networks("203.0.113.0/24"), nil, "203.0.113.9:1", nil, 200},
+		{"an allowed address of IPv6", networks("2001:db8::/32"), nil, "[2001:db8::9]:1", nil, 200},
+		{"an IPv4 address written as one of IPv6", networks("203.0.113.0/24"), nil, "[::ffff:203.0.113.9]:1", nil, 200},
+		{"another address", networks("203.0.113.0/24"), nil, "198.51.100.9:1", nil, 404},
+		{"another one that claims to be allowed", networks("203.0.113.0/24"), nil, "198.51.100.9:1", []string{"203.0.113.9"}, 404},
+		{"a proxy that speaks for an allowed one", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9"}, 200},
+		{"a proxy that speaks for another one", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"198.51.100.9"}, 404},
+		{"two proxies in a row", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9, 10.0.0.2"}, 200},
+		{"two headers", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9", "10.0.0.2"}, 200},
+		{"a sender who wrote an allowed address first", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9, 198.51.100.9"}, 404},
+		{"a proxy that says nothing", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", nil, 404},
+		{"a proxy that says nonsense", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"unknown"}, 404},
+		{"nonsense before proxies", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"?, 203.0.113.9"}, 200},
+		{"proxies alone, which are not allowed", networks("0.0.0.0/0"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"10.0.0.2"}, 404},
+		{"no address", networks("0.0.0.0/0"), nil, "@", nil, 404},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := New(Config{Channels: channels, AllowFrom: tt.allowed, TrustedProxies: tt.proxies, Log: &memoryLog{}, Logger: discard})
+			status := ask(t, h, Path(testChannel, testSecret), func(r *http.Request) {
+				r.RemoteAddr = tt.remote
+				r.Header["X-Forwarded-For"] = tt.forwarded
+			})
+			assert.Equal(t, tt.status, status)
+		})
+	}
+}
+
+func TestSplitPath(t *testing.T) {
+	for path, want := range map[string][2]string{
+		"/webhooks/support/secret":   {"support", "secret"},
+		"/webhooks/support/secret/x": {"support", "secret/x"},
+		"/webhooks/support":          {"support", ""},
+		"/webhook/support/secret":    {"", ""},
+		"webhooks/support/secret":    {"webhooks", ""},
+		"":                           {"", ""},
+	} {
+		channel, secret := splitPath(path)
+		if want[1] == "" {
+			assert.Empty(t, secret, path)
+			continue
+		}
+		require.Equal(t, want, [2]string{channel, secret}, path)
+	}
+}
+
+func FuzzForwardedFor(f *testing.F) {
+	f.Add("203.0.113.9, 10.0.0.2", "10.0.0.1:1")
+	f.Add(",,", "[::1]:2")
+	s := senders{allowed: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, proxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	f.Fuzz(func(t *testing.T, forwarded, remote string) {
+		r := &http.Request{RemoteAddr: remote, Header: http.Header{"X-Forwarded-For": {forwarded}}}
+		if s.admit(r) {
+			// Either the connection itself is an allowed one, or a proxy's.
+			address := netip.MustParseAddrPort(remote).Addr().Unmap()
+			assert.True(t, within(s.allowed, address) || within(s.proxies, address))
+		}
+	})
+}

@@ -1,0 +1,52 @@
+package webhook
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// senders are who may post at all, by their addresses.
+type senders struct {
+	// allowed are the networks that may; all, where there are none.
+	allowed []netip.Prefix
+	// proxies are those whose word on who they speak for is taken.
+	proxies []netip.Prefix
+}
+
+// admit reports whether the sender of a request may post.
+func (s senders) admit(r *http.Request) bool {
+	if len(s.allowed) == 0 {
+		return true
+	}
+	address, ok := s.addressOf(r)
+	return ok && within(s.allowed, address)
+}
+
+// addressOf returns the address of who sent a request. X-Forwarded-For is believed
+// as far as proxies wrote it: from its end back to the first address that is not
+// one of theirs, since whoever is before that may have written what it likes.
+func (s senders) addressOf(r *http.Request) (address netip.Addr, ok bool) {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	address = remote.Addr().Unmap()
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		if !within(s.proxies, address) {
+			return address, true
+		}
+		said, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break // what it should say is missing, or none
+		}
+		address = said.Unmap()
+	}
+	return address, !within(s.proxies, address)
+}
+
+func within(networks []netip.Prefix, address netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Contains(address) })
+}
