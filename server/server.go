@@ -13,9 +13,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -44,11 +45,17 @@ const memoryPipe = 1 << 20
 // Server is a gateway. Make one with New.
 type Server struct {
 	cfg       Config
-	upstreams map[string]api.Upstream
-	webhooks  map[string]webhook.Credentials
-	tls       *tls.Config
 	ready     chan struct{}
 	listeners *listeners
+
+	// What Reload replaces (reload.go).
+	transport     *http.Transport
+	authenticator *auth.Authenticator
+	certificate   atomic.Pointer[tls.Certificate]
+	mu            sync.Mutex
+	current       Config
+	upstreams     map[string]api.Upstream
+	replace       func(Config, map[string]api.Upstream)
 }
 
 // New checks the configuration and returns a gateway that is not started.
@@ -58,43 +65,35 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg:       cfg,
-		upstreams: map[string]api.Upstream{},
-		webhooks:  map[string]webhook.Credentials{},
-		ready:     make(chan struct{}),
+		cfg:     cfg,
+		current: cfg,
+		ready:   make(chan struct{}),
+		// One pool of connections for all channels: they are the same few hosts.
+		transport:     ongair.NewTransport(),
+		authenticator: auth.New(cfg.callers()),
 	}
-	// One pool of connections for all channels: they are the same few hosts.
-	transport := ongair.NewTransport()
-	for name, channel := range cfg.Channels {
-		if channel.BaseURL == "" {
-			channel.BaseURL = DefaultBaseURL
-		}
-		client, err := ongair.New(ongair.Config{
-			BaseURL:     channel.BaseURL,
-			Token:       channel.Token,
-			AuthForm:    channel.AuthForm,
-			Transport:   transport,
-			MaxInFlight: channel.MaxInFlight,
-			MaxRate:     channel.MaxRate,
-			Logger:      cfg.Logger.With("channel", name),
-		})
-		if err != nil {
-			return nil, fmt.Errorf("channel %s: %w", name, err)
-		}
-		s.upstreams[name] = client
-		s.webhooks[name] = webhook.Credentials{
-			Secret: channel.WebhookSecret, Previous: channel.PreviousWebhookSecret,
-			Username: channel.WebhookUsername, Password: channel.WebhookPassword,
-		}
+	var err error
+	if s.upstreams, err = s.newUpstreams(cfg); err != nil {
+		return nil, err
 	}
-	if cfg.TLSCertFile != "" {
-		certificate, err := tls.LoadX509KeyPair(cfg.TLSCertFile, cfg.TLSKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("TLS certificate: %w", err)
-		}
-		s.tls = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	certificate, err := cfg.loadCertificate()
+	if err != nil {
+		return nil, err
 	}
+	s.certificate.Store(certificate)
 	return s, nil
+}
+
+// tlsConfig returns the configuration of the ports that speak TLS; nil where none
+// does.
+func (s *Server) tlsConfig() *tls.Config {
+	if s.cfg.TLSCertFile == "" {
+		return nil
+	}
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate.Load(), nil },
+	}
 }
 
 // Ready is closed once every port serves.
@@ -171,18 +170,20 @@ type parts struct {
 func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *eventlog.Log, tail *fanout.Fanout, once *idempotency.Store) (*parts, error) {
 	log := s.cfg.Logger
 	p := &parts{
-		service:   api.NewService(api.Config{Channels: s.upstreams, Log: events, Fanout: tail, Once: once}),
+		service: api.NewService(api.Config{
+			Channels: s.upstreams, Again: s.authenticator.Again, Log: events, Fanout: tail, Once: once,
+		}),
 		health:    health.NewServer(),
 		pipe:      bufconn.Listen(memoryPipe),
 		readiness: newReadiness(js, events),
 	}
 	p.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
-	cfg := api.ServerConfig{Service: p.service, Health: p.health, Authenticator: auth.New(s.cfg.callers()), Logger: log}
+	cfg := api.ServerConfig{Service: p.service, Health: p.health, Authenticator: s.authenticator, Logger: log}
 	var err error
 	if p.memory, err = api.NewServer(cfg); err != nil {
 		return nil, err
 	}
-	cfg.TLS = s.tls
+	cfg.TLS = s.tlsConfig()
 	if p.grpc, err = api.NewServer(cfg); err != nil {
 		return nil, err
 	}
@@ -199,10 +200,14 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 	if err != nil {
 		return nil, err
 	}
-	p.http = newHTTPServer(handler, s.tls, log)
-	p.webhook = newHTTPServer(webhook.New(webhook.Config{
-		Channels: s.webhooks, AllowFrom: s.cfg.WebhookAllowFrom, TrustedProxies: s.cfg.TrustedProxies, Log: events, Logger: log,
-	}), s.tls, log)
+	p.http = newHTTPServer(handler, s.tlsConfig(), log)
+	intake := webhook.New(webhook.Config{Access: s.cfg.webhookAccess(), Log: events, Logger: log})
+	p.webhook = newHTTPServer(intake, s.tlsConfig(), log)
+	s.replace = func(cfg Config, upstreams map[string]api.Upstream) {
+		s.authenticator.Replace(cfg.callers())
+		p.service.Replace(upstreams)
+		intake.Replace(cfg.webhookAccess())
+	}
 	// A webhook is small and Ongair's servers are fast: who takes longer is holding
 	// a connection.
 	p.webhook.ReadTimeout = webhookTimeout

@@ -1,21 +1,12 @@
 package main
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
-	"math/big"
 	"mime"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -203,7 +194,7 @@ func TestWhatACustomerWritesCannotControlATerminal(t *testing.T) {
 }
 
 func TestAKeyAndTLSProtectTheCallersPorts(t *testing.T) {
-	cert, key := certificate(t)
+	cert, key := Certificate(t, t.TempDir())
 	const apiKey = "a-key-for-tests-only"
 	g := serve(t, []string{"ONGAIR_GATEWAY_API_KEY=" + apiKey}, "--sandbox", "--sandbox-addr=127.0.0.1:0", "--tls-cert", cert, "--tls-key", key)
 	args := []string{"send", "--addr", g.GRPC, "--external-id", Contact, "--text", "Hello"}
@@ -228,29 +219,4 @@ func TestAKeyAndTLSProtectTheCallersPorts(t *testing.T) {
 	// The sandbox's webhooks reach a port that speaks TLS, too.
 	tail := start(t, []string{"ONGAIR_GATEWAY_API_KEY=" + apiKey}, "tail", "--addr", g.GRPC, "--tls-ca", cert, "--from", "earliest")
 	tail.waitFor(t, "the message", func() bool { return strings.Contains(tail.out(), "MessageSent") })
-}
-
-// certificate writes a certificate for loopback that signs itself.
-func certificate(t *testing.T) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(time.Hour),
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA:                  true,
-		BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(t, err)
-	write := func(name, kind string, der []byte) string {
-		path := filepath.Join(t.TempDir(), name)
-		require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
-		return path
-	}
-	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", keyDER)
 }

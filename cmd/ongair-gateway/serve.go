@@ -69,11 +69,25 @@ func (c serveCmd) Run(ctx context.Context, s streams) error {
 	if c.Sandbox {
 		return serveWithSandbox(ctx, s, cfg, c.SandboxAddr)
 	}
-	gateway, err := server.New(cfg)
+	before, err := c.load(cfg.Logger)
+	if err != nil {
+		return usageError{err}
+	}
+	gateway, err := server.New(before.cfg)
 	if err != nil {
 		return err
 	}
-	return gateway.Run(ctx)
+	group, groupCtx := errgroup.WithContext(ctx)
+	ended, end := context.WithCancel(groupCtx)
+	group.Go(func() error {
+		defer end()
+		return gateway.Run(groupCtx)
+	})
+	group.Go(func() error {
+		c.reload(ended, gateway, before)
+		return nil
+	})
+	return group.Wait()
 }
 
 // settings merges flags and environment, which kong has merged already, with the

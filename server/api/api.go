@@ -15,6 +15,8 @@ package api
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -70,6 +72,9 @@ type Once interface {
 type Config struct {
 	// Channels are the configured ones, by name.
 	Channels map[string]Upstream
+	// Again returns a principal as it is now, or why it is none any more; nil means that
+	// callers never change.
+	Again func(auth.Principal) (auth.Principal, error)
 	// Log, Fanout and Once are the log and what stands on it.
 	Log    Log
 	Fanout Fanout
@@ -81,7 +86,8 @@ type Config struct {
 type Service struct {
 	ongairv1.UnsafeOngairServiceServer
 
-	channels map[string]Upstream
+	channels atomic.Pointer[map[string]Upstream]
+	again    func(auth.Principal) (auth.Principal, error)
 	log      Log
 	fanout   Fanout
 	once     Once
@@ -89,16 +95,25 @@ type Service struct {
 	// draining ends with the cause that every stream then ends with.
 	draining context.Context
 	drain    context.CancelCauseFunc
+
+	mu sync.Mutex
+	// subscriptions are the streams that are open.
+	subscriptions map[*subscription]struct{}
 }
 
 // NewService returns the service.
 func NewService(cfg Config) *Service {
 	s := &Service{
-		channels: cfg.Channels,
-		log:      cfg.Log,
-		fanout:   cfg.Fanout,
-		once:     cfg.Once,
+		again:         cfg.Again,
+		log:           cfg.Log,
+		fanout:        cfg.Fanout,
+		once:          cfg.Once,
+		subscriptions: map[*subscription]struct{}{},
 	}
+	if s.again == nil {
+		s.again = func(p auth.Principal) (auth.Principal, error) { return p, nil }
+	}
+	s.channels.Store(&cfg.Channels)
 	s.draining, s.drain = context.WithCancelCause(context.Background())
 	return s
 }
@@ -112,7 +127,7 @@ func (s *Service) Drain() { s.drain(shuttingDown()) }
 func (s *Service) channel(caller auth.Principal, name string) (string, Upstream, error) {
 	if name == "" {
 		var usable []string
-		for configured := range s.channels {
+		for configured := range *s.channels.Load() {
 			if caller.MayUse(configured) == nil {
 				usable = append(usable, configured)
 			}
@@ -126,7 +141,7 @@ func (s *Service) channel(caller auth.Principal, name string) (string, Upstream,
 	if err := caller.MayUse(name); err != nil {
 		return "", nil, err
 	}
-	upstream, ok := s.channels[name]
+	upstream, ok := (*s.channels.Load())[name]
 	if !ok {
 		return "", nil, unknownChannel(name)
 	}

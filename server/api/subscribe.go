@@ -25,14 +25,6 @@ const restartDelay = time.Second
 // Subscribe streams the log from where the request says.
 func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
 	caller := auth.FromContext(stream.Context())
-	for _, name := range req.GetChannels() {
-		if err := caller.MayUse(name); err != nil {
-			return err
-		}
-		if _, ok := s.channels[name]; !ok {
-			return unknownChannel(name)
-		}
-	}
 	if channels, limited := caller.Channels(); limited && len(req.GetChannels()) == 0 {
 		if len(channels) == 0 {
 			return caller.MayUse("") // a filter without channels would take all of them
@@ -44,6 +36,11 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
+	end, err := s.begin(&subscription{caller: caller, channels: req.GetChannels(), cancel: cancel})
+	if err != nil {
+		return err
+	}
+	defer end()
 	defer context.AfterFunc(s.draining, func() { cancel(context.Cause(s.draining)) })()
 	var reader *fanout.Reader
 	if err := elsewhere(func() error {

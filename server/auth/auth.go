@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"google.golang.org/grpc/metadata"
 
@@ -57,6 +58,9 @@ type Principal struct {
 
 	actions  []Action
 	channels []string
+	// hash is that of the key that it came with; keyed is false for the anonymous one.
+	hash  KeyHash
+	keyed bool
 }
 
 // MayDo fails with FORBIDDEN where the principal may not do an action.
@@ -110,9 +114,10 @@ func Unrestricted(keys ...string) Caller {
 	return c
 }
 
-// Authenticator knows the callers. It is immutable, and safe for concurrent use.
+// Authenticator knows the callers, who may be replaced at any time. It is safe for
+// concurrent use.
 type Authenticator struct {
-	keys []key
+	keys atomic.Pointer[[]key]
 }
 
 type key struct {
@@ -124,44 +129,84 @@ type key struct {
 // anonymous, and may do everything.
 func New(callers map[string]Caller) *Authenticator {
 	a := &Authenticator{}
-	for name, caller := range callers {
-		for _, hash := range caller.KeyHashes {
-			a.keys = append(a.keys, key{hash, Principal{name, caller.Actions, caller.Channels}})
-		}
-	}
+	a.Replace(callers)
 	return a
 }
 
+// Replace replaces all callers. Calls that were admitted go on; who holds a principal
+// for long asks for it again.
+func (a *Authenticator) Replace(callers map[string]Caller) {
+	var keys []key
+	for name, caller := range callers {
+		for _, hash := range caller.KeyHashes {
+			keys = append(keys, key{hash, Principal{
+				Name: name, actions: caller.Actions, channels: caller.Channels, hash: hash, keyed: true,
+			}})
+		}
+	}
+	a.keys.Store(&keys)
+}
+
 // Open reports whether the gateway asks for no credentials.
-func (a *Authenticator) Open() bool { return len(a.keys) == 0 }
+func (a *Authenticator) Open() bool { return len(*a.keys.Load()) == 0 }
+
+// Again returns a principal as it is now. It fails with CREDENTIALS_INVALID where its
+// key is no caller's any more, and with CREDENTIALS_MISSING where it is the anonymous
+// one and the gateway asks for credentials now.
+func (a *Authenticator) Again(p Principal) (Principal, error) {
+	if a.Open() {
+		return anonymous(), nil
+	}
+	if !p.keyed {
+		return Principal{}, missing()
+	}
+	return a.principalOf(p.hash)
+}
+
+func anonymous() Principal { return Principal{actions: Actions(), channels: []string{AllChannels}} }
+
+func missing() error {
+	return fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING,
+		"the call has no credentials; send the API key as \"Authorization: Bearer KEY\"")
+}
+
+func invalid() error {
+	return fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID, "the API key is not that of any caller")
+}
+
+// principalOf returns the principal with a key.
+func (a *Authenticator) principalOf(hash KeyHash) (Principal, error) {
+	for _, k := range *a.keys.Load() {
+		if subtle.ConstantTimeCompare(hash[:], k.hash[:]) == 1 {
+			return k.principal, nil
+		}
+	}
+	return Principal{}, invalid()
+}
 
 // Authenticate returns ctx with the principal of the call whose incoming
 // metadata it holds. It fails with CREDENTIALS_MISSING or CREDENTIALS_INVALID.
 func (a *Authenticator) Authenticate(ctx context.Context) (context.Context, error) {
 	if a.Open() {
-		return NewContext(ctx, Principal{actions: Actions(), channels: []string{AllChannels}}), nil
+		return NewContext(ctx, anonymous()), nil
 	}
 	given := metadata.ValueFromIncomingContext(ctx, "authorization")
 	if len(given) == 0 {
-		return nil, fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING,
-			"the call has no credentials; send the API key as \"Authorization: Bearer KEY\"")
+		return nil, missing()
 	}
-	invalid := fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID, "the API key is not that of any caller")
 	if len(given) > 1 {
-		return nil, invalid
+		return nil, invalid()
 	}
 	scheme, secret, _ := strings.Cut(given[0], " ")
 	secret = strings.TrimSpace(secret)
 	if !strings.EqualFold(scheme, "Bearer") || secret == "" {
-		return nil, invalid // an empty key opens nothing, even where one is configured
+		return nil, invalid() // an empty key opens nothing, even where one is configured
 	}
-	hash := HashKey(secret)
-	for _, k := range a.keys {
-		if subtle.ConstantTimeCompare(hash[:], k.hash[:]) == 1 {
-			return NewContext(ctx, k.principal), nil
-		}
+	p, err := a.principalOf(HashKey(secret))
+	if err != nil {
+		return nil, err
 	}
-	return nil, invalid
+	return NewContext(ctx, p), nil
 }
 
 type principalKey struct{}

@@ -2,6 +2,7 @@ package servertest
 
 import (
 	"context"
+	"maps"
 	"net"
 	"os"
 	"time"
@@ -39,7 +40,21 @@ type Gateway struct {
 	// Config is what the gateway was made of.
 	Config server.Config
 
-	stop func()
+	stop   func()
+	reload func(server.Config) error
+}
+
+// Reload has the gateway take a changed configuration while it runs. change gets a
+// copy of the one that it has.
+func (g *Gateway) Reload(change func(*server.Config)) error {
+	cfg := g.Config
+	cfg.Channels, cfg.Callers = maps.Clone(cfg.Channels), maps.Clone(cfg.Callers)
+	change(&cfg)
+	if err := g.reload(cfg); err != nil {
+		return err
+	}
+	g.Config = cfg
+	return nil
 }
 
 // Start starts a gateway with a silent sandbox, and stops both when the test
@@ -97,7 +112,7 @@ func run(t T, cfg server.Config, box *sandbox.Sandbox) *Gateway {
 		cancel()
 		require.FailNow(t, "the gateway did not get ready")
 	}
-	g := &Gateway{Addresses: gateway.Addresses(), Sandbox: box, Config: cfg, stop: cancel}
+	g := &Gateway{Addresses: gateway.Addresses(), Sandbox: box, Config: cfg, stop: cancel, reload: gateway.Reload}
 	stopped := false
 	g.stop = func() {
 		if stopped {

@@ -42,7 +42,7 @@ func TestTwoSecretsAreValidWhileOneIsReplaced(t *testing.T) {
 		{"none", Credentials{}, nil, []string{newSecret, ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := New(Config{Channels: map[string]Credentials{testChannel: tt.credentials}, Log: &memoryLog{}, Logger: discard})
+			h := New(Config{Access: Access{Channels: map[string]Credentials{testChannel: tt.credentials}}, Log: &memoryLog{}, Logger: discard})
 			for _, secret := range tt.valid {
 				assert.Equal(t, http.StatusOK, ask(t, h, Path(testChannel, secret)), secret)
 			}
@@ -57,8 +57,8 @@ func TestTheUseOfAPreviousSecretIsCountedAndSaidOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lines := &logBuffer{}
 		h := New(Config{
-			Channels: map[string]Credentials{testChannel: {Secret: newSecret, Previous: oldSecret}},
-			Log:      &memoryLog{}, Logger: lines.logger(),
+			Access: Access{Channels: map[string]Credentials{testChannel: {Secret: newSecret, Previous: oldSecret}}},
+			Log:    &memoryLog{}, Logger: lines.logger(),
 		})
 		said := func() int { return strings.Count(lines.String(), "previous secret") }
 		ask(t, h, Path(testChannel, newSecret))
@@ -81,8 +81,8 @@ func TestBasicAuthenticationIsAskedForBesidesTheSecret(t *testing.T) {
 		return func(r *http.Request) { r.SetBasicAuth(username, password) }
 	}
 	h := New(Config{
-		Channels: map[string]Credentials{testChannel: {Secret: testSecret, Username: "ongair", Password: "pass:word"}},
-		Log:      &memoryLog{}, Logger: discard,
+		Access: Access{Channels: map[string]Credentials{testChannel: {Secret: testSecret, Username: "ongair", Password: "pass:word"}}},
+		Log:    &memoryLog{}, Logger: discard,
 	})
 	assert.Equal(t, http.StatusOK, ask(t, h, Path(testChannel, testSecret), as("ongair", "pass:word")))
 	for name, change := range map[string]func(*http.Request){
@@ -94,7 +94,7 @@ func TestBasicAuthenticationIsAskedForBesidesTheSecret(t *testing.T) {
 		assert.Equal(t, http.StatusNotFound, ask(t, h, Path(testChannel, testSecret), change), name)
 	}
 	assert.Equal(t, http.StatusNotFound, ask(t, h, Path(testChannel, newSecret), as("ongair", "pass:word")), "a wrong secret")
-	open := New(Config{Channels: channels, Log: &memoryLog{}, Logger: discard})
+	open := New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard})
 	assert.Equal(t, http.StatusOK, ask(t, open, Path(testChannel, testSecret), as("who", "ever")), "where none is asked for")
 }
 
@@ -130,7 +130,7 @@ func TestWhoMayPostAndWhoseWordIsBelieved(t *testing.T) {
 		{"no address", networks("0.0.0.0/0"), nil, "@", nil, 404},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := New(Config{Channels: channels, AllowFrom: tt.allowed, TrustedProxies: tt.proxies, Log: &memoryLog{}, Logger: discard})
+			h := New(Config{Access: Access{Channels: channels, AllowFrom: tt.allowed, TrustedProxies: tt.proxies}, Log: &memoryLog{}, Logger: discard})
 			status := ask(t, h, Path(testChannel, testSecret), func(r *http.Request) {
 				r.RemoteAddr = tt.remote
 				r.Header["X-Forwarded-For"] = tt.forwarded

@@ -64,7 +64,7 @@ func TestGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in := readPosted(t, file)
 			log := &memoryLog{}
-			url := serve(t, New(Config{Channels: channels, Log: log, Logger: discard}))
+			url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard}))
 			before := time.Now()
 			response := post(t, url+Path(testChannel, testSecret), in.contentType, in.body)
 			require.Equal(t, http.StatusOK, response.status)

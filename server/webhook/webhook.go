@@ -25,6 +25,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -50,13 +51,18 @@ type Log interface {
 	Append(ctx context.Context, e *ongairv1.Event) (stored bool, err error)
 }
 
-// Config of a Handler.
-type Config struct {
+// Access is who may post what.
+type Access struct {
 	// Channels are the credentials of the channels, by their names.
 	Channels map[string]Credentials
 	// AllowFrom are the networks that may post; empty means all. TrustedProxies are
 	// the ones whose X-Forwarded-For is believed.
 	AllowFrom, TrustedProxies []netip.Prefix
+}
+
+// Config of a Handler.
+type Config struct {
+	Access
 	// Log gets the events.
 	Log Log
 	// Logger gets what was refused. It is never told a secret or what a customer
@@ -66,27 +72,37 @@ type Config struct {
 
 // Handler is the whole of the webhook port. It is safe for concurrent use.
 type Handler struct {
-	channels map[string]*credentials
-	// nobody is compared with where there is no such channel, and admits nobody.
-	nobody  *credentials
-	senders senders
-	log     Log
-	logger  *slog.Logger
+	access atomic.Pointer[access]
+	log    Log
+	logger *slog.Logger
 }
 
 // New returns the handler.
 func New(cfg Config) *Handler {
-	h := &Handler{
-		channels: make(map[string]*credentials, len(cfg.Channels)),
-		nobody:   newCredentials("", Credentials{}),
-		senders:  senders{allowed: cfg.AllowFrom, proxies: cfg.TrustedProxies},
-		log:      cfg.Log,
-		logger:   cfg.Logger,
-	}
-	for channel, c := range cfg.Channels {
-		h.channels[channel] = newCredentials(channel, c)
-	}
+	h := &Handler{log: cfg.Log, logger: cfg.Logger}
+	h.Replace(cfg.Access)
 	return h
+}
+
+// access is Access as requests are compared with it. It is immutable.
+type access struct {
+	channels map[string]*credentials
+	// nobody is compared with where there is no such channel, and admits nobody.
+	nobody  *credentials
+	senders senders
+}
+
+// Replace replaces who may post, for requests from now on.
+func (h *Handler) Replace(in Access) {
+	a := &access{
+		channels: make(map[string]*credentials, len(in.Channels)),
+		nobody:   newCredentials("", Credentials{}),
+		senders:  senders{allowed: in.AllowFrom, proxies: in.TrustedProxies},
+	}
+	for channel, c := range in.Channels {
+		a.channels[channel] = newCredentials(channel, c)
+	}
+	h.access.Store(a)
 }
 
 // Path returns the path of a channel's webhooks.
@@ -142,12 +158,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // same time for whatever is wrong, and for a channel that does not exist.
 func (h *Handler) authenticate(r *http.Request) (channel string, ok bool) {
 	channel, secret := splitPath(r.URL.EscapedPath())
-	c, known := h.channels[channel]
+	a := h.access.Load()
+	c, known := a.channels[channel]
 	if !known {
-		c = h.nobody
+		c = a.nobody
 	}
 	ok, previous := c.admit(r, secret)
-	if sender := h.senders.admit(r); !sender || !ok {
+	if sender := a.senders.admit(r); !sender || !ok {
 		return channel, false
 	}
 	if previous {

@@ -34,7 +34,7 @@ func TestAWebhookIsAnsweredWith200OnceTheLogHasIt(t *testing.T) {
 		return nil
 	}}
 	request := httptest.NewRequest(http.MethodPost, Path(testChannel, testSecret), strings.NewReader(form))
-	New(Config{Channels: channels, Log: log, Logger: discard}).ServeHTTP(answer, request)
+	New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard}).ServeHTTP(answer, request)
 	assert.True(t, appended)
 	assert.Equal(t, http.StatusOK, answer.Code)
 	assert.Empty(t, answer.Body.String())
@@ -58,7 +58,7 @@ func (w *observedWriter) Write(p []byte) (int, error) {
 
 func TestADuplicateIsAnsweredWith200(t *testing.T) {
 	log := &memoryLog{}
-	url := serve(t, New(Config{Channels: channels, Log: log, Logger: discard})) + Path(testChannel, testSecret)
+	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard})) + Path(testChannel, testSecret)
 	for range 2 {
 		assert.Equal(t, http.StatusOK, post(t, url, formType, []byte(form)).status)
 	}
@@ -81,7 +81,7 @@ func TestWhereTheLogFailsTheSenderIsToldToComeAgain(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var lines logBuffer
 			log := &memoryLog{before: func(context.Context) error { return tt.err }}
-			url := serve(t, New(Config{Channels: channels, Log: log, Logger: lines.logger()}))
+			url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: lines.logger()}))
 			response := post(t, url+Path(testChannel, testSecret), formType, []byte(form))
 			assert.Equal(t, http.StatusServiceUnavailable, response.status)
 			assert.Equal(t, tt.retryAfter, response.header.Get("Retry-After"))
@@ -131,7 +131,7 @@ func TestOnlyWhoKnowsTheSecretLearnsWhatIsWrong(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var lines logBuffer
 			log := &memoryLog{}
-			url := serve(t, New(Config{Channels: channels, Log: log, Logger: lines.logger()}))
+			url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: lines.logger()}))
 			response := post(t, url+Path(testChannel, testSecret), formType, []byte(form), tt.change)
 			assert.Equal(t, tt.status, response.status)
 			for key, want := range tt.header {
@@ -151,21 +151,21 @@ func TestOnlyWhoKnowsTheSecretLearnsWhatIsWrong(t *testing.T) {
 
 func TestABodyOfExactlyTheLimitIsTaken(t *testing.T) {
 	log := &memoryLog{}
-	url := serve(t, New(Config{Channels: channels, Log: log, Logger: discard})) + Path(testChannel, testSecret)
+	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard})) + Path(testChannel, testSecret)
 	body := append([]byte("text="), bytes.Repeat([]byte("a"), MaxBody-5)...)
 	require.Equal(t, http.StatusOK, post(t, url, formType, body).status)
 	assert.Len(t, log.appended()[0].GetFields()[0].GetValue(), MaxBody-5)
 }
 
 func TestIdentityIsNoContentEncoding(t *testing.T) {
-	url := serve(t, New(Config{Channels: channels, Log: &memoryLog{}, Logger: discard})) + Path(testChannel, testSecret)
+	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard})) + Path(testChannel, testSecret)
 	response := post(t, url, formType, []byte(form), func(r *http.Request) { r.Header.Set("Content-Encoding", "Identity") })
 	assert.Equal(t, http.StatusOK, response.status)
 }
 
 func TestEachChannelHasItsOwnSecret(t *testing.T) {
 	log := &memoryLog{}
-	url := serve(t, New(Config{Channels: channels, Log: log, Logger: discard}))
+	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard}))
 	for channel, c := range channels {
 		require.Equal(t, http.StatusOK, post(t, url+Path(channel, c.Secret), formType, []byte(form)).status)
 		assert.Equal(t, channel, log.appended()[len(log.appended())-1].GetChannel())
@@ -178,7 +178,7 @@ func TestEachChannelHasItsOwnSecret(t *testing.T) {
 // server without any webhook gives.
 func TestAWrongSecretIsAPathThatDoesNotExist(t *testing.T) {
 	log := &memoryLog{}
-	gateway := serve(t, New(Config{Channels: channels, Log: log, Logger: discard}))
+	gateway := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard}))
 	nothing := serve(t, http.HandlerFunc(http.NotFound))
 	right := Path(testChannel, testSecret)
 	paths := []string{
@@ -218,14 +218,14 @@ func TestAPathWithoutItsBeginningIsNoWebhook(t *testing.T) {
 		request := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(form))
 		request.URL.Path = path
 		answer := httptest.NewRecorder()
-		New(Config{Channels: channels, Log: log, Logger: discard}).ServeHTTP(answer, request)
+		New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard}).ServeHTTP(answer, request)
 		assert.Equal(t, http.StatusNotFound, answer.Code, path)
 	}
 	assert.Empty(t, log.appended())
 }
 
 func TestAWrongSecretWithABodyThatIsTooLargeIsAPathThatDoesNotExist(t *testing.T) {
-	gateway := serve(t, New(Config{Channels: channels, Log: &memoryLog{}, Logger: discard}))
+	gateway := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard}))
 	nothing := serve(t, http.HandlerFunc(http.NotFound))
 	request := "POST " + Path(testChannel, "wrong") + " HTTP/1.1\r\nHost: gateway\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
 	assert.Equal(t, exchange(t, nothing, request), exchange(t, gateway, request))
@@ -266,7 +266,7 @@ func TestABodyThatDoesNotArriveWholeIsNoEvent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var lines logBuffer
 			log := &memoryLog{}
-			url := serve(t, New(Config{Channels: channels, Log: log, Logger: lines.logger()}))
+			url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: lines.logger()}))
 			conn := dial(t, url)
 			_, err := io.WriteString(conn, request)
 			require.NoError(t, err)
@@ -294,7 +294,7 @@ func TestASenderThatHangsUpDoesNotStopTheLog(t *testing.T) {
 		stored <- ctx.Err()
 		return nil
 	}}
-	handler := New(Config{Channels: channels, Log: log, Logger: discard})
+	handler := New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard})
 	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests <- r.Context()
 		handler.ServeHTTP(w, r)
@@ -312,7 +312,7 @@ func TestNoLineOfTheLogHasTheSecretOrWhatWasPosted(t *testing.T) {
 	const canary = "canary+254722200200"
 	var lines logBuffer
 	log := &memoryLog{}
-	server := httptest.NewUnstartedServer(New(Config{Channels: channels, Log: log, Logger: lines.logger()}))
+	server := httptest.NewUnstartedServer(New(Config{Access: Access{Channels: channels}, Log: log, Logger: lines.logger()}))
 	server.Config.ErrorLog = slogToStandard(&lines)
 	server.Start()
 	defer server.Close()

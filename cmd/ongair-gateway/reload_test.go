@@ -1,0 +1,68 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	. "github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/webhook"
+)
+
+// reloads has a gateway with a config file, whose secret is in a file of its own.
+func reloads(t *testing.T) (g *gateway, config, secretFile string) {
+	t.Helper()
+	_, url := silentSandbox(t)
+	secretFile = writeFile(t, "secret", "the-first-secret-0123456789\n")
+	config = writeFile(t, "gateway.yaml", "channels: {support: {base_url: "+url+", token: "+Token+", webhook_secret_file: "+secretFile+"}}\n")
+	return serve(t, nil, "--config", config, "--data-dir", t.TempDir()), config, secretFile
+}
+
+// knows reports whether a webhook with a secret is taken.
+func (g *gateway) knows(t *testing.T, secret string) bool {
+	t.Helper()
+	url := "http://" + g.Webhook + webhook.Path("support", secret)
+	return NewRecorder(t).Post(url, "support", Form("notification_type", "TicketStatusUpdated")...) == http.StatusOK
+}
+
+func TestAChangedFileIsTakenByItself(t *testing.T) {
+	g, _, secretFile := reloads(t)
+	require.True(t, g.knows(t, "the-first-secret-0123456789"))
+	// As Kubernetes does it: the file is another one from one moment to the next.
+	next := filepath.Join(filepath.Dir(secretFile), "next")
+	require.NoError(t, os.WriteFile(next, []byte("the-second-secret-0123456789"), 0o600))
+	require.NoError(t, os.Rename(next, secretFile))
+	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
+	assert.True(t, g.knows(t, "the-second-secret-0123456789"))
+	assert.False(t, g.knows(t, "the-first-secret-0123456789"))
+	assert.NotContains(t, g.errOut(), "-secret-")
+}
+
+func TestSIGHUPReloadsAtOnceAndABadFileChangesNothing(t *testing.T) {
+	g, config, _ := reloads(t)
+	good, err := os.ReadFile(config)
+	require.NoError(t, err)
+	hangup := func() { require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP)) }
+
+	require.NoError(t, os.WriteFile(config, []byte(string(good)+"chanels: {}\n"), 0o600))
+	hangup()
+	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "was not reloaded") })
+	assert.Contains(t, g.errOut(), "[2:1]", "with line and column")
+	assert.Contains(t, g.errOut(), config)
+	assert.True(t, g.knows(t, "the-first-secret-0123456789"), "nothing changed")
+
+	require.NoError(t, os.WriteFile(config, []byte(string(good)+"retention_age: 1h\n"), 0o600))
+	hangup()
+	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "RetentionAge needs a restart") })
+
+	require.NoError(t, os.WriteFile(config, good, 0o600))
+	hangup()
+	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
+	assert.Zero(t, g.stop(t), "SIGHUP is no reason to end")
+}
