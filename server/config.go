@@ -15,6 +15,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/eventlog"
 	"github.com/ongair/ongair-gateway/server/idempotency"
+	"github.com/ongair/ongair-gateway/server/jetstream"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
@@ -58,6 +59,9 @@ type Config struct {
 	NATSURL string
 	// DataDir is the directory of the embedded one.
 	DataDir string
+	// EncryptionKey, of 32 characters or more, encrypts what is in DataDir. What was
+	// there before is encrypted at the first start with one, and there is no way back.
+	EncryptionKey string
 	// RetentionAge and RetentionBytes bound the log; zero means its defaults.
 	RetentionAge   time.Duration
 	RetentionBytes int64
@@ -175,6 +179,12 @@ func (c *Config) check() error {
 	}
 	if c.RequestIDAge != 0 && c.RequestIDAge < minRequestIDAge {
 		fail("the request ID age is %s: it has to be %s or more", c.RequestIDAge, minRequestIDAge)
+	}
+	if length := len(c.EncryptionKey); length > 0 && length < jetstream.MinKeyLength {
+		fail("the encryption key has %d characters: it has to have %d or more", length, jetstream.MinKeyLength)
+	}
+	if c.EncryptionKey != "" && c.NATSURL != "" {
+		fail("the encryption key is for the embedded log: what is on a NATS server is encrypted there")
 	}
 	if c.NATSURL == "" && c.DataDir == "" {
 		fail("the log has no place: set the data directory or the NATS URL")

@@ -123,7 +123,9 @@ func (s *Server) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer s.listeners.close()
-	js, err := jetstream.Open(ctx, jetstream.Config{URL: s.cfg.NATSURL, Dir: s.cfg.DataDir, Logger: log})
+	js, err := jetstream.Open(ctx, jetstream.Config{
+		URL: s.cfg.NATSURL, Dir: s.cfg.DataDir, EncryptionKey: s.cfg.EncryptionKey, Logger: log,
+	})
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 // flags with underscores, and the channels. An unknown key is an error.
 type configFile struct {
 	DataDir         text `yaml:"data_dir"`
+	EncryptionKey   text `yaml:"encryption_key_file"`
 	NATSURL         text `yaml:"nats_url"`
 	RetentionAge    text `yaml:"retention_age"`
 	RetentionBytes  text `yaml:"retention_bytes"`

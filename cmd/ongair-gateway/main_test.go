@@ -78,6 +78,7 @@ func start(t servertest.T, env []string, args ...string) *process {
 	}()
 	t.Cleanup(func() {
 		p.kill()
+		servertest.AssertNoCanary(t, p.errOut())
 		if t.Failed() {
 			t.Logf("%v\nstdout: %s\nstderr: %s", args, p.out(), p.errOut())
 		}

@@ -32,12 +32,13 @@ type serveCmd struct {
 	Sandbox     bool   `env:"ONGAIR_GATEWAY_SANDBOX" help:"Run against an Ongair in this process, to try things out."`
 	SandboxAddr string `env:"ONGAIR_GATEWAY_SANDBOX_ADDR" placeholder:"HOST:PORT" help:"Where the sandbox listens (127.0.0.1:4010, or any free port where that is taken)."`
 
-	DataDir         string `env:"ONGAIR_GATEWAY_DATA_DIR" placeholder:"DIR" help:"Where the event log is (ongair-data)."`
-	NATSURL         string `env:"ONGAIR_GATEWAY_NATS_URL" name:"nats-url" placeholder:"URL" help:"Keep the event log on this NATS server instead."`
-	RetentionAge    string `env:"ONGAIR_GATEWAY_RETENTION_AGE" placeholder:"DURATION" help:"How long events are kept (168h)."`
-	RetentionBytes  string `env:"ONGAIR_GATEWAY_RETENTION_BYTES" placeholder:"SIZE" help:"How much is kept, as in 10GiB (10GiB)."`
-	DuplicateWindow string `env:"ONGAIR_GATEWAY_DUPLICATE_WINDOW" placeholder:"DURATION" help:"How long a message's id is remembered, to drop its redeliveries; an id takes about 165 bytes of memory (2m)."`
-	RequestIDAge    string `env:"ONGAIR_GATEWAY_REQUEST_ID_AGE" name:"request-id-age" placeholder:"DURATION" help:"How long the outcome of a call is kept under its request_id (24h)."`
+	DataDir           string `env:"ONGAIR_GATEWAY_DATA_DIR" placeholder:"DIR" help:"Where the event log is (ongair-data)."`
+	EncryptionKeyFile string `env:"ONGAIR_GATEWAY_ENCRYPTION_KEY_FILE" placeholder:"FILE" help:"Encrypt the event log with the key in this file, of 32 characters or more. There is no way back."`
+	NATSURL           string `env:"ONGAIR_GATEWAY_NATS_URL" name:"nats-url" placeholder:"URL" help:"Keep the event log on this NATS server instead."`
+	RetentionAge      string `env:"ONGAIR_GATEWAY_RETENTION_AGE" placeholder:"DURATION" help:"How long events are kept (168h)."`
+	RetentionBytes    string `env:"ONGAIR_GATEWAY_RETENTION_BYTES" placeholder:"SIZE" help:"How much is kept, as in 10GiB (10GiB)."`
+	DuplicateWindow   string `env:"ONGAIR_GATEWAY_DUPLICATE_WINDOW" placeholder:"DURATION" help:"How long a message's id is remembered, to drop its redeliveries; an id takes about 165 bytes of memory (2m)."`
+	RequestIDAge      string `env:"ONGAIR_GATEWAY_REQUEST_ID_AGE" name:"request-id-age" placeholder:"DURATION" help:"How long the outcome of a call is kept under its request_id (24h)."`
 
 	GRPCAddr    string `env:"ONGAIR_GATEWAY_GRPC_ADDR" name:"grpc-addr" placeholder:"HOST:PORT" help:"gRPC port (127.0.0.1:9090)."`
 	HTTPAddr    string `env:"ONGAIR_GATEWAY_HTTP_ADDR" name:"http-addr" placeholder:"HOST:PORT" help:"HTTP port (127.0.0.1:8080)."`
@@ -109,6 +110,9 @@ func (c serveCmd) settings() (cfg server.Config, logLevel, logFormat string, err
 		NATSURL:     cmp.Or(c.NATSURL, string(file.NATSURL)),
 		DataDir:     cmp.Or(c.DataDir, string(file.DataDir)),
 		APIKey:      os.Getenv("ONGAIR_GATEWAY_API_KEY"),
+	}
+	if cfg.EncryptionKey, err = text("").resolve("encryption_key_file", cmp.Or(text(c.EncryptionKeyFile), file.EncryptionKey)); err != nil {
+		return cfg, "", "", err
 	}
 	if cfg.DataDir == "" && !c.Sandbox {
 		cfg.DataDir = "ongair-data"

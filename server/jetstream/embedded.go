@@ -40,7 +40,9 @@ const (
 // with 2.15). So its log is watched for that state; until there is room the old
 // server goes on serving what can be read, and then a new one takes its place.
 type embedded struct {
-	dir     string
+	dir string
+	// key is Config.EncryptionKey.
+	key     string
 	log     *slog.Logger
 	lock    *flock.Flock
 	current atomic.Pointer[server.Server]
@@ -68,8 +70,12 @@ func embed(ctx context.Context, cfg Config) (_ *JetStream, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &embedded{dir: cfg.Dir, log: cfg.Logger, lock: lock}
-	if err := e.open(); err != nil {
+	e := &embedded{dir: cfg.Dir, key: cfg.EncryptionKey, log: cfg.Logger, lock: lock}
+	err = checkKey(cfg.Dir, cfg.EncryptionKey)
+	if err == nil {
+		err = e.open()
+	}
+	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
 	conn, err := nats.Connect("", append(options(cfg.Logger),
@@ -124,6 +130,8 @@ func (e *embedded) open() error {
 		// is a part of the disk's free space: a small disk would refuse the
 		// default retention. What the disk holds is found out by writing.
 		JetStreamMaxStore: math.MaxInt64,
+		JetStreamKey:      e.key,
+		JetStreamCipher:   server.ChaCha,
 	})
 	if err != nil {
 		return fmt.Errorf("embedded NATS: %w", err)

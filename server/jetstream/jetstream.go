@@ -33,6 +33,9 @@ type Config struct {
 	// Dir is the data directory of the embedded one; it is made if it is not
 	// there. Not used with URL.
 	Dir string
+	// EncryptionKey, where it is not empty, encrypts what the embedded one writes
+	// (encryption.go).
+	EncryptionKey string
 	// Logger gets what the embedded server and the connection have to say; nil
 	// discards it.
 	Logger *slog.Logger

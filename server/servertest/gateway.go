@@ -73,7 +73,7 @@ func Start(t T, edit ...func(*server.Config)) *Gateway {
 		e(&cfg)
 	}
 	if cfg.Logger == nil {
-		logger, err := telemetry.NewLogger(t.Output(), "info", telemetry.FormatText)
+		logger, err := telemetry.NewLogger(newCheckedLog(t), "info", telemetry.FormatText)
 		require.NoError(t, err)
 		cfg.Logger = logger
 	}
