@@ -1,12 +1,21 @@
 package server_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/http"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server"
@@ -89,4 +98,104 @@ func TestEveryRouteAsksWhoCalls(t *testing.T) {
 		}
 	}
 	assert.Empty(t, g.Sandbox.Requests())
+}
+
+// Callers are known by their certificates, over gRPC and REST alike, and nobody by
+// what it says of itself.
+func TestACertificateIsACredential(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := Certificate(t, dir)
+	authority, stranger := NewAuthority(t), NewAuthority(t)
+	const spiffe = "spiffe://mesh/ns/billing/sa/api"
+	g := Start(t, func(c *server.Config) {
+		c.TLSCertFile, c.TLSKeyFile, c.TLSClientCAFile = cert, key, authority.File(t, dir)
+		billing, crm := auth.Unrestricted(billingKey), auth.Unrestricted()
+		billing.Certificates, crm.Certificates = []string{spiffe}, []string{"dns:crm.internal"}
+		billing.Actions = []auth.Action{auth.ActionSend}
+		crm.Actions = []auth.Action{auth.ActionTickets}
+		c.Callers = map[string]auth.Caller{"billing": billing, "crm": crm}
+	})
+	pem, err := os.ReadFile(cert)
+	require.NoError(t, err)
+	trusted := x509.NewCertPool()
+	require.True(t, trusted.AppendCertsFromPEM(pem))
+	forged := metadata.Pairs(auth.MetadataNames, spiffe)
+
+	for _, tt := range []struct {
+		name        string
+		certificate []tls.Certificate
+		key         string
+		forge       bool
+		reason      string
+	}{
+		{"a SPIFFE id", []tls.Certificate{authority.Client(t, []string{spiffe}, nil)}, "", false, "UNSPECIFIED"},
+		{"one of several names", []tls.Certificate{authority.Client(t, []string{"spiffe://mesh/other", spiffe}, []string{"x"})}, "", false, "UNSPECIFIED"},
+		{"a host name of a caller who may not send", []tls.Certificate{authority.Client(t, nil, []string{"CRM.internal"})}, "", false, "FORBIDDEN"},
+		{"a host name that looks like the id", []tls.Certificate{authority.Client(t, nil, []string{"mesh"})}, "", false, "CREDENTIALS_INVALID"},
+		{"a name of nobody", []tls.Certificate{authority.Client(t, []string{spiffe + "/x"}, nil)}, "", false, "CREDENTIALS_INVALID"},
+		{"no name", []tls.Certificate{authority.Client(t, nil, nil)}, "", false, "CREDENTIALS_MISSING"},
+		{"no certificate", nil, "", false, "CREDENTIALS_MISSING"},
+		{"no certificate, and the names in metadata", nil, "", true, "CREDENTIALS_MISSING"},
+		{"a key", nil, billingKey, false, "UNSPECIFIED"},
+		{"a key before a certificate", []tls.Certificate{authority.Client(t, nil, []string{"crm.internal"})}, billingKey, false, "UNSPECIFIED"},
+		{"a wrong key in spite of a certificate", []tls.Certificate{authority.Client(t, []string{spiffe}, nil)}, "wrong", false, "CREDENTIALS_INVALID"},
+		{"a certificate of a stranger", []tls.Certificate{stranger.Client(t, []string{spiffe}, nil)}, "", false, "handshake"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			config := &tls.Config{
+				RootCAs: trusted,
+				// Also one of an authority that the gateway does not name.
+				GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+					if len(tt.certificate) == 0 {
+						return &tls.Certificate{}, nil
+					}
+					return &tt.certificate[0], nil
+				},
+			}
+			conn, err := Dial(Endpoints{GRPC: g.GRPC, APIKey: tt.key}, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+			require.NoError(t, err)
+			defer func() { assert.NoError(t, conn.Close()) }()
+			ctx := t.Context()
+			if tt.forge {
+				ctx = metadata.NewOutgoingContext(ctx, forged)
+			}
+			_, err = ongairv1.NewOngairServiceClient(conn).Send(ctx, &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+
+			client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+			req, reqErr := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+g.HTTP+"/v1/messages:send",
+				strings.NewReader(`{"external_id":"`+Contact+`","text":"Hello"}`))
+			require.NoError(t, reqErr)
+			if tt.key != "" {
+				req.Header.Set("Authorization", "Bearer "+tt.key)
+			}
+			if tt.forge {
+				for _, name := range []string{auth.MetadataNames, "Grpc-Metadata-" + auth.MetadataNames} {
+					req.Header.Set(name, spiffe)
+				}
+			}
+			response, httpErr := client.Do(req)
+			if tt.reason == "handshake" {
+				require.Error(t, err)
+				assert.Equal(t, codes.Unavailable, status.Code(err))
+				require.Error(t, httpErr)
+				return
+			}
+			assert.Equal(t, tt.reason, reasonOf(err))
+			require.NoError(t, httpErr)
+			require.NoError(t, response.Body.Close())
+			want := map[string]int{
+				"UNSPECIFIED": http.StatusOK, "FORBIDDEN": http.StatusForbidden,
+				"CREDENTIALS_INVALID": http.StatusUnauthorized, "CREDENTIALS_MISSING": http.StatusUnauthorized,
+			}[tt.reason]
+			assert.Equal(t, want, response.StatusCode)
+		})
+	}
+
+	// The webhook port asks nobody for a certificate.
+	conn, err := (&tls.Dialer{Config: &tls.Config{RootCAs: trusted, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		t.Error("asked for a client certificate")
+		return &tls.Certificate{}, nil
+	}}}).DialContext(t.Context(), "tcp", g.Webhook)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
 }

@@ -41,6 +41,10 @@ type Config struct {
 	// TLSCertFile and TLSKeyFile are PEM files. With them the gRPC, HTTP and
 	// webhook ports speak TLS; the admin port never does.
 	TLSCertFile, TLSKeyFile string
+	// TLSClientCAFile is a PEM file of the authorities whose client certificates are
+	// believed on the gRPC and HTTP ports. Certificates stay optional: a caller may have
+	// a key instead.
+	TLSClientCAFile string
 	// APIKey is the key of a caller named "default", who may do everything. Empty
 	// means that there is none.
 	APIKey string
@@ -168,6 +172,9 @@ func (c *Config) check() error {
 	if c.APIKey != "" && !regexp.MustCompile(apiKeyPattern).MatchString(c.APIKey) {
 		fail("the API key must be 16 or more printable characters without spaces")
 	}
+	if c.TLSClientCAFile != "" && c.TLSCertFile == "" {
+		fail("client certificates need a TLS certificate of the gateway's own")
+	}
 	errs = append(errs, c.checkCallers()...)
 	for _, addr := range []string{c.GRPCAddr, c.HTTPAddr} {
 		if c.CallerCount() == 0 && !c.InsecureNoAuthentication && !isLoopback(addr) {
@@ -197,7 +204,7 @@ const defaultCaller = "default"
 
 // checkCallers returns everything that is wrong with the callers.
 func (c *Config) checkCallers() (errs []error) {
-	known := map[auth.KeyHash]string{}
+	known, names := map[auth.KeyHash]string{}, map[string]string{}
 	if c.APIKey != "" {
 		known[auth.HashKey(c.APIKey)] = defaultCaller
 	}
@@ -213,8 +220,11 @@ func (c *Config) checkCallers() (errs []error) {
 		if name == defaultCaller && c.APIKey != "" {
 			fail("ONGAIR_GATEWAY_API_KEY or api_key makes a caller of this name, too")
 		}
-		if len(caller.KeyHashes) == 0 {
-			fail("it has no key_hashes: `ongair-gateway keys new` makes one")
+		if len(caller.KeyHashes) == 0 && len(caller.Certificates) == 0 {
+			fail("it has neither key_hashes, of which `ongair-gateway keys new` makes one, nor certificates")
+		}
+		if len(caller.Certificates) > 0 && c.TLSClientCAFile == "" {
+			fail("it has certificates, and tls_client_ca is not set: nobody would vouch for them")
 		}
 		if len(caller.Actions) == 0 {
 			fail("it may do nothing: give it actions")
@@ -232,6 +242,12 @@ func (c *Config) checkCallers() (errs []error) {
 				fail("a key of its is also one of caller %s", other)
 			}
 			known[hash] = name
+		}
+		for _, certificate := range caller.Certificates {
+			if other, taken := names[certificate]; taken {
+				fail("a certificate of its, %s, is also one of caller %s", certificate, other)
+			}
+			names[certificate] = name
 		}
 	}
 	return errs

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"reflect"
@@ -38,11 +37,11 @@ func (s *Server) Reload(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	certificate, err := cfg.loadCertificate()
+	files, err := cfg.loadTLS()
 	if err != nil {
 		return err
 	}
-	s.certificate.Store(certificate)
+	s.tls.Store(files)
 	s.replace(cfg, upstreams)
 	s.current, s.upstreams = cfg, upstreams
 	return nil
@@ -95,18 +94,6 @@ func (s *Server) newUpstreams(cfg Config) (map[string]api.Upstream, error) {
 		upstreams[name] = client
 	}
 	return upstreams, nil
-}
-
-// loadCertificate reads the TLS certificate; nil where there is none.
-func (c *Config) loadCertificate() (*tls.Certificate, error) {
-	if c.TLSCertFile == "" {
-		return nil, nil //nolint:nilnil // no TLS is what was asked for
-	}
-	certificate, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("TLS certificate: %w", err)
-	}
-	return &certificate, nil
 }
 
 // webhookAccess is who may post webhooks.

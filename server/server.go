@@ -11,7 +11,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -51,7 +50,7 @@ type Server struct {
 	// What Reload replaces (reload.go).
 	transport     *http.Transport
 	authenticator *auth.Authenticator
-	certificate   atomic.Pointer[tls.Certificate]
+	tls           atomic.Pointer[tlsFiles]
 	mu            sync.Mutex
 	current       Config
 	upstreams     map[string]api.Upstream
@@ -76,24 +75,12 @@ func New(cfg Config) (*Server, error) {
 	if s.upstreams, err = s.newUpstreams(cfg); err != nil {
 		return nil, err
 	}
-	certificate, err := cfg.loadCertificate()
+	files, err := cfg.loadTLS()
 	if err != nil {
 		return nil, err
 	}
-	s.certificate.Store(certificate)
+	s.tls.Store(files)
 	return s, nil
-}
-
-// tlsConfig returns the configuration of the ports that speak TLS; nil where none
-// does.
-func (s *Server) tlsConfig() *tls.Config {
-	if s.cfg.TLSCertFile == "" {
-		return nil
-	}
-	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate.Load(), nil },
-	}
 }
 
 // Ready is closed once every port serves.
@@ -182,10 +169,12 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 	p.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
 	cfg := api.ServerConfig{Service: p.service, Health: p.health, Authenticator: s.authenticator, Logger: log}
 	var err error
+	cfg.CertificateNames = auth.ForwardedNames
 	if p.memory, err = api.NewServer(cfg); err != nil {
 		return nil, err
 	}
-	cfg.TLS = s.tlsConfig()
+	cfg.CertificateNames = auth.PeerNames
+	cfg.TLS = s.tlsConfig((*tlsFiles).callers)
 	if p.grpc, err = api.NewServer(cfg); err != nil {
 		return nil, err
 	}
@@ -202,9 +191,9 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 	if err != nil {
 		return nil, err
 	}
-	p.http = newHTTPServer(handler, s.tlsConfig(), log)
+	p.http = newHTTPServer(handler, s.tlsConfig((*tlsFiles).callers), log)
 	intake := webhook.New(webhook.Config{Access: s.cfg.webhookAccess(), Log: events, Logger: log})
-	p.webhook = newHTTPServer(intake, s.tlsConfig(), log)
+	p.webhook = newHTTPServer(intake, s.tlsConfig((*tlsFiles).public), log)
 	s.replace = func(cfg Config, upstreams map[string]api.Upstream) {
 		s.authenticator.Replace(cfg.callers())
 		p.service.Replace(upstreams)

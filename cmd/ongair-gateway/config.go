@@ -35,6 +35,7 @@ type configFile struct {
 	AdminAddr       text `yaml:"admin_addr"`
 	TLSCert         text `yaml:"tls_cert"`
 	TLSKey          text `yaml:"tls_key"`
+	TLSClientCA     text `yaml:"tls_client_ca"`
 	LogLevel        text `yaml:"log_level"`
 	LogFormat       text `yaml:"log_format"`
 
@@ -84,9 +85,10 @@ func networks(name, list string) (all []netip.Prefix, err error) {
 }
 
 type callerConfig struct {
-	KeyHashes []text `yaml:"key_hashes"`
-	Actions   []text `yaml:"actions"`
-	Channels  []text `yaml:"channels"`
+	KeyHashes    []text `yaml:"key_hashes"`
+	Certificates []text `yaml:"certificates"`
+	Actions      []text `yaml:"actions"`
+	Channels     []text `yaml:"channels"`
 }
 
 // caller returns what is configured of a caller.
@@ -97,6 +99,13 @@ func (c callerConfig) caller() (caller auth.Caller, err error) {
 			return caller, fmt.Errorf("key_hashes, number %d: %w", i+1, err)
 		}
 		caller.KeyHashes = append(caller.KeyHashes, hash)
+	}
+	for _, in := range c.Certificates {
+		name, err := auth.ParseCertificateName(string(in))
+		if err != nil {
+			return caller, fmt.Errorf("certificates: %w", err)
+		}
+		caller.Certificates = append(caller.Certificates, name)
 	}
 	for _, in := range c.Actions {
 		action, err := auth.ParseAction(string(in))

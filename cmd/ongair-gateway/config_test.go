@@ -118,6 +118,7 @@ func TestAConfigFileThatContradictsItselfIsRefused(t *testing.T) {
 		{"an age of nothing", "request_id_age: 0s", "request ID age"},
 		{"a caller with a key in place of its hash", "callers: {a: {key_hashes: [ogk_secret]}}", "caller a: key_hashes, number 1"},
 		{"a caller with an action that does not exist", "callers: {a: {actions: [read]}}", "caller a: actions: \"read\""},
+		{"a caller with a certificate that has no such name", "callers: {a: {certificates: [billing]}}", "caller a: certificates"},
 		{"an unknown key of a caller", "callers: {a: {channel: x}}", "channel"},
 		{"an insecurity that is neither true nor false", "insecure_no_authentication: perhaps", "want true or false"},
 		{"a network that is none", "webhook_allow_from: everywhere", "\"everywhere\" is no network"},
@@ -152,12 +153,14 @@ func TestCallersOfAFile(t *testing.T) {
 	path := writeFile(t, "gateway.yaml", `
 callers:
   billing: {key_hashes: ["`+first.String()+`", "${HASH_FOR_TESTS}"], actions: [send, subscribe], channels: [support]}
-  auditor: {key_hashes: ["`+auth.HashKey("third").String()+`"], actions: [subscribe], channels: ["*"]}
+  auditor: {certificates: ["spiffe://mesh/auditor", "dns:Auditor.internal"], actions: [subscribe], channels: ["*"]}
+tls_client_ca: clients.pem
 insecure_no_authentication: true
 `)
 	cfg, _, _, err := serveCmd{Config: path}.settings()
 	require.NoError(t, err)
 	assert.True(t, cfg.InsecureNoAuthentication)
+	assert.Equal(t, "clients.pem", cfg.TLSClientCAFile)
 	assert.Equal(t, map[string]auth.Caller{
 		"billing": {
 			KeyHashes: []auth.KeyHash{first, second},
@@ -165,9 +168,9 @@ insecure_no_authentication: true
 			Channels:  []string{"support"},
 		},
 		"auditor": {
-			KeyHashes: []auth.KeyHash{auth.HashKey("third")},
-			Actions:   []auth.Action{auth.ActionSubscribe},
-			Channels:  []string{auth.AllChannels},
+			Certificates: []string{"spiffe://mesh/auditor", "dns:auditor.internal"},
+			Actions:      []auth.Action{auth.ActionSubscribe},
+			Channels:     []string{auth.AllChannels},
 		},
 	}, cfg.Callers)
 }

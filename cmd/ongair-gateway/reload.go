@@ -21,15 +21,17 @@ const reloadEvery = 5 * time.Second
 // loaded is what the configuration was when it was read: what it says, and what is in
 // the files that the gateway reads itself.
 type loaded struct {
-	cfg       server.Config
-	cert, key [sha256.Size]byte
+	cfg   server.Config
+	files [3][sha256.Size]byte
 }
 
 // load reads the configuration again.
 func (c serveCmd) load(log *slog.Logger) (loaded, error) {
 	cfg, _, _, err := c.settings()
 	cfg.Logger = log
-	return loaded{cfg, hashOfFile(cfg.TLSCertFile), hashOfFile(cfg.TLSKeyFile)}, err
+	return loaded{cfg, [3][sha256.Size]byte{
+		hashOfFile(cfg.TLSCertFile), hashOfFile(cfg.TLSKeyFile), hashOfFile(cfg.TLSClientCAFile),
+	}}, err
 }
 
 // hashOfFile is zero for a file that cannot be read: whoever needs it says why.

@@ -45,8 +45,9 @@ type serveCmd struct {
 	WebhookAddr string `env:"ONGAIR_GATEWAY_WEBHOOK_ADDR" placeholder:"HOST:PORT" help:"Webhook port, the one to expose (127.0.0.1:8081)."`
 	AdminAddr   string `env:"ONGAIR_GATEWAY_ADMIN_ADDR" placeholder:"HOST:PORT" help:"Health and debugging port (127.0.0.1:9091)."`
 
-	TLSCert string `env:"ONGAIR_GATEWAY_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"PEM certificate: with it all ports but the admin one speak TLS."`
-	TLSKey  string `env:"ONGAIR_GATEWAY_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"PEM key of the certificate."`
+	TLSCert     string `env:"ONGAIR_GATEWAY_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"PEM certificate: with it all ports but the admin one speak TLS."`
+	TLSKey      string `env:"ONGAIR_GATEWAY_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"PEM key of the certificate."`
+	TLSClientCA string `env:"ONGAIR_GATEWAY_TLS_CLIENT_CA" name:"tls-client-ca" placeholder:"FILE" help:"PEM authorities of client certificates, by which callers may be known."`
 
 	WebhookAllowFrom string `env:"ONGAIR_GATEWAY_WEBHOOK_ALLOW_FROM" placeholder:"NETWORKS" help:"The networks that webhooks may come from, separated by commas."`
 	TrustedProxies   string `env:"ONGAIR_GATEWAY_TRUSTED_PROXIES" placeholder:"NETWORKS" help:"The proxies whose X-Forwarded-For is believed, separated by commas."`
@@ -101,15 +102,16 @@ func (c serveCmd) settings() (cfg server.Config, logLevel, logFormat string, err
 		}
 	}
 	cfg = server.Config{
-		GRPCAddr:    cmp.Or(c.GRPCAddr, string(file.GRPCAddr)),
-		HTTPAddr:    cmp.Or(c.HTTPAddr, string(file.HTTPAddr)),
-		WebhookAddr: cmp.Or(c.WebhookAddr, string(file.WebhookAddr)),
-		AdminAddr:   cmp.Or(c.AdminAddr, string(file.AdminAddr)),
-		TLSCertFile: cmp.Or(c.TLSCert, string(file.TLSCert)),
-		TLSKeyFile:  cmp.Or(c.TLSKey, string(file.TLSKey)),
-		NATSURL:     cmp.Or(c.NATSURL, string(file.NATSURL)),
-		DataDir:     cmp.Or(c.DataDir, string(file.DataDir)),
-		APIKey:      os.Getenv("ONGAIR_GATEWAY_API_KEY"),
+		GRPCAddr:        cmp.Or(c.GRPCAddr, string(file.GRPCAddr)),
+		HTTPAddr:        cmp.Or(c.HTTPAddr, string(file.HTTPAddr)),
+		WebhookAddr:     cmp.Or(c.WebhookAddr, string(file.WebhookAddr)),
+		AdminAddr:       cmp.Or(c.AdminAddr, string(file.AdminAddr)),
+		TLSCertFile:     cmp.Or(c.TLSCert, string(file.TLSCert)),
+		TLSKeyFile:      cmp.Or(c.TLSKey, string(file.TLSKey)),
+		TLSClientCAFile: cmp.Or(c.TLSClientCA, string(file.TLSClientCA)),
+		NATSURL:         cmp.Or(c.NATSURL, string(file.NATSURL)),
+		DataDir:         cmp.Or(c.DataDir, string(file.DataDir)),
+		APIKey:          os.Getenv("ONGAIR_GATEWAY_API_KEY"),
 	}
 	if cfg.EncryptionKey, err = text("").resolve("encryption_key_file", cmp.Or(text(c.EncryptionKeyFile), file.EncryptionKey)); err != nil {
 		return cfg, "", "", err

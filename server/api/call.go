@@ -27,8 +27,10 @@ import (
 // keep 8 (docs/performance.md).
 type calls struct {
 	authenticator *auth.Authenticator
-	validator     protovalidate.Validator
-	log           *slog.Logger
+	// names returns the names of a call's client certificate.
+	names     func(context.Context) []string
+	validator protovalidate.Validator
+	log       *slog.Logger
 }
 
 // unary is the interceptor of calls with one answer.
@@ -90,7 +92,7 @@ func (c *calls) admit(ctx context.Context, fullMethod string) (context.Context, 
 	if service == healthv1.Health_ServiceDesc.ServiceName {
 		return ctx, nil // load balancers and orchestrators ask for health, and have no key
 	}
-	authenticated, err := c.authenticator.Authenticate(ctx)
+	authenticated, err := c.authenticator.Authenticate(ctx, c.names(ctx))
 	if err != nil {
 		return ctx, err
 	}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
 
@@ -28,6 +29,9 @@ type ServerConfig struct {
 	Health *health.Server
 	// Authenticator knows the callers.
 	Authenticator *auth.Authenticator
+	// CertificateNames returns the names of a call's client certificate; nil means
+	// auth.PeerNames.
+	CertificateNames func(context.Context) []string
 	// TLS is used where it is not nil.
 	TLS *tls.Config
 	// Logger gets a line for every call that failed, and at debug level for
@@ -44,7 +48,10 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &calls{authenticator: cfg.Authenticator, validator: validator, log: cfg.Logger}
+	c := &calls{authenticator: cfg.Authenticator, names: cfg.CertificateNames, validator: validator, log: cfg.Logger}
+	if c.names == nil {
+		c.names = auth.PeerNames
+	}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(MaxRequestBytes),

@@ -2,7 +2,7 @@
 // principal may do.
 //
 // The credential is an API key, as `Authorization: Bearer KEY`, which over gRPC
-// is the metadata "authorization". The gateway knows keys by their SHA-256 hash
+// is the metadata "authorization", or a client certificate (certificate.go). The gateway knows keys by their SHA-256 hash
 // alone, and compares in constant time. A plain hash is enough because NewKey makes
 // keys of 256 random bits, which no dictionary has.
 //
@@ -58,9 +58,16 @@ type Principal struct {
 
 	actions  []Action
 	channels []string
-	// hash is that of the key that it came with; keyed is false for the anonymous one.
+	// by is what it came with.
+	by credential
+}
+
+// credential is what a principal is known by: the hash of a key, or a name in a
+// certificate. The zero value is none.
+type credential struct {
 	hash  KeyHash
 	keyed bool
+	name  string
 }
 
 // MayDo fails with FORBIDDEN where the principal may not do an action.
@@ -100,6 +107,9 @@ type Caller struct {
 	// KeyHashes are those of its API keys, any of which gets it in: more than one
 	// while a key is replaced.
 	KeyHashes []KeyHash
+	// Certificates are names in its client certificates, any of which gets it in: a URI,
+	// as in spiffe://mesh/ns/billing/sa/api, or dns: and a host name.
+	Certificates []string
 	// Actions are what it may do, and Channels the ones it may use, or AllChannels.
 	Actions  []Action
 	Channels []string
@@ -117,12 +127,13 @@ func Unrestricted(keys ...string) Caller {
 // Authenticator knows the callers, who may be replaced at any time. It is safe for
 // concurrent use.
 type Authenticator struct {
-	keys atomic.Pointer[[]key]
+	callers atomic.Pointer[callers]
 }
 
-type key struct {
-	hash      KeyHash
-	principal Principal
+// callers are all principals, by what they are known by.
+type callers struct {
+	keys  []Principal
+	names map[string]Principal
 }
 
 // New returns the authenticator of callers, by their names. With none, every call is
@@ -136,38 +147,64 @@ func New(callers map[string]Caller) *Authenticator {
 // Replace replaces all callers. Calls that were admitted go on; who holds a principal
 // for long asks for it again.
 func (a *Authenticator) Replace(callers map[string]Caller) {
-	var keys []key
-	for name, caller := range callers {
+	now := callersOf(callers)
+	a.callers.Store(&now)
+}
+
+func callersOf(configured map[string]Caller) callers {
+	all := callers{names: map[string]Principal{}}
+	for name, caller := range configured {
+		p := Principal{Name: name, actions: caller.Actions, channels: caller.Channels}
 		for _, hash := range caller.KeyHashes {
-			keys = append(keys, key{hash, Principal{
-				Name: name, actions: caller.Actions, channels: caller.Channels, hash: hash, keyed: true,
-			}})
+			p.by = credential{hash: hash, keyed: true}
+			all.keys = append(all.keys, p)
+		}
+		for _, certificate := range caller.Certificates {
+			p.by = credential{name: certificate}
+			all.names[certificate] = p
 		}
 	}
-	a.keys.Store(&keys)
+	return all
 }
 
 // Open reports whether the gateway asks for no credentials.
-func (a *Authenticator) Open() bool { return len(*a.keys.Load()) == 0 }
+func (a *Authenticator) Open() bool {
+	all := a.callers.Load()
+	return len(all.keys) == 0 && len(all.names) == 0
+}
 
-// Again returns a principal as it is now. It fails with CREDENTIALS_INVALID where its
-// key is no caller's any more, and with CREDENTIALS_MISSING where it is the anonymous
-// one and the gateway asks for credentials now.
+// Again returns a principal as it is now. It fails with CREDENTIALS_INVALID where what
+// it came with is no caller's any more, and with CREDENTIALS_MISSING where it is the
+// anonymous one and the gateway asks for credentials now.
 func (a *Authenticator) Again(p Principal) (Principal, error) {
-	if a.Open() {
+	switch {
+	case a.Open():
 		return anonymous(), nil
+	case p.by.keyed:
+		return a.principalOf(p.by.hash)
+	case p.by.name != "":
+		return a.principalNamed([]string{p.by.name})
 	}
-	if !p.keyed {
-		return Principal{}, missing()
+	return Principal{}, missing()
+}
+
+// principalNamed returns the principal with a name of a certificate.
+func (a *Authenticator) principalNamed(names []string) (Principal, error) {
+	all := a.callers.Load()
+	for _, name := range names {
+		if p, ok := all.names[name]; ok {
+			return p, nil
+		}
 	}
-	return a.principalOf(p.hash)
+	return Principal{}, fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID,
+		"the client certificate is not that of any caller")
 }
 
 func anonymous() Principal { return Principal{actions: Actions(), channels: []string{AllChannels}} }
 
 func missing() error {
 	return fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING,
-		"the call has no credentials; send the API key as \"Authorization: Bearer KEY\"")
+		"the call has no credentials; send an API key as \"Authorization: Bearer KEY\", or a client certificate")
 }
 
 func invalid() error {
@@ -176,23 +213,32 @@ func invalid() error {
 
 // principalOf returns the principal with a key.
 func (a *Authenticator) principalOf(hash KeyHash) (Principal, error) {
-	for _, k := range *a.keys.Load() {
-		if subtle.ConstantTimeCompare(hash[:], k.hash[:]) == 1 {
-			return k.principal, nil
+	for _, p := range a.callers.Load().keys {
+		if subtle.ConstantTimeCompare(hash[:], p.by.hash[:]) == 1 {
+			return p, nil
 		}
 	}
 	return Principal{}, invalid()
 }
 
-// Authenticate returns ctx with the principal of the call whose incoming
-// metadata it holds. It fails with CREDENTIALS_MISSING or CREDENTIALS_INVALID.
-func (a *Authenticator) Authenticate(ctx context.Context) (context.Context, error) {
+// Authenticate returns ctx with the principal of the call whose incoming metadata it
+// holds, and whose client certificate, verified by whoever calls this, has some names.
+// A key counts before a certificate: a mesh may give a certificate to everybody. It
+// fails with CREDENTIALS_MISSING or CREDENTIALS_INVALID.
+func (a *Authenticator) Authenticate(ctx context.Context, certificate []string) (context.Context, error) {
 	if a.Open() {
 		return NewContext(ctx, anonymous()), nil
 	}
 	given := metadata.ValueFromIncomingContext(ctx, "authorization")
-	if len(given) == 0 {
+	if len(given) == 0 && len(certificate) == 0 {
 		return nil, missing()
+	}
+	if len(given) == 0 {
+		p, err := a.principalNamed(certificate)
+		if err != nil {
+			return nil, err
+		}
+		return NewContext(ctx, p), nil
 	}
 	if len(given) > 1 {
 		return nil, invalid()

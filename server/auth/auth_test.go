@@ -54,7 +54,7 @@ func TestAuthenticate(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx := metadata.NewIncomingContext(t.Context(), metadata.MD{"authorization": tt.given})
-			authenticated, err := authenticator.Authenticate(ctx)
+			authenticated, err := authenticator.Authenticate(ctx, nil)
 			if tt.reason != 0 {
 				require.Error(t, err)
 				assert.Nil(t, authenticated)
@@ -73,7 +73,7 @@ func TestAuthenticate(t *testing.T) {
 }
 
 func TestACallWithoutMetadataHasNoCredentials(t *testing.T) {
-	_, err := New(map[string]Caller{"billing": Unrestricted(billingKey)}).Authenticate(t.Context())
+	_, err := New(map[string]Caller{"billing": Unrestricted(billingKey)}).Authenticate(t.Context(), nil)
 	assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING, fault.ReasonOf(status.Convert(err)))
 }
 
@@ -83,7 +83,7 @@ func TestAnOpenGatewayTakesEveryCallAsAnonymous(t *testing.T) {
 	for name, md := range map[string]metadata.MD{
 		"nothing": {}, "a key": {"authorization": {"Bearer " + billingKey}}, "nonsense": {"authorization": {"?", ""}},
 	} {
-		ctx, err := authenticator.Authenticate(metadata.NewIncomingContext(t.Context(), md))
+		ctx, err := authenticator.Authenticate(metadata.NewIncomingContext(t.Context(), md), nil)
 		require.NoError(t, err, name)
 		anonymous := FromContext(ctx)
 		assert.Empty(t, anonymous.Name, name)
@@ -98,7 +98,7 @@ func TestAnEmptyKeyOpensNothingEvenIfItIsConfigured(t *testing.T) {
 	authenticator := New(map[string]Caller{"forgotten": Unrestricted("")})
 	assert.False(t, authenticator.Open())
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "))
-	_, err := authenticator.Authenticate(ctx)
+	_, err := authenticator.Authenticate(ctx, nil)
 	assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID, fault.ReasonOf(status.Convert(err)))
 }
 
@@ -137,7 +137,7 @@ func TestAPrincipalMayDoWhatItIsGivenAndNoMore(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			caller := Caller{KeyHashes: []KeyHash{HashKey(billingKey)}, Actions: tt.actions, Channels: tt.channels}
 			ctx, err := New(map[string]Caller{"billing": caller}).Authenticate(
-				metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+billingKey)))
+				metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+billingKey)), nil)
 			require.NoError(t, err)
 			p := FromContext(ctx)
 			for _, action := range tt.may {
@@ -164,7 +164,7 @@ func TestAPrincipalMayDoWhatItIsGivenAndNoMore(t *testing.T) {
 func TestEachKeyOfACallerGetsItIn(t *testing.T) {
 	authenticator := New(map[string]Caller{"billing": Unrestricted(billingKey, "the-next-key-0123456789")})
 	for _, key := range []string{billingKey, "the-next-key-0123456789"} {
-		ctx, err := authenticator.Authenticate(metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+key)))
+		ctx, err := authenticator.Authenticate(metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+key)), nil)
 		require.NoError(t, err)
 		assert.Equal(t, "billing", FromContext(ctx).Name)
 	}
@@ -221,7 +221,7 @@ func FuzzACredential(f *testing.F) {
 	}
 	authenticator := New(map[string]Caller{"billing": Unrestricted(billingKey)})
 	f.Fuzz(func(t *testing.T, given string) {
-		ctx, err := authenticator.Authenticate(metadata.NewIncomingContext(t.Context(), metadata.MD{"authorization": {given}}))
+		ctx, err := authenticator.Authenticate(metadata.NewIncomingContext(t.Context(), metadata.MD{"authorization": {given}}), nil)
 		if err == nil {
 			assert.Equal(t, "billing", FromContext(ctx).Name)
 			assert.Contains(t, given, billingKey)

@@ -21,9 +21,11 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
@@ -37,6 +39,15 @@ const (
 	idempotentReplayed = "Idempotent-Replayed"
 )
 
+// certificateNames tells the gRPC server which client certificate a request came with.
+func certificateNames(_ context.Context, r *http.Request) metadata.MD {
+	names := auth.CertificateNames(r.TLS)
+	if len(names) == 0 {
+		return nil
+	}
+	return metadata.MD{auth.MetadataNames: names}
+}
+
 // New returns the handler of the HTTP port, which makes its calls on conn. It is
 // safe for concurrent use.
 func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, error) {
@@ -47,6 +58,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, erro
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, newMarshaler()),
 		runtime.WithIncomingHeaderMatcher(only(idempotencyKey)),
+		runtime.WithMetadata(certificateNames),
 		runtime.WithOutgoingHeaderMatcher(only(idempotentReplayed)),
 		runtime.WithOutgoingTrailerMatcher(only()),
 		runtime.WithErrorHandler(writeError),
