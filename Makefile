@@ -40,8 +40,8 @@ test:
 # leaves its input.
 soak:
 	ONGAIR_GATEWAY_SOAK=1 go test -count=1 -timeout 120m ./...
-	for target in $$(grep -rl --include='*_test.go' '^func Fuzz' server | xargs grep -ho '^func Fuzz[A-Za-z0-9]*' | sed 's/func //' | sort -u); do \
-		for pkg in $$(grep -rl --include='*_test.go' "^func $$target(" server | xargs -n1 dirname); do \
+	for target in $$(grep -rl --include='*_test.go' '^func Fuzz' server cmd | xargs grep -ho '^func Fuzz[A-Za-z0-9]*' | sed 's/func //' | sort -u); do \
+		for pkg in $$(grep -rl --include='*_test.go' "^func $$target(" server cmd | xargs -n1 dirname); do \
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime 2m ./$$pkg || exit 1; \
 		done; \
 	done

@@ -227,3 +227,23 @@ callers: {billing: {key_hashes: ["`+made.Hash+`"], actions: [send], channels: [s
 	assert.Contains(t, text.out, "ogk_")
 	assert.Contains(t, text.out, "sha256:")
 }
+
+// Whatever is in a file, it is settings or a reason in one line.
+func FuzzConfigFile(f *testing.F) {
+	for _, seed := range []string{
+		"", "channels: {a: {token: canary-canary, webhook_secret: x}}", "api_key: canary-canary\n  x", "callers: {a: {key_hashes: [canary-canary]}}",
+		"trusted_proxies: ::/0", "data_dir: ${HOME}", "&a [*a]", "channels: *x", "? {a: b}\n: c", "\xff", "request_id_age: 1e9h",
+	} {
+		f.Add([]byte(seed))
+	}
+	path := filepath.Join(f.TempDir(), "gateway.yaml")
+	f.Fuzz(func(t *testing.T, content []byte) {
+		require.NoError(t, os.WriteFile(path, content, 0o600))
+		cfg, _, _, err := serveCmd{Config: path}.settings()
+		if err != nil {
+			assert.NotContains(t, err.Error(), "\n")
+			return
+		}
+		assert.NotNil(t, cfg.Channels)
+	})
+}
