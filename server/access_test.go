@@ -199,3 +199,29 @@ func TestACertificateIsACredential(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
 }
+
+// A caller's limit is one for all ways to come in, and changes while the gateway runs.
+func TestALimitIsSharedByGRPCAndREST(t *testing.T) {
+	limit := func(streams int) func(*server.Config) {
+		return func(c *server.Config) {
+			caller := auth.Unrestricted(billingKey)
+			caller.MaxStreams = streams
+			c.Callers = map[string]auth.Caller{"billing": caller}
+		}
+	}
+	g := Start(t, limit(2))
+	at := Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, APIKey: billingKey}
+	r := NewRecorder(t)
+	for _, transport := range Transports() {
+		r.Subscribe("within "+transport.String(), transport, at, &ongairv1.SubscribeRequest{})
+	}
+	for _, transport := range Transports() {
+		beyond := NewRecorder(t).Subscribe("beyond", transport, at, &ongairv1.SubscribeRequest{})
+		assert.Equal(t, "CALLER_LIMITED", reasonOf(beyond.Err()), transport)
+	}
+	require.NoError(t, g.Reload(limit(3)))
+	r.Subscribe("within a larger limit", OverGRPC{}, at, &ongairv1.SubscribeRequest{})
+	require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...))
+	require.NoError(t, g.Reload(limit(10)))
+	r.Verify(at)
+}

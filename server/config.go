@@ -232,6 +232,9 @@ func (c *Config) checkCallers() (errs []error) {
 		if len(caller.Channels) == 0 {
 			fail("it may use no channel: give it channels, or %q for all", auth.AllChannels)
 		}
+		if caller.MaxRate < 0 || caller.MaxInFlight < 0 || caller.MaxStreams < 0 {
+			fail("its limits cannot be negative")
+		}
 		for _, channel := range caller.Channels {
 			if _, ok := c.Channels[channel]; !ok && channel != auth.AllChannels {
 				fail("there is no channel %q", channel)

@@ -167,7 +167,9 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 		readiness: newReadiness(js, events),
 	}
 	p.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
-	cfg := api.ServerConfig{Service: p.service, Health: p.health, Authenticator: s.authenticator, Logger: log}
+	cfg := api.ServerConfig{
+		Service: p.service, Health: p.health, Authenticator: s.authenticator, Limits: &api.Limits{}, Logger: log,
+	}
 	var err error
 	cfg.CertificateNames = auth.ForwardedNames
 	if p.memory, err = api.NewServer(cfg); err != nil {

@@ -89,6 +89,31 @@ type callerConfig struct {
 	Certificates []text `yaml:"certificates"`
 	Actions      []text `yaml:"actions"`
 	Channels     []text `yaml:"channels"`
+	MaxRate      text   `yaml:"max_rate"`
+	MaxInFlight  text   `yaml:"max_in_flight"`
+	MaxStreams   text   `yaml:"max_streams"`
+}
+
+// count sets a limit of so many, if there is one.
+func (t text) count(name string, limit *int) (err error) {
+	if t == "" {
+		return nil
+	}
+	if *limit, err = strconv.Atoi(string(t)); err != nil || *limit < 1 {
+		return fmt.Errorf("%s %q: want a number, 1 or more", name, t)
+	}
+	return nil
+}
+
+// perSecond sets a limit of so many a second, if there is one.
+func (t text) perSecond(name string, limit *float64) (err error) {
+	if t == "" {
+		return nil
+	}
+	if *limit, err = strconv.ParseFloat(string(t), 64); err != nil || !(*limit > 0) || math.IsInf(*limit, 0) {
+		return fmt.Errorf("%s %q: want calls a second, as in 20 or 0.5", name, t)
+	}
+	return nil
 }
 
 // caller returns what is configured of a caller.
@@ -117,7 +142,12 @@ func (c callerConfig) caller() (caller auth.Caller, err error) {
 	for _, in := range c.Channels {
 		caller.Channels = append(caller.Channels, string(in))
 	}
-	return caller, nil
+	err = cmp.Or(
+		c.MaxRate.perSecond("max_rate", &caller.MaxRate),
+		c.MaxInFlight.count("max_in_flight", &caller.MaxInFlight),
+		c.MaxStreams.count("max_streams", &caller.MaxStreams),
+	)
+	return caller, err
 }
 
 // channel returns what is configured of a channel.
@@ -141,17 +171,11 @@ func (c channelConfig) channel() (server.Channel, error) {
 	if channel.AuthForm, err = ongair.ParseAuthForm(cmp.Or(string(c.AuthForm), ongair.AuthAuto.String())); err != nil {
 		return channel, fmt.Errorf("auth_form: %w", err)
 	}
-	if c.MaxInFlight != "" {
-		if channel.MaxInFlight, err = strconv.Atoi(string(c.MaxInFlight)); err != nil || channel.MaxInFlight < 1 {
-			return channel, fmt.Errorf("max_in_flight %q: want a number of calls, 1 or more", c.MaxInFlight)
-		}
-	}
-	if c.MaxRate != "" {
-		if channel.MaxRate, err = strconv.ParseFloat(string(c.MaxRate), 64); err != nil || !(channel.MaxRate > 0) || math.IsInf(channel.MaxRate, 0) {
-			return channel, fmt.Errorf("max_rate %q: want calls a second, as in 20 or 0.5", c.MaxRate)
-		}
-	}
-	return channel, nil
+	err = cmp.Or(
+		c.MaxInFlight.count("max_in_flight", &channel.MaxInFlight),
+		c.MaxRate.perSecond("max_rate", &channel.MaxRate),
+	)
+	return channel, err
 }
 
 // text is a value in which ${NAME} stands for an environment variable. It is

@@ -119,6 +119,7 @@ func TestAConfigFileThatContradictsItselfIsRefused(t *testing.T) {
 		{"a caller with a key in place of its hash", "callers: {a: {key_hashes: [ogk_secret]}}", "caller a: key_hashes, number 1"},
 		{"a caller with an action that does not exist", "callers: {a: {actions: [read]}}", "caller a: actions: \"read\""},
 		{"a caller with a certificate that has no such name", "callers: {a: {certificates: [billing]}}", "caller a: certificates"},
+		{"a caller with a limit of nothing", "callers: {a: {max_streams: 0}}", "caller a: max_streams"},
 		{"an unknown key of a caller", "callers: {a: {channel: x}}", "channel"},
 		{"an insecurity that is neither true nor false", "insecure_no_authentication: perhaps", "want true or false"},
 		{"a network that is none", "webhook_allow_from: everywhere", "\"everywhere\" is no network"},
@@ -152,7 +153,8 @@ func TestCallersOfAFile(t *testing.T) {
 	t.Setenv("HASH_FOR_TESTS", second.String())
 	path := writeFile(t, "gateway.yaml", `
 callers:
-  billing: {key_hashes: ["`+first.String()+`", "${HASH_FOR_TESTS}"], actions: [send, subscribe], channels: [support]}
+  billing: {key_hashes: ["`+first.String()+`", "${HASH_FOR_TESTS}"], actions: [send, subscribe], channels: [support],
+    max_rate: 0.5, max_in_flight: 3, max_streams: 4}
   auditor: {certificates: ["spiffe://mesh/auditor", "dns:Auditor.internal"], actions: [subscribe], channels: ["*"]}
 tls_client_ca: clients.pem
 insecure_no_authentication: true
@@ -166,6 +168,7 @@ insecure_no_authentication: true
 			KeyHashes: []auth.KeyHash{first, second},
 			Actions:   []auth.Action{auth.ActionSend, auth.ActionSubscribe},
 			Channels:  []string{"support"},
+			Limits:    auth.Limits{MaxRate: 0.5, MaxInFlight: 3, MaxStreams: 4},
 		},
 		"auditor": {
 			Certificates: []string{"spiffe://mesh/auditor", "dns:auditor.internal"},

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/ongair"
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
@@ -187,5 +188,12 @@ func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
 	assert.EqualValues(t, 10<<30, server.DefaultRetentionBytes)
 	assert.Equal(t, 2*time.Minute, server.DefaultDuplicateWindow)
 	assert.Equal(t, 24*time.Hour, server.DefaultRequestIDAge)
+	for _, row := range []string{
+		fmt.Sprintf("| `callers.NAME.max_rate` | `%d` calls a second |", auth.DefaultMaxRate),
+		fmt.Sprintf("| `callers.NAME.max_in_flight` | `%d` calls at once |", auth.DefaultMaxInFlight),
+		fmt.Sprintf("| `callers.NAME.max_streams` | `%d` subscriptions at once |", auth.DefaultMaxStreams),
+	} {
+		assert.Contains(t, readme(t), row)
+	}
 	assert.Contains(t, readme(t), fmt.Sprintf("| `channels.NAME.max_in_flight` | `%d` calls at once |", ongair.DefaultMaxInFlight))
 }

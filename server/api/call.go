@@ -29,6 +29,7 @@ type calls struct {
 	authenticator *auth.Authenticator
 	// names returns the names of a call's client certificate.
 	names     func(context.Context) []string
+	limits    *Limits
 	validator protovalidate.Validator
 	log       *slog.Logger
 }
@@ -47,6 +48,11 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 	if ctx, err = c.admit(ctx, info.FullMethod); err != nil {
 		return nil, err
 	}
+	done, err := c.limits.call(auth.FromContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	if err := takeRequestID(ctx, req); err != nil {
 		return nil, err
 	}
@@ -81,6 +87,11 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	if ctx, err = c.admit(ctx, info.FullMethod); err != nil {
 		return err
 	}
+	done, err := c.limits.stream(auth.FromContext(ctx))
+	if err != nil {
+		return err
+	}
+	defer done()
 	return handler(srv, &checkedStream{ServerStream: stream, ctx: ctx, validator: c.validator})
 }
 

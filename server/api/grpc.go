@@ -32,6 +32,8 @@ type ServerConfig struct {
 	// CertificateNames returns the names of a call's client certificate; nil means
 	// auth.PeerNames.
 	CertificateNames func(context.Context) []string
+	// Limits are those of the callers; nil means ones of this server alone.
+	Limits *Limits
 	// TLS is used where it is not nil.
 	TLS *tls.Config
 	// Logger gets a line for every call that failed, and at debug level for
@@ -48,9 +50,12 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &calls{authenticator: cfg.Authenticator, names: cfg.CertificateNames, validator: validator, log: cfg.Logger}
+	c := &calls{authenticator: cfg.Authenticator, names: cfg.CertificateNames, limits: cfg.Limits, validator: validator, log: cfg.Logger}
 	if c.names == nil {
 		c.names = auth.PeerNames
+	}
+	if c.limits == nil {
+		c.limits = &Limits{}
 	}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),

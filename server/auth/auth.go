@@ -14,6 +14,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -58,9 +59,39 @@ type Principal struct {
 
 	actions  []Action
 	channels []string
+	limits   Limits
 	// by is what it came with.
 	by credential
 }
+
+// Limits returns what the principal may take at once, the defaults filled in; ok is
+// false for the anonymous one, who has no limits: it is on this machine, or somebody
+// said that it need not be.
+func (p Principal) Limits() (limits Limits, ok bool) {
+	limits = p.limits
+	limits.MaxRate = cmp.Or(limits.MaxRate, DefaultMaxRate)
+	limits.MaxInFlight = cmp.Or(limits.MaxInFlight, DefaultMaxInFlight)
+	limits.MaxStreams = cmp.Or(limits.MaxStreams, DefaultMaxStreams)
+	return limits, p.Name != ""
+}
+
+// Limits are how much of the gateway a caller may take, so that one that runs wild
+// does not keep it from the others. Zero means the default.
+type Limits struct {
+	// MaxRate is calls a second on average, of which as many as in a second may come at
+	// once. MaxInFlight are calls at once, and MaxStreams subscriptions at once.
+	MaxRate     float64
+	MaxInFlight int
+	MaxStreams  int
+}
+
+// Defaults of Limits: several times what a busy backend needs, and a tenth of what the
+// gateway can stand (docs/performance.md, S1 and F4).
+const (
+	DefaultMaxRate     = 2000
+	DefaultMaxInFlight = 1024
+	DefaultMaxStreams  = 10_000
+)
 
 // credential is what a principal is known by: the hash of a key, or a name in a
 // certificate. The zero value is none.
@@ -113,6 +144,8 @@ type Caller struct {
 	// Actions are what it may do, and Channels the ones it may use, or AllChannels.
 	Actions  []Action
 	Channels []string
+	// Limits are how much it may take.
+	Limits
 }
 
 // Unrestricted returns a caller who may do everything, with API keys.
@@ -154,7 +187,7 @@ func (a *Authenticator) Replace(callers map[string]Caller) {
 func callersOf(configured map[string]Caller) callers {
 	all := callers{names: map[string]Principal{}}
 	for name, caller := range configured {
-		p := Principal{Name: name, actions: caller.Actions, channels: caller.Channels}
+		p := Principal{Name: name, actions: caller.Actions, channels: caller.Channels, limits: caller.Limits}
 		for _, hash := range caller.KeyHashes {
 			p.by = credential{hash: hash, keyed: true}
 			all.keys = append(all.keys, p)

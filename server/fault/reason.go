@@ -64,7 +64,8 @@ func lookUp(reason ongairv1.ErrorReason) (codes.Code, int) {
 		ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN:
 		return codes.FailedPrecondition, http.StatusBadRequest
 	case ongairv1.ErrorReason_ERROR_REASON_ONGAIR_THROTTLED,
-		ongairv1.ErrorReason_ERROR_REASON_CHANNEL_BUSY:
+		ongairv1.ErrorReason_ERROR_REASON_CHANNEL_BUSY,
+		ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED:
 		return codes.ResourceExhausted, http.StatusTooManyRequests
 	case ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE:
 		return codes.ResourceExhausted, http.StatusRequestEntityTooLarge

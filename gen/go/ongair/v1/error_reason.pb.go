@@ -118,6 +118,9 @@ const (
 	// The caller may not do this, or not on this channel. Metadata: action or
 	// channel.
 	ErrorReason_ERROR_REASON_FORBIDDEN ErrorReason = 33
+	// The caller is over one of its limits: nothing was done. Metadata: limit, which
+	// is "rate", "in_flight" or "streams".
+	ErrorReason_ERROR_REASON_CALLER_LIMITED ErrorReason = 34
 )
 
 // Enum value maps for ErrorReason.
@@ -157,6 +160,7 @@ var (
 		31: "ERROR_REASON_CHANNEL_BUSY",
 		32: "ERROR_REASON_ONGAIR_CIRCUIT_OPEN",
 		33: "ERROR_REASON_FORBIDDEN",
+		34: "ERROR_REASON_CALLER_LIMITED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -193,6 +197,7 @@ var (
 		"ERROR_REASON_CHANNEL_BUSY":             31,
 		"ERROR_REASON_ONGAIR_CIRCUIT_OPEN":      32,
 		"ERROR_REASON_FORBIDDEN":                33,
+		"ERROR_REASON_CALLER_LIMITED":           34,
 	}
 )
 
@@ -227,7 +232,7 @@ var File_ongair_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_ongair_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1congair/v1/error_reason.proto\x12\tongair.v1*\xa5\t\n" +
+	"\x1congair/v1/error_reason.proto\x12\tongair.v1*\xc6\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -263,7 +268,8 @@ const file_ongair_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_REQUEST_TOO_LARGE\x10\x1e\x12\x1d\n" +
 	"\x19ERROR_REASON_CHANNEL_BUSY\x10\x1f\x12$\n" +
 	" ERROR_REASON_ONGAIR_CIRCUIT_OPEN\x10 \x12\x1a\n" +
-	"\x16ERROR_REASON_FORBIDDEN\x10!BT\n" +
+	"\x16ERROR_REASON_FORBIDDEN\x10!\x12\x1f\n" +
+	"\x1bERROR_REASON_CALLER_LIMITED\x10\"BT\n" +
 	"\x14im.ongair.gateway.v1P\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
 
 var (
