@@ -1,0 +1,131 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	. "github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/webhook"
+)
+
+// endless is a body without an end.
+type endless struct{ sent int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'x'
+	}
+	e.sent += len(p)
+	return len(p), nil
+}
+
+// raw sends bytes to a port and returns the status of what is answered, 0 where
+// nothing is. An end of the connection by the other side while it sends is fine.
+func raw(t *testing.T, addr string, content io.Reader) int {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+	require.NoError(t, err)
+	defer func() { _ = conn.Close() }() // whatever state it is in
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+	go func() { _, _ = io.Copy(conn, content) }()
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0
+	}
+	_ = response.Body.Close() // the connection goes with it
+	return response.StatusCode
+}
+
+// Whoever sends such a thing with the secret gets a clear status, and one event or
+// none; whoever does not have it gets a 404 at once; and the gateway goes on.
+func TestHostileWebhooks(t *testing.T) {
+	g := Start(t)
+	path, wrong := webhook.Path(Channel, Secret), webhook.Path(Channel, "not-the-secret-of-the-tests")
+	head := func(path string, headers ...string) string {
+		return "POST " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + strings.Join(headers, "\r\n") + "\r\n\r\n"
+	}
+	sized := func(path, contentType string, body []byte, more ...string) io.Reader {
+		headers := append(more, "Content-Type: "+contentType, fmt.Sprint("Content-Length: ", len(body)))
+		return io.MultiReader(strings.NewReader(head(path, headers...)), bytes.NewReader(body))
+	}
+	const form = "application/x-www-form-urlencoded"
+	var keys strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&keys, "key%d=%d&", i, i)
+	}
+	var parts bytes.Buffer
+	bomb := multipart.NewWriter(&parts)
+	for i := range 8000 {
+		require.NoError(t, bomb.WriteField(fmt.Sprint("part", i), "x"))
+	}
+	require.NoError(t, bomb.Close())
+	var zipped bytes.Buffer
+	zip := gzip.NewWriter(&zipped)
+	_, err := zip.Write(make([]byte, 50<<20))
+	require.NoError(t, err)
+	require.NoError(t, zip.Close())
+	chunked := func(path string, body io.Reader) io.Reader {
+		// Chunks of 64 KiB, for ever.
+		chunk := &bytes.Buffer{}
+		fmt.Fprintf(chunk, "%x\r\n", 64<<10)
+		_, _ = io.CopyN(chunk, body, 64<<10) // it has no end
+		chunk.WriteString("\r\n")
+		content := []io.Reader{strings.NewReader(head(path, "Content-Type: "+form, "Transfer-Encoding: chunked"))}
+		for range 2000 { // 128 MB
+			content = append(content, bytes.NewReader(chunk.Bytes()))
+		}
+		return io.MultiReader(content...)
+	}
+
+	events := 0
+	for _, tt := range []struct {
+		name    string
+		content io.Reader
+		status  int
+		event   bool
+	}{
+		{"a form with 10,000 keys", sized(path, form, []byte(keys.String())), http.StatusOK, true},
+		{"a multipart form of 8,000 parts", sized(path, bomb.FormDataContentType(), parts.Bytes()), http.StatusOK, true},
+		{"a multipart form without an end", sized(path, bomb.FormDataContentType(), parts.Bytes()[:1000]), http.StatusOK, true},
+		{"an archive that grows", sized(path, form, zipped.Bytes(), "Content-Encoding: gzip"), http.StatusUnsupportedMediaType, false},
+		{"a body of 100 MB", io.MultiReader(strings.NewReader(head(path, "Content-Type: "+form, "Content-Length: 104857600")), io.LimitReader(&endless{}, 100<<20)), http.StatusRequestEntityTooLarge, false},
+		{"a body without an end", chunked(path, &endless{}), http.StatusRequestEntityTooLarge, false},
+		{"headers without an end", io.MultiReader(strings.NewReader("POST "+path+" HTTP/1.1\r\nHost: x\r\nX: "), io.LimitReader(&endless{}, 1<<20)), http.StatusRequestHeaderFieldsTooLarge, false},
+		{"a length that is none", strings.NewReader(head(path, "Content-Length: -1")), http.StatusBadRequest, false},
+		{"two lengths", strings.NewReader(head(path, "Content-Length: 3", "Content-Length: 4") + "a=b"), http.StatusBadRequest, false},
+		{"a length and chunks", strings.NewReader(head(path, "Content-Length: 3", "Transfer-Encoding: chunked", "Content-Type: "+form) + "3\r\na=b\r\n0\r\n\r\n"), http.StatusOK, true},
+		{"no HTTP", strings.NewReader("hello\r\n\r\n"), http.StatusBadRequest, false},
+		{"HTTP/2 in clear", strings.NewReader("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 0, false},
+		{"a body of 100 MB without the secret", io.MultiReader(strings.NewReader(head(wrong, "Content-Length: 104857600")), io.LimitReader(&endless{}, 100<<20)), http.StatusNotFound, false},
+		{"a body without an end or a secret", chunked(wrong, &endless{}), http.StatusNotFound, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			status := raw(t, g.Webhook, tt.content)
+			if tt.status == 0 {
+				assert.NotEqual(t, http.StatusOK, status)
+			} else {
+				assert.Equal(t, tt.status, status)
+			}
+		})
+		if tt.event {
+			events++
+		}
+	}
+	r := NewRecorder(t)
+	require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...), "the gateway goes on")
+	all := NewRecorder(t).Subscribe("all", OverGRPC{}, g.Endpoints(), earliest())
+	assert.Len(t, all.Events(events+1), events+1, "one event or none of each")
+	assert.Equal(t, "MessageReceived", all.Events(events + 1)[events].GetNotificationType())
+}
