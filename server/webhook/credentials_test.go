@@ -171,3 +171,29 @@ func FuzzForwardedFor(f *testing.F) {
 		}
 	})
 }
+
+// What is wrong with a request cannot be told from the work that it makes: time is
+// noise in a test, allocations are not.
+func TestWhateverIsWrongMakesTheSameWork(t *testing.T) {
+	h := New(Config{
+		Access: Access{Channels: map[string]Credentials{
+			testChannel: {Secret: newSecret, Previous: oldSecret}, "sales": {Secret: testSecret, Username: "u", Password: "p"},
+		}},
+		Log: &memoryLog{}, Logger: discard,
+	})
+	work := func(path string) float64 {
+		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, http.NoBody)
+		request.SetBasicAuth("u", "wrong")
+		return testing.AllocsPerRun(100, func() {
+			_, ok := h.authenticate(request)
+			assert.False(t, ok)
+		})
+	}
+	wrongSecret := work(Path(testChannel, testSecret))
+	for name, path := range map[string]string{
+		"an unknown channel": Path("unknown", testSecret), "a wrong password": Path("sales", testSecret), "another path": "/webhook/support/" + testSecret,
+		"a secret that begins well": Path(testChannel, newSecret[:20]+"xxxxxx"),
+	} {
+		assert.InDelta(t, wrongSecret, work(path), 0, name)
+	}
+}
