@@ -53,13 +53,12 @@ func (c *Committer) newBatch() *batch {
 	}
 }
 
-// stage puts messages into the batch, but for those that nobody waits for any more.
+// stage puts messages into the batch.
 func (b *batch) stage(messages []*pending) {
 	for _, p := range messages {
 		key, expects := p.key(), p.msg.Header.Get(jetstream.ExpectedLastSubjSeqHeader) != ""
 		_, taken := b.subjects[p.msg.Subject]
 		switch {
-		case p.ctx.Err() != nil:
 		case b.first[key] != nil:
 			b.copies = append(b.copies, p)
 		case expects && taken:

@@ -262,7 +262,14 @@ func (c *Committer) take(b *batch) []*pending {
 		}
 		n++
 	}
-	taken := c.waiting[:n]
+	taken := make([]*pending, 0, n)
+	for _, p := range c.waiting[:n] {
+		// Only here: what is in a batch stays in it, since others share its fate, and
+		// since it may be stored already when the batch is tried again.
+		if p.ctx.Err() == nil {
+			taken = append(taken, p)
+		}
+	}
 	c.waiting = c.waiting[n:]
 	return taken
 }

@@ -466,3 +466,41 @@ func TestAStreamWithoutBatchesStoresOneByOne(t *testing.T) {
 		assert.Equal(t, slices.Repeat([]string{stored}, 40), became)
 	})
 }
+
+// Callers go while their batch is on its way. When it is tried again, or in parts, those
+// that stay MUST hear the truth, and so must those who share the fate of one that went.
+func TestABatchIsTriedAgainWithThoseWhoseCallersHaveGone(t *testing.T) {
+	for name, tt := range map[string]struct {
+		gone  func(i int) bool
+		cause error
+	}{
+		"some, and the acknowledgement was lost": {func(i int) bool { return i%3 == 0 }, context.DeadlineExceeded},
+		"a half, and it goes in parts":           {func(i int) bool { return i < 20 }, &natsjs.APIError{ErrorCode: codeBatchDuplicate}},
+		"all":                                    {func(int) bool { return true }, context.DeadlineExceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				gone, leave := context.WithCancel(t.Context())
+				var messages []*pending
+				for i, id := range numbered(1, 40) {
+					ctx := t.Context()
+					if tt.gone(i) {
+						ctx = gone
+					}
+					messages = append(messages, waitingFor(ctx, message(id))...)
+				}
+				b := f.newBatch()
+				b.stage(messages)
+				leave()
+				f.end(t.Context(), b.messages, 0, tt.cause)
+				stored := f.all(t)
+				for _, p := range messages {
+					<-p.turn
+					require.NoError(t, p.err)
+					require.LessOrEqual(t, p.ack.Sequence, uint64(len(stored)))
+					assert.Equal(t, string(p.msg.Data), stored[p.ack.Sequence-1], "it is where it is said to be")
+				}
+			})
+		})
+	}
+}
