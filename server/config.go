@@ -63,8 +63,8 @@ type Config struct {
 	NATSURL string
 	// DataDir is the directory of the embedded one.
 	DataDir string
-	// EncryptionKey, of 32 characters or more, encrypts what is in DataDir. What was
-	// there before is encrypted at the first start with one, and there is no way back.
+	// EncryptionKey, of 32 characters or more, encrypts what is in DataDir, which has to
+	// be a new one at the first start with a key.
 	EncryptionKey string
 	// RetentionAge and RetentionBytes bound the log; zero means its defaults.
 	RetentionAge   time.Duration

@@ -30,6 +30,10 @@ func (s *Server) Reload(cfg Config) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.current.CallerCount() > 0 && cfg.CallerCount() == 0 {
+		// Half a file must not open the gateway.
+		return errors.New("to take away all callers, and so ask nobody for a key, needs a restart")
+	}
 	if changed := fixedChanges(s.current, cfg); len(changed) > 0 {
 		return fmt.Errorf("a change of %s needs a restart", strings.Join(changed, ", "))
 	}

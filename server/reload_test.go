@@ -146,6 +146,7 @@ func TestAReloadThatIsWrongChangesNothing(t *testing.T) {
 		says   string
 	}{
 		"a caller without rights": {func(c *server.Config) { c.Callers = map[string]auth.Caller{"new": {}} }, "caller new"},
+		"no callers":              {func(c *server.Config) { c.Callers = nil }, "all callers"},
 		"no channels":             {func(c *server.Config) { c.Channels = nil }, "no channel"},
 		"a channel that cannot be": {func(c *server.Config) {
 			c.Channels["new"] = server.Channel{BaseURL: "ftp://x", Token: "t", WebhookSecret: Secret}

@@ -218,7 +218,13 @@ func (t text) resolve(name string, file text) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	return strings.TrimSpace(string(b)), nil
+	secret := strings.TrimSpace(string(b))
+	if secret == "" {
+		// A file that is being written, or a mount that failed: to take it for "none" could
+		// open what it is to close.
+		return "", fmt.Errorf("%s: %s is empty", name, file)
+	}
+	return secret, nil
 }
 
 // readConfigFile reads the file. Its errors name the file and, where it has one,

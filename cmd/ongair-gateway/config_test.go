@@ -106,10 +106,13 @@ func TestASandboxNeverSeesTheTokenOfARealAccount(t *testing.T) {
 }
 
 func TestAConfigFileThatContradictsItselfIsRefused(t *testing.T) {
-	secret := writeFile(t, "secret", "s\n")
+	secret, empty := writeFile(t, "secret", "s\n"), writeFile(t, "empty", " \n")
 	for _, tt := range []struct{ name, file, says string }{
 		{"a secret by value and by file", "channels: {a: {token: x, token_file: " + secret + "}}", "channel a: token is given twice"},
 		{"an API key by value and by file", "{api_key: x, api_key_file: " + secret + "}", "api_key is given twice"},
+		{"an empty file of a token", "channels: {a: {token_file: " + empty + "}}", "channel a: token: " + empty + " is empty"},
+		{"an empty file of an API key", "api_key_file: " + empty, "is empty"},
+		{"an empty file of an encryption key", "encryption_key_file: " + empty, "is empty"},
 		{"a form of authorization that does not exist", "channels: {a: {token: x, auth_form: basic}}", "channel a: auth_form"},
 		{"a limit of no calls", "channels: {a: {token: x, max_in_flight: 0}}", "channel a: max_in_flight"},
 		{"a limit that is no number", "channels: {a: {token: x, max_rate: fast}}", "channel a: max_rate"},

@@ -25,7 +25,9 @@ func CertificateNames(state *tls.ConnectionState) (names []string) {
 	}
 	certificate := state.VerifiedChains[0][0]
 	for _, uri := range certificate.URIs {
-		names = append(names, uri.String())
+		if name := uri.String(); !strings.HasPrefix(strings.ToLower(name), dnsPrefix) { // or it would look like a host name
+			names = append(names, name)
+		}
 	}
 	for _, name := range certificate.DNSNames {
 		names = append(names, dnsPrefix+strings.ToLower(name))

@@ -63,7 +63,7 @@ func (l *Log) get(ctx context.Context, req getRequest, each func(sequence uint64
 	defer fail(nil)
 	// Room for the whole answer: what finds no room is dropped.
 	answer := make(chan *nats.Msg, req.Batch+1)
-	inbox := l.conn.NewRespInbox()
+	inbox := l.conn.NewInbox() // one of NewRespInbox would come a second time, to the connection's own subscription
 	sub, err := l.conn.ChanSubscribe(inbox, answer)
 	if err != nil {
 		return answerEnd{}, unavailable("read", err)

@@ -64,6 +64,9 @@ const (
 	// the time that it may still need to store the outcome, and that clocks of
 	// replicas may differ.
 	grace = 10 * time.Second
+	// claimTimeout bounds the writing of a claim, whose caller may have gone: longer than
+	// groupcommit tries.
+	claimTimeout = 10 * time.Second
 	// storeTimeout bounds the storing of an outcome, after the call is over.
 	storeTimeout = 5 * time.Second
 	// inFlightDelay is what callers are told to wait for a call that is running:
@@ -230,7 +233,7 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 		if there := s.endingOf(ctx, name); there != nil {
 			return 0, there, nil
 		}
-		revision, err = s.write(ctx, name, claim, last)
+		revision, err = s.tryClaim(ctx, name, claim, last)
 		if !errors.Is(err, groupcommit.ErrConflict) {
 			break
 		}
@@ -257,6 +260,48 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 		return 0, nil, unavailable(err)
 	}
 	return revision, nil, nil
+}
+
+// tryClaim writes a claim and waits for it no longer than ctx. A claim that is written
+// after that has nobody who would make its call, so its key is freed again: it would
+// look like a call whose outcome is unknown.
+func (s *Store) tryClaim(ctx context.Context, name string, claim record, last uint64) (uint64, error) {
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	type written struct {
+		revision uint64
+		err      error
+	}
+	claimed := make(chan written) // without room: either the caller takes it, or it is freed
+	s.storing.Go(func() {
+		writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
+		defer cancel()
+		revision, err := s.write(writing, name, claim, last)
+		select {
+		case claimed <- written{revision, err}:
+		case <-ctx.Done():
+			if err == nil {
+				s.store(ctx, name, revision, record{State: stateFree, Fingerprint: claim.Fingerprint})
+			}
+		}
+	})
+	select {
+	case w := <-claimed:
+		return w.revision, w.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// store stores an outcome, after its caller may have gone.
+func (s *Store) store(ctx context.Context, name string, revision uint64, outcome record) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	if _, err := s.write(ctx, name, outcome, revision); err != nil {
+		s.logger.Error("could not store the outcome of a call; its request_id will be answered with OUTCOME_UNKNOWN",
+			"state", outcome.State, "error", err)
+	}
 }
 
 // read returns the record of a key and its revision. Where there is none, or an
@@ -340,12 +385,7 @@ func (s *Store) finish(ctx context.Context, name string, revision uint64, outcom
 	s.ending[name] = e
 	s.mu.Unlock()
 	s.storing.Go(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-		defer cancel()
-		if _, err := s.write(ctx, name, outcome, revision); err != nil {
-			s.logger.Error("could not store the outcome of a call; its request_id will be answered with OUTCOME_UNKNOWN",
-				"state", outcome.State, "error", err)
-		}
+		s.store(ctx, name, revision, outcome)
 		s.mu.Lock()
 		delete(s.ending, name)
 		s.mu.Unlock()
@@ -353,7 +393,7 @@ func (s *Store) finish(ctx context.Context, name string, revision uint64, outcom
 	})
 }
 
-// Wait waits until the outcomes of all calls are stored, a few seconds at most. It
+// Wait waits until the outcomes of all calls are stored, 15 s at most. It
 // is for after the last call.
 func (s *Store) Wait() { s.storing.Wait() }
 

@@ -549,25 +549,26 @@ func assertReason(t *testing.T, err error, reason ongairv1.ErrorReason) {
 	}
 }
 
-// held is a JetStream that holds what is published after the first message, until
-// it is let go.
+// held is a JetStream that holds a message that is published until it is let go.
 type held struct {
 	natsjs.JetStream
 	published atomic.Int32
-	let       chan struct{}
+	// hold is the number of that message, from 1.
+	hold int32
+	let  chan struct{}
 }
 
 func (h *held) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...natsjs.PublishOpt) (*natsjs.PubAck, error) {
-	if h.published.Add(1) == 2 {
+	if h.published.Add(1) == h.hold {
 		<-h.let
 	}
 	return h.JetStream.PublishMsg(ctx, msg, opts...)
 }
 
-// holding returns a store whose first outcome is not stored until let is called.
-func (f *fixture) holding(t *testing.T) (h *held, let func()) {
+// holding returns a store one of whose messages is not stored until let is called.
+func (f *fixture) holding(t *testing.T, hold int32) (h *held, let func()) {
 	t.Helper()
-	h = heldAfterFirst(f.js.API())
+	h = &held{JetStream: f.js.API(), hold: hold, let: make(chan struct{})}
 	var err error
 	f.Store, err = Open(t.Context(), f.js.Conn(), h, Config{})
 	require.NoError(t, err)
@@ -578,12 +579,10 @@ func (f *fixture) holding(t *testing.T) (h *held, let func()) {
 	return h, let
 }
 
-func heldAfterFirst(js natsjs.JetStream) *held { return &held{JetStream: js, let: make(chan struct{})} }
-
 func TestAnOutcomeThatIsBeingStoredIsReplayedHereAndInFlightElsewhere(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		elsewhere := *f
-		_, let := f.holding(t)
+		_, let := f.holding(t, 2)
 		_, _, err := f.do(t, key("1"), "hello", answers("77"))
 		require.NoError(t, err, "nobody waits for it")
 		again, replayed, err := f.do(t, key("1"), "hello", nil)
@@ -606,7 +605,7 @@ func TestAnOutcomeThatIsBeingStoredIsReplayedHereAndInFlightElsewhere(t *testing
 
 func TestAKeyThatIsBeingFreedIsWaitedFor(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		held, let := f.holding(t)
+		held, let := f.holding(t, 2)
 		_, _, err := f.do(t, key("1"), "hello", fails(faultWith(fault.EffectNone)))
 		require.Error(t, err)
 		ended := make(chan error, 1)
@@ -618,5 +617,28 @@ func TestAKeyThatIsBeingFreedIsWaitedFor(t *testing.T) {
 		require.Eventually(t, func() bool { return held.published.Load() == 2 }, timeout, time.Millisecond)
 		let()
 		require.NoError(t, <-ended)
+	})
+}
+
+// The caller was told that nothing was sent, and that it may try again. So it may.
+func TestAClaimThatIsWrittenAfterItsCallerHasGoneIsFreed(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		held, let := f.holding(t, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		go func() {
+			assert.Eventually(t, func() bool { return held.published.Load() > 0 }, timeout, time.Millisecond)
+			cancel()
+		}()
+		_, err := f.Do(ctx, key("1"), &ongairv1.SendRequest{Text: "hello"}, &ongairv1.SendResponse{}, func(context.Context) error {
+			t.Error("the call was made")
+			return nil
+		})
+		require.Error(t, err)
+		assert.Equal(t, fault.EffectNone, fault.From(err).Effect)
+		let()
+		f.Wait()
+		_, replayed, err := f.do(t, key("1"), "hello", answers("77"))
+		require.NoError(t, err)
+		assert.False(t, replayed)
 	})
 }

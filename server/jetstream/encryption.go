@@ -26,15 +26,26 @@ const keyFile = "encryption"
 // streams that it cannot decrypt, and making them anew then deletes what is there
 // (tried with nats-server 2.15.2, docs/log.md).
 //
-// What the directory has in clear text is encrypted when it is opened with a key for
-// the first time. There is no way back.
+// A directory is encrypted from its beginning or not at all: nats-server would encrypt
+// one that is in clear text in place, without syncing it, and a kill meanwhile loses
+// what is in the block that it was at. For the same reason files that are encrypted, of
+// which nothing says with which key, are not opened with whatever key is given.
 func checkKey(dir, key string) error {
 	path := filepath.Join(dir, keyFile)
 	noted, err := os.ReadFile(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && key == "":
-		return nil
 	case errors.Is(err, fs.ErrNotExist):
+		state, err := storeState(filepath.Join(dir, "jetstream"))
+		switch {
+		case err != nil:
+			return fmt.Errorf("data directory %s: %w", dir, err)
+		case state == encrypted:
+			return fmt.Errorf("data directory %s is encrypted, and its file %q is missing, which says with which key: restore that, too", dir, keyFile)
+		case key == "":
+			return nil
+		case state == inClear:
+			return fmt.Errorf("data directory %s is in clear text: an encryption key is for a new one", dir)
+		}
 		return noteKey(path, key)
 	case err != nil:
 		return fmt.Errorf("data directory %s: %w", dir, err)
@@ -44,6 +55,33 @@ func checkKey(dir, key string) error {
 		return fmt.Errorf("data directory %s is encrypted with another key", dir)
 	}
 	return nil
+}
+
+// What is in a directory of JetStream's.
+type content int
+
+const (
+	nothing content = iota
+	inClear
+	encrypted
+)
+
+// storeState looks for JetStream's files of messages, and for those of their keys.
+func storeState(store string) (state content, err error) {
+	err = filepath.WalkDir(store, func(_ string, entry fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil || entry.IsDir():
+			return err
+		case strings.HasSuffix(entry.Name(), ".key"):
+			state = encrypted
+			return fs.SkipAll
+		}
+		state = max(state, inClear)
+		return nil
+	})
+	return state, err
 }
 
 // keyCheck is the same for a key each time, and does not tell it.

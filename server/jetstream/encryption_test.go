@@ -73,21 +73,34 @@ func TestWhatIsStoredWithAKeyCannotBeReadWithoutIt(t *testing.T) {
 	assert.EqualValues(t, 3, before, "a wrong key destroys nothing")
 }
 
-func TestWhatIsInClearTextIsEncryptedFromTheFirstKeyOn(t *testing.T) {
+// nats-server encrypts in place, and a kill meanwhile would lose what it is at.
+func TestADirectoryInClearTextStaysSo(t *testing.T) {
 	dir := t.TempDir()
 	_, err := store(t, dir, "")
 	require.NoError(t, err)
 	assert.True(t, clear(t, dir), "else this looks in the wrong place")
+	_, err = store(t, dir, keyA)
+	require.ErrorContains(t, err, "clear text")
+	before, err := store(t, dir, "")
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, before)
+}
+
+func TestEncryptedFilesOfAnUnknownKeyAreNotOpened(t *testing.T) {
+	dir := t.TempDir()
+	_, err := store(t, dir, keyA)
+	require.NoError(t, err)
+	note, err := os.ReadFile(filepath.Join(dir, keyFile))
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(filepath.Join(dir, keyFile)))
+	for _, key := range []string{"", keyA, keyB} {
+		_, err = store(t, dir, key)
+		require.ErrorContains(t, err, "missing")
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, keyFile), note, 0o600))
 	before, err := store(t, dir, keyA)
 	require.NoError(t, err)
 	assert.EqualValues(t, 1, before)
-	assert.False(t, clear(t, dir))
-	before, err = store(t, dir, keyA)
-	require.NoError(t, err)
-	assert.EqualValues(t, 2, before)
-	assert.False(t, clear(t, dir))
-	_, err = store(t, dir, "")
-	require.Error(t, err)
 }
 
 func TestTheDataDirectoryIsItsOwnersAlone(t *testing.T) {
