@@ -13,6 +13,9 @@ type Bounds struct {
 	First uint64
 	// Last is the sequence of the newest event; 0 in a log that never had one.
 	Last uint64
+	// replicated says that direct gets may be answered by a replica that has not come
+	// to Last yet.
+	replicated bool
 }
 
 // Bounds returns the ends of the log as they are now. Thousands may ask at once,
@@ -27,7 +30,7 @@ func (l *Log) askBounds(ctx context.Context) (Bounds, error) {
 		return Bounds{}, unavailable("stream info", err)
 	}
 	l.saw(info.State.LastSeq)
-	b := Bounds{First: info.State.FirstSeq, Last: info.State.LastSeq}
+	b := Bounds{First: info.State.FirstSeq, Last: info.State.LastSeq, replicated: info.Config.Replicas > 1}
 	if info.State.Msgs == 0 {
 		b.First = b.Last + 1
 	}

@@ -87,6 +87,16 @@ func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notifi
 	if err != nil {
 		return event.Segment{}, position, err
 	}
+	if bounds.replicated {
+		// The answer may come from a replica that is behind, and nothing in it says how
+		// far: what it does not have yet must not be taken for not there. So all are read,
+		// and the reader's filter takes its own.
+		events, err = l.Read(ctx, position, maxEvents, maxBytes)
+		if err != nil || events.Len() == 0 {
+			return event.Segment{}, position, err
+		}
+		return events, events.Last(), nil
+	}
 	upTo = max(position, bounds.Last)
 	request := getRequest{
 		Seq:      position + 1,

@@ -164,7 +164,8 @@ func multipartFields(boundary string, body []byte) (found []field, whole bool, e
 		part, err := parts.NextRawPart()
 		if errors.Is(err, io.EOF) {
 			again.WriteString("--" + boundary + "--")
-			return found, bytes.Equal(again.Bytes(), bytes.TrimRight(body, "\r\n")), nil
+			rest, ok := bytes.CutPrefix(body, again.Bytes())
+			return found, ok && (len(rest) == 0 || string(rest) == "\r\n" || string(rest) == "\n"), nil
 		}
 		if err != nil {
 			return nil, false, err
