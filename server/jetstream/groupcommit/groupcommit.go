@@ -18,6 +18,7 @@ package groupcommit
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"time"
 
@@ -306,10 +307,15 @@ func (c *Committer) end(ctx context.Context, messages []*pending, last uint64, e
 		for i, p := range messages {
 			p.end(Ack{Sequence: last - uint64(len(messages)-1-i)}, nil)
 		}
+	case isConflict(err):
+		rest := c.sift(ctx, messages)
+		if len(rest) < len(messages) {
+			c.commitAgain(ctx, rest)
+			return
+		}
+		c.halve(ctx, messages) // what was in the way is not there any more, or not here yet
 	case divisible(err):
-		half := len(messages) / 2
-		c.commitAgain(ctx, messages[:half])
-		c.commitAgain(ctx, messages[half:])
+		c.halve(ctx, messages)
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 		c.commitAgain(ctx, messages)
 	default:
@@ -319,11 +325,41 @@ func (c *Committer) end(ctx context.Context, messages []*pending, last uint64, e
 	}
 }
 
+// halve ends messages of a batch in two parts.
+func (c *Committer) halve(ctx context.Context, messages []*pending) {
+	half := len(messages) / 2
+	c.commitAgain(ctx, messages[:half])
+	c.commitAgain(ctx, messages[half:])
+}
+
+// sift ends the messages that conflict with what is stored, and returns the others.
+// Conflicts are ordinary, since each repeated call is one: to look for them costs a
+// read each, in place of the batches and single publishes that halving takes.
+func (c *Committer) sift(ctx context.Context, messages []*pending) (rest []*pending) {
+	stream, err := c.js.Stream(ctx, c.stream)
+	if err != nil {
+		return messages
+	}
+	for _, p := range messages {
+		expected, err := strconv.ParseUint(p.msg.Header.Get(jetstream.ExpectedLastSubjSeqHeader), 10, 64)
+		if err == nil {
+			// Only what is newer counts: the answer may come from a replica that is behind.
+			stored, err := stream.GetLastMsgForSubject(ctx, p.msg.Subject)
+			if err == nil && stored.Sequence > expected {
+				p.end(Ack{}, ErrConflict)
+				continue
+			}
+		}
+		rest = append(rest, p)
+	}
+	return rest
+}
+
 // divisible reports whether a batch failed for one of its messages, or as a batch, so
 // that its parts may be stored.
 func divisible(err error) bool {
 	refused, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && (refused.ErrorCode == codeBatchDuplicate || refused.ErrorCode == codeBatchDisabled || isConflict(err))
+	return ok && (refused.ErrorCode == codeBatchDuplicate || refused.ErrorCode == codeBatchDisabled)
 }
 
 func isConflict(err error) bool {
