@@ -37,9 +37,18 @@ import (
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
-// memoryPipe is the buffer of the connection between REST and gRPC, in bytes, for
-// each direction: a few responses of a stream.
-const memoryPipe = 1 << 20
+// The connection between REST and gRPC, in bytes for each direction.
+const (
+	// memoryPipe is its buffer: a few responses of a stream.
+	memoryPipe = 1 << 20
+	// memoryWindow is how much of one stream is on its way to REST. What grpc-go finds out
+	// by itself, up to 16 MiB, is made for a network, and is what each subscriber who does
+	// not read would hold.
+	memoryWindow = 256 << 10
+	// memoryConnWindow is that of all streams together. It is given back before a stream
+	// is read, so that those who do not read do not use it up.
+	memoryConnWindow = 16 << 20
+)
 
 // Server is a gateway. Make one with New.
 type Server struct {
@@ -183,6 +192,8 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 	p.conn, err = grpc.NewClient("passthrough:memory",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return p.pipe.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithStaticStreamWindowSize(memoryWindow),
+		grpc.WithStaticConnWindowSize(memoryConnWindow),
 		// A response is bounded by what the log holds, not by a client's caution.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*jetstream.MaxPayload)),
 	)
