@@ -4,10 +4,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -225,4 +228,65 @@ func TestALimitIsSharedByGRPCAndREST(t *testing.T) {
 	require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...))
 	require.NoError(t, g.Reload(limit(10)))
 	r.Verify(at)
+}
+
+// What comes on a connection more than a caller may have is refused, whichever port it
+// comes on, until one of the others ends.
+func TestACallerHasItsShareOfConnectionsOverGRPCAndREST(t *testing.T) {
+	g := Start(t, func(c *server.Config) {
+		caller := auth.Unrestricted(billingKey)
+		caller.MaxConnections = 2
+		c.Callers = map[string]auth.Caller{"billing": caller, "auditor": auth.Unrestricted(auditorKey)}
+	})
+	// Both return what calls on a connection of its own, and what ends that.
+	overGRPC := func(key string) (call func() string, end func()) {
+		conn, err := Dial(Endpoints{GRPC: g.GRPC, APIKey: key})
+		require.NoError(t, err)
+		call = func() string {
+			_, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+			return reasonOf(err)
+		}
+		return call, sync.OnceFunc(func() { assert.NoError(t, conn.Close()) })
+	}
+	overREST := func(key string) (call func() string, end func()) {
+		transport := &http.Transport{}
+		call = func() string {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+g.HTTP+"/v1/messages:send",
+				strings.NewReader(`{"external_id":"`+Contact+`","text":"Hello"}`))
+			require.NoError(t, err)
+			req.Header.Set("Authorization", "Bearer "+key)
+			response, err := transport.RoundTrip(req)
+			require.NoError(t, err)
+			body, err := io.ReadAll(response.Body)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			if response.StatusCode == http.StatusOK {
+				return reasonOf(nil)
+			}
+			assert.Contains(t, string(body), `"limit":"connections"`)
+			return "CALLER_LIMITED"
+		}
+		return call, transport.CloseIdleConnections
+	}
+	const fine, limited = "UNSPECIFIED", "CALLER_LIMITED"
+	first, endFirst := overGRPC(billingKey)
+	second, endSecond := overREST(billingKey)
+	third, endThird := overGRPC(billingKey)
+	fourth, endFourth := overREST(billingKey)
+	other, endOther := overREST(auditorKey)
+	for _, end := range []func(){endFirst, endSecond, endThird, endFourth, endOther} {
+		defer end()
+	}
+	for range 2 {
+		assert.Equal(t, fine, first())
+		assert.Equal(t, fine, second())
+		assert.Equal(t, limited, third())
+		assert.Equal(t, limited, fourth())
+		assert.Equal(t, fine, other())
+	}
+	endFirst()
+	require.Eventually(t, func() bool { return fourth() == fine }, 10*time.Second, 10*time.Millisecond)
+	assert.Equal(t, limited, third())
+	endSecond()
+	require.Eventually(t, func() bool { return third() == fine }, 10*time.Second, 10*time.Millisecond)
 }

@@ -33,25 +33,29 @@ const (
 	DefaultRequestIDAge    = idempotency.DefaultKeep
 )
 
-// Config of a gateway.
+// Config of a gateway. What has a tag "restart" is fixed while it runs; the tag is its
+// name in the config file.
 type Config struct {
 	// Addresses to listen on, host:port each; port 0 takes a free one. Empty
 	// means the default, which is on loopback.
-	GRPCAddr, HTTPAddr, WebhookAddr, AdminAddr string
-	// TLSCertFile and TLSKeyFile are PEM files. With them the gRPC, HTTP and
-	// webhook ports speak TLS; the admin port never does.
-	TLSCertFile, TLSKeyFile string
+	GRPCAddr    string `restart:"grpc_addr"`
+	HTTPAddr    string `restart:"http_addr"`
+	WebhookAddr string `restart:"webhook_addr"`
+	AdminAddr   string `restart:"admin_addr"`
+	// TLSCertFile and TLSKeyFile are PEM files. With them all ports speak TLS.
+	TLSCertFile string `restart:"tls_cert"`
+	TLSKeyFile  string `restart:"tls_key"`
 	// TLSClientCAFile is a PEM file of the authorities whose client certificates are
 	// believed on the gRPC and HTTP ports. Certificates stay optional: a caller may have
 	// a key instead.
-	TLSClientCAFile string
+	TLSClientCAFile string `restart:"tls_client_ca"`
 	// APIKey is the key of a caller named "default", who may do everything. Empty
 	// means that there is none.
 	APIKey string
 	// Callers are further ones, by name. Without any caller the gateway is open, which
 	// is allowed on loopback alone, unless InsecureNoAuthentication says otherwise.
 	Callers                  map[string]auth.Caller
-	InsecureNoAuthentication bool
+	InsecureNoAuthentication bool `restart:"insecure_no_authentication"`
 	// Channels are Ongair's, by name. At least one is required.
 	Channels map[string]Channel
 
@@ -60,25 +64,29 @@ type Config struct {
 	WebhookAllowFrom, TrustedProxies []netip.Prefix
 
 	// NATSURL is the JetStream that the log is kept on. Empty embeds one.
-	NATSURL string
+	NATSURL string `restart:"nats_url"`
 	// DataDir is the directory of the embedded one.
-	DataDir string
-	// EncryptionKey, of 32 characters or more, encrypts what is in DataDir, which has to
-	// be a new one at the first start with a key.
-	EncryptionKey string
+	DataDir string `restart:"data_dir"`
+	// EncryptionKeys, of 32 characters or more each, encrypt what is in DataDir, which has
+	// to be a new one at the first start with a key: the first from now on, and any may be
+	// what it was encrypted with.
+	EncryptionKeys []string
 	// RetentionAge and RetentionBytes bound the log; zero means its defaults.
-	RetentionAge   time.Duration
-	RetentionBytes int64
+	RetentionAge   time.Duration `restart:"retention_age"`
+	RetentionBytes int64         `restart:"retention_bytes"`
 	// DuplicateWindow is how long a message notification's id is remembered, to
 	// drop its redeliveries: at least 100 ms, in about 165 bytes of memory an id.
 	// Zero means the log's default; what is above RetentionAge counts as that.
-	DuplicateWindow time.Duration
+	DuplicateWindow time.Duration `restart:"duplicate_window"`
 	// RequestIDAge is how long the outcome of a call is kept under its request_id: at
 	// least 2 minutes, so that it outlives the longest call. Zero means the default.
-	RequestIDAge time.Duration
+	RequestIDAge time.Duration `restart:"request_id_age"`
+	// MaxConnections is how many connections each port has open at a time. Zero means a
+	// quarter of the files that the process may have open, and 16,384 at most.
+	MaxConnections int `restart:"max_connections"`
 	// Grace is how long a stop waits for calls that are running. Zero means the
 	// default.
-	Grace time.Duration
+	Grace time.Duration `restart:"the grace period"`
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -135,6 +143,9 @@ func (c *Config) setDefaults() {
 			*d.addr = d.defaultValue
 		}
 	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = defaultMaxConnections()
+	}
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
 	}
@@ -181,16 +192,21 @@ func (c *Config) check() error {
 			fail("%s can be reached from other machines, and no caller is configured: set ONGAIR_GATEWAY_API_KEY, name callers in the config file, or listen on 127.0.0.1", addr)
 		}
 	}
+	if c.MaxConnections < 1 {
+		fail("the most connections of a port cannot be %d", c.MaxConnections)
+	}
 	if c.DuplicateWindow != 0 && c.DuplicateWindow < minDuplicateWindow {
 		fail("the duplicate window is %s: it has to be %s or more", c.DuplicateWindow, minDuplicateWindow)
 	}
 	if c.RequestIDAge != 0 && c.RequestIDAge < minRequestIDAge {
 		fail("the request ID age is %s: it has to be %s or more", c.RequestIDAge, minRequestIDAge)
 	}
-	if length := len(c.EncryptionKey); length > 0 && length < jetstream.MinKeyLength {
-		fail("the encryption key has %d characters: it has to have %d or more", length, jetstream.MinKeyLength)
+	for _, key := range c.EncryptionKeys {
+		if length := len(key); length < jetstream.MinKeyLength {
+			fail("an encryption key has %d characters: it has to have %d or more", length, jetstream.MinKeyLength)
+		}
 	}
-	if c.EncryptionKey != "" && c.NATSURL != "" {
+	if len(c.EncryptionKeys) > 0 && c.NATSURL != "" {
 		fail("the encryption key is for the embedded log: what is on a NATS server is encrypted there")
 	}
 	if c.NATSURL == "" && c.DataDir == "" {
@@ -232,7 +248,7 @@ func (c *Config) checkCallers() (errs []error) {
 		if len(caller.Channels) == 0 {
 			fail("it may use no channel: give it channels, or %q for all", auth.AllChannels)
 		}
-		if caller.MaxRate < 0 || caller.MaxInFlight < 0 || caller.MaxStreams < 0 {
+		if min(caller.MaxInFlight, caller.MaxStreams, caller.MaxConnections) < 0 || caller.MaxRate < 0 {
 			fail("its limits cannot be negative")
 		}
 		for _, channel := range caller.Channels {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+
+	"github.com/ongair/ongair-gateway/server/auth"
 )
 
 // Bounds of the HTTP ports.
@@ -26,35 +28,42 @@ const (
 )
 
 // listeners are the four ports.
-type listeners struct{ grpc, http, webhook, admin net.Listener }
+type listeners struct{ grpc, http, webhook, admin *port }
 
 // listen opens all ports, or none.
 func listen(ctx context.Context, cfg Config) (*listeners, error) {
 	l := &listeners{}
-	var config net.ListenConfig
-	for _, port := range []struct {
+	for _, p := range []struct {
 		name     string
 		addr     string
-		listener *net.Listener
+		listener **port
 	}{
-		{"gRPC", cfg.GRPCAddr, &l.grpc},
-		{"HTTP", cfg.HTTPAddr, &l.http},
+		{auth.PortGRPC, cfg.GRPCAddr, &l.grpc},
+		{auth.PortHTTP, cfg.HTTPAddr, &l.http},
 		{"webhook", cfg.WebhookAddr, &l.webhook},
 		{"admin", cfg.AdminAddr, &l.admin},
 	} {
-		listener, err := config.Listen(ctx, "tcp", port.addr)
+		listener, err := listenTCP(ctx, p.addr)
 		if err != nil {
 			l.close()
-			return nil, fmt.Errorf("%s port: %w", port.name, err)
+			return nil, fmt.Errorf("%s port: %w", p.name, err)
 		}
-		*port.listener = listener
+		*p.listener = bound(listener, p.name, cfg.MaxConnections, cfg.Logger)
 	}
 	return l, nil
 }
 
+func listenTCP(ctx context.Context, addr string) (*net.TCPListener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return listener.(*net.TCPListener), nil
+}
+
 // close closes what is open; what a server has closed already stays so.
 func (l *listeners) close() {
-	for _, listener := range []net.Listener{l.grpc, l.http, l.webhook, l.admin} {
+	for _, listener := range []*port{l.grpc, l.http, l.webhook, l.admin} {
 		if listener != nil {
 			_ = listener.Close() // an error says that it was closed before
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/ongair/ongair-gateway/server/api"
@@ -12,8 +13,8 @@ import (
 )
 
 // Reload takes a changed configuration while the gateway runs: channels, callers, what
-// webhooks are asked for, and what is in the files of the TLS certificate. Calls and
-// streams go on; the streams of a caller who lost the right to them end with their
+// webhooks are asked for, the encryption key, and what is in the files of the TLS
+// certificate. Calls and streams go on; the streams of a caller who lost the right to them end with their
 // reason. Where anything is wrong, or would need a restart, nothing is changed and the
 // error says why. It fails before the gateway is ready. It is safe for concurrent use.
 //
@@ -45,27 +46,24 @@ func (s *Server) Reload(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if !slices.Equal(s.current.EncryptionKeys, cfg.EncryptionKeys) {
+		if err := s.js.ReplaceKeys(cfg.EncryptionKeys); err != nil {
+			return fmt.Errorf("encryption key: %w", err)
+		}
+	}
 	s.tls.Store(files)
 	s.replace(cfg, upstreams)
 	s.current, s.upstreams = cfg, upstreams
 	return nil
 }
 
-// reloadable are the fields of Config that may change while the gateway runs.
-func reloadable(field string) bool {
-	switch field {
-	case "APIKey", "Callers", "Channels", "WebhookAllowFrom", "TrustedProxies", "Logger":
-		return true
-	}
-	return false
-}
-
-// fixedChanges returns the names of the fields that differ and need a restart.
+// fixedChanges returns the names of the settings that differ and need a restart.
 func fixedChanges(before, after Config) (names []string) {
 	was, is := reflect.ValueOf(before), reflect.ValueOf(after)
 	for field, value := range was.Fields() {
-		if !reloadable(field.Name) && !reflect.DeepEqual(value.Interface(), is.FieldByIndex(field.Index).Interface()) {
-			names = append(names, field.Name)
+		name, fixed := field.Tag.Lookup("restart")
+		if fixed && !reflect.DeepEqual(value.Interface(), is.FieldByIndex(field.Index).Interface()) {
+			names = append(names, name)
 		}
 	}
 	return names

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -100,6 +101,53 @@ func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, NewRecorder(t).Post(url, Channel, received(0, "Hi")...), "the grace of the old secret is over")
 }
 
+// Each field is either taken by a reload or says that it needs a restart.
+func TestEverySettingIsReloadedOrNeedsARestart(t *testing.T) {
+	var reloaded []string
+	for field := range reflect.TypeFor[server.Config]().Fields() {
+		if _, fixed := field.Tag.Lookup("restart"); !fixed {
+			reloaded = append(reloaded, field.Name)
+		}
+	}
+	assert.Equal(t, []string{
+		"APIKey", "Callers", "Channels", "WebhookAllowFrom", "TrustedProxies", "EncryptionKeys", "Logger",
+	}, reloaded)
+}
+
+func encryptionKey(n int) string { return fmt.Sprintf("the-encryption-key-of-the-tests-%d", n) }
+
+func TestTheEncryptionKeyIsReplacedUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	with := func(keys ...string) func(*server.Config) {
+		return func(c *server.Config) { c.DataDir, c.EncryptionKeys = dir, keys }
+	}
+	g, r := Start(t, with(encryptionKey(0))), NewRecorder(t)
+	r.Subscribe("from the start", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
+	load, stop := context.WithCancel(t.Context())
+	defer stop()
+	var wg sync.WaitGroup
+	var posted atomic.Int64
+	for worker := range 4 {
+		wg.Go(func() {
+			for n := 0; load.Err() == nil; n++ {
+				assert.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(worker*1_000_000+n, "Hi")...))
+				posted.Add(1)
+			}
+		})
+	}
+	rounds := Rounds(10, 200)
+	for n := range rounds {
+		before := posted.Load()
+		require.NoError(t, g.Reload(with(encryptionKey(n+1), encryptionKey(n))))
+		require.Eventually(t, func() bool { return posted.Load() > before+8 }, 10*time.Second, time.Millisecond)
+	}
+	stop()
+	wg.Wait()
+	r.HangUp()
+	with(encryptionKey(rounds))(&g.Config)
+	r.Verify(g.Restart(t).Endpoints())
+}
+
 func TestAStreamEndsWithTheReasonForWhichItsCallerLostIt(t *testing.T) {
 	onEachTransport(t, func(t *testing.T, transport Transport) {
 		for name, tt := range map[string]struct {
@@ -151,8 +199,9 @@ func TestAReloadThatIsWrongChangesNothing(t *testing.T) {
 		"a channel that cannot be": {func(c *server.Config) {
 			c.Channels["new"] = server.Channel{BaseURL: "ftp://x", Token: "t", WebhookSecret: Secret}
 		}, "channel new"},
-		"another data directory": {func(c *server.Config) { c.DataDir += "-2" }, "DataDir needs a restart"},
-		"another port":           {func(c *server.Config) { c.GRPCAddr = "127.0.0.1:1" }, "GRPCAddr needs a restart"},
+		"another data directory": {func(c *server.Config) { c.DataDir += "-2" }, "data_dir needs a restart"},
+		"an encryption key":      {func(c *server.Config) { c.EncryptionKeys = []string{encryptionKey(1)} }, "encryption key"},
+		"another port":           {func(c *server.Config) { c.GRPCAddr = "127.0.0.1:1" }, "grpc_addr needs a restart"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.ErrorContains(t, g.Reload(func(c *server.Config) {
@@ -207,7 +256,7 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 		defer func() { assert.NoError(t, conn.Close()) }()
 		return conn.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.String()
 	}
-	ports := []string{g.GRPC, g.HTTP, g.Webhook}
+	ports := []string{g.GRPC, g.HTTP, g.Webhook, g.Admin}
 
 	standing := dial()
 	defer func() { assert.NoError(t, standing.Close()) }()

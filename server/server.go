@@ -60,6 +60,7 @@ type Server struct {
 	transport     *http.Transport
 	authenticator *auth.Authenticator
 	tls           atomic.Pointer[tlsFiles]
+	js            *jetstream.JetStream
 	mu            sync.Mutex
 	current       Config
 	upstreams     map[string]api.Upstream
@@ -120,11 +121,12 @@ func (s *Server) run(ctx context.Context) (err error) {
 	}
 	defer s.listeners.close()
 	js, err := jetstream.Open(ctx, jetstream.Config{
-		URL: s.cfg.NATSURL, Dir: s.cfg.DataDir, EncryptionKey: s.cfg.EncryptionKey, Logger: log,
+		URL: s.cfg.NATSURL, Dir: s.cfg.DataDir, EncryptionKeys: s.cfg.EncryptionKeys, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
+	s.js = js
 	defer func() {
 		if closeErr := js.Close(); closeErr != nil && err == nil {
 			err = closeErr
@@ -176,15 +178,18 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 		readiness: newReadiness(js, events),
 	}
 	p.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
+	limits := &api.Limits{}
+	s.listeners.grpc.tell(limits)
+	s.listeners.http.tell(limits)
 	cfg := api.ServerConfig{
-		Service: p.service, Health: p.health, Authenticator: s.authenticator, Limits: &api.Limits{}, Logger: log,
+		Service: p.service, Health: p.health, Authenticator: s.authenticator, Limits: limits, Logger: log,
 	}
 	var err error
-	cfg.CertificateNames = auth.ForwardedNames
+	cfg.Origin = auth.ForwardedOrigin
 	if p.memory, err = api.NewServer(cfg); err != nil {
 		return nil, err
 	}
-	cfg.CertificateNames = auth.PeerNames
+	cfg.Origin = auth.PeerOrigin
 	cfg.TLS = s.tlsConfig((*tlsFiles).callers)
 	if p.grpc, err = api.NewServer(cfg); err != nil {
 		return nil, err
@@ -216,7 +221,7 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 	// a connection.
 	p.webhook.ReadTimeout = webhookTimeout
 	p.webhook.WriteTimeout = webhookTimeout
-	p.admin = newHTTPServer(adminHandler(p.readiness), nil, log)
+	p.admin = newHTTPServer(adminHandler(p.readiness), s.tlsConfig((*tlsFiles).public), log)
 	return p, nil
 }
 

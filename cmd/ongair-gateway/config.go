@@ -36,6 +36,7 @@ type configFile struct {
 	TLSCert         text `yaml:"tls_cert"`
 	TLSKey          text `yaml:"tls_key"`
 	TLSClientCA     text `yaml:"tls_client_ca"`
+	MaxConnections  text `yaml:"max_connections"`
 	LogLevel        text `yaml:"log_level"`
 	LogFormat       text `yaml:"log_format"`
 
@@ -92,6 +93,8 @@ type callerConfig struct {
 	MaxRate      text   `yaml:"max_rate"`
 	MaxInFlight  text   `yaml:"max_in_flight"`
 	MaxStreams   text   `yaml:"max_streams"`
+
+	MaxConnections text `yaml:"max_connections"`
 }
 
 // count sets a limit of so many, if there is one.
@@ -146,6 +149,7 @@ func (c callerConfig) caller() (caller auth.Caller, err error) {
 		c.MaxRate.perSecond("max_rate", &caller.MaxRate),
 		c.MaxInFlight.count("max_in_flight", &caller.MaxInFlight),
 		c.MaxStreams.count("max_streams", &caller.MaxStreams),
+		c.MaxConnections.count("max_connections", &caller.MaxConnections),
 	)
 	return caller, err
 }

@@ -126,6 +126,7 @@ func TestAConfigFileThatContradictsItselfIsRefused(t *testing.T) {
 		{"an unknown key of a caller", "callers: {a: {channel: x}}", "channel"},
 		{"an insecurity that is neither true nor false", "insecure_no_authentication: perhaps", "want true or false"},
 		{"a network that is none", "webhook_allow_from: everywhere", "\"everywhere\" is no network"},
+		{"no connections", "max_connections: 0", "max connections"},
 		{"an empty file", " \n", "is empty"},
 		{"a key twice", "data_dir: a\ndata_dir: b\n", "[2:1]"},
 		{"a channel twice", "channels: {a: {token: x}, a: {token: y}}", "already defined"},
@@ -157,7 +158,7 @@ func TestCallersOfAFile(t *testing.T) {
 	path := writeFile(t, "gateway.yaml", `
 callers:
   billing: {key_hashes: ["`+first.String()+`", "${HASH_FOR_TESTS}"], actions: [send, subscribe], channels: [support],
-    max_rate: 0.5, max_in_flight: 3, max_streams: 4}
+    max_rate: 0.5, max_in_flight: 3, max_streams: 4, max_connections: 5}
   auditor: {certificates: ["spiffe://mesh/auditor", "dns:Auditor.internal"], actions: [subscribe], channels: ["*"]}
 tls_client_ca: clients.pem
 insecure_no_authentication: true
@@ -171,7 +172,7 @@ insecure_no_authentication: true
 			KeyHashes: []auth.KeyHash{first, second},
 			Actions:   []auth.Action{auth.ActionSend, auth.ActionSubscribe},
 			Channels:  []string{"support"},
-			Limits:    auth.Limits{MaxRate: 0.5, MaxInFlight: 3, MaxStreams: 4},
+			Limits:    auth.Limits{MaxRate: 0.5, MaxInFlight: 3, MaxStreams: 4, MaxConnections: 5},
 		},
 		"auditor": {
 			Certificates: []string{"spiffe://mesh/auditor", "dns:auditor.internal"},

@@ -192,6 +192,7 @@ func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
 		fmt.Sprintf("| `callers.NAME.max_rate` | `%d` calls a second |", auth.DefaultMaxRate),
 		fmt.Sprintf("| `callers.NAME.max_in_flight` | `%d` calls at once |", auth.DefaultMaxInFlight),
 		fmt.Sprintf("| `callers.NAME.max_streams` | `%d` subscriptions at once |", auth.DefaultMaxStreams),
+		fmt.Sprintf("| `callers.NAME.max_connections` | `%d` connections at once |", auth.DefaultMaxConnections),
 	} {
 		assert.Contains(t, readme(t), row)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
@@ -59,10 +60,43 @@ func TestSIGHUPReloadsAtOnceAndABadFileChangesNothing(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(config, []byte(string(good)+"retention_age: 1h\n"), 0o600))
 	hangup()
-	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "RetentionAge needs a restart") })
+	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "retention_age needs a restart") })
 
 	require.NoError(t, os.WriteFile(config, good, 0o600))
 	hangup()
 	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
 	assert.Zero(t, g.stop(t), "SIGHUP is no reason to end")
+}
+
+func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
+	_, url := silentSandbox(t)
+	oldKey, newKey := strings.Repeat("old-", 8), strings.Repeat("new-", 8)
+	keyFile, dir := writeFile(t, "key", oldKey+"\n"), t.TempDir()
+	run := func() *gateway {
+		return serve(t, oneChannel(url), "--data-dir", dir, "--encryption-key-file", keyFile)
+	}
+	g := run()
+	post := func() int {
+		return NewRecorder(t).Post(g.webhookURL(defaultChannel), defaultChannel, Form("notification_type", "TicketStatusUpdated")...)
+	}
+	require.Equal(t, http.StatusOK, post())
+
+	require.NoError(t, os.WriteFile(keyFile, []byte("short"), 0o600))
+	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
+	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "it has to have 32 or more") })
+	require.NoError(t, os.WriteFile(keyFile, []byte(newKey+"\n"+oldKey+"\n"), 0o600))
+	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
+	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
+	require.Equal(t, http.StatusOK, post())
+	g.kill()
+	assert.NotContains(t, g.errOut(), "old-")
+	assert.NotContains(t, g.errOut(), "new-")
+
+	require.NoError(t, os.WriteFile(keyFile, []byte(newKey), 0o600))
+	g = run()
+	r := NewRecorder(t)
+	all := r.Subscribe("all", OverGRPC{}, g.endpoints(), &ongairv1.SubscribeRequest{
+		Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},
+	})
+	assert.Len(t, all.Events(2), 2)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -33,7 +34,7 @@ type serveCmd struct {
 	SandboxAddr string `env:"ONGAIR_GATEWAY_SANDBOX_ADDR" placeholder:"HOST:PORT" help:"Where the sandbox listens (127.0.0.1:4010, or any free port where that is taken)."`
 
 	DataDir           string `env:"ONGAIR_GATEWAY_DATA_DIR" placeholder:"DIR" help:"Where the event log is (ongair-data)."`
-	EncryptionKeyFile string `env:"ONGAIR_GATEWAY_ENCRYPTION_KEY_FILE" placeholder:"FILE" help:"Encrypt the event log, from its beginning on, with the key in this file, of 32 characters or more."`
+	EncryptionKeyFile string `env:"ONGAIR_GATEWAY_ENCRYPTION_KEY_FILE" placeholder:"FILE" help:"Encrypt the event log, from its beginning on, with the key in this file, of 32 characters or more; an older one may be in a second line."`
 	NATSURL           string `env:"ONGAIR_GATEWAY_NATS_URL" name:"nats-url" placeholder:"URL" help:"Keep the event log on this NATS server instead."`
 	RetentionAge      string `env:"ONGAIR_GATEWAY_RETENTION_AGE" placeholder:"DURATION" help:"How long events are kept (168h)."`
 	RetentionBytes    string `env:"ONGAIR_GATEWAY_RETENTION_BYTES" placeholder:"SIZE" help:"How much is kept, as in 10GiB (10GiB)."`
@@ -45,12 +46,14 @@ type serveCmd struct {
 	WebhookAddr string `env:"ONGAIR_GATEWAY_WEBHOOK_ADDR" placeholder:"HOST:PORT" help:"Webhook port, the one to expose (127.0.0.1:8081)."`
 	AdminAddr   string `env:"ONGAIR_GATEWAY_ADMIN_ADDR" placeholder:"HOST:PORT" help:"Health and debugging port (127.0.0.1:9091)."`
 
-	TLSCert     string `env:"ONGAIR_GATEWAY_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"PEM certificate: with it all ports but the admin one speak TLS."`
+	TLSCert     string `env:"ONGAIR_GATEWAY_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"PEM certificate: with it all ports speak TLS."`
 	TLSKey      string `env:"ONGAIR_GATEWAY_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"PEM key of the certificate."`
 	TLSClientCA string `env:"ONGAIR_GATEWAY_TLS_CLIENT_CA" name:"tls-client-ca" placeholder:"FILE" help:"PEM authorities of client certificates, by which callers may be known."`
 
 	WebhookAllowFrom string `env:"ONGAIR_GATEWAY_WEBHOOK_ALLOW_FROM" placeholder:"NETWORKS" help:"The networks that webhooks may come from, separated by commas."`
 	TrustedProxies   string `env:"ONGAIR_GATEWAY_TRUSTED_PROXIES" placeholder:"NETWORKS" help:"The proxies whose X-Forwarded-For is believed, separated by commas."`
+
+	MaxConnections string `env:"ONGAIR_GATEWAY_MAX_CONNECTIONS" placeholder:"N" help:"How many connections each port has open at a time; others wait (16384, and a quarter of the files that the process may have open at most)."`
 
 	InsecureNoAuthentication string `env:"ONGAIR_GATEWAY_INSECURE_NO_AUTHENTICATION" placeholder:"BOOL" help:"Listen beyond this machine without asking anybody for a key: whoever reaches the gateway reads and writes to your customers (false)."`
 
@@ -113,8 +116,12 @@ func (c serveCmd) settings() (cfg server.Config, logLevel, logFormat string, err
 		DataDir:         cmp.Or(c.DataDir, string(file.DataDir)),
 		APIKey:          os.Getenv("ONGAIR_GATEWAY_API_KEY"),
 	}
-	if cfg.EncryptionKey, err = text("").resolve("encryption_key_file", cmp.Or(text(c.EncryptionKeyFile), file.EncryptionKey)); err != nil {
+	encryptionKeys, err := text("").resolve("encryption_key_file", cmp.Or(text(c.EncryptionKeyFile), file.EncryptionKey))
+	if err != nil {
 		return cfg, "", "", err
+	}
+	if encryptionKeys != "" {
+		cfg.EncryptionKeys = strings.Fields(encryptionKeys)
 	}
 	if cfg.DataDir == "" && !c.Sandbox {
 		cfg.DataDir = "ongair-data"
@@ -145,6 +152,9 @@ func (c serveCmd) settings() (cfg server.Config, logLevel, logFormat string, err
 			return cfg, "", "", fmt.Errorf("retention bytes %q: want a size as in 10GiB", size)
 		}
 		cfg.RetentionBytes = int64(bytes)
+	}
+	if err := cmp.Or(text(c.MaxConnections), file.MaxConnections).count("max connections", &cfg.MaxConnections); err != nil {
+		return cfg, "", "", err
 	}
 	if insecure := cmp.Or(c.InsecureNoAuthentication, string(file.InsecureNoAuthentication)); insecure != "" {
 		if cfg.InsecureNoAuthentication, err = strconv.ParseBool(insecure); err != nil {

@@ -27,8 +27,8 @@ import (
 // keep 8 (docs/performance.md).
 type calls struct {
 	authenticator *auth.Authenticator
-	// names returns the names of a call's client certificate.
-	names     func(context.Context) []string
+	// origin returns where a call comes from.
+	origin    func(context.Context) auth.Origin
 	limits    *Limits
 	validator protovalidate.Validator
 	log       *slog.Logger
@@ -45,10 +45,11 @@ func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, 
 		err = explainCall(req, err)
 		c.logEnd(ctx, info.FullMethod, "unary", start, err)
 	}()
-	if ctx, err = c.admit(ctx, info.FullMethod); err != nil {
+	origin := c.origin(ctx)
+	if ctx, err = c.admit(ctx, info.FullMethod, origin); err != nil {
 		return nil, err
 	}
-	done, err := c.limits.call(auth.FromContext(ctx))
+	done, err := c.limits.call(auth.FromContext(ctx), origin.Connection)
 	if err != nil {
 		return nil, err
 	}
@@ -84,10 +85,11 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		err = explain(err)
 		c.logEnd(ctx, info.FullMethod, "server_stream", start, err)
 	}()
-	if ctx, err = c.admit(ctx, info.FullMethod); err != nil {
+	origin := c.origin(ctx)
+	if ctx, err = c.admit(ctx, info.FullMethod, origin); err != nil {
 		return err
 	}
-	done, err := c.limits.stream(auth.FromContext(ctx))
+	done, err := c.admitStream(ctx, info.FullMethod, origin)
 	if err != nil {
 		return err
 	}
@@ -98,12 +100,12 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 // admit returns the context of a call whose caller is known and may make it; where
 // it fails, with the caller if that is known. On which channels is for the call
 // itself, which knows what they are.
-func (c *calls) admit(ctx context.Context, fullMethod string) (context.Context, error) {
+func (c *calls) admit(ctx context.Context, fullMethod string, origin auth.Origin) (context.Context, error) {
 	service, method, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
-	if service == healthv1.Health_ServiceDesc.ServiceName {
+	if isHealth(fullMethod) {
 		return ctx, nil // load balancers and orchestrators ask for health, and have no key
 	}
-	authenticated, err := c.authenticator.Authenticate(ctx, c.names(ctx))
+	authenticated, err := c.authenticator.Authenticate(ctx, origin.Names)
 	if err != nil {
 		return ctx, err
 	}
@@ -112,6 +114,20 @@ func (c *calls) admit(ctx context.Context, fullMethod string) (context.Context, 
 		return ctx, nil // any caller may ask for reflection, and what does not exist says so
 	}
 	return ctx, auth.FromContext(ctx).MayDo(actionOf(method))
+}
+
+// admitStream has the limits admit a stream until done is called.
+func (c *calls) admitStream(ctx context.Context, fullMethod string, origin auth.Origin) (done func(), err error) {
+	if isHealth(fullMethod) {
+		return c.limits.watch()
+	}
+	return c.limits.stream(auth.FromContext(ctx), origin.Connection)
+}
+
+// isHealth reports whether a method is one of grpc.health.v1.
+func isHealth(fullMethod string) bool {
+	service, _, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
+	return service == healthv1.Health_ServiceDesc.ServiceName
 }
 
 // exists reports whether the service has an RPC.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"time"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
@@ -21,6 +23,10 @@ import (
 // fits several times.
 const MaxRequestBytes = 1 << 20
 
+// idleTimeout ends a connection that no call is on. Its client makes another one when
+// it needs it.
+const idleTimeout = 5 * time.Minute
+
 // ServerConfig is what a gRPC server around a Service is made of.
 type ServerConfig struct {
 	// Service is served. It may be served by several servers.
@@ -29,9 +35,8 @@ type ServerConfig struct {
 	Health *health.Server
 	// Authenticator knows the callers.
 	Authenticator *auth.Authenticator
-	// CertificateNames returns the names of a call's client certificate; nil means
-	// auth.PeerNames.
-	CertificateNames func(context.Context) []string
+	// Origin returns where a call comes from; nil means auth.PeerOrigin.
+	Origin func(context.Context) auth.Origin
 	// Limits are those of the callers; nil means ones of this server alone.
 	Limits *Limits
 	// TLS is used where it is not nil.
@@ -50,9 +55,9 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &calls{authenticator: cfg.Authenticator, names: cfg.CertificateNames, limits: cfg.Limits, validator: validator, log: cfg.Logger}
-	if c.names == nil {
-		c.names = auth.PeerNames
+	c := &calls{authenticator: cfg.Authenticator, origin: cfg.Origin, limits: cfg.Limits, validator: validator, log: cfg.Logger}
+	if c.origin == nil {
+		c.origin = auth.PeerOrigin
 	}
 	if c.limits == nil {
 		c.limits = &Limits{}
@@ -60,6 +65,7 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(MaxRequestBytes),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout}),
 		grpc.UnaryInterceptor(c.unary),
 		grpc.StreamInterceptor(c.stream),
 		grpc.UnknownServiceHandler(unknownMethod),

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -15,45 +16,87 @@ import (
 // once.
 const limitDelay = time.Second
 
+// maxWatches is how many may watch the gateway's health at once, which asks for no
+// credential: many times the load balancers that there are.
+const maxWatches = 1024
+
 // Limits keep each caller to its share of the gateway, over all servers that they are
 // given to. A call beyond it is refused at once, before it does anything: a queue
 // would take memory for whoever asks for most. The zero value is ready, and safe for
 // concurrent use.
+//
+// A connection is nobody's until a call comes on it, and counts for its caller from
+// then on until it ends. Whoever accepts connections tells which ones are open, those
+// that ended perhaps later; one that nobody told of does not count.
 type Limits struct {
 	mu      sync.Mutex
 	callers map[string]*usage
+	// open has the connections, each with those for whom it counts.
+	open    map[string][]*usage
+	watches int
+	// sweeps have those who accept connections tell of those that ended.
+	sweeps []func()
 }
 
 // usage is what a caller takes at a moment. It is there from its first call on: there
 // are as many as are configured.
 type usage struct {
-	rate           *rate.Limiter
-	calls, streams int
+	rate                        *rate.Limiter
+	calls, streams, connections int
+}
+
+// Watch has sweep called when it matters which connections have ended: it tells Ended of
+// them. It MUST be called before anything else.
+func (l *Limits) Watch(sweep func()) { l.sweeps = append(l.sweeps, sweep) }
+
+// Opened tells of a connection, by auth.ConnectionOn.
+func (l *Limits) Opened(connection string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open == nil {
+		l.open = map[string][]*usage{}
+	}
+	l.open[connection] = nil
+}
+
+// Ended tells of a connection that has ended.
+func (l *Limits) Ended(connection string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, u := range l.open[connection] {
+		u.connections--
+	}
+	delete(l.open, connection)
 }
 
 // call admits a call of a caller until done is called.
-func (l *Limits) call(p auth.Principal) (done func(), err error) {
-	limits, ok := p.Limits()
-	if !ok {
-		return func() {}, nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	u := l.usageOf(p.Name, limits)
-	if u.calls >= limits.MaxInFlight {
-		return nil, overLimit("in_flight", limitDelay)
-	}
-	turn := u.rate.Reserve()
-	if wait := turn.Delay(); wait > 0 {
-		turn.Cancel()
-		return nil, overLimit("rate", wait)
-	}
-	u.calls++
-	return l.done(&u.calls), nil
+func (l *Limits) call(p auth.Principal, connection string) (done func(), err error) {
+	return l.admit(p, connection, func(u *usage, limits auth.Limits) (*int, error) {
+		if u.calls >= limits.MaxInFlight {
+			return nil, overLimit("in_flight", limitDelay)
+		}
+		turn := u.rate.Reserve()
+		if wait := turn.Delay(); wait > 0 {
+			turn.Cancel()
+			return nil, overLimit("rate", wait)
+		}
+		return &u.calls, nil
+	})
 }
 
 // stream admits a stream of a caller until done is called.
-func (l *Limits) stream(p auth.Principal) (done func(), err error) {
+func (l *Limits) stream(p auth.Principal, connection string) (done func(), err error) {
+	return l.admit(p, connection, func(u *usage, limits auth.Limits) (*int, error) {
+		if u.streams >= limits.MaxStreams {
+			return nil, overLimit("streams", limitDelay)
+		}
+		return &u.streams, nil
+	})
+}
+
+// admit admits what a caller asks for on a connection, if count, which returns what it
+// counts as, does.
+func (l *Limits) admit(p auth.Principal, connection string, count func(*usage, auth.Limits) (*int, error)) (done func(), err error) {
 	limits, ok := p.Limits()
 	if !ok {
 		return func() {}, nil
@@ -61,11 +104,52 @@ func (l *Limits) stream(p auth.Principal) (done func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u := l.usageOf(p.Name, limits)
-	if u.streams >= limits.MaxStreams {
-		return nil, overLimit("streams", limitDelay)
+	if !l.connected(u, connection, limits) && !l.connectedOnceSwept(u, connection, limits) {
+		return nil, overLimit("connections", limitDelay)
 	}
-	u.streams++
-	return l.done(&u.streams), nil
+	counted, err := count(u, limits)
+	if err != nil {
+		return nil, err
+	}
+	*counted++
+	return l.done(counted), nil
+}
+
+// connectedOnceSwept is connected after it was found out which connections have ended.
+// l.mu is held, but for the time in which that is done.
+func (l *Limits) connectedOnceSwept(u *usage, connection string, limits auth.Limits) bool {
+	l.mu.Unlock()
+	for _, sweep := range l.sweeps {
+		sweep()
+	}
+	l.mu.Lock()
+	return l.connected(u, connection, limits)
+}
+
+// watch admits a stream of somebody who has no credential, until done is called.
+func (l *Limits) watch() (done func(), err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.watches >= maxWatches {
+		return nil, overLimit("watches", limitDelay)
+	}
+	l.watches++
+	return l.done(&l.watches), nil
+}
+
+// connected counts a connection for a caller, if it does not yet; false where that
+// has as many as it may. l.mu is held.
+func (l *Limits) connected(u *usage, connection string, limits auth.Limits) bool {
+	users, open := l.open[connection]
+	if !open || slices.Contains(users, u) {
+		return true
+	}
+	if u.connections >= limits.MaxConnections {
+		return false
+	}
+	u.connections++
+	l.open[connection] = append(users, u)
+	return true
 }
 
 // done returns what gives back a place in a count.

@@ -41,29 +41,29 @@ func assertLimit(t *testing.T, err error, limit string) *fault.Fault {
 
 func TestACallerHasItsShareOfCallsAtOnce(t *testing.T) {
 	l, billing, crm := &Limits{}, limited(t, "billing", auth.Limits{MaxInFlight: 2}), limited(t, "crm", auth.Limits{MaxInFlight: 2})
-	first, err := l.call(billing)
+	first, err := l.call(billing, "")
 	require.NoError(t, err)
-	_, err = l.call(billing)
+	_, err = l.call(billing, "")
 	require.NoError(t, err)
-	_, err = l.call(billing)
+	_, err = l.call(billing, "")
 	assertLimit(t, err, "in_flight")
-	_, err = l.call(crm)
+	_, err = l.call(crm, "")
 	require.NoError(t, err, "another caller has its own")
 	first()
-	_, err = l.call(billing)
+	_, err = l.call(billing, "")
 	require.NoError(t, err, "a place that was given back")
 }
 
 func TestACallerHasItsShareOfStreams(t *testing.T) {
 	l, billing := &Limits{}, limited(t, "billing", auth.Limits{MaxStreams: 1, MaxInFlight: 1})
-	done, err := l.stream(billing)
+	done, err := l.stream(billing, "")
 	require.NoError(t, err)
-	_, err = l.stream(billing)
+	_, err = l.stream(billing, "")
 	assertLimit(t, err, "streams")
-	_, err = l.call(billing)
+	_, err = l.call(billing, "")
 	require.NoError(t, err, "calls are counted for themselves")
 	done()
-	_, err = l.stream(billing)
+	_, err = l.stream(billing, "")
 	require.NoError(t, err)
 }
 
@@ -72,7 +72,7 @@ func TestACallerHasItsRate(t *testing.T) {
 		l, billing := &Limits{}, limited(t, "billing", auth.Limits{MaxRate: 10})
 		took := func() (n int) {
 			for {
-				done, err := l.call(billing)
+				done, err := l.call(billing, "")
 				if err != nil {
 					f := assertLimit(t, err, "rate")
 					assert.LessOrEqual(t, f.RetryAfter, 100*time.Millisecond)
@@ -91,20 +91,71 @@ func TestACallerHasItsRate(t *testing.T) {
 	})
 }
 
+func TestACallerHasItsShareOfConnections(t *testing.T) {
+	l, billing, crm := &Limits{}, limited(t, "billing", auth.Limits{MaxConnections: 2}), limited(t, "crm", auth.Limits{MaxConnections: 2})
+	for _, connection := range []string{"a", "b", "c"} {
+		l.Opened(connection)
+	}
+	call := func(p auth.Principal, connection string) error {
+		done, err := l.call(p, connection)
+		if err == nil {
+			done()
+		}
+		return err
+	}
+	require.NoError(t, call(billing, "a"))
+	_, err := l.stream(billing, "b")
+	require.NoError(t, err)
+	require.NoError(t, call(billing, "a"), "however many calls come on it")
+	assertLimit(t, call(billing, "c"), "connections")
+	_, err = l.stream(billing, "c")
+	assertLimit(t, err, "connections")
+	require.NoError(t, call(crm, "c"), "another caller has its own")
+	require.NoError(t, call(crm, "b"), "also those of others, as behind a proxy")
+	assertLimit(t, call(crm, "a"), "connections")
+
+	l.Ended("b")
+	require.NoError(t, call(billing, "c"))
+	require.NoError(t, call(crm, "a"))
+	require.NoError(t, call(billing, "b"), "what came late on one that has ended does not count")
+	l.Ended("a")
+	l.Ended("c")
+	for _, u := range l.callers {
+		assert.Zero(t, u.connections)
+	}
+	assert.Empty(t, l.open)
+}
+
+func TestWhoWatchesTheHealthHasALimit(t *testing.T) {
+	l := &Limits{}
+	for range maxWatches - 1 {
+		_, err := l.watch()
+		require.NoError(t, err)
+	}
+	done, err := l.watch()
+	require.NoError(t, err)
+	_, err = l.watch()
+	assertLimit(t, err, "watches")
+	done()
+	_, err = l.watch()
+	require.NoError(t, err)
+}
+
 func TestTheDefaultsAreWellAboveWhatABusyCallerNeeds(t *testing.T) {
 	limits, ok := limited(t, "billing", auth.Limits{}).Limits()
 	assert.True(t, ok)
 	assert.Greater(t, limits.MaxRate, 1000.0)
 	assert.Greater(t, limits.MaxInFlight, 256)
 	assert.Greater(t, limits.MaxStreams, 256)
+	assert.Greater(t, limits.MaxConnections, 256)
 }
 
 func TestNobodyLimitsTheAnonymousOne(t *testing.T) {
 	l := &Limits{}
 	for range 10 * auth.DefaultMaxInFlight {
-		_, err := l.call(auth.Principal{})
+		_, err := l.call(auth.Principal{}, "")
 		require.NoError(t, err)
-		_, err = l.stream(auth.Principal{})
+		_, err = l.stream(auth.Principal{}, "")
 		require.NoError(t, err)
 	}
 }

@@ -41,7 +41,7 @@ const (
 // server goes on serving what can be read, and then a new one takes its place.
 type embedded struct {
 	dir string
-	// key is Config.EncryptionKey.
+	// key is what the directory is encrypted with; empty for none.
 	key     string
 	log     *slog.Logger
 	lock    *flock.Flock
@@ -70,8 +70,8 @@ func embed(ctx context.Context, cfg Config) (_ *JetStream, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &embedded{dir: cfg.Dir, key: cfg.EncryptionKey, log: cfg.Logger, lock: lock}
-	err = checkKey(cfg.Dir, cfg.EncryptionKey)
+	e := &embedded{dir: cfg.Dir, log: cfg.Logger, lock: lock}
+	e.key, err = directoryKey(cfg.Dir, cfg.EncryptionKeys)
 	if err == nil {
 		err = e.open()
 	}

@@ -1,14 +1,18 @@
 package jetstream
 
 import (
-	"crypto/hmac"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -16,45 +20,63 @@ import (
 // -hex 16` prints has 128 bits.
 const MinKeyLength = 32
 
-// keyFile says in a data directory which key it is encrypted with.
+// keyFile has, in a data directory that is encrypted, the key that JetStream encrypts it
+// with, itself encrypted with one of Config.EncryptionKeys. So those can be replaced at
+// any moment, by writing one small file: JetStream's own way of replacing a key rewrites
+// all that it has in place, without syncing it, and a kill meanwhile loses what it is at.
 const keyFile = "encryption"
 
-// checkKey makes sure that a directory is opened with the key that it is encrypted
-// with, and notes the key of one that is not encrypted yet.
+// directoryKey returns the key that JetStream is to open a directory with; empty for one
+// in clear text. From then on the directory's key is encrypted with the first of keys,
+// whichever of them it was before.
 //
 // JetStream MUST NOT be opened with a wrong key, or without one: it passes over the
 // streams that it cannot decrypt, and making them anew then deletes what is there
 // (tried with nats-server 2.15.2, docs/log.md).
 //
-// A directory is encrypted from its beginning or not at all: nats-server would encrypt
-// one that is in clear text in place, without syncing it, and a kill meanwhile loses
-// what is in the block that it was at. For the same reason files that are encrypted, of
-// which nothing says with which key, are not opened with whatever key is given.
-func checkKey(dir, key string) error {
+// A directory is encrypted from its beginning or not at all, for the same reason for
+// which its key stays. And files that are encrypted, and lack the file with their key,
+// are not opened with whatever comes.
+func directoryKey(dir string, keys []string) (string, error) {
 	path := filepath.Join(dir, keyFile)
-	noted, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		state, err := storeState(filepath.Join(dir, "jetstream"))
-		switch {
-		case err != nil:
-			return fmt.Errorf("data directory %s: %w", dir, err)
-		case state == encrypted:
-			return fmt.Errorf("data directory %s is encrypted, and its file %q is missing, which says with which key: restore that, too", dir, keyFile)
-		case key == "":
-			return nil
-		case state == inClear:
-			return fmt.Errorf("data directory %s is in clear text: an encryption key is for a new one", dir)
-		}
-		return noteKey(path, key)
-	case err != nil:
-		return fmt.Errorf("data directory %s: %w", dir, err)
-	case key == "":
-		return fmt.Errorf("data directory %s is encrypted: set the file with its key", dir)
-	case !hmac.Equal([]byte(strings.TrimSpace(string(noted))), []byte(keyCheck(key))):
-		return fmt.Errorf("data directory %s is encrypted with another key", dir)
+	sealed, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newDirectoryKey(dir, keys)
 	}
-	return nil
+	if err != nil {
+		return "", fmt.Errorf("data directory %s: %w", dir, err)
+	}
+	if len(keys) == 0 {
+		return "", fmt.Errorf("data directory %s is encrypted: set the file with its key", dir)
+	}
+	for i, key := range keys {
+		opened, err := openKey(string(sealed), key)
+		if err != nil {
+			continue
+		}
+		if i == 0 {
+			return opened, nil
+		}
+		return opened, writeKey(path, opened, keys[0])
+	}
+	return "", fmt.Errorf("data directory %s is encrypted with another key, or its file %q is damaged", dir, keyFile)
+}
+
+// newDirectoryKey makes the key of a directory that has none, where it may have one.
+func newDirectoryKey(dir string, keys []string) (string, error) {
+	state, err := storeState(filepath.Join(dir, "jetstream"))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("data directory %s: %w", dir, err)
+	case state == encrypted:
+		return "", fmt.Errorf("data directory %s is encrypted, and its file %q is missing, which has the key: restore that, too", dir, keyFile)
+	case len(keys) == 0:
+		return "", nil
+	case state == inClear:
+		return "", fmt.Errorf("data directory %s is in clear text: an encryption key is for a new one", dir)
+	}
+	key := rand.Text() // of 128 bits
+	return key, writeKey(filepath.Join(dir, keyFile), key, keys[0])
 }
 
 // What is in a directory of JetStream's.
@@ -84,27 +106,64 @@ func storeState(store string) (state content, err error) {
 	return state, err
 }
 
-// keyCheck is the same for a key each time, and does not tell it.
-func keyCheck(key string) string {
-	mac := hmac.New(sha256.New, []byte(key))
-	_, _ = mac.Write([]byte("ongair-gateway data directory")) // never fails: see hash.Hash
-	return hex.EncodeToString(mac.Sum(nil))
+// sealing returns what a directory's key is encrypted with: AES-256-GCM, under a key that
+// HKDF-SHA-256 makes of one that is configured.
+func sealing(key string) (cipher.AEAD, error) {
+	derived, err := hkdf.Key(sha256.New, []byte(key), nil, "ongair-gateway data directory", 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(derived)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// noteKey writes which key a directory is encrypted with. It is on the disk before
-// anything is encrypted.
-func noteKey(path, key string) (err error) {
+// keyVersion begins a file with a directory's key.
+const keyVersion = "v1 "
+
+// openKey decrypts what writeKey wrote.
+func openKey(sealed, key string) (string, error) {
+	text, ok := strings.CutPrefix(strings.TrimSpace(sealed), keyVersion)
+	if !ok {
+		return "", errors.New("no key of this version")
+	}
+	bytes, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return "", err
+	}
+	aead, err := sealing(key)
+	if err != nil {
+		return "", err
+	}
+	opened, err := aead.Open(nil, nil, bytes, []byte(keyVersion))
+	return string(opened), err
+}
+
+// writeKey writes the key of a directory, encrypted with another one, in place of what
+// the file has. Whenever it is interrupted, the file has the old or the new one. When it
+// returns, the new one is on the disk.
+func writeKey(path, directoryKey, key string) error {
+	aead, err := sealing(key)
+	if err != nil {
+		return err
+	}
+	sealed := base64.StdEncoding.EncodeToString(aead.Seal(nil, nil, []byte(directoryKey), []byte(keyVersion)))
 	temporary := path + ".new"
 	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteString(keyCheck(key) + "\n")
+	_, err = file.WriteString(keyVersion + sealed + "\n")
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(temporary, path); err != nil {
 		return err
+	}
+	if runtime.GOOS == "windows" {
+		return nil // which syncs no directory, and whose file system keeps names in its journal
 	}
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {

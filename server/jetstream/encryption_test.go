@@ -20,9 +20,9 @@ const (
 )
 
 // store opens a directory, publishes a message, and returns how many there were.
-func store(t *testing.T, dir, key string) (before uint64, err error) {
+func store(t *testing.T, dir string, keys ...string) (before uint64, err error) {
 	t.Helper()
-	js, err := Open(t.Context(), Config{Dir: dir, EncryptionKey: key})
+	js, err := Open(t.Context(), Config{Dir: dir, EncryptionKeys: keys})
 	if err != nil {
 		return 0, err
 	}
@@ -63,8 +63,10 @@ func TestWhatIsStoredWithAKeyCannotBeReadWithoutIt(t *testing.T) {
 		assert.Equal(t, want, before)
 		assert.False(t, clear(t, dir))
 	}
-	for name, key := range map[string]string{"no key": "", "another key": keyB, "a part of the key": keyA[1:]} {
-		_, err := store(t, dir, key)
+	for name, keys := range map[string][]string{
+		"no key": nil, "another key": {keyB}, "a part of the key": {keyA[1:]}, "others": {keyB, keyA[1:]},
+	} {
+		_, err := store(t, dir, keys...)
 		require.ErrorContains(t, err, "encrypted", name)
 		assert.NotContains(t, err.Error(), "key-")
 	}
@@ -76,12 +78,12 @@ func TestWhatIsStoredWithAKeyCannotBeReadWithoutIt(t *testing.T) {
 // nats-server encrypts in place, and a kill meanwhile would lose what it is at.
 func TestADirectoryInClearTextStaysSo(t *testing.T) {
 	dir := t.TempDir()
-	_, err := store(t, dir, "")
+	_, err := store(t, dir)
 	require.NoError(t, err)
 	assert.True(t, clear(t, dir), "else this looks in the wrong place")
 	_, err = store(t, dir, keyA)
 	require.ErrorContains(t, err, "clear text")
-	before, err := store(t, dir, "")
+	before, err := store(t, dir)
 	require.NoError(t, err)
 	assert.EqualValues(t, 1, before)
 }
@@ -93,11 +95,82 @@ func TestEncryptedFilesOfAnUnknownKeyAreNotOpened(t *testing.T) {
 	note, err := os.ReadFile(filepath.Join(dir, keyFile))
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(filepath.Join(dir, keyFile)))
-	for _, key := range []string{"", keyA, keyB} {
-		_, err = store(t, dir, key)
+	for _, keys := range [][]string{nil, {keyA}, {keyB, keyA}} {
+		_, err = store(t, dir, keys...)
 		require.ErrorContains(t, err, "missing")
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, keyFile), note, 0o600))
+	before, err := store(t, dir, keyA)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, before)
+}
+
+func TestAKeyIsReplaced(t *testing.T) {
+	dir := t.TempDir()
+	_, err := store(t, dir, keyA)
+	require.NoError(t, err)
+	_, err = store(t, dir, keyB, keyA)
+	require.NoError(t, err)
+	_, err = store(t, dir, keyA)
+	require.ErrorContains(t, err, "another key", "from the start on that had both")
+	before, err := store(t, dir, keyB)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, before)
+}
+
+func TestAKeyIsReplacedWhileTheDirectoryIsOpen(t *testing.T) {
+	dir := t.TempDir()
+	_, err := store(t, dir, keyA)
+	require.NoError(t, err)
+	js, err := Open(t.Context(), Config{Dir: dir, EncryptionKeys: []string{keyA}})
+	require.NoError(t, err)
+	require.ErrorContains(t, js.ReplaceKeys(nil), "or not at all")
+
+	// What cannot be written leaves the key that there was.
+	require.NoError(t, os.Mkdir(filepath.Join(dir, keyFile+".new"), 0o700))
+	require.Error(t, js.ReplaceKeys([]string{keyB}))
+	kept, err := directoryKey(dir, []string{keyA})
+	require.NoError(t, err)
+	assert.Equal(t, js.embedded.key, kept)
+	require.NoError(t, os.Remove(filepath.Join(dir, keyFile+".new")))
+
+	require.NoError(t, js.ReplaceKeys([]string{keyB, keyA}))
+	_, err = js.API().Publish(t.Context(), "test.x", []byte(canary))
+	require.NoError(t, err)
+	require.NoError(t, js.Close())
+	_, err = store(t, dir, keyA)
+	require.ErrorContains(t, err, "another key")
+	before, err := store(t, dir, keyB)
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, before)
+	assert.False(t, clear(t, dir))
+}
+
+func TestALogInClearTextGetsNoKeyWhileItIsOpen(t *testing.T) {
+	js, err := Open(t.Context(), Config{Dir: t.TempDir()})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, js.Close()) }()
+	require.ErrorContains(t, js.ReplaceKeys([]string{keyA}), "or not at all")
+}
+
+func TestADamagedKeyOpensNothing(t *testing.T) {
+	dir := t.TempDir()
+	_, err := store(t, dir, keyA)
+	require.NoError(t, err)
+	sealed, err := os.ReadFile(filepath.Join(dir, keyFile))
+	require.NoError(t, err)
+	last := len(sealed) - len("=\n") - 1
+	for name, damage := range map[string]string{
+		"empty":           "",
+		"cut short":       string(sealed[:last]),
+		"another version": "v2" + string(sealed[2:]),
+		"a flipped bit":   string(sealed[:10]) + string(sealed[10]^1) + string(sealed[11:]),
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, keyFile), []byte(damage), 0o600))
+		_, err = store(t, dir, keyA)
+		require.ErrorContains(t, err, "damaged", name)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, keyFile), sealed, 0o600))
 	before, err := store(t, dir, keyA)
 	require.NoError(t, err)
 	assert.EqualValues(t, 1, before)

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"path/filepath"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -33,9 +34,9 @@ type Config struct {
 	// Dir is the data directory of the embedded one; it is made if it is not
 	// there. Not used with URL.
 	Dir string
-	// EncryptionKey, where it is not empty, encrypts what the embedded one writes
-	// (encryption.go).
-	EncryptionKey string
+	// EncryptionKeys, where there are any, encrypt what the embedded one writes: the first
+	// of them from now on, and any may be what it was encrypted with (encryption.go).
+	EncryptionKeys []string
 	// Logger gets what the embedded server and the connection have to say; nil
 	// discards it.
 	Logger *slog.Logger
@@ -127,6 +128,17 @@ func (j *JetStream) Writable() context.Context {
 		return context.Background()
 	}
 	return j.embedded.writable.Load().ctx
+}
+
+// ReplaceKeys puts keys in the place of Config.EncryptionKeys, while everything goes on.
+// When it returns, the first of them is what the directory is opened with; where it
+// fails, the one before is. It fails where there were no keys, or would be none. Calls
+// MUST NOT overlap.
+func (j *JetStream) ReplaceKeys(keys []string) error {
+	if j.embedded == nil || j.embedded.key == "" || len(keys) == 0 {
+		return errors.New("a log is encrypted from its beginning, and to its end, or not at all")
+	}
+	return writeKey(filepath.Join(j.embedded.dir, keyFile), j.embedded.key, keys[0])
 }
 
 // Run brings an embedded JetStream that cannot write back when it can, until ctx

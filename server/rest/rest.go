@@ -39,14 +39,8 @@ const (
 	idempotentReplayed = "Idempotent-Replayed"
 )
 
-// certificateNames tells the gRPC server which client certificate a request came with.
-func certificateNames(_ context.Context, r *http.Request) metadata.MD {
-	names := auth.CertificateNames(r.TLS)
-	if len(names) == 0 {
-		return nil
-	}
-	return metadata.MD{auth.MetadataNames: names}
-}
+// origin tells the gRPC server where a request comes from.
+func origin(_ context.Context, r *http.Request) metadata.MD { return auth.Forwarded(r) }
 
 // New returns the handler of the HTTP port, which makes its calls on conn. It is
 // safe for concurrent use.
@@ -58,7 +52,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, erro
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, newMarshaler()),
 		runtime.WithIncomingHeaderMatcher(only(idempotencyKey)),
-		runtime.WithMetadata(certificateNames),
+		runtime.WithMetadata(origin),
 		runtime.WithOutgoingHeaderMatcher(only(idempotentReplayed)),
 		runtime.WithOutgoingTrailerMatcher(only()),
 		runtime.WithErrorHandler(writeError),

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
@@ -387,8 +388,8 @@ func TestTheCredentialsPassThroughAndNoOtherHeaderDoes(t *testing.T) {
 	require.Equal(t, http.StatusOK, got.status, got.body)
 	md, _ := g.spy.last()
 	for key := range md {
-		// The last two are what grpc-gateway says of the request itself.
-		assert.Contains(t, []string{"authorization", "idempotency-key", "x-forwarded-host", "x-forwarded-for"}, key)
+		// The last ones are what grpc-gateway and we say of the request itself.
+		assert.Contains(t, []string{"authorization", "idempotency-key", "x-forwarded-host", "x-forwarded-for", auth.MetadataConnection}, key)
 	}
 	assert.Equal(t, []string{"r-1"}, md.Get("idempotency-key"))
 	for name := range got.header {

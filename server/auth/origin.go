@@ -1,0 +1,106 @@
+package auth
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+)
+
+// dnsPrefix is before a host name of a certificate, to tell it from a URI.
+const dnsPrefix = "dns:"
+
+// CertificateNames returns the names in a client certificate that was verified: its
+// URIs, such as a SPIFFE id, and its host names. The common name is none: nobody has
+// checked what is in it.
+func CertificateNames(state *tls.ConnectionState) (names []string) {
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return nil
+	}
+	certificate := state.VerifiedChains[0][0]
+	for _, uri := range certificate.URIs {
+		if name := uri.String(); !strings.HasPrefix(strings.ToLower(name), dnsPrefix) { // or it would look like a host name
+			names = append(names, name)
+		}
+	}
+	for _, name := range certificate.DNSNames {
+		names = append(names, dnsPrefix+strings.ToLower(name))
+	}
+	return names
+}
+
+// Origin is where a call comes from.
+type Origin struct {
+	// Names are those of its client certificate (CertificateNames).
+	Names []string
+	// Connection tells its connection from all others that are open (ConnectionOn).
+	Connection string
+}
+
+// The ports on which calls come.
+const (
+	PortGRPC = "grpc"
+	PortHTTP = "http"
+)
+
+// ConnectionOn returns how a connection on a port, with an address on the other side, is
+// told from all others that are open.
+func ConnectionOn(port, remote string) string { return port + " " + remote }
+
+// PeerOrigin returns the origin of a call on the gRPC port.
+func PeerOrigin(ctx context.Context) Origin {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return Origin{}
+	}
+	origin := Origin{Connection: ConnectionOn(PortGRPC, p.Addr.String())}
+	if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
+		origin.Names = CertificateNames(&info.State)
+	}
+	return origin
+}
+
+// What the HTTP port tells of a call's origin, as metadata. It is believed on the
+// connection in memory alone (ForwardedOrigin), on which nobody else can write.
+const (
+	MetadataNames      = "ongair-gateway-certificate-names"
+	MetadataConnection = "ongair-gateway-connection"
+)
+
+// Forwarded returns the metadata that tell of the origin of a request to the HTTP port.
+func Forwarded(r *http.Request) metadata.MD {
+	forwarded := metadata.MD{MetadataConnection: {ConnectionOn(PortHTTP, r.RemoteAddr)}}
+	if names := CertificateNames(r.TLS); len(names) > 0 {
+		forwarded[MetadataNames] = names
+	}
+	return forwarded
+}
+
+// ForwardedOrigin returns the origin that Forwarded told.
+func ForwardedOrigin(ctx context.Context) Origin {
+	return Origin{
+		Names:      metadata.ValueFromIncomingContext(ctx, MetadataNames),
+		Connection: strings.Join(metadata.ValueFromIncomingContext(ctx, MetadataConnection), ""),
+	}
+}
+
+// ParseCertificateName returns a name as CertificateNames has it.
+func ParseCertificateName(text string) (string, error) {
+	if name, ok := strings.CutPrefix(text, dnsPrefix); ok {
+		if name == "" {
+			return "", errors.New("it has no host name")
+		}
+		return dnsPrefix + strings.ToLower(name), nil
+	}
+	if u, err := url.Parse(text); err != nil || u.Scheme == "" || u.Host == "" {
+		return "", fmt.Errorf("%q is neither a URI, as in spiffe://mesh/billing, nor dns: and a host name", text)
+	}
+	return text, nil
+}

@@ -1,0 +1,157 @@
+package server
+
+import (
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/ongair/ongair-gateway/server/api"
+	"github.com/ongair/ongair-gateway/server/auth"
+)
+
+// mostConnections is the most that a port takes by default; fewer where the process may
+// not have many files open.
+const mostConnections = 16_384
+
+// defaultMaxConnections leaves a quarter of the files that the process may have open to
+// the log and to Ongair, and each of the ports that many may reach another quarter: one
+// that is flooded must not keep the log from opening its files.
+func defaultMaxConnections() int { return min(mostConnections, maxFiles()/4) }
+
+const (
+	// fullInterval is how often a port that is full looks whether it still is.
+	fullInterval = 50 * time.Millisecond
+	// fullLogInterval is how often it is logged at most that a port is full.
+	fullLogInterval = time.Minute
+	// fewConnections are not worth looking which of them still are open.
+	fewConnections = 64
+)
+
+// port is a listener that has at most so many connections open. Further ones wait in
+// the queue of the operating system until one ends: a webhook that is refused may be
+// lost for good, and who connects to call waits as its deadline lets it.
+//
+// It hands out connections as they are, and asks them whether they are open when it has
+// to know. Wrapped in a type that says when it is closed, gRPC would not know them for
+// TCP connections: each would hold a buffer while it waits, and nobody would notice when
+// the other side vanished.
+type port struct {
+	*net.TCPListener
+	name string
+	most int
+	// limits are told of the connections, where they are not nil.
+	limits *api.Limits
+	log    *slog.Logger
+
+	closeOnce sync.Once
+	closed    chan struct{}
+
+	mu sync.Mutex
+	// open has the connections by their address on the other side, and some that have
+	// ended; sweepAt is how many there are when those are taken out.
+	open    map[string]*net.TCPConn
+	sweepAt int
+	swept   time.Time
+	fullLog time.Time
+}
+
+// bound bounds a listener. Its name is one of auth's, where it is for callers.
+func bound(listener *net.TCPListener, name string, most int, log *slog.Logger) *port {
+	return &port{
+		TCPListener: listener, name: name, most: most, log: log, closed: make(chan struct{}),
+		open: map[string]*net.TCPConn{}, sweepAt: fewConnections,
+	}
+}
+
+// tell has the limits of callers know of the connections. It MUST be called before Accept.
+func (p *port) tell(limits *api.Limits) {
+	p.limits = limits
+	limits.Watch(p.sweep)
+}
+
+// Accept waits for a place, and then for a connection.
+func (p *port) Accept() (net.Conn, error) {
+	for p.full() {
+		select {
+		case <-p.closed:
+			return nil, net.ErrClosed
+		case <-time.After(fullInterval):
+		}
+	}
+	conn, err := p.AcceptTCP()
+	if err != nil {
+		return nil, err
+	}
+	p.add(conn)
+	return conn, nil
+}
+
+// Close closes the listener, and ends an Accept that waits.
+func (p *port) Close() error {
+	p.closeOnce.Do(func() { close(p.closed) })
+	return p.TCPListener.Close()
+}
+
+func (p *port) full() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.open) >= p.sweepAt || len(p.open) >= p.most {
+		p.sweepLocked()
+		p.sweepAt = max(fewConnections, 2*len(p.open)) // so that it costs each connection little
+	}
+	if len(p.open) < p.most {
+		return false
+	}
+	if now := time.Now(); now.Sub(p.fullLog) >= fullLogInterval {
+		p.fullLog = now
+		p.log.Warn("a port has as many connections as it may; others wait until one ends", "port", p.name, "max_connections", p.most)
+	}
+	return true
+}
+
+func (p *port) add(conn *net.TCPConn) {
+	remote := conn.RemoteAddr().String()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ended := p.open[remote]; ended {
+		p.remove(remote)
+	}
+	p.open[remote] = conn
+	if p.limits != nil {
+		p.limits.Opened(auth.ConnectionOn(p.name, remote))
+	}
+}
+
+// sweep takes out the connections that have ended, if that was not done just before.
+func (p *port) sweep() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.swept) >= fullInterval {
+		p.sweepLocked()
+	}
+}
+
+// sweepLocked takes out the connections that have ended. p.mu is held.
+func (p *port) sweepLocked() {
+	p.swept = time.Now()
+	for remote, conn := range p.open {
+		if isClosed(conn) {
+			p.remove(remote)
+		}
+	}
+}
+
+// remove takes out a connection. p.mu is held.
+func (p *port) remove(remote string) {
+	delete(p.open, remote)
+	if p.limits != nil {
+		p.limits.Ended(auth.ConnectionOn(p.name, remote))
+	}
+}
+
+// isClosed reports whether a connection was closed on this side.
+func isClosed(conn *net.TCPConn) bool {
+	raw, err := conn.SyscallConn()
+	return err != nil || raw.Control(func(uintptr) {}) != nil
+}

@@ -1,0 +1,93 @@
+package server
+
+import (
+	"bytes"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server/api"
+)
+
+// accepting is a port whose connections come out of a channel.
+type accepting struct {
+	*port
+	accepted chan net.Conn
+	ended    chan error
+	log      *bytes.Buffer
+}
+
+func accept(t *testing.T, most int) *accepting {
+	t.Helper()
+	listener, err := listenTCP(t.Context(), "127.0.0.1:0")
+	require.NoError(t, err)
+	log := &bytes.Buffer{}
+	a := &accepting{
+		port: bound(listener, "webhook", most, slog.New(slog.NewTextHandler(log, nil))),
+		log:  log, accepted: make(chan net.Conn), ended: make(chan error, 1),
+	}
+	a.tell(&api.Limits{})
+	go func() {
+		for {
+			conn, err := a.Accept()
+			if err != nil {
+				a.ended <- err
+				return
+			}
+			a.accepted <- conn
+		}
+	}()
+	t.Cleanup(func() { _ = a.Close() }) // some tests have closed it
+	return a
+}
+
+func (a *accepting) dial(t *testing.T) {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", a.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() }) // whatever state it is in
+}
+
+func TestAPortTakesTheNextConnectionWhenOneEnds(t *testing.T) {
+	a := accept(t, 2)
+	for range 3 {
+		a.dial(t)
+	}
+	first := <-a.accepted
+	<-a.accepted
+	select {
+	case <-a.accepted:
+		require.FailNow(t, "a third connection of two")
+	case <-time.After(3 * fullInterval):
+	}
+	require.NoError(t, first.Close())
+	third := <-a.accepted
+	assert.Contains(t, a.log.String(), "port=webhook max_connections=2")
+	assert.IsType(t, &net.TCPConn{}, third, "or gRPC would not know it for one")
+	require.NoError(t, a.Close())
+	require.Error(t, <-a.ended)
+}
+
+func TestAPortThatIsFullCanBeClosed(t *testing.T) {
+	a := accept(t, 1)
+	a.dial(t)
+	<-a.accepted
+	time.Sleep(2 * fullInterval) // for the next Accept to find it full
+	require.NoError(t, a.Close())
+	require.ErrorIs(t, <-a.ended, net.ErrClosed)
+}
+
+func TestConnectionsThatEndedAreForgotten(t *testing.T) {
+	a := accept(t, 10_000)
+	for range 5 * fewConnections {
+		a.dial(t)
+		require.NoError(t, (<-a.accepted).Close())
+		a.mu.Lock()
+		assert.LessOrEqual(t, len(a.open), fewConnections)
+		a.mu.Unlock()
+	}
+}

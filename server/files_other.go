@@ -1,0 +1,8 @@
+//go:build !unix
+
+package server
+
+import "math"
+
+// maxFiles returns how many files the process may have open: these systems do not say.
+func maxFiles() int { return math.MaxInt32 }
