@@ -104,7 +104,8 @@ type Channel struct {
 	PreviousWebhookSecret string
 	// WebhookUsername and WebhookPassword, where they are not both empty, are asked
 	// for as HTTP basic authentication.
-	WebhookUsername, WebhookPassword string
+	// PreviousWebhookPassword is valid, too, while the new one is given to Ongair.
+	WebhookUsername, WebhookPassword, PreviousWebhookPassword string
 	// AuthForm pins the form of the Authorization header.
 	AuthForm ongair.AuthForm
 	// MaxInFlight bounds the calls that are with Ongair at once; zero means
@@ -172,6 +173,9 @@ func (c *Config) check() error {
 		if previous := channel.PreviousWebhookSecret; previous != "" && !regexp.MustCompile(webhookSecretPattern).MatchString(previous) {
 			fail("channel %s: the previous webhook secret must be 22 to 256 letters, digits, _ and - (it has %d characters)",
 				name, len(previous))
+		}
+		if channel.PreviousWebhookPassword != "" && channel.WebhookPassword == "" {
+			fail("channel %s: a previous webhook password needs a new one beside it", name)
 		}
 		if strings.Contains(channel.WebhookUsername, ":") {
 			fail("channel %s: the webhook user name cannot have a colon, which ends it", name)

@@ -90,6 +90,14 @@ func newHTTPServer(handler http.Handler, tlsConfig *tls.Config, log *slog.Logger
 	}
 }
 
+// newWebhookServer is newHTTPServer with a bound on all of a request. A webhook is small
+// and Ongair's servers are fast: who takes longer is holding a connection.
+func newWebhookServer(handler http.Handler, tlsConfig *tls.Config, log *slog.Logger) *http.Server {
+	server := newHTTPServer(handler, tlsConfig, log)
+	server.ReadTimeout, server.WriteTimeout = webhookTimeout, webhookTimeout
+	return server
+}
+
 // serveHTTP serves until the server is shut down.
 func serveHTTP(server *http.Server, listener net.Listener) error {
 	serve := server.Serve

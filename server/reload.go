@@ -106,7 +106,7 @@ func (c *Config) webhookAccess() webhook.Access {
 	for name, channel := range c.Channels {
 		access.Channels[name] = webhook.Credentials{
 			Secret: channel.WebhookSecret, Previous: channel.PreviousWebhookSecret,
-			Username: channel.WebhookUsername, Password: channel.WebhookPassword,
+			Username: channel.WebhookUsername, Password: channel.WebhookPassword, PreviousPassword: channel.PreviousWebhookPassword,
 		}
 	}
 	return access

@@ -1,12 +1,12 @@
 package server_test
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -16,8 +16,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
@@ -42,14 +44,77 @@ func withSecrets(secret, previous string) func(*server.Config) {
 	}
 }
 
-// TestSecretsAreReplacedUnderLoad replaces the key of a caller and the secret of the
-// webhooks over and over, each with a time in which two are valid, while calls are
-// made and webhooks come in with whichever is the current one. No call fails, no
-// webhook is refused, and no stream ends.
+// load is workers that do something over and over, with the secrets of a generation.
+type load struct {
+	t       *testing.T
+	current atomic.Int64
+	// done is with which generation each last did it, and times how often all did.
+	done    []atomic.Int64
+	times   atomic.Int64
+	stopped atomic.Bool
+	wg      sync.WaitGroup
+}
+
+// work has workers do something, each time with an id of its own, until stop.
+func work(t *testing.T, workers int, do func(id int, generation int64)) *load {
+	t.Helper()
+	l := &load{t: t, done: make([]atomic.Int64, workers)}
+	t.Cleanup(l.stop)
+	for worker := range workers {
+		l.wg.Go(func() {
+			for n := 0; !l.stopped.Load(); n++ {
+				generation := l.current.Load()
+				do(worker*1_000_000+n, generation)
+				l.times.Add(1)
+				l.done[worker].Store(generation)
+			}
+		})
+	}
+	return l
+}
+
+// use has the workers use a generation, and waits until all have.
+func (l *load) use(generation int64) {
+	l.t.Helper()
+	l.current.Store(generation)
+	require.Eventually(l.t, func() bool {
+		for i := range l.done {
+			if l.done[i].Load() < generation {
+				return false
+			}
+		}
+		return true
+	}, 30*time.Second, time.Millisecond)
+}
+
+func (l *load) stop() {
+	l.stopped.Store(true)
+	l.wg.Wait()
+}
+
+// TestSecretsAreReplacedUnderLoad replaces the key of a caller, the secret and the
+// password of the webhooks and the channel's token over and over, each with a time in
+// which two are valid, while calls are made and webhooks come in with whichever is the
+// current one. No call fails, no webhook is refused, and no stream ends.
 func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 	key := func(n int64) string { return fmt.Sprintf("ogk_the-key-of-the-tests-%d", n) }
 	secret := func(n int64) string { return fmt.Sprintf("the-secret-of-the-webhooks-%d", n) }
-	g, r := Start(t, withKeys(key(0)), withSecrets(secret(0), "")), NewRecorder(t)
+	password := func(n int64) string { return fmt.Sprintf("the-password-of-the-webhooks-%d", n) }
+	token := func(n int64) string { return fmt.Sprintf("the-token-of-the-channel-%d", n) }
+	withChannel := func(n int64) func(*server.Config) {
+		return func(c *server.Config) {
+			channel := c.Channels[Channel]
+			channel.WebhookSecret, channel.PreviousWebhookSecret = secret(n), secret(n-1)
+			channel.WebhookUsername, channel.WebhookPassword, channel.PreviousWebhookPassword = "ongair", password(n), password(n-1)
+			channel.Token = token(n)
+			c.Channels[Channel] = channel
+		}
+	}
+	g, r := Start(t, withKeys(key(0)), withChannel(0)), NewRecorder(t)
+	g.Sandbox.SetTokens(token(0))
+	urlOf := func(n int64) string {
+		return "http://ongair:" + password(n) + "@" + g.Webhook + webhook.Path(Channel, secret(n))
+	}
 	as := func(n int64) Endpoints { return Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, APIKey: key(n)} }
 	for _, transport := range Transports() {
 		r.Subscribe("from the start, "+transport.String(), transport, as(0), &ongairv1.SubscribeRequest{})
@@ -59,46 +124,30 @@ func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 	defer func() { assert.NoError(t, conn.Close()) }()
 	client := ongairv1.NewOngairServiceClient(conn)
 
-	var current atomic.Int64
-	load, stop := context.WithCancel(t.Context())
-	defer stop()
-	var wg sync.WaitGroup
-	var calls, webhooks atomic.Int64
-	for worker := range 4 {
-		wg.Go(func() {
-			for n := 0; load.Err() == nil; n++ {
-				ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+key(current.Load()))
-				_, err := client.Send(ctx, &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
-				assert.NoError(t, err)
-				calls.Add(1)
-				url := "http://" + g.Webhook + webhook.Path(Channel, secret(current.Load()))
-				assert.Equal(t, http.StatusOK, r.Post(url, Channel, received(worker*1_000_000+n, "Hi")...))
-				webhooks.Add(1)
-			}
-		})
-	}
+	load := work(t, 4, func(id int, n int64) {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+key(n))
+		_, err := client.Send(ctx, &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+		assert.NoError(t, err)
+		assert.Equal(t, http.StatusOK, r.Post(urlOf(n), Channel, received(id, "Hi")...))
+	})
 	rounds := int64(Rounds(20, 500))
 	for n := int64(1); n <= rounds; n++ {
-		before := calls.Load()
+		g.Sandbox.SetTokens(token(n-1), token(n))
 		// The first stream's key stays, so that the stream may.
 		require.NoError(t, g.Reload(func(c *server.Config) {
 			withKeys(key(0), key(n-1), key(n))(c)
-			withSecrets(secret(n), secret(n-1))(c)
+			withChannel(n)(c)
 			if n == 1 {
 				withKeys(key(0), key(1))(c)
 			}
 		}))
-		current.Store(n)
-		require.Eventually(t, func() bool { return calls.Load() > before+8 }, 10*time.Second, time.Millisecond)
+		load.use(n)
 	}
-	stop()
-	wg.Wait()
-	t.Logf("%d calls and %d webhooks over %d replacements", calls.Load(), webhooks.Load(), rounds)
+	load.stop()
+	t.Logf("%d calls and webhooks over %d replacements", load.times.Load(), rounds)
 	r.Verify(as(rounds))
 
-	require.NoError(t, g.Reload(func(c *server.Config) { withSecrets(secret(rounds), "")(c) }))
-	url := "http://" + g.Webhook + webhook.Path(Channel, secret(rounds-1))
-	assert.Equal(t, http.StatusNotFound, NewRecorder(t).Post(url, Channel, received(0, "Hi")...), "the grace of the old secret is over")
+	assert.Equal(t, http.StatusNotFound, NewRecorder(t).Post(urlOf(rounds-2), Channel, received(0, "Hi")...), "the grace of the old ones is over")
 }
 
 // Each field is either taken by a reload or says that it needs a restart.
@@ -123,26 +172,15 @@ func TestTheEncryptionKeyIsReplacedUnderLoad(t *testing.T) {
 	}
 	g, r := Start(t, with(encryptionKey(0))), NewRecorder(t)
 	r.Subscribe("from the start", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
-	load, stop := context.WithCancel(t.Context())
-	defer stop()
-	var wg sync.WaitGroup
-	var posted atomic.Int64
-	for worker := range 4 {
-		wg.Go(func() {
-			for n := 0; load.Err() == nil; n++ {
-				assert.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(worker*1_000_000+n, "Hi")...))
-				posted.Add(1)
-			}
-		})
-	}
+	load := work(t, 4, func(id int, _ int64) {
+		assert.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(id, "Hi")...))
+	})
 	rounds := Rounds(10, 200)
 	for n := range rounds {
-		before := posted.Load()
 		require.NoError(t, g.Reload(with(encryptionKey(n+1), encryptionKey(n))))
-		require.Eventually(t, func() bool { return posted.Load() > before+8 }, 10*time.Second, time.Millisecond)
+		load.use(int64(n + 1))
 	}
-	stop()
-	wg.Wait()
+	load.stop()
 	r.HangUp()
 	with(encryptionKey(rounds))(&g.Config)
 	r.Verify(g.Restart(t).Endpoints())
@@ -230,6 +268,95 @@ func TestAReloadKeepsTheCircuitOfAChannelThatStaysAsItIs(t *testing.T) {
 	require.NoError(t, g.Reload(func(c *server.Config) { c.Channels["sales"] = c.Channels[Channel] }))
 	assert.Equal(t, "ONGAIR_CIRCUIT_OPEN", send(Channel))
 	assert.Equal(t, "ONGAIR_FAILED", send("sales"), "a new channel begins anew")
+}
+
+// The names of a caller's certificates, and the authority that signs them, are replaced
+// over and over, each with a time in which two are valid, while calls are made on
+// connections of their own. No call fails, and no stream ends.
+func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := Certificate(t, dir)
+	pem, err := os.ReadFile(cert)
+	require.NoError(t, err)
+	trusted := x509.NewCertPool()
+	require.True(t, trusted.AppendCertsFromPEM(pem))
+	name := func(n int64) string { return fmt.Sprintf("spiffe://mesh/billing/%d", n) }
+	clients := filepath.Join(dir, "clients.pem")
+	believe := func(authorities ...*Authority) {
+		var all []byte
+		for _, a := range authorities {
+			one, err := os.ReadFile(a.File(t, t.TempDir()))
+			require.NoError(t, err)
+			all = append(all, one...)
+		}
+		require.NoError(t, os.WriteFile(clients, all, 0o600))
+	}
+	withNames := func(numbers ...int64) func(*server.Config) {
+		return func(c *server.Config) {
+			caller := auth.Unrestricted()
+			for _, n := range numbers {
+				caller.Certificates = append(caller.Certificates, name(n))
+			}
+			c.Callers = map[string]auth.Caller{"billing": caller}
+		}
+	}
+	authority := NewAuthority(t)
+	believe(authority)
+	g := Start(t, func(c *server.Config) {
+		c.TLSCertFile, c.TLSKeyFile, c.TLSClientCAFile = cert, key, clients
+		withNames(0)(c)
+	})
+	dial := func(certificate tls.Certificate) *grpc.ClientConn {
+		conn, err := Dial(Endpoints{GRPC: g.GRPC}, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
+			RootCAs: trusted, Certificates: []tls.Certificate{certificate},
+		})))
+		require.NoError(t, err)
+		return conn
+	}
+	standing := dial(authority.Client(t, []string{name(0)}, nil))
+	defer func() { assert.NoError(t, standing.Close()) }()
+	stream, err := ongairv1.NewOngairServiceClient(standing).Subscribe(t.Context(), &ongairv1.SubscribeRequest{
+		HeartbeatInterval: durationpb.New(100 * time.Millisecond),
+	})
+	require.NoError(t, err)
+
+	first := authority.Client(t, []string{name(0)}, nil)
+	certificates := []tls.Certificate{first}
+	var mu sync.Mutex
+	certificate := func(n int64) tls.Certificate {
+		mu.Lock()
+		defer mu.Unlock()
+		return certificates[n]
+	}
+	load := work(t, 2, func(_ int, n int64) {
+		conn := dial(certificate(n))
+		_, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+		assert.NoError(t, err)
+		assert.NoError(t, conn.Close())
+	})
+	for n := int64(1); n <= int64(Rounds(10, 200)); n++ {
+		next := NewAuthority(t)
+		believe(authority, next)
+		names := withNames(0, n-1, n) // the stream's name stays, so that the stream may
+		if n == 1 {
+			names = withNames(0, 1)
+		}
+		require.NoError(t, g.Reload(names))
+		mu.Lock()
+		certificates = append(certificates, next.Client(t, []string{name(n)}, nil))
+		mu.Unlock()
+		load.use(n)
+		believe(next)
+		require.NoError(t, g.Reload(names))
+		_, err = stream.Recv()
+		require.NoError(t, err, "on a connection that stands")
+		authority = next
+	}
+	load.stop()
+	conn := dial(first)
+	defer func() { assert.NoError(t, conn.Close()) }()
+	_, err = ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+	assert.Equal(t, codes.Unavailable, status.Code(err), "nobody vouches for it any more")
 }
 
 // A certificate is replaced while calls are made, each on a connection of its own.

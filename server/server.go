@@ -50,6 +50,10 @@ const (
 	memoryConnWindow = 16 << 20
 )
 
+// maxStreams is how many calls and streams a gRPC connection has at a time: all that a
+// caller may have by default, so that it is its limits that say no, with a reason.
+const maxStreams = auth.DefaultMaxStreams + auth.DefaultMaxInFlight
+
 // Server is a gateway. Make one with New.
 type Server struct {
 	cfg       Config
@@ -190,6 +194,7 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 		return nil, err
 	}
 	cfg.Origin = auth.PeerOrigin
+	cfg.MaxStreams = maxStreams
 	cfg.TLS = s.tlsConfig((*tlsFiles).callers)
 	if p.grpc, err = api.NewServer(cfg); err != nil {
 		return nil, err
@@ -211,16 +216,12 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 	}
 	p.http = newHTTPServer(handler, s.tlsConfig((*tlsFiles).callers), log)
 	intake := webhook.New(webhook.Config{Access: s.cfg.webhookAccess(), Log: events, Logger: log})
-	p.webhook = newHTTPServer(intake, s.tlsConfig((*tlsFiles).public), log)
+	p.webhook = newWebhookServer(intake, s.tlsConfig((*tlsFiles).public), log)
 	s.replace = func(cfg Config, upstreams map[string]api.Upstream) {
 		s.authenticator.Replace(cfg.callers())
 		p.service.Replace(upstreams)
 		intake.Replace(cfg.webhookAccess())
 	}
-	// A webhook is small and Ongair's servers are fast: who takes longer is holding
-	// a connection.
-	p.webhook.ReadTimeout = webhookTimeout
-	p.webhook.WriteTimeout = webhookTimeout
 	p.admin = newHTTPServer(adminHandler(p.readiness), s.tlsConfig((*tlsFiles).public), log)
 	return p, nil
 }

@@ -63,9 +63,13 @@ type channelConfig struct {
 	WebhookUsername     text `yaml:"webhook_username"`
 	WebhookPassword     text `yaml:"webhook_password"`
 	WebhookPasswordFile text `yaml:"webhook_password_file"`
-	AuthForm            text `yaml:"auth_form"`
-	MaxInFlight         text `yaml:"max_in_flight"`
-	MaxRate             text `yaml:"max_rate"`
+
+	PreviousPassword     text `yaml:"previous_webhook_password"`
+	PreviousPasswordFile text `yaml:"previous_webhook_password_file"`
+
+	AuthForm    text `yaml:"auth_form"`
+	MaxInFlight text `yaml:"max_in_flight"`
+	MaxRate     text `yaml:"max_rate"`
 }
 
 // networks reads a list of networks, as in "10.0.0.0/8, 2001:db8::/32". A single
@@ -166,6 +170,7 @@ func (c channelConfig) channel() (server.Channel, error) {
 		{"token", c.Token, c.TokenFile, &channel.Token},
 		{"webhook_secret", c.WebhookSecret, c.WebhookSecretFile, &channel.WebhookSecret},
 		{"previous_webhook_secret", c.PreviousSecret, c.PreviousSecretFile, &channel.PreviousWebhookSecret},
+		{"previous_webhook_password", c.PreviousPassword, c.PreviousPasswordFile, &channel.PreviousWebhookPassword},
 		{"webhook_password", c.WebhookPassword, c.WebhookPasswordFile, &channel.WebhookPassword},
 	} {
 		if *secret.setting, err = secret.value.resolve(secret.name, secret.file); err != nil {

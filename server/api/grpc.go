@@ -23,9 +23,16 @@ import (
 // fits several times.
 const MaxRequestBytes = 1 << 20
 
-// idleTimeout ends a connection that no call is on. Its client makes another one when
-// it needs it.
-const idleTimeout = 5 * time.Minute
+const (
+	// maxHeaderBytes bounds a call's metadata: more than what the HTTP port takes, whose
+	// calls come here, too. By itself gRPC reads 16 MiB of whoever sends them.
+	maxHeaderBytes = 64 << 10
+	// handshakeTimeout ends a connection that does not get to the point of making calls.
+	handshakeTimeout = 10 * time.Second
+	// idleTimeout ends a connection that no call is on. Its client makes another one when
+	// it needs it.
+	idleTimeout = 5 * time.Minute
+)
 
 // ServerConfig is what a gRPC server around a Service is made of.
 type ServerConfig struct {
@@ -41,6 +48,9 @@ type ServerConfig struct {
 	Limits *Limits
 	// TLS is used where it is not nil.
 	TLS *tls.Config
+	// MaxStreams is how many calls and streams a connection has at a time; its client
+	// keeps others back. Zero means no bound.
+	MaxStreams uint32
 	// Logger gets a line for every call that failed, and at debug level for
 	// every call.
 	Logger *slog.Logger
@@ -65,10 +75,15 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(MaxRequestBytes),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout}),
 		grpc.UnaryInterceptor(c.unary),
 		grpc.StreamInterceptor(c.stream),
 		grpc.UnknownServiceHandler(unknownMethod),
+	}
+	if cfg.MaxStreams > 0 {
+		options = append(options, grpc.MaxConcurrentStreams(cfg.MaxStreams))
 	}
 	if cfg.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(cfg.TLS)))

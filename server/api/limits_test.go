@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -9,7 +10,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/auth"
@@ -188,4 +191,13 @@ func TestACallBeyondALimitDoesNothing(t *testing.T) {
 	require.NoError(t, <-ended)
 	_, err = g.invoke(ctx, minimal()["Send"])
 	require.NoError(t, err)
+}
+
+func TestMetadataHasABound(t *testing.T) {
+	g := start(t, sends(&fakeOngair{}))
+	for size, code := range map[int]codes.Code{maxHeaderBytes / 2: codes.OK, 2 * maxHeaderBytes: codes.Internal} {
+		ctx := metadata.AppendToOutgoingContext(withinTest(t), "large", strings.Repeat("x", size))
+		_, err := g.invoke(ctx, minimal()["Send"])
+		assert.Equal(t, code, status.Code(err), "gRPC says of itself that it is too much: %v", err)
+	}
 }

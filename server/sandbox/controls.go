@@ -14,9 +14,10 @@ const controlPath = "/_sandbox"
 // maxControlBody bounds the bodies of controls, in bytes: more than a call's, so that a fault may answer with 10 MiB.
 const maxControlBody = 32 << 20
 
-// authControl is the body of PUT /_sandbox/auth.
+// authControl is the body of PUT /_sandbox/auth, of which either may be left out. Tokens are not shown.
 type authControl struct {
-	Forms []AuthForm `json:"forms"`
+	Forms  []AuthForm `json:"forms"`
+	Tokens []string   `json:"tokens,omitempty"`
 }
 
 // controls serves everything under /_sandbox/.
@@ -46,7 +47,7 @@ func (s *Sandbox) controls() http.Handler {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("GET "+controlPath+"/auth", func(w http.ResponseWriter, _ *http.Request) {
-		show(w, http.StatusOK, authControl{s.auth.accepted()})
+		show(w, http.StatusOK, authControl{Forms: s.auth.accepted()})
 	})
 	mux.HandleFunc("PUT "+controlPath+"/auth", s.putAuth)
 	return mux
@@ -94,15 +95,20 @@ func (s *Sandbox) putAuth(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	err := checkAuthForms(given.Forms)
-	if given.Forms == nil {
-		err = errors.New(`the field "forms" is missing`)
+	if given.Forms == nil && given.Tokens == nil {
+		err = errors.New(`the fields "forms" and "tokens" are missing`)
 	}
 	if err != nil {
 		showError(w, http.StatusBadRequest, err)
 		return
 	}
-	s.SetAuthForms(given.Forms...)
-	show(w, http.StatusOK, authControl{s.auth.accepted()})
+	if given.Forms != nil {
+		s.SetAuthForms(given.Forms...)
+	}
+	if given.Tokens != nil {
+		s.SetTokens(given.Tokens...)
+	}
+	show(w, http.StatusOK, authControl{Forms: s.auth.accepted()})
 }
 
 // take reads a control's JSON body into v, or answers why it cannot.

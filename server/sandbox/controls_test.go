@@ -147,7 +147,7 @@ func TestAControlThatMakesNoSenseIsRefusedAndChangesNothing(t *testing.T) {
 		"faults beyond 32 MiB":               {"/faults", strings.Repeat(" ", maxControlBody+1), "too large"},
 		"an unknown form of the token":       {"/auth", `{"forms":["cookie"]}`, `unknown form \"cookie\"`},
 		"an unknown field beside the forms":  {"/auth", `{"form":["colon"]}`, `unknown field \"form\"`},
-		"no forms at all":                    {"/auth", `{}`, `field \"forms\" is missing`},
+		"neither forms nor tokens":           {"/auth", `{}`, `\"forms\" and \"tokens\" are missing`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := New(Config{Token: token})
@@ -173,6 +173,30 @@ func TestTheFormsOfTheTokenAreSetByAControl(t *testing.T) {
 	assert.JSONEq(t, `{"forms":["equals","form"]}`, answer)
 	status, _ = ask(s, "/send", hello)
 	assert.Equal(t, http.StatusUnauthorized, status)
+}
+
+func TestTheTokensAreSetByAControl(t *testing.T) {
+	s := New(Config{Token: token})
+	s.SetAuthForms(AuthField)
+	for _, tt := range []struct {
+		tokens           string
+		oldToken, newOne int
+	}{
+		{`["new","` + token + `"]`, http.StatusOK, http.StatusOK},
+		{`["new"]`, http.StatusUnauthorized, http.StatusOK},
+		{`[]`, http.StatusUnauthorized, http.StatusUnauthorized},
+		{`[""]`, http.StatusUnauthorized, http.StatusUnauthorized},
+	} {
+		status, answer := control(s, http.MethodPut, "/auth", `{"tokens":`+tt.tokens+`}`)
+		assert.Equal(t, http.StatusOK, status)
+		assert.JSONEq(t, `{"forms":["form"]}`, answer, "the forms stay, and tokens are not shown")
+		status, _ = ask(s, "/send", "external_id=a&text=Hello&token="+token)
+		assert.Equal(t, tt.oldToken, status, tt.tokens)
+		status, _ = ask(s, "/send", "external_id=a&text=Hello&token=new")
+		assert.Equal(t, tt.newOne, status, tt.tokens)
+		status, _ = ask(s, "/send", "external_id=a&text=Hello&token=")
+		assert.Equal(t, http.StatusUnauthorized, status)
+	}
 }
 
 func TestThePageDescribesTheControlsWithExamplesForItsAddress(t *testing.T) {

@@ -63,4 +63,8 @@ Which forms of the token are accepted: the header "Token token:X" (colon), the h
 
   curl -X PUT http://HOST/_sandbox/auth -d '{"forms":["colon"]}'
   curl http://HOST/_sandbox/auth
+
+Which tokens are accepted, as when a channel gets a new one:
+
+  curl -X PUT http://HOST/_sandbox/auth -d '{"tokens":["NEW","TOKEN"]}'
 `

@@ -56,7 +56,7 @@ const (
 
 // Config says which account a Sandbox plays. Its zero value lacks only the Token.
 type Config struct {
-	// Token is the channel's API token: any non-empty string. Without one, Run fails and every call is answered 401.
+	// Token is the channel's API token, until SetTokens says otherwise: any non-empty string. Without one, Run fails and every call is answered 401.
 	Token string
 	// WebhookURL is where the channel's webhooks go: an absolute http or https URL. Empty means that none are posted and
 	// that contacts never answer.
@@ -102,6 +102,7 @@ func New(config Config) *Sandbox {
 		config: config,
 		client: config.HTTPClient,
 		logger: config.Logger,
+		auth:   auth{tokens: []string{config.Token}},
 		state:  newState(),
 		queue:  newQueue(),
 	}

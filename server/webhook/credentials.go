@@ -18,8 +18,8 @@ type Credentials struct {
 	Secret, Previous string
 	// Username and Password, where they are not both empty, are asked for besides, as
 	// HTTP basic authentication: in Ongair's settings they stand in the URL, before the
-	// host.
-	Username, Password string
+	// host. PreviousPassword, where it is not empty, is valid, too.
+	Username, Password, PreviousPassword string
 }
 
 // hash is that of a secret. Hashes are compared in place of secrets, since they are
@@ -33,11 +33,11 @@ func (h hash) is(other hash) bool { return subtle.ConstantTimeCompare(h[:], othe
 // credentials are Credentials as they are compared. What is not asked for is a
 // decoy, so that it takes as long.
 type credentials struct {
-	channel                 string
-	secret, previous, basic hash
-	askBasic                bool
+	channel                                string
+	secret, previous, basic, previousBasic hash
+	askBasic                               bool
 
-	// uses of the previous secret, and when one was last logged.
+	// uses of the previous secret or password, and when one was last logged.
 	uses   atomic.Int64
 	logged atomic.Int64
 }
@@ -49,7 +49,7 @@ func decoy() (h hash) {
 }
 
 func newCredentials(channel string, in Credentials) *credentials {
-	c := &credentials{channel: channel, secret: hashOf(in.Secret), previous: decoy(), basic: decoy()}
+	c := &credentials{channel: channel, secret: hashOf(in.Secret), previous: decoy(), basic: decoy(), previousBasic: decoy()}
 	if in.Secret == "" {
 		c.secret = decoy()
 	}
@@ -59,6 +59,9 @@ func newCredentials(channel string, in Credentials) *credentials {
 	if c.askBasic = in.Username != "" || in.Password != ""; c.askBasic {
 		c.basic = hashOf(in.Username + ":" + in.Password)
 	}
+	if in.PreviousPassword != "" {
+		c.previousBasic = hashOf(in.Username + ":" + in.PreviousPassword)
+	}
 	return c
 }
 
@@ -66,23 +69,24 @@ func newCredentials(channel string, in Credentials) *credentials {
 // It takes the same time whatever of it is wrong.
 func (c *credentials) admit(r *http.Request, secret string) (ok, previous bool) {
 	username, password, _ := r.BasicAuth()
-	got := hashOf(secret)
-	current, previous, basic := got.is(c.secret), got.is(c.previous), hashOf(username+":"+password).is(c.basic)
-	return (current || previous) && (basic || !c.askBasic), previous && !current
+	gotSecret, gotBasic := hashOf(secret), hashOf(username+":"+password)
+	current, old := gotSecret.is(c.secret), gotSecret.is(c.previous)
+	currentBasic, oldBasic := gotBasic.is(c.basic) || !c.askBasic, gotBasic.is(c.previousBasic)
+	return (current || old) && (currentBasic || oldBasic), !current || !currentBasic
 }
 
 // logEvery is how often the use of a previous secret is logged at most: a channel may
 // have thousands of webhooks a second.
 const logEvery = time.Minute
 
-// usedPrevious counts the use of the previous secret, and says so now and then: once
+// usedPrevious counts the use of the previous secret or password, and says so now and then: once
 // nothing is said any more, it can go.
 func (c *credentials) usedPrevious(logger *slog.Logger) {
 	uses, now, logged := c.uses.Add(1), time.Now().UnixNano(), c.logged.Load()
 	if now-logged < int64(logEvery) || !c.logged.CompareAndSwap(logged, now) {
 		return
 	}
-	logger.Warn("a webhook came with the channel's previous secret: give Ongair the new one before this one goes",
+	logger.Warn("a webhook came with the channel's previous secret or password: give Ongair the new one before this one goes",
 		"channel", c.channel, "uses", uses)
 }
 

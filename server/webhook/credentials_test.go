@@ -98,6 +98,24 @@ func TestBasicAuthenticationIsAskedForBesidesTheSecret(t *testing.T) {
 	assert.Equal(t, http.StatusOK, ask(t, open, Path(testChannel, testSecret), as("who", "ever")), "where none is asked for")
 }
 
+func TestTwoPasswordsAreValidWhileOneIsReplaced(t *testing.T) {
+	lines := &logBuffer{}
+	h := New(Config{
+		Access: Access{Channels: map[string]Credentials{testChannel: {Secret: testSecret, Username: "ongair", Password: "new", PreviousPassword: "old"}}},
+		Log:    &memoryLog{}, Logger: lines.logger(),
+	})
+	as := func(password string) int {
+		return ask(t, h, Path(testChannel, testSecret), func(r *http.Request) { r.SetBasicAuth("ongair", password) })
+	}
+	assert.Equal(t, http.StatusNotFound, as("older"))
+	assert.Equal(t, http.StatusNotFound, as(""))
+	assert.Equal(t, http.StatusOK, as("new"))
+	assert.NotContains(t, lines.String(), "previous")
+	assert.Equal(t, http.StatusOK, as("old"))
+	assert.Contains(t, lines.String(), "previous secret or password")
+	assert.Equal(t, http.StatusNotFound, ask(t, h, Path(testChannel, testSecret)), "without any")
+}
+
 func TestWhoMayPostAndWhoseWordIsBelieved(t *testing.T) {
 	networks := func(all ...string) (parsed []netip.Prefix) {
 		for _, n := range all {
