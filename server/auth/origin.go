@@ -46,8 +46,8 @@ type Origin struct {
 
 // The ports on which calls come.
 const (
-	PortGRPC = "grpc"
-	PortHTTP = "http"
+	PortGRPC = "gRPC"
+	PortHTTP = "HTTP"
 )
 
 // ConnectionOn returns how a connection on a port, with an address on the other side, is

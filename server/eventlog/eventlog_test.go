@@ -271,6 +271,12 @@ func TestEachNewLogHasItsOwnIdentity(t *testing.T) {
 		f.append(t, "a")
 		cursor := f.Cursor(1)
 		require.NoError(t, f.js.API().DeleteStream(t.Context(), streamName))
+		// nats-server deletes files behind its answer, and may refuse another stream of the
+		// name meanwhile.
+		require.Eventually(t, func() bool {
+			_, err := Open(t.Context(), f.js.Conn(), f.js.API(), Config{})
+			return err == nil
+		}, 10*time.Second, 10*time.Millisecond)
 		f.reopen(t, Config{})
 		f.append(t, "a")
 		_, err := f.Seek(t.Context(), cursor)
