@@ -45,6 +45,18 @@ func accept(t *testing.T, most int) *accepting {
 	return a
 }
 
+// next returns the next connection that is accepted.
+func (a *accepting) next(t *testing.T) net.Conn {
+	t.Helper()
+	select {
+	case conn := <-a.accepted:
+		return conn
+	case <-time.After(10 * time.Second):
+		require.FailNow(t, "no connection is accepted")
+		return nil
+	}
+}
+
 func (a *accepting) dial(t *testing.T) {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", a.Addr().String())
@@ -57,15 +69,15 @@ func TestAPortTakesTheNextConnectionWhenOneEnds(t *testing.T) {
 	for range 3 {
 		a.dial(t)
 	}
-	first := <-a.accepted
-	<-a.accepted
+	first := a.next(t)
+	a.next(t)
 	select {
 	case <-a.accepted:
 		require.FailNow(t, "a third connection of two")
 	case <-time.After(3 * fullInterval):
 	}
 	require.NoError(t, first.Close())
-	third := <-a.accepted
+	third := a.next(t)
 	assert.Contains(t, a.log.String(), "port=webhook max_connections=2")
 	assert.IsType(t, &net.TCPConn{}, third, "or gRPC would not know it for one")
 	require.NoError(t, a.Close())
@@ -75,7 +87,7 @@ func TestAPortTakesTheNextConnectionWhenOneEnds(t *testing.T) {
 func TestAPortThatIsFullCanBeClosed(t *testing.T) {
 	a := accept(t, 1)
 	a.dial(t)
-	<-a.accepted
+	a.next(t)
 	time.Sleep(2 * fullInterval) // for the next Accept to find it full
 	require.NoError(t, a.Close())
 	require.ErrorIs(t, <-a.ended, net.ErrClosed)
@@ -85,7 +97,7 @@ func TestConnectionsThatEndedAreForgotten(t *testing.T) {
 	a := accept(t, 10_000)
 	for range 5 * fewConnections {
 		a.dial(t)
-		require.NoError(t, (<-a.accepted).Close())
+		require.NoError(t, a.next(t).Close())
 		a.mu.Lock()
 		assert.LessOrEqual(t, len(a.open), fewConnections)
 		a.mu.Unlock()

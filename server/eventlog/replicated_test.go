@@ -17,16 +17,55 @@ import (
 // Direct gets are answered by any replica, and one that is behind does not say so.
 // What it does not have yet is not passed over.
 func TestAReplicaThatIsBehindHidesNothing(t *testing.T) {
+	log, appending, stop := replicated(t)
+	defer stop()
+	reads := 0
+	for position := uint64(0); appending.Err() == nil; reads++ {
+		events, upTo, err := log.ReadMatching(t.Context(), position, "support", "MessageReceived", 1000, large)
+		require.NoError(t, err)
+		require.EqualValues(t, upTo-position, events.Len(), "every event matches, so none is passed over (after %d)", position)
+		position = upTo
+	}
+	t.Logf("%d reads", reads)
+}
+
+func TestATimeIsFoundWhicheverReplicaIsAsked(t *testing.T) {
+	log, appending, stop := replicated(t)
+	defer stop()
+	found := map[time.Time]uint64{}
+	for appending.Err() == nil {
+		start := time.Now()
+		if _, err := log.Append(appending, message(event.RandomID())); err != nil {
+			continue // the last one is cut off
+		}
+		position, err := log.SeekTime(t.Context(), start)
+		require.NoError(t, err)
+		found[start] = position
+	}
+	stop()
+	time.Sleep(time.Second) // for the replicas to come to what each other has
+	for start, position := range found {
+		now, err := log.SeekTime(t.Context(), start)
+		require.NoError(t, err)
+		require.Equal(t, now, position, "an event was stored since then, so that no later one can be the first")
+	}
+	t.Logf("%d seeks", len(found))
+}
+
+// replicated is a log on three servers, to which much is appended until appending ends.
+func replicated(t *testing.T) (log *Log, appending context.Context, stop func()) {
+	t.Helper()
 	cluster := jetstreamtest.ServeCluster(t)
 	js, err := jetstream.Open(t.Context(), jetstream.Config{URL: cluster.URL()})
 	require.NoError(t, err)
-	defer func() { assert.NoError(t, js.Close()) }()
-	log, err := Open(t.Context(), js.Conn(), js.API(), Config{})
+	t.Cleanup(func() { assert.NoError(t, js.Close()) })
+	log, err = Open(t.Context(), js.Conn(), js.API(), Config{})
 	require.NoError(t, err)
 	cluster.Replicate(t)
+	_, err = log.Append(t.Context(), message(event.RandomID())) // the first one may have to be tried again
+	require.NoError(t, err)
 
-	appending, stop := context.WithTimeout(t.Context(), 2*time.Second)
-	defer stop()
+	appending, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	var appenders sync.WaitGroup
 	for range 32 {
 		appenders.Go(func() {
@@ -35,13 +74,8 @@ func TestAReplicaThatIsBehindHidesNothing(t *testing.T) {
 			}
 		})
 	}
-	reads := 0
-	for position := uint64(0); appending.Err() == nil; reads++ {
-		events, upTo, err := log.ReadMatching(t.Context(), position, "support", "MessageReceived", 1000, large)
-		require.NoError(t, err)
-		require.EqualValues(t, upTo-position, events.Len(), "every event matches, so none is passed over (after %d)", position)
-		position = upTo
+	return log, appending, func() {
+		cancel()
+		appenders.Wait()
 	}
-	appenders.Wait()
-	t.Logf("%d reads", reads)
 }

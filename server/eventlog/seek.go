@@ -2,7 +2,6 @@ package eventlog
 
 import (
 	"context"
-	"math"
 	"strconv"
 	"time"
 
@@ -109,32 +108,45 @@ func (l *Log) checksumAt(ctx context.Context, sequence uint64) (checksum uint32,
 	return checksum, err
 }
 
+// lagDelay is how long a replica is given to come to what others have.
+const lagDelay = 10 * time.Millisecond
+
 // SeekTime returns the position before the first event that was stored at or
 // after t; where there is none, the position after the newest.
 func (l *Log) SeekTime(ctx context.Context, t time.Time) (uint64, error) {
-	bounds, err := l.Bounds(ctx)
-	if err != nil {
-		return 0, err
-	}
-	// JetStream counts nanoseconds in an int64, which other times overflow.
-	if t.Before(time.Unix(0, 0)) {
-		t = time.Unix(0, 0)
-	} else if last := time.Unix(0, math.MaxInt64); t.After(last) {
-		t = last
+	ctx, cancel := context.WithTimeout(ctx, getTimeout)
+	defer cancel()
+	// JetStream counts nanoseconds in an int64, which earlier times overflow.
+	if epoch := time.Unix(0, 0); t.Before(epoch) {
+		t = epoch
 	}
 	t = t.UTC()
-	var first uint64
-	_, err = l.get(ctx, getRequest{StartTime: &t, Batch: 1}, func(sequence uint64, _ []byte) bool {
-		first = sequence
-		return true
-	})
-	switch {
-	case err != nil:
-		return 0, err
-	case first == 0:
-		return bounds.Last, nil
+	for {
+		bounds, err := l.Bounds(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if bounds.First > bounds.Last || t.After(bounds.lastTime) {
+			return bounds.Last, nil
+		}
+		var first uint64
+		_, err = l.get(ctx, getRequest{StartTime: &t, Batch: 1}, func(sequence uint64, _ []byte) bool {
+			first = sequence
+			return true
+		})
+		if err != nil {
+			return 0, err
+		}
+		if first != 0 {
+			return first - 1, nil
+		}
+		// There is one: it went at this moment, or a replica was asked that does not have it yet.
+		select {
+		case <-time.After(lagDelay):
+		case <-ctx.Done():
+			return 0, unavailable("read", ctx.Err())
+		}
 	}
-	return first - 1, nil
 }
 
 // expired is the fault of a reader at a position whose next event is gone; first

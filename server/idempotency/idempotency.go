@@ -179,6 +179,9 @@ func allowGroups(ctx context.Context, js jetstream.JetStream) (jetstream.Stream,
 	}
 	config := stream.CachedInfo().Config
 	config.AllowAtomicPublish = true
+	// The leader is asked for records: any replica may answer a direct get, and one that is
+	// behind would not know a claim again whose acknowledgement was lost.
+	config.AllowDirect = false
 	return js.UpdateStream(ctx, config)
 }
 
