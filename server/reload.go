@@ -14,9 +14,10 @@ import (
 
 // Reload takes a changed configuration while the gateway runs: channels, callers, what
 // webhooks are asked for, the encryption key, and what is in the files of the TLS
-// certificate. Calls and streams go on; the streams of a caller who lost the right to them end with their
-// reason. Where anything is wrong, or would need a restart, nothing is changed and the
-// error says why. It fails before the gateway is ready. It is safe for concurrent use.
+// certificate. Calls and streams go on; the streams of a caller who lost the right to
+// them end with their reason. Where anything is wrong, or would need a restart, nothing
+// is changed and the error says why. It fails before the gateway is ready. It is safe
+// for concurrent use.
 //
 // A channel that stays as it is keeps its limits' state; one that changed begins anew.
 func (s *Server) Reload(cfg Config) error {

@@ -4,8 +4,9 @@
 // /webhooks/{channel}/{secret}. Where more is configured, it is asked for besides:
 // the sender's network (senders.go), HTTP basic authentication (credentials.go).
 // Anything else on this handler, a wrong secret included, gets the same 404 in the
-// same time, so that nothing can be learned by trying. Only a request that knows the secret learns more: 405 for another
-// method, 415 for a content encoding, 413 for a body over 1 MiB.
+// same time, so that nothing can be learned by trying. Only a request that knows the
+// secret learns more: 405 for another method, 415 for a content encoding, 413 for a
+// body over 1 MiB.
 //
 // Ongair does not document that it tries again, so what is refused may be lost
 // for good. Therefore every body is taken, whatever it is: form, multipart and
