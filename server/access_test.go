@@ -23,6 +23,7 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server"
 	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
@@ -289,4 +290,29 @@ func TestACallerHasItsShareOfConnectionsOverGRPCAndREST(t *testing.T) {
 	assert.Equal(t, limited, third())
 	endSecond()
 	require.Eventually(t, func() bool { return third() == fine }, 10*time.Second, 10*time.Millisecond)
+}
+
+// A caller who floods a channel takes no more of it than leaves room for another one.
+func TestOneFloodingCallerDoesNotHurtTheOthersOfItsChannel(t *testing.T) {
+	g := Start(t, func(c *server.Config) {
+		channel := c.Channels[Channel]
+		channel.MaxInFlight = 9
+		c.Channels[Channel] = channel
+		c.Callers = map[string]auth.Caller{"billing": auth.Unrestricted(billingKey), "auditor": auth.Unrestricted(auditorKey)}
+	})
+	g.Sandbox.SetFaults(sandbox.Fault{Delay: 3 * time.Second})
+	send := func(key string) error {
+		conn, err := Dial(Endpoints{GRPC: g.GRPC, APIKey: key})
+		require.NoError(t, err)
+		defer func() { assert.NoError(t, conn.Close()) }()
+		_, err = ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+		return err
+	}
+	var flood sync.WaitGroup
+	for range 30 {
+		flood.Go(func() { _ = send(billingKey) }) // most are turned away
+	}
+	require.Eventually(t, func() bool { return len(g.Sandbox.Requests()) >= 6 }, 10*time.Second, 10*time.Millisecond)
+	assert.NoError(t, send(auditorKey))
+	flood.Wait()
 }

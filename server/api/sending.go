@@ -10,6 +10,7 @@ import (
 
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/idempotency"
+	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
 // sendingRequest is what the four sending requests have in common.
@@ -28,7 +29,7 @@ func (s *Service) sendOnce(ctx context.Context, method string, req sendingReques
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := withSendTimeout(ctx)
+	ctx, cancel := withSendTimeout(ongair.ForCaller(ctx, auth.FromContext(ctx).Name))
 	defer cancel()
 	if req.GetRequestId() == "" {
 		return false, call(ctx, upstream)

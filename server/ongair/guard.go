@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
-	"golang.org/x/sync/semaphore"
-	"golang.org/x/time/rate"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
@@ -40,20 +38,14 @@ const (
 // down. Each channel has its own, so that none suffers for another. It is safe for
 // concurrent use.
 type guard struct {
-	inFlight *semaphore.Weighted
-	rate     *rate.Limiter
-	circuit  *gobreaker.TwoStepCircuitBreaker[struct{}]
+	turns   *turns
+	circuit *gobreaker.TwoStepCircuitBreaker[struct{}]
 }
 
 // newGuard returns a guard; a maxRate of 0 means no rate.
 func newGuard(maxInFlight int, maxRate float64, log *slog.Logger) *guard {
-	limit, burst := rate.Inf, 0
-	if maxRate > 0 {
-		limit, burst = rate.Limit(maxRate), max(1, int(maxRate))
-	}
 	return &guard{
-		inFlight: semaphore.NewWeighted(int64(maxInFlight)),
-		rate:     rate.NewLimiter(limit, burst),
+		turns: newTurns(maxInFlight, maxRate),
 		circuit: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 			Timeout:     circuitOpenFor,
 			MaxRequests: circuitProbes,
@@ -76,72 +68,27 @@ func (g *guard) admit(ctx context.Context) (settle func(verdict error), err erro
 	if err != nil {
 		return nil, circuitOpen(err)
 	}
-	begin := time.Now()
-	if err := g.enter(ctx); err != nil {
+	caller := callerOf(ctx)
+	if late := g.turns.take(ctx, caller, maxWait); late != nil {
 		done(errNoVerdict)
-		return nil, g.turnedAway(ctx, "in_flight", maxWait, err)
+		return nil, turnedAway(ctx, late)
 	}
-	settle = func(verdict error) {
-		g.inFlight.Release(1)
+	return func(verdict error) {
+		g.turns.give(caller)
 		done(verdict)
-	}
-	if wait, err := g.pace(ctx, begin.Add(maxWait)); err != nil {
-		settle(errNoVerdict)
-		return nil, g.turnedAway(ctx, "rate", wait, err)
-	}
-	return settle, nil
-}
-
-// enter waits for a call's turn among those in flight, up to maxWait.
-func (g *guard) enter(ctx context.Context) error {
-	if g.inFlight.TryAcquire(1) {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, maxWait)
-	defer cancel()
-	return g.inFlight.Acquire(ctx, 1)
-}
-
-// errNoTime says that a call's turn comes too late.
-var errNoTime = errors.New("its turn comes too late")
-
-// pace waits for a call's turn by the rate, until a time at most. Where it fails it
-// returns when a turn would have come.
-func (g *guard) pace(ctx context.Context, until time.Time) (wait time.Duration, err error) {
-	if g.rate.Limit() == rate.Inf {
-		return 0, nil
-	}
-	turn := g.rate.Reserve()
-	wait = turn.Delay()
-	if wait == 0 {
-		return 0, nil
-	}
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
-		until = deadline
-	}
-	if time.Until(until) < wait {
-		turn.Cancel()
-		return wait, errNoTime
-	}
-	select {
-	case <-time.After(wait):
-		return 0, nil
-	case <-ctx.Done():
-		turn.Cancel()
-		return wait, ctx.Err()
-	}
+	}, nil
 }
 
 // turnedAway is the fault of a call whose turn did not come.
-func (g *guard) turnedAway(ctx context.Context, limit string, wait time.Duration, cause error) error {
+func turnedAway(ctx context.Context, late *limitError) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	f := newFault(ongairv1.ErrorReason_ERROR_REASON_CHANNEL_BUSY, fault.EffectNone, 0,
 		"the channel has more calls than it may make; nothing was sent")
-	f.Metadata = map[string]string{"limit": limit}
-	f.RetryAfter = max(wait, time.Second)
-	f.Cause = cause
+	f.Metadata = map[string]string{"limit": late.limit}
+	f.RetryAfter = max(late.wait, time.Second)
+	f.Cause = late
 	return f
 }
 

@@ -29,10 +29,11 @@
 //
 // # Limits
 //
-// Each client has its own (guard.go): calls in flight, a rate where one is
-// configured, and a circuit breaker that opens when all calls fail, so that an
-// Ongair that is down costs its own channel's callers milliseconds and other
-// channels nothing. Whoever is turned away is told so, and that nothing was sent.
+// Each client has its own (guard.go): calls in flight and a rate where one is
+// configured, which its callers share (turns.go), and a circuit breaker that opens when
+// all calls fail, so that an Ongair that is down costs its own channel's callers
+// milliseconds and other channels nothing. Whoever is turned away is told so, and that
+// nothing was sent.
 //
 // # What a failure says
 //
