@@ -5,8 +5,8 @@
 // what stands on it, then the servers of the four ports. What fails unwinds what
 // was started before it. A stop goes the other way round: the gateway says that
 // it is not ready, ends its streams with a reason, lets running calls finish
-// within the grace period, and closes the log last, so that nothing that was
-// accepted is dropped.
+// within the grace period, tells those that do not what became of them, and closes the
+// log last, so that nothing that was accepted is dropped.
 package server
 
 import (
@@ -270,6 +270,7 @@ func (p *parts) stop(grace time.Duration) {
 	p.readiness.set(false)
 	p.health.Shutdown() // all statuses become NOT_SERVING, and stay so
 	p.service.Drain()
+	defer time.AfterFunc(grace-api.AnswerTime(grace), p.service.CutOff).Stop()
 	// All ports at once: net/http waits 5 s for a connection that never sent a request,
 	// and ports one after the other would wait that long each. memory goes after them,
 	// since REST calls come in on it, and the admin port last: it tells an orchestrator

@@ -10,9 +10,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
@@ -74,14 +76,49 @@ func TestAStopLetsACallFinish(t *testing.T) {
 	assert.NoError(t, <-result)
 }
 
-func TestACallThatOutlivesTheGraceIsCutOff(t *testing.T) {
-	g := Start(t, func(c *server.Config) { c.Grace = 200 * time.Millisecond })
-	g.Sandbox.SetFaults(sandbox.Fault{Path: "/send", Connection: sandbox.Hang})
-	result := sending(t, g)
-	started := time.Now()
-	g.Stop()
-	assert.Less(t, time.Since(started), 5*time.Second)
-	assert.Error(t, <-result)
+// A client repeats what is UNAVAILABLE, which is what a connection says that just
+// breaks: a call that may have gone out has to be told so while it is there.
+func TestACallThatOutlivesTheGraceIsToldWhatBecameOfIt(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault          sandbox.Fault
+		reason, effect string
+		again          string
+	}{
+		"it may have gone out":       {sandbox.Fault{Connection: sandbox.Hang}, "OUTCOME_UNKNOWN", "unknown", "OUTCOME_UNKNOWN"},
+		"it waits to be tried again": {sandbox.Fault{Status: 429, Headers: map[string]string{"Retry-After": "10"}}, "SHUTTING_DOWN", "none", ""},
+	} {
+		for transport, send := range senders() {
+			t.Run(name+" over "+transport, func(t *testing.T) {
+				g := Start(t, func(c *server.Config) { c.Grace = time.Second })
+				g.Sandbox.SetFaults(tt.fault)
+				req := &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello", RequestId: "the one"}
+				ended := make(chan *status.Status, 1)
+				go func() {
+					defer close(ended) // also where there is no answer at all
+					_, s, _ := send(t, g.Endpoints(), 30*time.Second, req)
+					ended <- s
+				}()
+				require.Eventually(t, func() bool { return len(g.Sandbox.Requests()) == 1 }, 10*time.Second, time.Millisecond)
+				started := time.Now()
+				g.Stop()
+				assert.Less(t, time.Since(started), 5*time.Second)
+				s := <-ended
+				require.NotNil(t, fault.Info(s), "there has to be an answer")
+				assert.Equal(t, tt.reason, reasonOf(s.Err()))
+				assert.Equal(t, tt.effect, fault.Info(s).GetMetadata()["effect"])
+				assert.Equal(t, tt.effect == "none", retryInfo(s) != nil)
+
+				g = g.Restart(t)
+				g.Sandbox.SetFaults()
+				_, s, _ = send(t, g.Endpoints(), 30*time.Second, req)
+				if tt.again != "" {
+					assert.Equal(t, tt.again, reasonOf(s.Err()), "it is never sent again")
+				} else {
+					assert.NoError(t, s.Err(), "its request_id is free")
+				}
+			})
+		}
+	}
 }
 
 func TestReadinessGoesDownBeforeTheStreamsEnd(t *testing.T) {

@@ -37,10 +37,11 @@ const (
 	// MaxSendTimeout ends every call, so that a call that is claimed under a
 	// request_id is known to be over some time later.
 	MaxSendTimeout = 60 * time.Second
-	// answerTime is kept of the caller's deadline, at most a tenth of it, for the
-	// answer to reach the caller.
-	answerTime = 250 * time.Millisecond
 )
+
+// AnswerTime is how much is kept of the time that is left, for an answer to reach the
+// caller.
+func AnswerTime(left time.Duration) time.Duration { return min(left/10, 250*time.Millisecond) }
 
 // Upstream is Ongair for one channel.
 type Upstream interface {
@@ -95,6 +96,9 @@ type Service struct {
 	// draining ends with the cause that every stream then ends with.
 	draining context.Context
 	drain    context.CancelCauseFunc
+	// cut ends when the calls that run have to.
+	cut    context.Context
+	cutOff context.CancelFunc
 
 	mu sync.Mutex
 	// subscriptions are the streams that are open.
@@ -115,12 +119,19 @@ func NewService(cfg Config) *Service {
 	}
 	s.channels.Store(&cfg.Channels)
 	s.draining, s.drain = context.WithCancelCause(context.Background())
+	s.cut, s.cutOff = context.WithCancel(context.Background())
 	return s
 }
 
 // Drain ends all streams with SHUTTING_DOWN, those that start later too. Unary
 // calls go on.
-func (s *Service) Drain() { s.drain(shuttingDown()) }
+func (s *Service) Drain() {
+	s.drain(shuttingDown("the gateway is stopping; continue from your cursor"))
+}
+
+// CutOff ends the calls that run, which then say whether their message may have gone
+// out. It is for when the gateway waits for them no longer.
+func (s *Service) CutOff() { s.cutOff() }
 
 // channel returns the configured channel that a request of a caller names, which is
 // the only one that the caller may use where it names none.

@@ -8,7 +8,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/idempotency"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
@@ -31,6 +33,12 @@ func (s *Service) sendOnce(ctx context.Context, method string, req sendingReques
 	}
 	ctx, cancel := withSendTimeout(ongair.ForCaller(ctx, auth.FromContext(ctx).Name))
 	defer cancel()
+	defer context.AfterFunc(s.cut, cancel)()
+	defer func() {
+		if err != nil && s.cut.Err() != nil {
+			err = wasCutOff(err)
+		}
+	}()
 	if req.GetRequestId() == "" {
 		return false, call(ctx, upstream)
 	}
@@ -49,6 +57,24 @@ func (s *Service) sendOnce(ctx context.Context, method string, req sendingReques
 	return replayed, err
 }
 
+// wasCutOff returns the error of a call that may have ended because the gateway stops.
+// To its caller, who has not given up, it would look like a cancellation.
+func wasCutOff(err error) error {
+	f := fault.From(err)
+	if f.Reason != ongairv1.ErrorReason_ERROR_REASON_CANCELLED {
+		return err
+	}
+	if f.Effect == fault.EffectNone {
+		stopping := shuttingDown("the gateway is stopping; nothing was sent")
+		stopping.Effect, stopping.Cause = fault.EffectNone, err
+		return stopping
+	}
+	unknown := fault.New(ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN,
+		"the gateway stopped before the call was over; the message may have gone out")
+	unknown.Effect, unknown.Cause = fault.EffectUnknown, err
+	return unknown
+}
+
 // withSendTimeout bounds a sending call, whatever its caller asked for. It ends
 // somewhat before the caller's deadline: at that moment the caller's own library
 // gives up, and would not learn whether the message may have gone out.
@@ -58,7 +84,7 @@ func withSendTimeout(ctx context.Context) (context.Context, context.CancelFunc) 
 		return context.WithTimeout(ctx, DefaultSendTimeout)
 	}
 	left := time.Until(deadline)
-	return context.WithTimeout(ctx, min(left-min(left/10, answerTime), MaxSendTimeout))
+	return context.WithTimeout(ctx, min(left-AnswerTime(left), MaxSendTimeout))
 }
 
 // withoutKey returns a request without what may differ between two calls that

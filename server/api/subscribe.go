@@ -89,8 +89,8 @@ func (s *Service) start(ctx context.Context, req *ongairv1.SubscribeRequest) (ui
 	return s.log.Latest(ctx)
 }
 
-func shuttingDown() error {
-	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, "the gateway is stopping; continue from your cursor")
+func shuttingDown(message string) *fault.Fault {
+	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, "%s", message)
 	f.RetryAfter = restartDelay
 	return f
 }

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -37,9 +38,10 @@ type credentials struct {
 	secret, previous, basic, previousBasic hash
 	askBasic                               bool
 
-	// uses of the previous secret or password, and when one was last logged.
-	uses   atomic.Int64
-	logged atomic.Int64
+	// previousUses are those of the previous secret or password, turnedAway those who did
+	// not know all that they have to, by what they did not.
+	previousUses nowAndThen
+	turnedAway   [causes]nowAndThen
 }
 
 // decoy returns a hash that no secret has.
@@ -65,29 +67,72 @@ func newCredentials(channel string, in Credentials) *credentials {
 	return c
 }
 
-// admit reports whether a request with a secret in its path knows all that it has to.
-// It takes the same time whatever of it is wrong.
-func (c *credentials) admit(r *http.Request, secret string) (ok, previous bool) {
+// admit says what a request with a secret in its path does not know, and whether what it
+// knows is the previous one. It takes the same time whatever of it is wrong.
+func (c *credentials) admit(r *http.Request, secret string) (wrong cause, previous bool) {
 	username, password, _ := r.BasicAuth()
 	gotSecret, gotBasic := hashOf(secret), hashOf(username+":"+password)
 	current, old := gotSecret.is(c.secret), gotSecret.is(c.previous)
 	currentBasic, oldBasic := gotBasic.is(c.basic) || !c.askBasic, gotBasic.is(c.previousBasic)
-	return (current || old) && (currentBasic || oldBasic), !current || !currentBasic
+	switch {
+	case !current && !old:
+		wrong = wrongSecret
+	case !currentBasic && !oldBasic:
+		wrong = wrongPassword
+	}
+	return wrong, !current || !currentBasic
 }
 
-// logEvery is how often the use of a previous secret is logged at most: a channel may
-// have thousands of webhooks a second.
+// cause is why a request is turned away.
+type cause int
+
+const (
+	nothingWrong cause = iota
+	wrongSecret
+	wrongPassword
+	wrongNetwork
+	causes
+)
+
+func (c cause) String() string {
+	return [causes]string{"nothing", "the secret", "the user name or password", "the sender's network"}[c]
+}
+
+// logEvery is how often it is logged at most that a previous secret was used, or that
+// somebody was turned away: a channel may have thousands of webhooks a second.
 const logEvery = time.Minute
 
-// usedPrevious counts the use of the previous secret or password, and says so now and then: once
-// nothing is said any more, it can go.
+// nowAndThen counts what is logged now and then. It is safe for concurrent use.
+type nowAndThen struct{ count, logged atomic.Int64 }
+
+// happened counts once more, and reports whether it is to be logged.
+func (n *nowAndThen) happened() (count int64, log bool) {
+	count = n.count.Add(1)
+	now, logged := time.Now().UnixNano(), n.logged.Load()
+	return count, now-logged >= int64(logEvery) && n.logged.CompareAndSwap(logged, now)
+}
+
+// usedPrevious says that the previous secret or password was used: once nothing is said
+// any more, it can go.
 func (c *credentials) usedPrevious(logger *slog.Logger) {
-	uses, now, logged := c.uses.Add(1), time.Now().UnixNano(), c.logged.Load()
-	if now-logged < int64(logEvery) || !c.logged.CompareAndSwap(logged, now) {
-		return
+	if uses, log := c.previousUses.happened(); log {
+		logger.Warn("a webhook came with the channel's previous secret or password: give Ongair the new one before this one goes",
+			"channel", c.channel, "uses", uses)
 	}
-	logger.Warn("a webhook came with the channel's previous secret or password: give Ongair the new one before this one goes",
-		"channel", c.channel, "uses", uses)
+}
+
+// turnAway says that somebody was turned away. The sender is told nothing, so whoever
+// changed a secret, or a proxy, has to learn it here. Where there is no such channel it
+// is a stranger, mostly, and of no concern; but no less work, whose time would tell.
+func (c *credentials) turnAway(logger *slog.Logger, wrong cause, sender string) {
+	level := slog.LevelWarn
+	if c.channel == "" {
+		level = slog.LevelInfo
+	}
+	if times, log := c.turnedAway[wrong].happened(); log {
+		logger.Log(context.Background(), level, "a webhook was turned away with 404",
+			"channel", c.channel, "wrong", wrong.String(), "sender", sender, "times", times)
+	}
 }
 
 // splitPath returns the channel and the secret of a webhook's path. Of another path

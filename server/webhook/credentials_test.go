@@ -76,6 +76,49 @@ func TestTheUseOfAPreviousSecretIsCountedAndSaidOnceAMinute(t *testing.T) {
 	})
 }
 
+// Whoever is turned away is told nothing, so the operator has to be.
+func TestWhyWebhooksAreTurnedAwayIsSaidOnceAMinute(t *testing.T) {
+	for name, tt := range map[string]struct {
+		path, password, sender, line string
+	}{
+		"the secret":   {Path(testChannel, oldSecret), "p", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was turned away with 404","channel":"support","wrong":"the secret","sender":"203.0.113.9:1"`},
+		"the password": {Path(testChannel, newSecret), "q", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was turned away with 404","channel":"support","wrong":"the user name or password"`},
+		"the network":  {Path(testChannel, newSecret), "p", "198.51.100.9:1", `"level":"WARN","msg":"a webhook was turned away with 404","channel":"support","wrong":"the sender's network","sender":"198.51.100.9:1"`},
+		"the channel":  {Path("nobody", newSecret), "p", "203.0.113.9:1", `"level":"INFO","msg":"a webhook was turned away with 404","channel":""`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lines := &logBuffer{}
+				h := New(Config{
+					Access: Access{
+						Channels:  map[string]Credentials{testChannel: {Secret: newSecret, Username: "u", Password: "p"}},
+						AllowFrom: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")},
+					},
+					Log: &memoryLog{}, Logger: lines.logger(),
+				})
+				post := func() {
+					assert.Equal(t, http.StatusNotFound, ask(t, h, tt.path, func(r *http.Request) {
+						r.RemoteAddr = tt.sender
+						r.SetBasicAuth("u", tt.password)
+					}))
+				}
+				for range 10 {
+					post()
+				}
+				assert.Contains(t, lines.String(), tt.line)
+				assert.Equal(t, 1, strings.Count(lines.String(), "\n"))
+				time.Sleep(logEvery)
+				post()
+				assert.Equal(t, 2, strings.Count(lines.String(), "\n"))
+				assert.Contains(t, lines.String(), `"times":11`)
+				for _, secret := range []string{oldSecret, newSecret} {
+					assert.NotContains(t, lines.String(), secret)
+				}
+			})
+		})
+	}
+}
+
 func TestBasicAuthenticationIsAskedForBesidesTheSecret(t *testing.T) {
 	as := func(username, password string) func(*http.Request) {
 		return func(r *http.Request) { r.SetBasicAuth(username, password) }
@@ -139,6 +182,8 @@ func TestWhoMayPostAndWhoseWordIsBelieved(t *testing.T) {
 		{"a proxy that speaks for an allowed one", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9"}, 200},
 		{"a proxy that speaks for another one", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"198.51.100.9"}, 404},
 		{"two proxies in a row", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9, 10.0.0.2"}, 200},
+		{"a proxy that adds the port", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9:443"}, 200},
+		{"a proxy that adds the port to an address of IPv6", networks("2001:db8::/32"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"[2001:db8::9]:443"}, 200},
 		{"two headers", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9", "10.0.0.2"}, 200},
 		{"a sender who wrote an allowed address first", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9, 198.51.100.9"}, 404},
 		{"a proxy that says nothing", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", nil, 404},

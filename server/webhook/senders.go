@@ -38,13 +38,23 @@ func (s senders) addressOf(r *http.Request) (address netip.Addr, ok bool) {
 		if !within(s.proxies, address) {
 			return address, true
 		}
-		said, err := netip.ParseAddr(strings.TrimSpace(hop))
-		if err != nil {
+		said, ok := parseHop(strings.TrimSpace(hop))
+		if !ok {
 			break // what it should say is missing, or none
 		}
-		address = said.Unmap()
+		address = said
 	}
 	return address, !within(s.proxies, address)
+}
+
+// parseHop returns an address of X-Forwarded-For, to which some proxies add the port.
+func parseHop(hop string) (address netip.Addr, ok bool) {
+	address, err := netip.ParseAddr(hop)
+	if err != nil {
+		withPort, err := netip.ParseAddrPort(hop)
+		return withPort.Addr().Unmap(), err == nil
+	}
+	return address.Unmap(), true
 }
 
 func within(networks []netip.Prefix, address netip.Addr) bool {

@@ -164,8 +164,12 @@ func (h *Handler) authenticate(r *http.Request) (channel string, ok bool) {
 	if !known {
 		c = a.nobody
 	}
-	ok, previous := c.admit(r, secret)
-	if sender := a.senders.admit(r); !sender || !ok {
+	wrong, previous := c.admit(r, secret)
+	if !a.senders.admit(r) {
+		wrong = wrongNetwork
+	}
+	if wrong != nothingWrong {
+		c.turnAway(h.logger, wrong, r.RemoteAddr)
 		return channel, false
 	}
 	if previous {

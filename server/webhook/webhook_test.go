@@ -143,7 +143,8 @@ func TestOnlyWhoKnowsTheSecretLearnsWhatIsWrong(t *testing.T) {
 			lines = logBuffer{}
 			response = post(t, url+Path(testChannel, "wrong-secret-0123456789"), formType, []byte(form), tt.change)
 			assert.Equal(t, http.StatusNotFound, response.status)
-			assert.Empty(t, lines.String(), "whoever does not know the secret can fill the log")
+			assert.Equal(t, 1, strings.Count(lines.String(), "\n"), "once a minute: whoever does not know the secret must not fill the log")
+			assert.NotContains(t, lines.String(), "refused")
 			assert.Empty(t, log.appended())
 		})
 	}
