@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
@@ -105,9 +106,11 @@ func TestARestartOfNATSUnderLoadLosesAndDoublesNothing(t *testing.T) {
 		require.Eventually(t, func() bool { return getStatus(t, "http://"+first.Admin+"/readyz") != http.StatusOK },
 			20*time.Second, 10*time.Millisecond)
 		assert.Equal(t, http.StatusOK, getStatus(t, "http://"+first.Admin+"/livez"), "an outage of NATS restarts nobody")
+		require.Eventually(t, func() bool { return !serving(t, first) }, 20*time.Second, 10*time.Millisecond, "gRPC and HTTP say the same")
 		nats.Start(t)
 		require.Eventually(t, func() bool { return getStatus(t, "http://"+first.Admin+"/readyz") == http.StatusOK },
 			20*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return serving(t, first) }, 20*time.Second, 10*time.Millisecond)
 	}
 	close(stop)
 	wg.Wait()
@@ -160,4 +163,15 @@ func TestARetentionThatPassesASlowReaderIsOneExplicitGap(t *testing.T) {
 		assert.Len(t, events, posted-lost, "what is lost and what is left are all there was")
 		assert.Equal(t, strconv.Itoa(1+lost), events[0].GetMessageReceived().GetId())
 	})
+}
+
+// serving asks grpc.health.v1 whether a gateway is.
+func serving(t *testing.T, g *Gateway) bool {
+	t.Helper()
+	conn, err := Dial(g.Endpoints())
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, conn.Close()) }()
+	answer, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{})
+	require.NoError(t, err)
+	return answer.GetStatus() == healthv1.HealthCheckResponse_SERVING
 }

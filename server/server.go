@@ -21,11 +21,8 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/health"
-	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/test/bufconn"
 
-	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/api"
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/eventlog"
@@ -162,7 +159,6 @@ func (s *Server) run(ctx context.Context) (err error) {
 // parts are the servers of the ports, and what a stop needs.
 type parts struct {
 	service *api.Service
-	health  *health.Server
 	// grpc serves the gRPC port, memory the calls that come over REST.
 	grpc, memory         *grpc.Server
 	pipe                 *bufconn.Listener
@@ -177,16 +173,14 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 		service: api.NewService(api.Config{
 			Channels: s.upstreams, Again: s.authenticator.Again, Log: events, Fanout: tail, Once: once,
 		}),
-		health:    health.NewServer(),
 		pipe:      bufconn.Listen(memoryPipe),
-		readiness: newReadiness(js, events),
+		readiness: newReadiness(js, events, log),
 	}
-	p.setHealth(healthv1.HealthCheckResponse_NOT_SERVING)
 	limits := &api.Limits{}
 	s.listeners.grpc.tell(limits)
 	s.listeners.http.tell(limits)
 	cfg := api.ServerConfig{
-		Service: p.service, Health: p.health, Authenticator: s.authenticator, Limits: limits, Logger: log,
+		Service: p.service, Health: p.readiness.health, Authenticator: s.authenticator, Limits: limits, Logger: log,
 	}
 	var err error
 	cfg.Origin = auth.ForwardedOrigin
@@ -240,16 +234,13 @@ func (s *Server) serve(ctx context.Context, p *parts, js *jetstream.JetStream, t
 	group.Go(func() error {
 		select {
 		case <-tail.Ready():
-			p.readiness.set(true)
-			p.setHealth(healthv1.HealthCheckResponse_SERVING)
+			p.readiness.start()
 			close(s.ready)
-			addresses := s.Addresses()
-			s.cfg.Logger.Info("gateway ready", "grpc", addresses.GRPC, "http", addresses.HTTP,
-				"webhook", addresses.Webhook, "admin", addresses.Admin, "channels", len(s.cfg.Channels))
-		case <-groupCtx.Done():
-		case <-ctx.Done():
-		}
-		select {
+			s.logReady(groupCtx, p.readiness.events)
+			running, stop := context.WithCancel(groupCtx)
+			defer stop()
+			defer context.AfterFunc(ctx, stop)()
+			p.readiness.watch(running)
 		case <-groupCtx.Done():
 		case <-ctx.Done():
 		}
@@ -263,12 +254,30 @@ func (s *Server) serve(ctx context.Context, p *parts, js *jetstream.JetStream, t
 	return err
 }
 
+// logReady says where the gateway listens, and what it stands on: a directory that was
+// mistyped, or a volume that is not there, looks like a log without events.
+func (s *Server) logReady(ctx context.Context, events *eventlog.Log) {
+	addresses := s.Addresses()
+	attrs := []any{
+		"grpc", addresses.GRPC, "http", addresses.HTTP, "webhook", addresses.Webhook, "admin", addresses.Admin,
+		"channels", len(s.cfg.Channels), "callers", s.cfg.CallerCount(),
+	}
+	if s.cfg.NATSURL == "" {
+		attrs = append(attrs, "data_dir", s.cfg.DataDir, "encrypted", len(s.cfg.EncryptionKeys) > 0)
+	} else {
+		attrs = append(attrs, "nats", s.js.Conn().ConnectedUrlRedacted())
+	}
+	if bounds, err := events.Bounds(ctx); err == nil {
+		attrs = append(attrs, "events", bounds.Last+1-bounds.First, "newest_event", bounds.Last)
+	}
+	s.cfg.Logger.Info("gateway ready", attrs...)
+}
+
 // stop ends the parts in order, within grace.
 func (p *parts) stop(grace time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	p.readiness.set(false)
-	p.health.Shutdown() // all statuses become NOT_SERVING, and stay so
+	p.readiness.stop()
 	p.service.Drain()
 	defer time.AfterFunc(grace-api.AnswerTime(grace), p.service.CutOff).Stop()
 	// All ports at once: net/http waits 5 s for a connection that never sent a request,
@@ -283,9 +292,4 @@ func (p *parts) stop(grace time.Duration) {
 	shutdownGRPC(ctx, p.memory)
 	_ = p.conn.Close() // of a connection in memory, whose server is gone
 	shutdownHTTP(ctx, p.admin)
-}
-
-func (p *parts) setHealth(status healthv1.HealthCheckResponse_ServingStatus) {
-	p.health.SetServingStatus("", status)
-	p.health.SetServingStatus(ongairv1.OngairService_ServiceDesc.ServiceName, status)
 }

@@ -136,6 +136,9 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 		Metadata: map[string]string{metadataIdentity: id.String()},
 	}
 	stream, err := js.CreateStream(ctx, want)
+	if err == nil {
+		cfg.Logger.Info("there was no event log, and a new one was made")
+	}
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		// The log is there, from an earlier run or another replica: it keeps its
 		// identity, and takes this run's limits.
