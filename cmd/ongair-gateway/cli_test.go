@@ -1,15 +1,20 @@
 package main
 
 import (
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"mime"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
@@ -103,6 +108,9 @@ func TestExitCodesSayWhatAScriptNeedsToKnow(t *testing.T) {
 		{"a contact that does not exist", []string{"--external-id", "+254705865640", "--text", "Hello"}, nil, exitRefused, "ONGAIR_REFUSED"},
 		{"throttled", []string{"--external-id", Contact, "--text", "Hello"}, &sandbox.Fault{Status: 429}, exitUnavailable, "ONGAIR_THROTTLED"},
 		{"no gateway", []string{"--addr", dead.Addr().String(), "--external-id", Contact, "--text", "Hello"}, nil, exitUnavailable, "connection refused"},
+		{"a connection that breaks", []string{"--addr", breaking(t), "--external-id", Contact, "--text", "Hello"}, nil, exitUnknown, "EOF"},
+		{"no port", []string{"--addr", "localhost", "--external-id", Contact, "--text", "Hello"}, nil, exitUsage, "HOST:PORT"},
+		{"a URL", []string{"--addr", "http://localhost:9090", "--external-id", Contact, "--text", "Hello"}, nil, exitUsage, "HOST:PORT"},
 		{"Ongair failed", []string{"--external-id", Contact, "--text", "Hello"}, &sandbox.Fault{Status: 500}, exitUnknown, "ONGAIR_FAILED"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,6 +123,21 @@ func TestExitCodesSayWhatAScriptNeedsToKnow(t *testing.T) {
 			assert.Contains(t, got.errOut, tt.says)
 		})
 	}
+}
+
+// breaking is the address of a gateway that is killed by its first call.
+func breaking(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var server *grpc.Server
+	server = grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, call grpc.ServerStream) error {
+		go server.Stop()
+		<-call.Context().Done()
+		return nil
+	}))
+	go func() { _ = server.Serve(listener) }() // until it is stopped
+	return listener.Addr().String()
 }
 
 func TestARequestIDSendsOnce(t *testing.T) {
@@ -204,7 +227,7 @@ func TestAKeyAndTLSProtectTheCallersPorts(t *testing.T) {
 		code int
 		says string
 	}{
-		{"no TLS", []string{"--api-key", apiKey}, exitUnavailable, ""},
+		{"no TLS", []string{"--api-key", apiKey}, exitUnavailable, "--tls-ca"},
 		{"a certificate that nobody vouches for", []string{"--tls", "--api-key", apiKey}, exitUnavailable, "certificate"},
 		{"no key", []string{"--tls-ca", cert}, exitRefused, "CREDENTIALS_MISSING"},
 		{"a wrong key", []string{"--tls-ca", cert, "--api-key", apiKey + "!"}, exitRefused, "CREDENTIALS_INVALID"},
@@ -219,4 +242,30 @@ func TestAKeyAndTLSProtectTheCallersPorts(t *testing.T) {
 	// The sandbox's webhooks reach a port that speaks TLS, too.
 	tail := start(t, []string{"ONGAIR_GATEWAY_API_KEY=" + apiKey}, "tail", "--addr", g.GRPC, "--tls-ca", cert, "--from", "earliest")
 	tail.waitFor(t, "the message", func() bool { return strings.Contains(tail.out(), "MessageSent") })
+}
+
+func TestTheCommandsCanHaveACertificateInPlaceOfAKey(t *testing.T) {
+	dir := t.TempDir()
+	authority := NewAuthority(t)
+	cert, key := Certificate(t, dir)
+	write := func(name, kind string, der []byte) (path string) {
+		path = filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
+		return path
+	}
+	client := authority.Client(t, []string{"spiffe://mesh/billing"}, nil)
+	der, err := x509.MarshalPKCS8PrivateKey(client.PrivateKey)
+	require.NoError(t, err)
+	clientCert, clientKey := write("client.pem", "CERTIFICATE", client.Certificate[0]), write("client-key.pem", "PRIVATE KEY", der)
+	config := filepath.Join(dir, "gateway.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(`callers: {billing: {certificates: ["spiffe://mesh/billing"], actions: [send], channels: ["*"]}}`), 0o600))
+	g := serve(t, nil, "--sandbox", "--sandbox-addr=127.0.0.1:0", "--config", config,
+		"--tls-cert", cert, "--tls-key", key, "--tls-client-ca", authority.File(t, dir))
+	send := []string{"send", "--addr", g.GRPC, "--external-id", Contact, "--text", "Hello", "--tls-ca", cert}
+	got := command(t, nil, append(send, "--tls-cert", clientCert, "--tls-key", clientKey)...)
+	assert.Equal(t, exitOK, got.code, got.errOut)
+	got = command(t, nil, send...)
+	assert.Equal(t, exitRefused, got.code, got.errOut)
+	got = command(t, nil, append(send, "--tls-cert", clientCert)...)
+	assert.Equal(t, exitUsage, got.code, got.errOut)
 }

@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -21,30 +23,24 @@ import (
 // maxResponseBytes is more than the largest response that a gateway sends.
 const maxResponseBytes = 8 << 20
 
-// clientFlags are how a command finds its gateway.
+// clientFlags are how a command finds its gateway, and who it is there.
 type clientFlags struct {
-	Addr   string `env:"ONGAIR_GATEWAY_ADDR" default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"The gateway's gRPC address (${default})."`
-	APIKey string `env:"ONGAIR_GATEWAY_API_KEY" name:"api-key" placeholder:"KEY" help:"The caller's API key."`
-	TLS    bool   `name:"tls" help:"Use TLS, with the system's certificate authorities."`
-	TLSCA  string `name:"tls-ca" placeholder:"FILE" help:"Use TLS, with the certificate authorities in this PEM file."`
+	Addr    string `env:"ONGAIR_GATEWAY_ADDR" default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"The gateway's gRPC address (${default})."`
+	APIKey  string `env:"ONGAIR_GATEWAY_API_KEY" name:"api-key" placeholder:"KEY" help:"The caller's API key; better in the environment, where other processes do not see it."`
+	TLS     bool   `name:"tls" help:"Use TLS, with the system's certificate authorities."`
+	TLSCA   string `name:"tls-ca" placeholder:"FILE" help:"Use TLS, with the certificate authorities in this PEM file."`
+	TLSCert string `name:"tls-cert" placeholder:"FILE" help:"The caller's certificate, in a PEM file, for TLS."`
+	TLSKey  string `name:"tls-key" placeholder:"FILE" help:"Its key, in a PEM file."`
 }
 
 // client connects to the gateway. The caller closes what it gets.
 func (f clientFlags) client() (ongairv1.OngairServiceClient, io.Closer, error) {
-	transport := insecure.NewCredentials()
-	if f.TLS || f.TLSCA != "" {
-		config := &tls.Config{MinVersion: tls.VersionTLS12}
-		if f.TLSCA != "" {
-			pem, err := os.ReadFile(f.TLSCA)
-			if err != nil {
-				return nil, nil, usageError{fmt.Errorf("--tls-ca: %w", err)}
-			}
-			config.RootCAs = x509.NewCertPool()
-			if !config.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, nil, usageError{fmt.Errorf("--tls-ca: %s has no PEM certificate", f.TLSCA)}
-			}
-		}
-		transport = credentials.NewTLS(config)
+	if _, port, err := net.SplitHostPort(f.Addr); err != nil || port == "" {
+		return nil, nil, usageError{fmt.Errorf("--addr: %q is not HOST:PORT", f.Addr)}
+	}
+	transport, err := f.transport()
+	if err != nil {
+		return nil, nil, usageError{err}
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
@@ -59,6 +55,32 @@ func (f clientFlags) client() (ongairv1.OngairServiceClient, io.Closer, error) {
 		return nil, nil, usageError{fmt.Errorf("--addr: %w", err)}
 	}
 	return ongairv1.NewOngairServiceClient(conn), conn, nil
+}
+
+// transport returns the credentials of the connection.
+func (f clientFlags) transport() (credentials.TransportCredentials, error) {
+	if !f.TLS && f.TLSCA == "" && f.TLSCert == "" && f.TLSKey == "" {
+		return insecure.NewCredentials(), nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.TLSCA != "" {
+		pem, err := os.ReadFile(f.TLSCA)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-ca: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--tls-ca: %s has no PEM certificate", f.TLSCA)
+		}
+	}
+	if f.TLSCert != "" || f.TLSKey != "" {
+		certificate, err := tls.LoadX509KeyPair(f.TLSCert, f.TLSKey)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-cert and --tls-key: %w", err)
+		}
+		config.Certificates = []tls.Certificate{certificate}
+	}
+	return credentials.NewTLS(config), nil
 }
 
 // bearer sends an API key with every call.
@@ -81,12 +103,22 @@ func call[Req, Resp proto.Message](ctx context.Context, f clientFlags, out io.Wr
 		return err
 	}
 	defer func() { _ = conn.Close() }() // the call is over
-	response, err := rpc(client, ctx, req)
+	var taken peer.Peer
+	response, err := rpc(client, ctx, req, grpc.Peer(&taken))
 	if err != nil {
+		if taken.Addr != nil {
+			return sentError{err}
+		}
 		return err
 	}
 	return printJSON(out, response)
 }
+
+// sentError is the error of a call that went out on a connection, so that the gateway
+// may have had it.
+type sentError struct{ error }
+
+func (e sentError) Unwrap() error { return e.error }
 
 // printJSON prints a message as one line of JSON, with the proto's field names.
 func printJSON(out io.Writer, m proto.Message) error {

@@ -42,8 +42,12 @@ func exitCode(err error) int {
 	if s == nil {
 		return exitFailed
 	}
-	if info := fault.Info(s); info != nil && info.GetMetadata()["effect"] == string(fault.EffectUnknown) {
+	info := fault.Info(s)
+	if info.GetMetadata()["effect"] == string(fault.EffectUnknown) {
 		return exitUnknown
+	}
+	if _, sent := errors.AsType[sentError](err); sent && info == nil && s.Code() == codes.Unavailable {
+		return exitUnknown // the connection broke, and nobody says what became of the call
 	}
 	switch s.Code() {
 	case codes.InvalidArgument:
@@ -80,6 +84,9 @@ func describe(err error) string {
 		return err.Error()
 	}
 	lines := []string{s.Message()}
+	if strings.Contains(s.Message(), "error reading server preface") {
+		lines[0] += "; a gateway that speaks TLS is called with --tls or --tls-ca"
+	}
 	if info := fault.Info(s); info != nil {
 		lines[0] = info.GetReason() + ": " + s.Message()
 	}

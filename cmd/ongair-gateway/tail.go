@@ -69,7 +69,7 @@ func (c tailCmd) Run(ctx context.Context, s streams) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if !connected || !lostConnection(err) {
+		if !connected || !goesOnLater(err) {
 			return err
 		}
 		_, _ = fmt.Fprintf(s.err, "ongair-gateway: lost the gateway, connecting again: %s\n", describe(err)) // nowhere left to complain
@@ -106,15 +106,14 @@ func follow(ctx context.Context, client ongairv1.OngairServiceClient, req *ongai
 	}
 }
 
-// lostConnection reports whether a subscription that ended with err can go on
-// later.
-func lostConnection(err error) bool {
+// goesOnLater reports whether a subscription that ended with err can go on later.
+func goesOnLater(err error) bool {
 	s := statusOf(err)
 	if s == nil {
 		return false // stdout is gone
 	}
 	switch s.Code() {
-	case codes.Unavailable, codes.Internal, codes.Unknown:
+	case codes.Unavailable, codes.Internal, codes.Unknown, codes.ResourceExhausted:
 		return true
 	default:
 		return false

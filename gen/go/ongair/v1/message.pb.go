@@ -27,7 +27,7 @@ const (
 type SendRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Channel to send through, by its configured name: 1 to 64 letters, digits,
-	// underscores and hyphens. Empty means the only one that is configured. An
+	// underscores and hyphens. Empty means the only one that the caller may use. An
 	// unknown name is CHANNEL_UNKNOWN; an empty one where there are several is
 	// CHANNEL_REQUIRED.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
@@ -200,7 +200,7 @@ func (x *SendResponse) GetReplayed() bool {
 type SendImageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Channel to send through, by its configured name: 1 to 64 letters, digits,
-	// underscores and hyphens. Empty means the only one that is configured. An
+	// underscores and hyphens. Empty means the only one that the caller may use. An
 	// unknown name is CHANNEL_UNKNOWN; an empty one where there are several is
 	// CHANNEL_REQUIRED.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
@@ -391,7 +391,7 @@ func (x *SendImageResponse) GetReplayed() bool {
 type SendDocumentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Channel to send through, by its configured name: 1 to 64 letters, digits,
-	// underscores and hyphens. Empty means the only one that is configured. An
+	// underscores and hyphens. Empty means the only one that the caller may use. An
 	// unknown name is CHANNEL_UNKNOWN; an empty one where there are several is
 	// CHANNEL_REQUIRED.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`

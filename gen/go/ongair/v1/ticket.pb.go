@@ -80,7 +80,7 @@ func (Direction) EnumDescriptor() ([]byte, []int) {
 type CreateTicketRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Channel to open the conversation through, by its configured name: 1 to 64 letters, digits,
-	// underscores and hyphens. Empty means the only one that is configured. An
+	// underscores and hyphens. Empty means the only one that the caller may use. An
 	// unknown name is CHANNEL_UNKNOWN; an empty one where there are several is
 	// CHANNEL_REQUIRED.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
