@@ -88,7 +88,11 @@ func TestAPortThatIsFullCanBeClosed(t *testing.T) {
 	a := accept(t, 1)
 	a.dial(t)
 	a.next(t)
-	time.Sleep(2 * fullInterval) // for the next Accept to find it full
+	require.Eventually(t, func() bool { // the next Accept has found it full, and waits
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return !a.fullLog.IsZero()
+	}, 10*time.Second, time.Millisecond)
 	require.NoError(t, a.Close())
 	require.ErrorIs(t, <-a.ended, net.ErrClosed)
 }

@@ -17,7 +17,7 @@ import (
 // Direct gets are answered by any replica, and one that is behind does not say so.
 // What it does not have yet is not passed over.
 func TestAReplicaThatIsBehindHidesNothing(t *testing.T) {
-	log, appending, stop := replicated(t)
+	_, log, appending, stop := replicated(t)
 	defer stop()
 	reads := 0
 	for position := uint64(0); appending.Err() == nil; reads++ {
@@ -30,7 +30,7 @@ func TestAReplicaThatIsBehindHidesNothing(t *testing.T) {
 }
 
 func TestATimeIsFoundWhicheverReplicaIsAsked(t *testing.T) {
-	log, appending, stop := replicated(t)
+	cluster, log, appending, stop := replicated(t)
 	defer stop()
 	found := map[time.Time]uint64{}
 	for appending.Err() == nil {
@@ -43,7 +43,7 @@ func TestATimeIsFoundWhicheverReplicaIsAsked(t *testing.T) {
 		found[start] = position
 	}
 	stop()
-	time.Sleep(time.Second) // for the replicas to come to what each other has
+	cluster.CatchUp(t, streamName)
 	for start, position := range found {
 		now, err := log.SeekTime(t.Context(), start)
 		require.NoError(t, err)
@@ -53,9 +53,9 @@ func TestATimeIsFoundWhicheverReplicaIsAsked(t *testing.T) {
 }
 
 // replicated is a log on three servers, to which much is appended until appending ends.
-func replicated(t *testing.T) (log *Log, appending context.Context, stop func()) {
+func replicated(t *testing.T) (cluster *jetstreamtest.Cluster, log *Log, appending context.Context, stop func()) {
 	t.Helper()
-	cluster := jetstreamtest.ServeCluster(t)
+	cluster = jetstreamtest.ServeCluster(t)
 	js, err := jetstream.Open(t.Context(), jetstream.Config{URL: cluster.URL()})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, js.Close()) })
@@ -74,7 +74,7 @@ func replicated(t *testing.T) (log *Log, appending context.Context, stop func())
 			}
 		})
 	}
-	return log, appending, func() {
+	return cluster, log, appending, func() {
 		cancel()
 		appenders.Wait()
 	}

@@ -3,6 +3,7 @@ package jetstreamtest
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,20 @@ func (c *Cluster) Replicate(t *testing.T) (names []string) {
 	}
 	require.NoError(t, streams.Err())
 	return names
+}
+
+// CatchUp waits until every server has what the leader of a stream has, which MUST NOT be
+// nothing. Nothing may be stored meanwhile.
+func (c *Cluster) CatchUp(t *testing.T, stream string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		leader := c.LeaderOf(stream)
+		if leader == nil {
+			return false
+		}
+		last := leader.lastOf(stream)
+		return last > 0 && !slices.ContainsFunc(c.Servers, func(s *Server) bool { return s.lastOf(stream) != last })
+	}, startTimeout, 10*time.Millisecond, "the replicas of %s differ", stream)
 }
 
 // StepDown has the leader of a stream give way to another one.

@@ -100,6 +100,20 @@ func (s *Server) Stop() {
 	s.running.WaitForShutdown()
 }
 
+// lastOf returns the last sequence that a stream has on this server; 0 where it has none.
+func (s *Server) lastOf(stream string) uint64 {
+	info, err := s.running.JszAccount(&server.JSzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Streams: true})
+	if err != nil {
+		return 0
+	}
+	for _, detail := range info.Streams {
+		if detail.Name == stream {
+			return detail.State.LastSeq
+		}
+	}
+	return 0
+}
+
 // URL is what clients connect to.
 func (s *Server) URL() string { return s.running.ClientURL() }
 
