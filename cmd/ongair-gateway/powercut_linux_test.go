@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -24,6 +23,7 @@ func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) {
 	disk := faultfs.New(t)
 	_, url := silentSandbox(t)
 	env, dir, r := oneChannel(url), filepath.Join(disk.Dir(), "data"), NewRecorder(t)
+	random := Random(t)
 	cursor := ""
 	var posted atomic.Int64
 	for round := range Rounds(4, 50) {
@@ -53,7 +53,7 @@ func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) {
 				}
 			})
 		}
-		enough := int64(100 + rand.IntN(400))
+		enough := int64(100 + random.IntN(400))
 		require.Eventually(t, func() bool { return acknowledged.Load() >= enough }, patience, time.Millisecond)
 		disk.PowerOff()
 		g.kill()

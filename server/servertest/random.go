@@ -1,0 +1,23 @@
+package servertest
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Random returns what a test draws from, which is not safe for concurrent use, and logs
+// its seed. With ONGAIR_GATEWAY_SEED set to it the same is drawn again.
+func Random(t T) *rand.Rand {
+	t.Helper()
+	seed := rand.Uint64()
+	if s := os.Getenv("ONGAIR_GATEWAY_SEED"); s != "" {
+		var err error
+		seed, err = strconv.ParseUint(s, 10, 64)
+		require.NoError(t, err, "ONGAIR_GATEWAY_SEED")
+	}
+	t.Logf("ONGAIR_GATEWAY_SEED=%d draws the same again", seed)
+	return rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it has to be predictable
+}
