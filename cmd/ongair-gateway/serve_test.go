@@ -10,7 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -37,13 +39,17 @@ func fromCursor(cursor string) *ongairv1.SubscribeRequest {
 	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}}
 }
 
+// TestAKilledGatewayLosesNothingThatItAcknowledged kills it under load: after any number
+// of webhooks, at any point of the batches that so many at once make.
 func TestAKilledGatewayLosesNothingThatItAcknowledged(t *testing.T) {
+	const senders = 64
 	for _, transport := range Transports() {
 		t.Run(transport.String(), func(t *testing.T) {
 			t.Parallel()
 			_, url := silentSandbox(t)
-			env, dir, r := oneChannel(url), t.TempDir(), NewRecorder(t)
+			env, dir, r, random := oneChannel(url), t.TempDir(), NewRecorder(t), Random(t)
 			cursor, posted := "", 0
+			var underWay atomic.Int64
 			for round := range Rounds(3, 100) {
 				g := serve(t, env, "--data-dir", dir)
 				req := fromCursor(cursor)
@@ -53,18 +59,23 @@ func TestAKilledGatewayLosesNothingThatItAcknowledged(t *testing.T) {
 				s := r.Subscribe(fmt.Sprint("round ", round), transport, g.endpoints(), req)
 				var wg sync.WaitGroup
 				next := make(chan int)
-				for range 8 {
+				for range senders {
 					wg.Go(func() {
 						for id := range next {
+							underWay.Add(1)
 							r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...)
+							underWay.Add(-1)
 						}
 					})
 				}
-				for range 200 {
+				for range 1 + random.IntN(600) {
 					next <- posted
 					posted++
 				}
-				g.kill() // with up to eight webhooks under way
+				// A batch and its sync take some milliseconds.
+				<-time.After(time.Duration(random.Int64N(int64(5 * time.Millisecond))))
+				t.Logf("round %d: killed with %d webhooks under way", round, underWay.Load())
+				g.kill()
 				close(next)
 				wg.Wait()
 				s.Killed()
