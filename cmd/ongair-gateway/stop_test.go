@@ -1,0 +1,108 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	. "github.com/ongair/ongair-gateway/server/servertest"
+)
+
+// startOn starts a gateway on a directory, and does not wait until it is ready.
+func startOn(t *testing.T, env []string, dir string) *process {
+	t.Helper()
+	return start(t, env, append(append([]string{"serve"}, freePorts()...), "--data-dir", dir)...)
+}
+
+// requireStop tells a process to stop, and requires that it does so in order: soon, with
+// exit code 0, and without an error in its log. Before main the runtime still lets the
+// signal kill it; where that may be, it has to be before the program did anything.
+func requireStop(t *testing.T, p *process, beforeMain bool) {
+	t.Helper()
+	told := time.Now()
+	p.terminate(t)
+	code := p.wait(t)
+	assert.Less(t, time.Since(told), 10*time.Second, "the grace")
+	assert.Empty(t, p.out())
+	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); beforeMain && ok && status.Signaled() {
+		assert.Equal(t, syscall.SIGTERM, status.Signal())
+		assert.Empty(t, p.errOut())
+		return
+	}
+	assert.Zero(t, code)
+	for line := range strings.Lines(p.errOut()) {
+		var entry struct{ Level string }
+		require.NoError(t, json.Unmarshal([]byte(line), &entry), line)
+		assert.Equal(t, "INFO", entry.Level, line)
+	}
+}
+
+func TestSIGTERMDuringTheStartIsAnOrderlyStop(t *testing.T) {
+	t.Parallel()
+	_, url := silentSandbox(t)
+	env, random := oneChannel(url), Random(t)
+	exists := func(path string) func() bool {
+		return func() bool {
+			_, err := os.Stat(path)
+			return err == nil
+		}
+	}
+
+	t.Run("after some time", func(t *testing.T) {
+		dir, r := t.TempDir(), NewRecorder(t)
+		g := serve(t, env, "--data-dir", dir)
+		for id := range 100 {
+			require.Equal(t, http.StatusOK, r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...))
+		}
+		r.HangUp()
+		require.Zero(t, g.stop(t))
+		moments := []time.Duration{0, 5 * time.Millisecond, 20 * time.Millisecond, 60 * time.Millisecond}
+		for range Rounds(4, 100) {
+			moments = append(moments, time.Duration(random.Int64N(int64(100*time.Millisecond))))
+		}
+		for _, moment := range moments {
+			p := startOn(t, env, dir)
+			<-time.After(moment)
+			requireStop(t, p, true)
+		}
+		// By the clock, the signal may come before main or when all is done; from when the lock is
+		// there, it comes in between.
+		lock := filepath.Join(dir, "lock")
+		for range Rounds(4, 100) {
+			require.NoError(t, os.Remove(lock))
+			p := startOn(t, env, dir)
+			require.Eventually(t, exists(lock), patience, time.Millisecond)
+			<-time.After(time.Duration(random.Int64N(int64(20 * time.Millisecond))))
+			requireStop(t, p, false)
+		}
+		g = serve(t, env, "--data-dir", dir)
+		r.Verify(g.endpoints())
+		requireStop(t, g.process, false)
+	})
+
+	const streams = "jetstream/jetstream/$G/streams/"
+	for name, path := range map[string]string{
+		"the data directory is locked":           "lock",
+		"the server's directory is made":         "jetstream",
+		"the log is made":                        streams + "ONGAIR_EVENTS",
+		"the log has its first block":            streams + "ONGAIR_EVENTS/msgs/1.blk",
+		"the request_ids' bucket is made":        streams + "KV_ONGAIR_IDEMPOTENCY",
+		"the request_ids' bucket has its blocks": streams + "KV_ONGAIR_IDEMPOTENCY/msgs/1.blk",
+	} {
+		t.Run("as soon as "+name, func(t *testing.T) {
+			dir := t.TempDir()
+			p := startOn(t, env, dir)
+			require.Eventually(t, exists(filepath.Join(dir, filepath.FromSlash(path))), patience, time.Millisecond)
+			requireStop(t, p, false)
+			requireStop(t, serve(t, env, "--data-dir", dir).process, false)
+		})
+	}
+}
