@@ -166,6 +166,16 @@ func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 			},
 		},
 		{
+			// Over TLS, as Ongair is reached, a request is written when the handshake is over. Without
+			// it the gateway may already be writing when the reset arrives, and whether it is cannot be
+			// known from here: server/ongair/connection_test.go has that.
+			name: "a reset before the request", reason: "ONGAIR_UNREACHABLE", code: codes.Unavailable, http: 503, effect: fault.EffectNone, retry: true,
+			upstream: func(t *testing.T) string {
+				url := ongairThat(t, func(conn net.Conn) { assert.NoError(t, conn.(*net.TCPConn).SetLinger(0)) })
+				return strings.Replace(url, "http:", "https:", 1)
+			},
+		},
+		{
 			name: "a reset after the request", faults: always(sandbox.Fault{Connection: sandbox.ResetBeforeAnswer}),
 			reason: "ONGAIR_CONNECTION_LOST", code: codes.Unknown, http: 500, effect: fault.EffectUnknown, posts: 1,
 		},
