@@ -12,7 +12,7 @@ import (
 // its seed. With ONGAIR_GATEWAY_SEED set to it the same is drawn again.
 func Random(t T) *rand.Rand {
 	t.Helper()
-	seed := rand.Uint64()
+	seed := rand.Uint64() //nolint:gosec // it need not be unpredictable
 	if s := os.Getenv("ONGAIR_GATEWAY_SEED"); s != "" {
 		var err error
 		seed, err = strconv.ParseUint(s, 10, 64)
