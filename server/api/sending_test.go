@@ -351,6 +351,9 @@ func TestADeadlineIsAlwaysSetAndTheCallersCountsUpToALimit(t *testing.T) {
 				_, err := g.invoke(ctx, set(req, "request_id", tt.requestID))
 				require.NoError(t, err)
 				assert.LessOrEqual(t, left, tt.want, name)
+				if tt.timeout == tt.want {
+					assert.LessOrEqual(t, left, tt.want-answerTime, "%s: the caller is still there to hear how it ended", name)
+				}
 				assert.Greater(t, left, tt.want-4*time.Second, name)
 			}
 		})
