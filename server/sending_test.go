@@ -385,7 +385,8 @@ func TestOneDeadChannelDoesNotHurtTheOthers(t *testing.T) {
 		_, err := client.Send(t.Context(), &ongairv1.SendRequest{Channel: Channel, ExternalId: Contact, Text: "Hello"})
 		require.NoError(t, err)
 	}
-	require.Eventually(t, func() bool { return len(reasons) == cap(reasons)-50 }, 10*time.Second, time.Millisecond,
+	const share = 34 // of one caller, of 50 in flight
+	require.Eventually(t, func() bool { return len(reasons) == cap(reasons)-share }, 10*time.Second, time.Millisecond,
 		"all but those that Ongair has are turned away")
 	close(hangUp)
 	flood.Wait()
@@ -394,7 +395,7 @@ func TestOneDeadChannelDoesNotHurtTheOthers(t *testing.T) {
 	for reason := range reasons {
 		seen[reason]++
 	}
-	assert.Equal(t, map[string]int{"CHANNEL_BUSY": 450, "ONGAIR_CONNECTION_LOST": 50}, seen)
+	assert.Equal(t, map[string]int{"CHANNEL_BUSY": cap(reasons) - share, "ONGAIR_CONNECTION_LOST": share}, seen)
 	_, err = client.Send(t.Context(), &ongairv1.SendRequest{Channel: "dead", ExternalId: Contact, Text: "Hello"})
 	assert.Equal(t, "ONGAIR_CIRCUIT_OPEN", reasonOf(err), "%v", seen)
 	assert.Len(t, g.Sandbox.Requests(), 100)
