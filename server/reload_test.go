@@ -108,6 +108,7 @@ func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 			channel.WebhookUsername, channel.WebhookPassword, channel.PreviousWebhookPassword = "ongair", password(n), password(n-1)
 			channel.Token = token(n)
 			c.Channels[Channel] = channel
+			c.APIKey = "all-" + key(n)
 		}
 	}
 	g, r := Start(t, withKeys(key(0)), withChannel(0)), NewRecorder(t)

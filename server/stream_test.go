@@ -34,7 +34,7 @@ func received(id int, text string, more ...string) []Field {
 		"external_contact_id", Contact,
 		"conversation_id", "22",
 		"account_type", "WhatsApp",
-		"name", "Asha",
+		"name", "Asha Njeri",
 	}, more...)...)
 }
 

@@ -50,6 +50,7 @@ func (g *Gateway) Reload(change func(*server.Config)) error {
 	cfg := g.Config
 	cfg.Channels, cfg.Callers = maps.Clone(cfg.Channels), maps.Clone(cfg.Callers)
 	change(&cfg)
+	givenConfig(cfg)
 	if err := g.reload(cfg); err != nil {
 		return err
 	}
@@ -98,6 +99,7 @@ func (g *Gateway) WebhookURL(channel string) string {
 
 func run(t T, cfg server.Config, box *sandbox.Sandbox) *Gateway {
 	t.Helper()
+	givenConfig(cfg)
 	gateway, err := server.New(cfg)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -146,6 +148,7 @@ func StartSandbox(t T, cfg sandbox.Config) (*sandbox.Sandbox, string) {
 	t.Helper()
 	cfg.Token = Token
 	box := sandbox.New(cfg)
+	given.watch(box)
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's own port, open at once
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -153,6 +156,7 @@ func StartSandbox(t T, cfg sandbox.Config) (*sandbox.Sandbox, string) {
 	go func() { ended <- box.Run(ctx, listener) }()
 	t.Cleanup(func() {
 		cancel()
+		given.unwatch(box)
 		require.NoError(t, <-ended, "the sandbox did not stop in order")
 	})
 	return box, "http://" + listener.Addr().String()

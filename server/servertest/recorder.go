@@ -49,6 +49,7 @@ func NewRecorder(t T) *Recorder {
 func (r *Recorder) Post(webhookURL, channel string, fields ...Field) int {
 	pairs := make([]string, len(fields))
 	for i, f := range fields {
+		Given(f.Value)
 		pairs[i] = url.QueryEscape(f.Name) + "=" + url.QueryEscape(f.Value)
 	}
 	status := 0
@@ -116,6 +117,8 @@ func (r *Recorder) Subscribe(name string, transport Transport, at Endpoints, req
 	if req.GetHeartbeatInterval() == nil {
 		req.HeartbeatInterval = durationpb.New(heartbeat)
 	}
+	Given(at.APIKey)
+	givenMessage(req)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.t.Context()))
 	s := &Subscription{
 		t:       r.t,

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	spb "google.golang.org/genproto/googleapis/rpc/status"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
@@ -49,7 +51,10 @@ const window = 64 << 10
 
 // Dial connects to a gateway. The caller closes what it gets.
 func Dial(e Endpoints, more ...grpc.DialOption) (*grpc.ClientConn, error) {
-	options := append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, more...)
+	Given(e.APIKey)
+	options := append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithChainUnaryInterceptor(noteCall),
+	}, more...)
 	if e.APIKey != "" {
 		options = append(options, grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 			return invoker(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+e.APIKey), method, req, reply, cc, opts...)
@@ -58,6 +63,14 @@ func Dial(e Endpoints, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 		}))
 	}
 	return grpc.NewClient(e.GRPC, options...)
+}
+
+// noteCall notes what is given to the gateway's own service: others are of gRPC.
+func noteCall(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoker grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	if m, ok := req.(proto.Message); ok && strings.HasPrefix(method, "/"+ongairv1.OngairService_ServiceDesc.ServiceName+"/") {
+		givenMessage(m)
+	}
+	return invoker(ctx, method, req, reply, conn, options...)
 }
 
 // OverGRPC subscribes with the generated client, on a connection of its own.
