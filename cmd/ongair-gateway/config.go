@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/token"
 
 	"github.com/ongair/ongair-gateway/server"
 	"github.com/ongair/ongair-gateway/server/auth"
@@ -249,9 +250,22 @@ func readConfigFile(path string) (configFile, error) {
 	}
 	if err := yaml.UnmarshalWithOptions(b, &file, yaml.Strict()); err != nil {
 		if syntax, ok := errors.AsType[yaml.Error](err); ok {
-			return file, fmt.Errorf("config file %s: %s", path, syntax.FormatError(false, false))
+			return file, fmt.Errorf("config file %s: %s", path, withoutValues(syntax))
 		}
 		return file, fmt.Errorf("config file %s: %w", path, err)
 	}
 	return file, nil
+}
+
+// withoutValues says what is wrong with a file, and where. What an error quotes may be a
+// secret, or a part of it, that should have been in quotes: one that begins with "*" is
+// called an alias, and what is after a comma between braces a key. So only a key is named,
+// which a colon follows.
+func withoutValues(err yaml.Error) string {
+	said := err.FormatError(false, false)
+	unknown, ok := errors.AsType[*yaml.UnknownFieldError](err)
+	if ok && unknown.Token.NextType() == token.MappingValueType {
+		return said
+	}
+	return regexp.MustCompile(`(?s)".*"`).ReplaceAllString(said, `"…"`)
 }

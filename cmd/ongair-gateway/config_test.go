@@ -145,10 +145,13 @@ func TestAnErrorInAConfigFileShowsNoSecret(t *testing.T) {
 		"channels:\n  a:\n    token: " + secret + "\n    webhook_secret: [" + secret + "]\n",
 		"channels:\n  a: {token: " + secret + "\n",
 		"api_key: " + secret + "\nunknown: " + secret + "\n",
+		"channels: {a: {token: *" + secret + "}}",
+		"channels: {a: {token: x," + secret + "}}",
+		"api_key: |" + secret,
 	} {
 		_, err := readConfigFile(writeFile(t, "gateway.yaml", file))
 		require.Error(t, err)
-		assert.NotContains(t, err.Error(), secret)
+		assert.NotContains(t, err.Error(), secret[:len(secret)-1], "not all but its end either")
 	}
 }
 
