@@ -61,10 +61,10 @@ func TestEveryCallReachesOngairAsItIsDocumented(t *testing.T) {
 			`"id":`,
 		},
 		{
-			"ticket", []string{"create-ticket", "--message-id", "m-1", "--name", "Asha", "--direction", "out", "--text", "Hi", "--email", "asha@example.com", "--phone-number", "+254722200200", "--profile-picture-url", "https://example.com/p.jpg"},
+			"ticket", []string{"create-ticket", "--message-id", "m-1", "--name", "Asha Njeri", "--direction", "out", "--text", "Hi", "--email", "asha@example.com", "--phone-number", "+254722200200", "--profile-picture-url", "https://example.com/p.jpg"},
 			"/api/v1/base/create_conversation", "application/json",
 			map[string]string{
-				"external_id": Contact, "external_contact_id": Contact, "message_id": "m-1", "name": "Asha", "direction": "OUT",
+				"external_id": Contact, "external_contact_id": Contact, "message_id": "m-1", "name": "Asha Njeri", "direction": "OUT",
 				"text": "Hi", "email": "asha@example.com", "phone_number": "+254722200200", "profile_picture_url": "https://example.com/p.jpg",
 			},
 			`"conversation_id":`,

@@ -60,6 +60,11 @@ type process struct {
 // environment is what a process gets: nothing of the machine's settings for a
 // gateway, and what env says.
 func environment(env []string) []string {
+	for _, variable := range env {
+		if name, value, _ := strings.Cut(variable, "="); secretVariable.MatchString(name) {
+			servertest.Given(value)
+		}
+	}
 	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
 }
 
@@ -78,7 +83,7 @@ func start(t servertest.T, env []string, args ...string) *process {
 	}()
 	t.Cleanup(func() {
 		p.kill()
-		servertest.AssertNoCanary(t, p.errOut())
+		assertDiscreet(t, args, p.out(), p.errOut())
 		if t.Failed() {
 			t.Logf("%v\nstdout: %s\nstderr: %s", args, p.out(), p.errOut())
 		}
@@ -241,5 +246,6 @@ func command(t *testing.T, env []string, args ...string) result {
 		_, exited := errors.AsType[*exec.ExitError](err)
 		require.True(t, exited, "%v", err)
 	}
+	assertDiscreet(t, args, out.String(), errOut.String())
 	return result{cmd.ProcessState.ExitCode(), out.String(), errOut.String()}
 }

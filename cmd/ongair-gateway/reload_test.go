@@ -16,19 +16,25 @@ import (
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
-// reloads has a gateway with a config file, whose secret is in a file of its own.
+// password is what webhooks of gateways with a config file come with.
+const password = "the-password-0123456789"
+
+// reloads has a gateway with a config file, whose secret is in a file of its own. There
+// are secrets of every kind, to be seen in the log where one shows what was loaded.
 func reloads(t *testing.T) (g *gateway, config, secretFile string) {
 	t.Helper()
 	_, url := silentSandbox(t)
 	secretFile = writeFile(t, "secret", "the-first-secret-0123456789\n")
-	config = writeFile(t, "gateway.yaml", "channels: {support: {base_url: "+url+", token: "+Token+", webhook_secret_file: "+secretFile+"}}\n")
+	config = writeFile(t, "gateway.yaml", "api_key: the-api-key-0123456789\n"+
+		"channels: {support: {base_url: "+url+", token: "+Token+", webhook_secret_file: "+secretFile+
+		", webhook_username: ongair, webhook_password: "+password+", previous_webhook_password: the-password-before-0123456789}}\n")
 	return serve(t, nil, "--config", config, "--data-dir", t.TempDir()), config, secretFile
 }
 
 // knows reports whether a webhook with a secret is taken.
 func (g *gateway) knows(t *testing.T, secret string) bool {
 	t.Helper()
-	url := "http://" + g.Webhook + webhook.Path("support", secret)
+	url := "http://ongair:" + password + "@" + g.Webhook + webhook.Path("support", secret)
 	return NewRecorder(t).Post(url, "support", Form("notification_type", "TicketStatusUpdated")...) == http.StatusOK
 }
 
@@ -37,7 +43,7 @@ func TestAChangedFileIsTakenByItself(t *testing.T) {
 	require.True(t, g.knows(t, "the-first-secret-0123456789"))
 	// As Kubernetes does it: the file is another one from one moment to the next.
 	next := filepath.Join(filepath.Dir(secretFile), "next")
-	require.NoError(t, os.WriteFile(next, []byte("the-second-secret-0123456789"), 0o600))
+	rewriteFile(t, next, "the-second-secret-0123456789")
 	require.NoError(t, os.Rename(next, secretFile))
 	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
 	assert.True(t, g.knows(t, "the-second-secret-0123456789"))
@@ -51,18 +57,18 @@ func TestSIGHUPReloadsAtOnceAndABadFileChangesNothing(t *testing.T) {
 	require.NoError(t, err)
 	hangup := func() { require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP)) }
 
-	require.NoError(t, os.WriteFile(config, []byte(string(good)+"chanels: {}\n"), 0o600))
+	rewriteFile(t, config, string(good)+"chanels: {}\n")
 	hangup()
 	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "was not reloaded") })
-	assert.Contains(t, g.errOut(), "[2:1]", "with line and column")
+	assert.Contains(t, g.errOut(), "[3:1]", "with line and column")
 	assert.Contains(t, g.errOut(), config)
 	assert.True(t, g.knows(t, "the-first-secret-0123456789"), "nothing changed")
 
-	require.NoError(t, os.WriteFile(config, []byte(string(good)+"retention_age: 1h\n"), 0o600))
+	rewriteFile(t, config, string(good)+"retention_age: 1h\n")
 	hangup()
 	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "retention_age needs a restart") })
 
-	require.NoError(t, os.WriteFile(config, good, 0o600))
+	rewriteFile(t, config, string(good))
 	hangup()
 	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
 	assert.Zero(t, g.stop(t), "SIGHUP is no reason to end")
@@ -81,10 +87,10 @@ func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
 	}
 	require.Equal(t, http.StatusOK, post())
 
-	require.NoError(t, os.WriteFile(keyFile, []byte("short"), 0o600))
+	rewriteFile(t, keyFile, "short")
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
 	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "it has to have 32 or more") })
-	require.NoError(t, os.WriteFile(keyFile, []byte(newKey+"\n"+oldKey+"\n"), 0o600))
+	rewriteFile(t, keyFile, newKey+"\n"+oldKey+"\n")
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
 	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
 	require.Equal(t, http.StatusOK, post())
@@ -92,7 +98,7 @@ func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
 	assert.NotContains(t, g.errOut(), "old-")
 	assert.NotContains(t, g.errOut(), "new-")
 
-	require.NoError(t, os.WriteFile(keyFile, []byte(newKey), 0o600))
+	rewriteFile(t, keyFile, newKey)
 	g = run()
 	r := NewRecorder(t)
 	all := r.Subscribe("all", OverGRPC{}, g.endpoints(), &ongairv1.SubscribeRequest{

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -32,7 +31,7 @@ func get(t *testing.T, url string) (status int, body string) {
 }
 
 func received(id int, text string) []Field {
-	return Form("notification_type", "MessageReceived", "id", strconv.Itoa(id), "text", text, "external_contact_id", Contact)
+	return Form("notification_type", "MessageReceived", "id", strconv.Itoa(id), "text", text, "name", "Asha Njeri", "external_contact_id", Contact)
 }
 
 func fromCursor(cursor string) *ongairv1.SubscribeRequest {
@@ -166,11 +165,7 @@ func TestAStartThatCannotWorkSaysWhyInOneLine(t *testing.T) {
 	_, url := silentSandbox(t)
 	dir := t.TempDir()
 	serve(t, oneChannel(url), "--data-dir", dir)
-	file := func(content string) string {
-		path := filepath.Join(t.TempDir(), "gateway.yaml")
-		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-		return path
-	}
+	file := func(content string) string { return writeFile(t, "gateway.yaml", content) }
 	for _, tt := range []struct {
 		name string
 		env  []string
@@ -217,14 +212,12 @@ func TestAStartThatCannotWorkSaysWhyInOneLine(t *testing.T) {
 
 func TestSeveralChannelsInAFile(t *testing.T) {
 	box, url := silentSandbox(t)
-	token := filepath.Join(t.TempDir(), "token")
-	require.NoError(t, os.WriteFile(token, []byte(Token+"\n"), 0o600))
-	config := filepath.Join(t.TempDir(), "gateway.yaml")
-	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf(`
+	token := writeFile(t, "token", Token+"\n")
+	config := writeFile(t, "gateway.yaml", fmt.Sprintf(`
 channels:
   support: {base_url: %[1]s, token: "${A_TOKEN}", webhook_secret: %[2]s-1}
   sales: {base_url: %[1]s/api/v1/base/, token_file: %[3]s, webhook_secret: %[2]s-2, auth_form: equals}
-`, url, Secret, token)), 0o600))
+`, url, Secret, token))
 	g := serve(t, []string{"A_TOKEN=" + Token}, "--config", config, "--data-dir", t.TempDir())
 
 	none := command(t, nil, "send", "--addr", g.GRPC, "--external-id", Contact, "--text", "Hello")
