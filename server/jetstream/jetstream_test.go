@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats-server/v2/server"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -133,19 +132,20 @@ func TestAnExternalServerIsLookedAtBeforeItIsUsed(t *testing.T) {
 	require.NoError(t, err)
 	nobody := "nats://" + silent.Addr().String()
 	require.NoError(t, silent.Close())
-	serve := func(change func(*server.Options)) func(*testing.T) string {
-		return func(t *testing.T) string { return jetstreamtest.Serve(t, change).URL() }
+	serve := func(settings jetstreamtest.Settings) func(*testing.T) string {
+		return func(t *testing.T) string { return jetstreamtest.Serve(t, settings).URL() }
 	}
+	withPassword := jetstreamtest.Settings{"authorization": jetstreamtest.Settings{"user": "u", "password": "p"}}
 	for _, tt := range []struct {
 		name string
 		url  func(*testing.T) string
 		want string
 	}{
 		{"it takes the largest event", serve(nil), ""},
-		{"it takes less, as it does by default", serve(func(o *server.Options) { o.MaxPayload = 0 }),
+		{"it takes less, as it does by default", serve(jetstreamtest.Settings{"max_payload": 0}),
 			"takes messages of at most 1048576 bytes, the gateway needs 4194304: raise its max_payload"},
-		{"it has no JetStream", serve(func(o *server.Options) { o.JetStream = false }), "jetstream not enabled"},
-		{"it wants a password", serve(func(o *server.Options) { o.Username, o.Password = "u", "p" }), "Authorization Violation"},
+		{"it has no JetStream", serve(jetstreamtest.Settings{"jetstream": "disabled"}), "jetstream not enabled"},
+		{"it wants a password", serve(withPassword), "Authorization Violation"},
 		{"it is not there", func(*testing.T) string { return nobody }, "no servers available"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,8 +167,9 @@ func TestOneOfSeveralServersIsEnough(t *testing.T) {
 }
 
 func TestASecretInAURLIsNotRepeated(t *testing.T) {
-	small, err := url.Parse(jetstreamtest.Serve(t, func(o *server.Options) {
-		o.Username, o.Password, o.MaxPayload = "gateway", "SECRET", 0
+	small, err := url.Parse(jetstreamtest.Serve(t, jetstreamtest.Settings{
+		"authorization": jetstreamtest.Settings{"user": "gateway", "password": "SECRET"},
+		"max_payload":   0,
 	}).URL())
 	require.NoError(t, err)
 	const address, notAURL = "nats://127.0.0.1:1", "(not a URL)"

@@ -1,20 +1,23 @@
 package jetstreamtest
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server/jetstream"
 )
 
-// Cluster is a cluster of NATS servers. Its methods are for the goroutine of the
+// Cluster is a cluster of NATS servers. One that is stopped has no time to hand over
+// what it leads: the others notice after some seconds. Its methods are for the goroutine of the
 // test.
 type Cluster struct {
 	Servers []*Server
@@ -31,17 +34,15 @@ func ServeCluster(t *testing.T) *Cluster {
 	}
 	c := &Cluster{}
 	for i, port := range ports {
-		c.Servers = append(c.Servers, newServer(t, func(o *server.Options) {
-			o.ServerName = fmt.Sprint("server-", i)
-			o.Cluster = server.ClusterOpts{Name: "tests", Host: "127.0.0.1", Port: port}
-			o.Routes = server.RoutesFromStr(strings.Join(routes, ","))
+		c.Servers = append(c.Servers, newServer(t, Settings{
+			"server_name": nameOf(i),
+			"cluster":     Settings{"name": "tests", "listen": fmt.Sprint("127.0.0.1:", port), "routes": routes},
 		}))
 	}
 	for _, s := range c.Servers {
 		s.Start(t)
-		t.Cleanup(s.Stop)
 	}
-	require.Eventually(t, func() bool { return c.leader() != nil }, startTimeout, 10*time.Millisecond, "the cluster has no leader")
+	require.Eventually(t, c.complete, startTimeout, 10*time.Millisecond, "the cluster has no leader")
 	return c
 }
 
@@ -54,31 +55,85 @@ func (c *Cluster) URL() string {
 	return strings.Join(urls, ",")
 }
 
-// leader returns the server that places streams, once all others follow it.
-func (c *Cluster) leader() *Server {
-	for _, s := range c.Servers {
-		if s.running.JetStreamIsLeader() && len(s.running.JetStreamClusterPeers()) == len(c.Servers) {
-			return s
+func nameOf(server int) string { return fmt.Sprint("server-", server) }
+
+// jetStreamOf is what a server says of its JetStream, at its monitoring port.
+type jetStreamOf struct {
+	Meta struct {
+		Leader   string
+		Replicas []struct{ Current bool }
+	} `json:"meta_cluster"`
+	Accounts []struct {
+		Streams []struct {
+			Name    string
+			Cluster struct{ Leader string }
+			State   struct {
+				LastSeq uint64 `json:"last_seq"`
+			}
+		} `json:"stream_detail"`
+	} `json:"account_details"`
+}
+
+// ask returns what a server says; nothing, while it does not answer.
+func (s *Server) ask() (answer jetStreamOf) {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Get(s.ports.Monitoring[0] + "/jsz?streams=true") //nolint:noctx // on loopback, from a process that lives or does not
+	if err != nil {
+		return answer
+	}
+	defer func() { _ = response.Body.Close() }() // read or of no use
+	_ = json.NewDecoder(response.Body).Decode(&answer)
+	return answer
+}
+
+// complete reports whether one of the servers places streams, and all others follow
+// it.
+func (c *Cluster) complete() bool {
+	for i, s := range c.Servers {
+		meta, following := s.ask().Meta, 0
+		for _, replica := range meta.Replicas {
+			if replica.Current {
+				following++
+			}
+		}
+		if meta.Leader == nameOf(i) && following == len(c.Servers)-1 {
+			return true
+		}
+	}
+	return false
+}
+
+// LeaderOf returns the server that leads a stream; nil while none does.
+func (c *Cluster) LeaderOf(stream string) *Server {
+	for i, s := range c.Servers {
+		for _, account := range s.ask().Accounts {
+			for _, detail := range account.Streams {
+				if detail.Name == stream && detail.Cluster.Leader == nameOf(i) {
+					return s
+				}
+			}
 		}
 	}
 	return nil
 }
 
-// LeaderOf returns the server that leads a stream; nil while none does.
-func (c *Cluster) LeaderOf(stream string) *Server {
-	for _, s := range c.Servers {
-		if s.running.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, stream) {
-			return s
+// lastOf returns the last sequence that a stream has on this server; 0 where it has none.
+func (s *Server) lastOf(stream string) uint64 {
+	for _, account := range s.ask().Accounts {
+		for _, detail := range account.Streams {
+			if detail.Name == stream {
+				return detail.State.LastSeq
+			}
 		}
 	}
-	return nil
+	return 0
 }
 
 // Replicate gives every stream three replicas, as an operator does, and returns
 // their names.
 func (c *Cluster) Replicate(t *testing.T) (names []string) {
 	t.Helper()
-	api := c.open(t).API()
+	api := (&Home{config: jetstream.Config{URL: c.URL()}}).Open(t).API()
 	streams := api.ListStreams(t.Context())
 	for info := range streams.Info() {
 		info.Config.Replicas = len(c.Servers)
@@ -107,17 +162,14 @@ func (c *Cluster) CatchUp(t *testing.T, stream string) {
 // StepDown has the leader of a stream give way to another one.
 func (c *Cluster) StepDown(t *testing.T, stream string) {
 	t.Helper()
-	conn := c.open(t).Conn()
+	// Not Open, which asks the cluster something: nobody answers while it has no leader.
+	conn, err := nats.Connect(c.URL())
+	require.NoError(t, err)
+	defer conn.Close()
 	require.Eventually(t, func() bool {
-		// Nobody answers while there is no leader.
 		_, err := conn.Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil, time.Second)
 		return err == nil
 	}, startTimeout, 10*time.Millisecond)
-}
-
-func (c *Cluster) open(t *testing.T) *jetstream.JetStream {
-	t.Helper()
-	return (&Home{config: jetstream.Config{URL: c.URL()}}).Open(t)
 }
 
 // freePorts returns ports on which nobody listened a moment ago: the servers of a

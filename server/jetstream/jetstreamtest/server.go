@@ -1,0 +1,131 @@
+package jetstreamtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server/jetstream"
+)
+
+// startTimeout bounds the start of a server, with room for a busy machine.
+const startTimeout = 20 * time.Second
+
+// Settings are those of nats-server's configuration file, which may be JSON. Zero
+// stands for its default.
+type Settings map[string]any
+
+// Server is a NATS server, a process of its own. Its methods are for the goroutine
+// of the test.
+type Server struct {
+	dir      string
+	settings Settings
+	cmd      *exec.Cmd // nil while it is stopped
+	output   bytes.Buffer
+	ports    ports
+}
+
+// ports is what a server writes once it listens: the URLs of each port.
+type ports struct{ Nats, Monitoring []string }
+
+// Serve starts a NATS server that a gateway can use; settings, if there are any,
+// make it another one.
+func Serve(t T, settings Settings) *Server {
+	t.Helper()
+	s := newServer(t, settings)
+	s.Start(t)
+	return s
+}
+
+func newServer(t T, settings Settings) *Server {
+	t.Helper()
+	dir := tempDir(t)
+	s := &Server{dir: dir, settings: Settings{
+		"listen":         "127.0.0.1:-1", // any free port
+		"http":           "127.0.0.1:-1",
+		"ports_file_dir": dir,
+		"max_payload":    jetstream.MaxPayload,
+		// What a gateway was told is stored is on the disk, as the README asks for.
+		"jetstream": Settings{"store_dir": filepath.Join(dir, "data"), "sync_interval": "always"},
+	}}
+	maps.Copy(s.settings, settings)
+	t.Cleanup(func() {
+		s.Stop()
+		if t.Failed() {
+			t.Logf("nats-server: %s", s.output.String())
+		}
+	})
+	return s
+}
+
+// tool returns the path of the nats-server that go.mod pins, which the first call
+// builds unless Go's build cache has it.
+//
+//nolint:gochecknoglobals // it is the same for all tests of a process, and asking takes half a second
+var tool = sync.OnceValues(func() (string, error) {
+	path, err := exec.Command("go", "tool", "-n", "nats-server").Output()
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		return "", fmt.Errorf("building nats-server: %w: %s", err, failed.Stderr)
+	}
+	return strings.TrimSpace(string(path)), err
+})
+
+// Start starts the server, and starts it again after Stop, on the same address and
+// data.
+func (s *Server) Start(t T) {
+	t.Helper()
+	path, err := tool()
+	require.NoError(t, err)
+	settings, err := json.Marshal(s.settings)
+	require.NoError(t, err)
+	file := filepath.Join(s.dir, "nats-server.conf")
+	require.NoError(t, os.WriteFile(file, settings, 0o600))
+	// It outlives the context of the test, in whose cleanup gateways still stop.
+	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), path, "--config", file) //nolint:gosec // what go.mod pins
+	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
+	require.NoError(t, s.cmd.Start())
+	name := fmt.Sprintf("%s_%d.ports", filepath.Base(path), s.cmd.Process.Pid)
+	require.Eventually(t, func() bool {
+		content, err := os.ReadFile(filepath.Join(s.dir, name))
+		return err == nil && json.Unmarshal(content, &s.ports) == nil
+	}, startTimeout, 5*time.Millisecond, "the NATS server does not start")
+	s.settings["listen"], s.settings["http"] = hostOf(t, s.ports.Nats), hostOf(t, s.ports.Monitoring)
+}
+
+// hostOf returns host:port of the first of some URLs.
+func hostOf(t T, urls []string) string {
+	t.Helper()
+	require.NotEmpty(t, urls)
+	u, err := url.Parse(urls[0])
+	require.NoError(t, err)
+	return u.Host
+}
+
+// Stop kills the server, as an outage does. Its data stay. It may be called more
+// than once.
+func (s *Server) Stop() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill() // it may have ended
+	_ = s.cmd.Wait()         // which says that it was killed
+	s.cmd = nil
+}
+
+// URL is what clients connect to.
+func (s *Server) URL() string { return s.ports.Nats[0] }
+
+// Home returns the server as a home.
+func (s *Server) Home() *Home { return &Home{config: jetstream.Config{URL: s.URL()}} }
