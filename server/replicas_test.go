@@ -118,8 +118,8 @@ func TestARestartOfNATSUnderLoadLosesAndDoublesNothing(t *testing.T) {
 }
 
 func TestReconnectingDoesNotMultiplyDelivery(t *testing.T) {
-	onEachTransport(t, func(t *testing.T, transport Transport) {
-		g, r := Start(t), NewRecorder(t)
+	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+		g, r := Start(t, log(t)), NewRecorder(t)
 		at := g.Endpoints()
 		req := &ongairv1.SubscribeRequest{}
 		var seen []string
@@ -138,8 +138,8 @@ func TestReconnectingDoesNotMultiplyDelivery(t *testing.T) {
 }
 
 func TestARetentionThatPassesASlowReaderIsOneExplicitGap(t *testing.T) {
-	onEachTransport(t, func(t *testing.T, transport Transport) {
-		g, r := Start(t, func(c *server.Config) { c.RetentionBytes = 1 << 20 }), NewRecorder(t)
+	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+		g, r := Start(t, log(t), func(c *server.Config) { c.RetentionBytes = 1 << 20 }), NewRecorder(t)
 		at := g.Endpoints()
 		s := r.Subscribe("slow", transport, at, &ongairv1.SubscribeRequest{})
 		r.Post(g.WebhookURL(Channel), Channel, received(0, "Hi")...)

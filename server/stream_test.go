@@ -50,22 +50,11 @@ func from(cursor string) *ongairv1.SubscribeRequest {
 	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}}
 }
 
-// onEachTransport runs a test of the contract of streams over every transport.
-func onEachTransport(t *testing.T, test func(*testing.T, Transport)) {
-	t.Helper()
-	for _, transport := range Transports() {
-		t.Run(transport.String(), func(t *testing.T) {
-			t.Parallel()
-			test(t, transport)
-		})
-	}
-}
-
 func reasonOf(err error) string { return fault.ReasonName(fault.ReasonOf(status.Convert(err))) }
 
 func TestASubscriberGetsWhatIsPostedInOrder(t *testing.T) {
-	onEachTransport(t, func(t *testing.T, transport Transport) {
-		g, r := Start(t), NewRecorder(t)
+	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+		g, r := Start(t, log(t)), NewRecorder(t)
 		live := r.Subscribe("live", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
 		for i := range 20 {
 			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(i, "Habari 👋 + "+strconv.Itoa(i))...))
@@ -81,8 +70,8 @@ func TestASubscriberGetsWhatIsPostedInOrder(t *testing.T) {
 }
 
 func TestTheFirstResponseComesAtOnceAndEmpty(t *testing.T) {
-	onEachTransport(t, func(t *testing.T, transport Transport) {
-		g, r := Start(t), NewRecorder(t)
+	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+		g, r := Start(t, log(t)), NewRecorder(t)
 		s := r.Subscribe("first", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
 		assert.Empty(t, s.Events(0))
 		assert.NotEmpty(t, s.Cursor())
@@ -91,58 +80,64 @@ func TestTheFirstResponseComesAtOnceAndEmpty(t *testing.T) {
 }
 
 func TestTwoCustomersSayYesAndATicketIsClosedTwice(t *testing.T) {
-	g, r := Start(t), NewRecorder(t)
-	s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
-	r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...)
-	r.Post(g.WebhookURL(Channel), Channel, received(2, "Yes")...)
-	for _, status := range []string{"Closed", "Open", "Closed", "Closed"} {
-		r.Post(g.WebhookURL(Channel), Channel, ticket(status)...)
-	}
-	s.Events(6)
-	r.Verify(g.Endpoints())
+	onEachHome(t, func(t *testing.T, log home) {
+		g, r := Start(t, log(t)), NewRecorder(t)
+		s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
+		r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...)
+		r.Post(g.WebhookURL(Channel), Channel, received(2, "Yes")...)
+		for _, status := range []string{"Closed", "Open", "Closed", "Closed"} {
+			r.Post(g.WebhookURL(Channel), Channel, ticket(status)...)
+		}
+		s.Events(6)
+		r.Verify(g.Endpoints())
+	})
 }
 
 func TestARedeliveredNotificationIsOneEvent(t *testing.T) {
-	g, r := Start(t, func(c *server.Config) {
-		other := c.Channels[Channel]
-		c.Channels["sales"] = other
-	}), NewRecorder(t)
-	s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			assert.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...))
-		})
-	}
-	wg.Wait()
-	// The same id on another channel, or of another type, is another message.
-	r.Post(g.WebhookURL("sales"), "sales", received(1, "Yes")...)
-	r.Post(g.WebhookURL(Channel), Channel, Form("notification_type", "MessageSent", "id", "1", "text", "Yes")...)
-	// Without an id nothing can be told from anything.
-	r.Post(g.WebhookURL(Channel), Channel, Form("notification_type", "LocationReceived", "id", "1")...)
-	r.Post(g.WebhookURL(Channel), Channel, Form("notification_type", "LocationReceived", "id", "1")...)
-	s.Events(5)
-	g = g.Restart(t)
-	require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...))
-	r.Subscribe("after a restart", OverGRPC{}, g.Endpoints(), earliest())
-	assert.Equal(t, "SHUTTING_DOWN", reasonOf(s.Err()))
-	r.Verify(g.Endpoints())
+	onEachHome(t, func(t *testing.T, log home) {
+		g, r := Start(t, log(t), func(c *server.Config) {
+			other := c.Channels[Channel]
+			c.Channels["sales"] = other
+		}), NewRecorder(t)
+		s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				assert.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...))
+			})
+		}
+		wg.Wait()
+		// The same id on another channel, or of another type, is another message.
+		r.Post(g.WebhookURL("sales"), "sales", received(1, "Yes")...)
+		r.Post(g.WebhookURL(Channel), Channel, Form("notification_type", "MessageSent", "id", "1", "text", "Yes")...)
+		// Without an id nothing can be told from anything.
+		r.Post(g.WebhookURL(Channel), Channel, Form("notification_type", "LocationReceived", "id", "1")...)
+		r.Post(g.WebhookURL(Channel), Channel, Form("notification_type", "LocationReceived", "id", "1")...)
+		s.Events(5)
+		g = g.Restart(t)
+		require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...))
+		r.Subscribe("after a restart", OverGRPC{}, g.Endpoints(), earliest())
+		assert.Equal(t, "SHUTTING_DOWN", reasonOf(s.Err()))
+		r.Verify(g.Endpoints())
+	})
 }
 
 func TestARedeliveryAfterTheDuplicateWindowIsAnotherEvent(t *testing.T) {
-	g, r := Start(t, func(c *server.Config) { c.DuplicateWindow = 100 * time.Millisecond }), NewRecorder(t)
-	s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
-	require.Eventually(t, func() bool {
-		r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...)
-		return len(s.Events(0)) == 2
-	}, 10*time.Second, 10*time.Millisecond)
-	events := s.Events(2)
-	assert.Equal(t, events[0].GetId(), events[1].GetId(), "a client can still tell")
+	onEachHome(t, func(t *testing.T, log home) {
+		g, r := Start(t, log(t), func(c *server.Config) { c.DuplicateWindow = 100 * time.Millisecond }), NewRecorder(t)
+		s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
+		require.Eventually(t, func() bool {
+			r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...)
+			return len(s.Events(0)) == 2
+		}, 10*time.Second, 10*time.Millisecond)
+		events := s.Events(2)
+		assert.Equal(t, events[0].GetId(), events[1].GetId(), "a client can still tell")
+	})
 }
 
 func TestFiltersAreCombinedAndHideNothingElse(t *testing.T) {
-	onEachTransport(t, func(t *testing.T, transport Transport) {
-		g, r := Start(t, func(c *server.Config) { c.Channels["sales"] = c.Channels[Channel] }), NewRecorder(t)
+	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+		g, r := Start(t, log(t), func(c *server.Config) { c.Channels["sales"] = c.Channels[Channel] }), NewRecorder(t)
 		at := g.Endpoints()
 		subscribe := func(name string, req *ongairv1.SubscribeRequest) {
 			req.Start = earliest().Start
@@ -169,24 +164,26 @@ func TestFiltersAreCombinedAndHideNothingElse(t *testing.T) {
 }
 
 func TestACursorContinuesExactlyAfterItOnAnyTransport(t *testing.T) {
-	g, r := Start(t), NewRecorder(t)
-	at := g.Endpoints()
-	for i := range 10 {
-		r.Post(g.WebhookURL(Channel), Channel, received(i, "Hi")...)
-	}
-	events := r.Subscribe("first", OverGRPC{}, at, earliest()).Events(10)
-	for _, transport := range Transports() {
-		for i := range events {
-			r.Subscribe(fmt.Sprint("from event ", i), transport, at, from(events[i].GetCursor()))
+	onEachHome(t, func(t *testing.T, log home) {
+		g, r := Start(t, log(t)), NewRecorder(t)
+		at := g.Endpoints()
+		for i := range 10 {
+			r.Post(g.WebhookURL(Channel), Channel, received(i, "Hi")...)
 		}
-	}
-	r.Post(g.WebhookURL(Channel), Channel, received(10, "Hi")...)
-	r.Verify(at)
+		events := r.Subscribe("first", OverGRPC{}, at, earliest()).Events(10)
+		for _, transport := range Transports() {
+			for i := range events {
+				r.Subscribe(fmt.Sprint("from event ", i), transport, at, from(events[i].GetCursor()))
+			}
+		}
+		r.Post(g.WebhookURL(Channel), Channel, received(10, "Hi")...)
+		r.Verify(at)
+	})
 }
 
 func TestAStartTimeIsTheFirstEventAtOrAfterIt(t *testing.T) {
-	onEachTransport(t, func(t *testing.T, transport Transport) {
-		g, r := Start(t), NewRecorder(t)
+	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+		g, r := Start(t, log(t)), NewRecorder(t)
 		at := g.Endpoints()
 		r.Post(g.WebhookURL(Channel), Channel, received(1, "before")...)
 		middle := time.Now()
@@ -202,8 +199,8 @@ func TestAStartTimeIsTheFirstEventAtOrAfterIt(t *testing.T) {
 }
 
 func TestACursorThatCannotBeServedIsRefusedAtOnce(t *testing.T) {
-	onEachTransport(t, func(t *testing.T, transport Transport) {
-		g, other, r := Start(t), Start(t), NewRecorder(t)
+	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+		g, other, r := Start(t, log(t)), Start(t, log(t)), NewRecorder(t)
 		at := g.Endpoints()
 		cursorOf := func(g *Gateway) string {
 			s := r.Subscribe("head", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
@@ -234,15 +231,17 @@ func TestACursorThatCannotBeServedIsRefusedAtOnce(t *testing.T) {
 }
 
 func TestAWipedDirectoryIsNoticed(t *testing.T) {
-	g, r := Start(t), NewRecorder(t)
-	r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...)
-	s := r.Subscribe("before", OverGRPC{}, g.Endpoints(), earliest())
-	cursor := s.Events(1)[0].GetCursor()
-	s.Stop()
-	fresh := Start(t)
-	err := NewRecorder(t).Subscribe("on a fresh directory", OverGRPC{}, fresh.Endpoints(), from(cursor)).Err()
-	assert.Equal(t, "CURSOR_FOREIGN", reasonOf(err))
-	r.Verify(g.Endpoints())
+	onEachHome(t, func(t *testing.T, log home) {
+		g, r := Start(t, log(t)), NewRecorder(t)
+		r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...)
+		s := r.Subscribe("before", OverGRPC{}, g.Endpoints(), earliest())
+		cursor := s.Events(1)[0].GetCursor()
+		s.Stop()
+		fresh := Start(t, log(t))
+		err := NewRecorder(t).Subscribe("on a fresh directory", OverGRPC{}, fresh.Endpoints(), from(cursor)).Err()
+		assert.Equal(t, "CURSOR_FOREIGN", reasonOf(err))
+		r.Verify(g.Endpoints())
+	})
 }
 
 // TestADirectoryThatWasReplacedByAnOlderCopyIsNoticed also after it has grown on, so
@@ -280,8 +279,8 @@ func TestADirectoryThatWasReplacedByAnOlderCopyIsNoticed(t *testing.T) {
 }
 
 func TestASubscriberWhoIsStoppedWithItsGatewayContinuesAfterARestart(t *testing.T) {
-	onEachTransport(t, func(t *testing.T, transport Transport) {
-		g, r := Start(t), NewRecorder(t)
+	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+		g, r := Start(t, log(t)), NewRecorder(t)
 		for i := range 5 {
 			r.Post(g.WebhookURL(Channel), Channel, received(i, "before")...)
 		}
@@ -302,28 +301,30 @@ func TestASubscriberWhoIsStoppedWithItsGatewayContinuesAfterARestart(t *testing.
 }
 
 func TestASubscriberWhoNeverReadsHoldsUpNobody(t *testing.T) {
-	g, r := Start(t, func(c *server.Config) { c.Grace = time.Second }), NewRecorder(t)
-	conn, err := Dial(g.Endpoints())
-	require.NoError(t, err)
-	defer conn.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	_, err = ongairv1.NewOngairServiceClient(conn).Subscribe(ctx, earliest())
-	require.NoError(t, err)
-	live := r.Subscribe("live", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
-	// Far more than the flow control window of the one that does not read.
-	text := strings.Repeat("x", 32<<10)
-	for i := range 64 {
-		require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(i, text)...))
-	}
-	live.Events(64)
-	r.Verify(g.Endpoints())
-	g.Stop() // in order, although that one would never end by itself
+	onEachHome(t, func(t *testing.T, log home) {
+		g, r := Start(t, log(t), func(c *server.Config) { c.Grace = time.Second }), NewRecorder(t)
+		conn, err := Dial(g.Endpoints())
+		require.NoError(t, err)
+		defer conn.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		_, err = ongairv1.NewOngairServiceClient(conn).Subscribe(ctx, earliest())
+		require.NoError(t, err)
+		live := r.Subscribe("live", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
+		// Far more than the flow control window of the one that does not read.
+		text := strings.Repeat("x", 32<<10)
+		for i := range 64 {
+			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(i, text)...))
+		}
+		live.Events(64)
+		r.Verify(g.Endpoints())
+		g.Stop() // in order, although that one would never end by itself
+	})
 }
 
 func TestASubscriberWhoStallsHoldsUpNobodyAndGetsEverythingInTheEnd(t *testing.T) {
-	onEachTransport(t, func(t *testing.T, transport Transport) {
-		g, r := Start(t), NewRecorder(t)
+	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+		g, r := Start(t, log(t)), NewRecorder(t)
 		stalled := r.Subscribe("stalled", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
 		stalled.Stall()
 		live := r.Subscribe("live", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
@@ -339,8 +340,8 @@ func TestASubscriberWhoStallsHoldsUpNobodyAndGetsEverythingInTheEnd(t *testing.T
 }
 
 func TestEventsThatArriveWhileASubscriberCatchesUpAreSeenOnce(t *testing.T) {
-	onEachTransport(t, func(t *testing.T, transport Transport) {
-		g, r := Start(t), NewRecorder(t)
+	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+		g, r := Start(t, log(t)), NewRecorder(t)
 		for i := range 50 {
 			r.Post(g.WebhookURL(Channel), Channel, received(i, "Hi")...)
 		}
@@ -361,34 +362,38 @@ func TestEventsThatArriveWhileASubscriberCatchesUpAreSeenOnce(t *testing.T) {
 }
 
 func TestAWebhookOfAnyKindArrivesWhole(t *testing.T) {
-	g, r := Start(t), NewRecorder(t)
-	url := g.WebhookURL(Channel)
-	for _, fields := range [][]Field{
-		received(1, "a field that nobody documents", "profile_pic", "https://example.com/p.jpg"),
-		received(2, "\x00 and \xff\xfe are kept"),
-		append(Form("text", "first", "text", "second"), received(3, "the last one counts")...),
-		Form("notification_type", "LocationReceived", "latitude", "-1.29", "longitude", "36.82", "id", "4"),
-		Form("notification_type", "ImageReceived", "id", "5", "image", "https://example.com/i.jpg", "text", "+254 & co"),
-		Form("notification_type", "MessageSent", "id", "6", "image", "https://example.com/i.jpg", "latin1 \xe9", "\xe9"),
-		Form("foo", "", "", "bar"),
-	} {
-		require.Equal(t, http.StatusOK, r.Post(url, Channel, fields...))
-	}
-	r.Subscribe("all", OverNDJSON{}, g.Endpoints(), earliest()).Events(7)
-	r.Verify(g.Endpoints())
+	onEachHome(t, func(t *testing.T, log home) {
+		g, r := Start(t, log(t)), NewRecorder(t)
+		url := g.WebhookURL(Channel)
+		for _, fields := range [][]Field{
+			received(1, "a field that nobody documents", "profile_pic", "https://example.com/p.jpg"),
+			received(2, "\x00 and \xff\xfe are kept"),
+			append(Form("text", "first", "text", "second"), received(3, "the last one counts")...),
+			Form("notification_type", "LocationReceived", "latitude", "-1.29", "longitude", "36.82", "id", "4"),
+			Form("notification_type", "ImageReceived", "id", "5", "image", "https://example.com/i.jpg", "text", "+254 & co"),
+			Form("notification_type", "MessageSent", "id", "6", "image", "https://example.com/i.jpg", "latin1 \xe9", "\xe9"),
+			Form("foo", "", "", "bar"),
+		} {
+			require.Equal(t, http.StatusOK, r.Post(url, Channel, fields...))
+		}
+		r.Subscribe("all", OverNDJSON{}, g.Endpoints(), earliest()).Events(7)
+		r.Verify(g.Endpoints())
+	})
 }
 
 func TestAWebhookThatCannotBeParsedIsKeptWhole(t *testing.T) {
-	g, r := Start(t), NewRecorder(t)
-	body := "<xml>\xff not what Ongair sends</xml>"
-	response, err := http.Post(g.WebhookURL(Channel), "application/xml", strings.NewReader(body))
-	require.NoError(t, err)
-	_, err = io.Copy(io.Discard, response.Body)
-	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	assert.Equal(t, http.StatusOK, response.StatusCode)
-	e := r.Subscribe("all", OverGRPC{}, g.Endpoints(), earliest()).Events(1)[0]
-	assert.Equal(t, body, string(e.GetRawBody().GetContent()))
-	assert.Equal(t, "application/xml", e.GetRawBody().GetContentType())
-	assert.Empty(t, e.GetNotificationType())
+	onEachHome(t, func(t *testing.T, log home) {
+		g, r := Start(t, log(t)), NewRecorder(t)
+		body := "<xml>\xff not what Ongair sends</xml>"
+		response, err := http.Post(g.WebhookURL(Channel), "application/xml", strings.NewReader(body))
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, response.Body)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		assert.Equal(t, http.StatusOK, response.StatusCode)
+		e := r.Subscribe("all", OverGRPC{}, g.Endpoints(), earliest()).Events(1)[0]
+		assert.Equal(t, body, string(e.GetRawBody().GetContent()))
+		assert.Equal(t, "application/xml", e.GetRawBody().GetContentType())
+		assert.Empty(t, e.GetNotificationType())
+	})
 }

@@ -272,10 +272,11 @@ func TestEveryGuaranteeHoldsInRandomHistories(t *testing.T) {
 	}
 	file := writeFile(t, "gateway.yaml", config)
 	rapid.Check(t, func(t *rapid.T) {
+		home := rapid.SampledFrom([]string{embedded, embedded, embedded, external}).Draw(t, "home of the log")
 		h := &history{
 			recorder: NewRecorder(t),
 			channels: channels,
-			args:     []string{"--config", file, "--data-dir", TempDir(t)},
+			args:     append([]string{"--config", file}, emptyLog(t, home)...),
 		}
 		h.start(t)
 		happen := map[string]func(*rapid.T){

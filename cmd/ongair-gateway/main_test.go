@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	"github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/webhook"
@@ -202,6 +203,24 @@ func serve(t servertest.T, env []string, args ...string) *gateway {
 		return false
 	})
 	return g
+}
+
+// homes are those that a log can have.
+func homes() []string { return []string{embedded, external} }
+
+const (
+	embedded = "embedded"
+	external = "external" // a NATS server, which lives on when the gateway is killed
+)
+
+// emptyLog returns the flags with which a gateway keeps its log in a home of that
+// kind, where there is none yet.
+func emptyLog(t servertest.T, home string) []string {
+	t.Helper()
+	if home == external {
+		return []string{"--nats-url", jetstreamtest.Serve(t, nil).URL()}
+	}
+	return []string{"--data-dir", servertest.TempDir(t)}
 }
 
 func (g *gateway) endpoints() servertest.Endpoints {

@@ -16,7 +16,6 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
@@ -38,28 +37,17 @@ func sendTo(t *testing.T, g *gateway, channel, id string, timeout time.Duration)
 
 func reasonOf(s *status.Status) string { return fault.ReasonName(fault.ReasonOf(s)) }
 
-// homes are where a log can be: the flags that say so, and whether there can be another
-// replica.
-func homes() map[string]func(t *testing.T) (args []string, replica bool) {
-	return map[string]func(t *testing.T) (args []string, replica bool){
-		"with a data directory": func(t *testing.T) ([]string, bool) { return []string{"--data-dir", t.TempDir()}, false },
-		"with NATS and another replica": func(t *testing.T) ([]string, bool) {
-			return []string{"--nats-url", jetstreamtest.Serve(t, nil).URL()}, true
-		},
-	}
-}
-
 // TestAKilledGatewaySendsNoCallTwice kills it at any point of calls that are spread
 // over more time than one takes, and makes each of them again: on the gateway that
 // starts in its place, or on another replica.
 func TestAKilledGatewaySendsNoCallTwice(t *testing.T) {
 	const calls, atOnce, apart, upstream = 30, 10, 2 * time.Millisecond, 20 * time.Millisecond
-	for name, home := range homes() {
-		t.Run(name, func(t *testing.T) {
+	for _, home := range homes() {
+		t.Run(home, func(t *testing.T) {
 			t.Parallel()
 			box, url := silentSandbox(t)
 			box.SetFaults(sandbox.Fault{Path: "/send", Delay: upstream})
-			args, replica := home(t)
+			args, replica := emptyLog(t, home), home == external // which another gateway can be on, too
 			g := serve(t, oneChannel(url), args...)
 			other := g
 			if replica {
@@ -168,8 +156,8 @@ func TestACallThatAKillInterruptedIsNeverMadeAgain(t *testing.T) {
 		timeout = 2 * time.Second
 		grace   = 10 * time.Second // of a claim, after its call's deadline
 	)
-	for name, home := range homes() {
-		t.Run(name, func(t *testing.T) {
+	for _, home := range homes() {
+		t.Run(home, func(t *testing.T) {
 			t.Parallel()
 			box, url := silentSandbox(t)
 			box.SetFaults(sandbox.Fault{Path: "/send", Connection: sandbox.Hang})
@@ -179,7 +167,7 @@ func TestACallThatAKillInterruptedIsNeverMadeAgain(t *testing.T) {
 			for channel, url := range urls {
 				config += fmt.Sprintf("  %s: {base_url: %q, token: %s, webhook_secret: %s}\n", channel, url, Token, Secret)
 			}
-			args, replica := home(t)
+			args, replica := emptyLog(t, home), home == external // which another gateway can be on, too
 			args = append(args, "--config", writeFile(t, "gateway.yaml", config))
 			g := serve(t, nil, args...)
 			asked := map[string]*gateway{}

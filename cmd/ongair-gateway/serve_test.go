@@ -41,51 +41,60 @@ func fromCursor(cursor string) *ongairv1.SubscribeRequest {
 // TestAKilledGatewayLosesNothingThatItAcknowledged kills it under load: after any number
 // of webhooks, at any point of the batches that so many at once make.
 func TestAKilledGatewayLosesNothingThatItAcknowledged(t *testing.T) {
-	const senders = 64
-	for _, transport := range Transports() {
-		t.Run(transport.String(), func(t *testing.T) {
-			t.Parallel()
-			_, url := silentSandbox(t)
-			env, dir, r, random := oneChannel(url), t.TempDir(), NewRecorder(t), Random(t)
-			cursor, posted := "", 0
-			var underWay atomic.Int64
-			for round := range Rounds(3, 100) {
-				g := serve(t, env, "--data-dir", dir)
-				req := fromCursor(cursor)
-				if round == 0 {
-					req = &ongairv1.SubscribeRequest{}
-				}
-				s := r.Subscribe(fmt.Sprint("round ", round), transport, g.endpoints(), req)
-				var wg sync.WaitGroup
-				next := make(chan int)
-				for range senders {
-					wg.Go(func() {
-						for id := range next {
-							underWay.Add(1)
-							r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...)
-							underWay.Add(-1)
-						}
-					})
-				}
-				for range 1 + random.IntN(600) {
-					next <- posted
-					posted++
-				}
-				// A batch and its sync take some milliseconds.
-				<-time.After(time.Duration(random.Int64N(int64(5 * time.Millisecond))))
-				t.Logf("round %d: killed with %d webhooks under way", round, underWay.Load())
-				g.kill()
-				close(next)
-				wg.Wait()
-				s.Killed()
-				cursor = s.Cursor()
-			}
-			g := serve(t, env, "--data-dir", dir)
-			r.Subscribe("after it all", transport, g.endpoints(), fromCursor(cursor))
-			r.Verify(g.endpoints())
-			assert.Zero(t, g.stop(t))
-		})
+	for _, home := range homes() {
+		for _, transport := range Transports() {
+			t.Run(home+" "+transport.String(), func(t *testing.T) {
+				t.Parallel()
+				killedOverAndOver(t, emptyLog(t, home), transport)
+			})
+		}
 	}
+}
+
+// killedOverAndOver kills a gateway with a log, while webhooks come in, and has a
+// subscriber go on from where it was.
+func killedOverAndOver(t *testing.T, log []string, transport Transport) {
+	t.Helper()
+	const senders = 64
+	_, url := silentSandbox(t)
+	env, r, random := oneChannel(url), NewRecorder(t), Random(t)
+	cursor, posted := "", 0
+	var underWay atomic.Int64
+	for round := range Rounds(3, 100) {
+		g := serve(t, env, log...)
+		req := fromCursor(cursor)
+		if round == 0 {
+			req = &ongairv1.SubscribeRequest{}
+		}
+		s := r.Subscribe(fmt.Sprint("round ", round), transport, g.endpoints(), req)
+		var wg sync.WaitGroup
+		next := make(chan int)
+		for range senders {
+			wg.Go(func() {
+				for id := range next {
+					underWay.Add(1)
+					r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...)
+					underWay.Add(-1)
+				}
+			})
+		}
+		for range 1 + random.IntN(600) {
+			next <- posted
+			posted++
+		}
+		// A batch and its sync take some milliseconds.
+		<-time.After(time.Duration(random.Int64N(int64(5 * time.Millisecond))))
+		t.Logf("round %d: killed with %d webhooks under way", round, underWay.Load())
+		g.kill()
+		close(next)
+		wg.Wait()
+		s.Killed()
+		cursor = s.Cursor()
+	}
+	g := serve(t, env, log...)
+	r.Subscribe("after it all", transport, g.endpoints(), fromCursor(cursor))
+	r.Verify(g.endpoints())
+	assert.Zero(t, g.stop(t))
 }
 
 func TestAWebhookThatAStopInterruptedIsOneEventWhenItComesAgain(t *testing.T) {

@@ -1,0 +1,54 @@
+package server_test
+
+import (
+	"testing"
+
+	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+	. "github.com/ongair/ongair-gateway/server/servertest"
+)
+
+// home makes a place for a log, an empty one each time, and returns what has a
+// gateway keep its log there.
+type home func(*testing.T) func(*server.Config)
+
+// embedded is what a gateway has that is told nothing.
+func embedded(*testing.T) func(*server.Config) { return func(*server.Config) {} }
+
+// external is a NATS server.
+func external(t *testing.T) func(*server.Config) {
+	t.Helper()
+	url := jetstreamtest.Serve(t, nil).URL()
+	return func(c *server.Config) { c.NATSURL, c.DataDir = url, "" }
+}
+
+// onEachHome runs a test of the contract of streams on every home of the log.
+func onEachHome(t *testing.T, test func(*testing.T, home)) {
+	t.Helper()
+	for name, log := range map[string]home{"embedded": embedded, "external": external} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, log)
+		})
+	}
+}
+
+// onEachTransport runs a test of the contract of streams over every transport.
+func onEachTransport(t *testing.T, test func(*testing.T, Transport)) {
+	t.Helper()
+	for _, transport := range Transports() {
+		t.Run(transport.String(), func(t *testing.T) {
+			t.Parallel()
+			test(t, transport)
+		})
+	}
+}
+
+// onEachHomeAndTransport runs a test of the contract of streams on every home of the
+// log over every transport.
+func onEachHomeAndTransport(t *testing.T, test func(*testing.T, home, Transport)) {
+	t.Helper()
+	onEachHome(t, func(t *testing.T, log home) {
+		onEachTransport(t, func(t *testing.T, transport Transport) { test(t, log, transport) })
+	})
+}
