@@ -11,11 +11,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server"
-	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
@@ -136,35 +134,6 @@ func TestReconnectingDoesNotMultiplyDelivery(t *testing.T) {
 		r.Verify(at)
 	})
 }
-
-func TestARetentionThatPassesASlowReaderIsOneExplicitGap(t *testing.T) {
-	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
-		g, r := Start(t, log(t), func(c *server.Config) { c.RetentionBytes = 1 << 20 }), NewRecorder(t)
-		at := g.Endpoints()
-		s := r.Subscribe("slow", transport, at, &ongairv1.SubscribeRequest{})
-		r.Post(g.WebhookURL(Channel), Channel, received(0, "Hi")...)
-		cursor := s.Events(1)[0].GetCursor()
-		s.Stop()
-		text := make([]byte, 100<<10)
-		for i := range text {
-			text[i] = 'x'
-		}
-		const posted = 40
-		for n := range posted {
-			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1+n, string(text))...))
-		}
-		err := NewRecorder(t).Subscribe("too late", transport, at, from(cursor)).Err()
-		assert.Equal(t, "CURSOR_EXPIRED", reasonOf(err))
-		metadata := fault.Info(status.Convert(err)).GetMetadata()
-		lost, err := strconv.Atoi(metadata["lost_events"])
-		require.NoError(t, err)
-		rest := NewRecorder(t).Subscribe("from the oldest", transport, at, from(metadata["oldest_cursor"]))
-		events := rest.Events(posted - lost)
-		assert.Len(t, events, posted-lost, "what is lost and what is left are all there was")
-		assert.Equal(t, strconv.Itoa(1+lost), events[0].GetMessageReceived().GetId())
-	})
-}
-
 // serving asks grpc.health.v1 whether a gateway is.
 func serving(t *testing.T, g *Gateway) bool {
 	t.Helper()
