@@ -70,8 +70,8 @@ func TestASubscriberGetsTheEventsOfItsChannelsAlone(t *testing.T) {
 		for _, e := range again.Events(5) {
 			assert.Equal(t, Channel, e.GetChannel())
 		}
-		refused := NewRecorder(t).Subscribe("billing of sales", transport, as(billingKey), &ongairv1.SubscribeRequest{Channels: []string{"sales"}})
-		assert.Equal(t, "FORBIDDEN", reasonOf(refused.Err()))
+		err := refused(t, r, "billing of sales", transport, as(billingKey), &ongairv1.SubscribeRequest{Channels: []string{"sales"}})
+		assert.Equal(t, "FORBIDDEN", reasonOf(err))
 	})
 }
 

@@ -54,8 +54,8 @@ func TestARetentionThatPassesACursorIsOneExplicitGap(t *testing.T) {
 			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(n, text)...))
 		}
 		all := live.Events(posted)
-		late := NewRecorder(t).Subscribe("too late", transport, at, from(all[0].GetCursor()))
-		continuesAfterTheGap(t, g, at, transport, late.Err(), all[1:])
+		late := refused(t, r, "too late", transport, at, from(all[0].GetCursor()))
+		continuesAfterTheGap(t, g, at, transport, late, all[1:])
 	})
 }
 

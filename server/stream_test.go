@@ -50,6 +50,16 @@ func from(cursor string) *ongairv1.SubscribeRequest {
 	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}}
 }
 
+// refused subscribes to what cannot be served, and returns the answer: guarantees give
+// it a second.
+func refused(t *testing.T, r *Recorder, name string, transport Transport, at Endpoints, req *ongairv1.SubscribeRequest) error {
+	t.Helper()
+	asked := time.Now()
+	err := r.Subscribe(name, transport, at, req).Err()
+	assert.Less(t, time.Since(asked), time.Second, "%s: %v", name, err)
+	return err
+}
+
 func reasonOf(err error) string { return fault.ReasonName(fault.ReasonOf(status.Convert(err))) }
 
 func TestASubscriberGetsWhatIsPostedInOrder(t *testing.T) {
@@ -222,7 +232,7 @@ func TestACursorThatCannotBeServedIsRefusedAtOnce(t *testing.T) {
 			{"empty", from(""), codes.InvalidArgument, "INVALID_REQUEST"},
 			{"a channel that is not configured", &ongairv1.SubscribeRequest{Channels: []string{"nowhere"}}, codes.NotFound, "CHANNEL_UNKNOWN"},
 		} {
-			err := r.Subscribe(tt.name, transport, at, tt.req).Err()
+			err := refused(t, r, tt.name, transport, at, tt.req)
 			assert.Equal(t, tt.code, status.Code(err), "%s: %v", tt.name, err)
 			assert.Equal(t, tt.reason, reasonOf(err), tt.name)
 		}
@@ -238,7 +248,7 @@ func TestAWipedDirectoryIsNoticed(t *testing.T) {
 		cursor := s.Events(1)[0].GetCursor()
 		s.Stop()
 		fresh := Start(t, log(t))
-		err := NewRecorder(t).Subscribe("on a fresh directory", OverGRPC{}, fresh.Endpoints(), from(cursor)).Err()
+		err := refused(t, NewRecorder(t), "on a fresh directory", OverGRPC{}, fresh.Endpoints(), from(cursor))
 		assert.Equal(t, "CURSOR_FOREIGN", reasonOf(err))
 		r.Verify(g.Endpoints())
 	})
@@ -267,15 +277,19 @@ func TestADirectoryThatWasReplacedByAnOlderCopyIsNoticed(t *testing.T) {
 	require.NoError(t, os.CopyFS(g.Config.DataDir, os.DirFS(older)))
 
 	g, r = g.Restart(t), NewRecorder(t)
-	refused := func(name, cursor string) string {
-		return reasonOf(NewRecorder(t).Subscribe(name, OverGRPC{}, g.Endpoints(), from(cursor)).Err())
+	post(r, 1, 3, "before the copy") // again: they are there
+	refusedEverywhere := func(reason, name, cursor string) {
+		for _, transport := range Transports() {
+			err := refused(t, r, name, transport, g.Endpoints(), from(cursor))
+			assert.Equal(t, reason, reasonOf(err), "%s, over %s", name, transport)
+		}
 	}
-	assert.Equal(t, "CURSOR_AHEAD", refused("of an event that is gone", lost[5].GetCursor()))
+	refusedEverywhere("CURSOR_AHEAD", "of an event that is gone", lost[5].GetCursor())
 	post(r, 7, 10, "other events")
-	assert.Equal(t, "CURSOR_FOREIGN", refused("of an event in whose place is another", lost[5].GetCursor()))
-	common := NewRecorder(t).Subscribe("of an event that both have", OverGRPC{}, g.Endpoints(), from(lost[1].GetCursor()))
+	refusedEverywhere("CURSOR_FOREIGN", "of an event in whose place is another", lost[5].GetCursor())
+	common := r.Subscribe("of an event that both have", OverGRPC{}, g.Endpoints(), from(lost[1].GetCursor()))
 	assert.Equal(t, lost[2].GetCursor(), common.Events(5)[0].GetCursor())
-	common.Stop()
+	r.Verify(g.Endpoints())
 }
 
 func TestASubscriberWhoIsStoppedWithItsGatewayContinuesAfterARestart(t *testing.T) {
