@@ -50,7 +50,7 @@ func TestASubscriberGetsTheEventsOfItsChannelsAlone(t *testing.T) {
 	onEachTransport(t, func(t *testing.T, transport Transport) {
 		g, r := Start(t, twoChannels), NewRecorder(t)
 		as := func(key string) Endpoints { return Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, APIKey: key} }
-		billing := r.Subscribe("billing", transport, as(billingKey), &ongairv1.SubscribeRequest{})
+		billing := r.Subscribe("billing", Unnamed{Transport: transport}, as(billingKey), &ongairv1.SubscribeRequest{Channels: []string{Channel}})
 		for n := range 20 {
 			channel := []string{Channel, "sales"}[n%2]
 			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(channel), channel, received(n, "Hi")...))
@@ -66,12 +66,15 @@ func TestASubscriberGetsTheEventsOfItsChannelsAlone(t *testing.T) {
 		assert.Len(t, billing.Events(10), 10, "the others are hidden, not late")
 
 		// A cursor of somebody who saw more gives no more.
-		again := r.Subscribe("billing from the auditor's cursor", transport, as(billingKey), from(auditor.Events(20)[9].GetCursor()))
+		req := from(auditor.Events(20)[9].GetCursor())
+		req.Channels = []string{Channel}
+		again := r.Subscribe("billing from the auditor's cursor", Unnamed{Transport: transport}, as(billingKey), req)
 		for _, e := range again.Events(5) {
 			assert.Equal(t, Channel, e.GetChannel())
 		}
 		err := refused(t, r, "billing of sales", transport, as(billingKey), &ongairv1.SubscribeRequest{Channels: []string{"sales"}})
 		assert.Equal(t, "FORBIDDEN", reasonOf(err))
+		r.Verify(as(auditorKey))
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,10 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server"
@@ -209,21 +208,25 @@ func TestAStreamEndsWithTheReasonForWhichItsCallerLostIt(t *testing.T) {
 				g, r := Start(t, twoChannels), NewRecorder(t)
 				as := func(key string) Endpoints { return Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, APIKey: key} }
 				auditor := r.Subscribe("auditor", transport, as(auditorKey), &ongairv1.SubscribeRequest{})
-				billing := NewRecorder(t).Subscribe("billing", transport, as(billingKey), &ongairv1.SubscribeRequest{})
+				billing := r.Subscribe("billing", Unnamed{Transport: transport}, as(billingKey), &ongairv1.SubscribeRequest{Channels: []string{Channel}})
 				require.NoError(t, g.Reload(tt.change))
 				assert.Equal(t, tt.reason, reasonOf(billing.Err()))
 				require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...))
 				assert.Len(t, auditor.Events(1), 1, "another caller's stream goes on")
+				r.Verify(as(auditorKey))
 			})
 		}
 	})
 }
 
 func TestAnOpenGatewayThatGetsCallersEndsItsStreams(t *testing.T) {
-	g := Start(t)
-	s := NewRecorder(t).Subscribe("anonymous", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
+	g, r := Start(t), NewRecorder(t)
+	s := r.Subscribe("anonymous", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
+	require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...))
+	s.Events(1)
 	require.NoError(t, g.Reload(withKeys(billingKey)))
 	assert.Equal(t, "CREDENTIALS_MISSING", reasonOf(s.Err()))
+	r.Verify(Endpoints{GRPC: g.GRPC, APIKey: billingKey})
 }
 
 func TestAReloadThatIsWrongChangesNothing(t *testing.T) {
@@ -271,6 +274,9 @@ func TestAReloadKeepsTheCircuitOfAChannelThatStaysAsItIs(t *testing.T) {
 	assert.Equal(t, "ONGAIR_FAILED", send("sales"), "a new channel begins anew")
 }
 
+// secureURL is where the webhooks of a gateway with a certificate go.
+func secureURL(g *Gateway) string { return "https" + strings.TrimPrefix(g.WebhookURL(Channel), "http") }
+
 // The names of a caller's certificates, and the authority that signs them, are replaced
 // over and over, each with a time in which two are valid, while calls are made on
 // connections of their own. No call fails, and no stream ends.
@@ -303,24 +309,20 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 	}
 	authority := NewAuthority(t)
 	believe(authority)
-	g := Start(t, func(c *server.Config) {
+	g, r := Start(t, func(c *server.Config) {
 		c.TLSCertFile, c.TLSKeyFile, c.TLSClientCAFile = cert, key, clients
 		withNames(0)(c)
-	})
+	}), NewRecorder(t)
+	r.Trust(trusted)
+	as := func(certificate tls.Certificate) Endpoints {
+		return Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, TLS: &tls.Config{RootCAs: trusted, Certificates: []tls.Certificate{certificate}}}
+	}
 	dial := func(certificate tls.Certificate) *grpc.ClientConn {
-		conn, err := Dial(Endpoints{GRPC: g.GRPC}, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
-			RootCAs: trusted, Certificates: []tls.Certificate{certificate},
-		})))
+		conn, err := Dial(as(certificate))
 		require.NoError(t, err)
 		return conn
 	}
-	standing := dial(authority.Client(t, []string{name(0)}, nil))
-	defer func() { assert.NoError(t, standing.Close()) }()
-	stream, err := ongairv1.NewOngairServiceClient(standing).Subscribe(t.Context(), &ongairv1.SubscribeRequest{
-		HeartbeatInterval: durationpb.New(100 * time.Millisecond),
-	})
-	require.NoError(t, err)
-
+	standing := r.Subscribe("on a connection that stands", OverGRPC{}, as(authority.Client(t, []string{name(0)}, nil)), &ongairv1.SubscribeRequest{})
 	first := authority.Client(t, []string{name(0)}, nil)
 	certificates := []tls.Certificate{first}
 	var mu sync.Mutex
@@ -349,11 +351,12 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 		load.use(n)
 		believe(next)
 		require.NoError(t, g.Reload(names))
-		_, err = stream.Recv()
-		require.NoError(t, err, "on a connection that stands")
+		require.Equal(t, http.StatusOK, r.Post(secureURL(g), Channel, received(int(n), "Hi")...))
+		standing.Events(int(n))
 		authority = next
 	}
 	load.stop()
+	r.Verify(as(certificate(int64(Rounds(10, 200)))))
 	conn := dial(first)
 	defer func() { assert.NoError(t, conn.Close()) }()
 	_, err = ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
@@ -364,16 +367,20 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := Certificate(t, dir)
-	g := Start(t, func(c *server.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key })
+	g, r := Start(t, func(c *server.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key }), NewRecorder(t)
 	trusted := x509.NewCertPool()
 	trust := func() {
 		pem, err := os.ReadFile(cert)
 		require.NoError(t, err)
 		require.True(t, trusted.AppendCertsFromPEM(pem))
+		r.Trust(trusted.Clone())
 	}
 	trust()
+	at := func() Endpoints {
+		return Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, TLS: &tls.Config{RootCAs: trusted.Clone()}}
+	}
 	dial := func() *grpc.ClientConn {
-		conn, err := Dial(g.Endpoints(), grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: trusted.Clone()})))
+		conn, err := Dial(at())
 		require.NoError(t, err)
 		return conn
 	}
@@ -388,11 +395,11 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 
 	standing := dial()
 	defer func() { assert.NoError(t, standing.Close()) }()
-	stream, err := ongairv1.NewOngairServiceClient(standing).Subscribe(t.Context(), &ongairv1.SubscribeRequest{
-		HeartbeatInterval: durationpb.New(100 * time.Millisecond),
-	})
-	require.NoError(t, err)
-	for range 5 {
+	var streams []*Subscription
+	for _, transport := range []Transport{OverConnection{ClientConn: standing}, OverNDJSON{}} {
+		streams = append(streams, r.Subscribe("standing", transport, at(), &ongairv1.SubscribeRequest{}))
+	}
+	for n := range 5 {
 		before := serial(g.GRPC)
 		Certificate(t, dir)
 		trust()
@@ -409,8 +416,10 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 		require.NoError(t, conn.Close())
 		_, err = ongairv1.NewOngairServiceClient(standing).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
 		require.NoError(t, err, "a connection that stands goes on")
-		_, err = stream.Recv()
-		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, r.Post(secureURL(g), Channel, received(n, "Hi")...))
+		for _, stream := range streams {
+			stream.Events(n + 1)
+		}
 	}
 
 	// Half of a pair is no reason to fall over.
@@ -418,4 +427,5 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 	require.NoError(t, os.WriteFile(key, []byte("half a key"), 0o600))
 	require.ErrorContains(t, g.Reload(func(*server.Config) {}), "TLS certificate")
 	assert.Equal(t, now, serial(g.GRPC))
+	r.Verify(at())
 }

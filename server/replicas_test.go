@@ -134,6 +134,7 @@ func TestReconnectingDoesNotMultiplyDelivery(t *testing.T) {
 		r.Verify(at)
 	})
 }
+
 // serving asks grpc.health.v1 whether a gateway is.
 func serving(t *testing.T, g *Gateway) bool {
 	t.Helper()

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server"
@@ -21,36 +23,36 @@ import (
 
 func TestAStopEndsAThousandStreamsWithAReason(t *testing.T) {
 	const conns, perConn = 10, 100
-	g := Start(t)
-	var opened, ended sync.WaitGroup
-	reasons := make(chan string, conns*perConn)
-	for range conns {
+	g, r := Start(t), NewRecorder(t)
+	var opened sync.WaitGroup
+	streams := make([][]*Subscription, conns)
+	for i := range conns {
 		conn, err := Dial(g.Endpoints())
 		require.NoError(t, err)
 		defer conn.Close()
-		for range perConn {
-			opened.Add(1)
-			ended.Go(func() {
-				stream, err := ongairv1.NewOngairServiceClient(conn).Subscribe(context.Background(), &ongairv1.SubscribeRequest{})
-				if err == nil {
-					_, err = stream.Recv()
-				}
-				opened.Done()
-				for err == nil {
-					_, err = stream.Recv()
-				}
-				reasons <- reasonOf(err)
-			})
+		over := Transport(OverConnection{ClientConn: conn})
+		if i%5 == 4 {
+			over = OverNDJSON{} // each stream on a connection of its own
 		}
+		opened.Go(func() {
+			for range perConn {
+				streams[i] = append(streams[i], r.Subscribe("open", over, g.Endpoints(), &ongairv1.SubscribeRequest{
+					HeartbeatInterval: durationpb.New(time.Minute), // a thousand fast ones are a load of their own
+				}))
+			}
+		})
 	}
 	opened.Wait()
+	for n := range 3 {
+		require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(n, "Hi")...))
+	}
 	started := time.Now()
 	g.Stop()
 	assert.Less(t, time.Since(started), g.Config.Grace)
-	ended.Wait()
-	for range conns * perConn {
-		require.Equal(t, "SHUTTING_DOWN", <-reasons)
+	for _, s := range slices.Concat(streams...) {
+		require.Equal(t, "SHUTTING_DOWN", reasonOf(s.Err()))
 	}
+	r.Verify(g.Restart(t).Endpoints())
 }
 
 // sending makes a call, and returns once the sandbox has it.

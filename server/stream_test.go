@@ -142,6 +142,7 @@ func TestARedeliveryAfterTheDuplicateWindowIsAnotherEvent(t *testing.T) {
 		}, 10*time.Second, 10*time.Millisecond)
 		events := s.Events(2)
 		assert.Equal(t, events[0].GetId(), events[1].GetId(), "a client can still tell")
+		// No Verify: the log has the notification twice, as is meant, and Unique denies it.
 	})
 }
 
@@ -405,9 +406,11 @@ func TestAWebhookThatCannotBeParsedIsKeptWhole(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
 		assert.Equal(t, http.StatusOK, response.StatusCode)
+		r.RecordPost(Post{Channel: Channel, Fields: RawBody("application/xml", body), Status: response.StatusCode})
 		e := r.Subscribe("all", OverGRPC{}, g.Endpoints(), earliest()).Events(1)[0]
 		assert.Equal(t, body, string(e.GetRawBody().GetContent()))
 		assert.Equal(t, "application/xml", e.GetRawBody().GetContentType())
 		assert.Empty(t, e.GetNotificationType())
+		r.Verify(g.Endpoints())
 	})
 }

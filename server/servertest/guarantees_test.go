@@ -146,6 +146,11 @@ func TestEachBreachIsFound(t *testing.T) {
 		{"Once", "a call succeeds, and nothing went out", func(h *History) { h.Upstream = nil }},
 		{"Once", "one request_id has two answers", func(h *History) { h.Calls[1].MessageID = "8" }},
 		{"Whole", "a field is lost", func(h *History) { h.Posts[0].Fields = append(h.Posts[0].Fields, Field{"latitude", "-1.29"}) }},
+		{"Whole", "a body that is no form is cut short", func(h *History) {
+			h.Posts = append(h.Posts, Post{Channel: Channel, Status: 200, Fields: RawBody("text/plain", "Yes, please")})
+			h.Log = append(h.Log, &ongairv1.Event{Id: "r", Cursor: "cursor-6", Channel: Channel,
+				RawBody: &ongairv1.RawBody{ContentType: "text/plain", Content: []byte("Yes")}})
+		}},
 		{"Whole", "an earlier value of a repeated field is lost", func(h *History) {
 			h.Posts[0].Fields = append([]Field{{"text", "No"}}, h.Posts[0].Fields...)
 		}},

@@ -34,7 +34,7 @@ type History struct {
 type Post struct {
 	// Channel is the channel whose path it was posted to.
 	Channel string
-	// Fields are those of a form, in order.
+	// Fields are those of a form, in order, or a RawBody.
 	Fields []Field
 	// Status is what was answered; 0 where there was no answer.
 	Status int
@@ -50,6 +50,11 @@ func Form(namesAndValues ...string) []Field {
 		fields = append(fields, Field{pair[0], pair[1]})
 	}
 	return fields
+}
+
+// RawBody returns what stands for the fields of a body that the gateway keeps as it is.
+func RawBody(contentType, content string) []Field {
+	return Form("a body of type "+contentType, content)
 }
 
 // acked reports whether the sender was told that the webhook is safe.

@@ -152,6 +152,9 @@ func eventKey(e *ongairv1.Event) string {
 		add("id", p.TicketStatusUpdated.GetId())
 		add("status", p.TicketStatusUpdated.GetStatus())
 	}
+	if raw := e.GetRawBody(); raw != nil {
+		fields = append(fields, RawBody(raw.GetContentType(), string(raw.GetContent()))...)
+	}
 	for _, f := range e.GetFields() {
 		name, value := f.GetName(), f.GetValue()
 		if f.GetNameBytes() != nil {

@@ -2,6 +2,8 @@ package servertest
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net/http"
@@ -59,10 +61,22 @@ func (r *Recorder) Post(webhookURL, channel string, fields ...Field) int {
 		_, _ = io.Copy(io.Discard, response.Body) // so that the connection is used again
 		_ = response.Body.Close()                 // read to its end
 	}
+	r.RecordPost(Post{Channel: channel, Fields: fields, Status: status})
+	return status
+}
+
+// RecordPost notes a webhook that the test posted by itself.
+func (r *Recorder) RecordPost(p Post) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.history.Posts = append(r.history.Posts, Post{Channel: channel, Fields: fields, Status: status})
-	return status
+	r.history.Posts = append(r.history.Posts, p)
+}
+
+// Trust has webhooks posted over TLS from now on, to who can show a certificate of
+// these authorities.
+func (r *Recorder) Trust(authorities *x509.CertPool) {
+	r.client.CloseIdleConnections()
+	r.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities}, DisableKeepAlives: true}
 }
 
 // HangUp closes the connections that no webhook uses. Some were never used, and a

@@ -3,6 +3,7 @@ package servertest
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -33,8 +35,12 @@ type Transport interface {
 	Subscribe(ctx context.Context, addrs Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error
 }
 
-// Endpoints are where a gateway is, host:port each, and the key to it, if any.
-type Endpoints struct{ GRPC, HTTP, APIKey string }
+// Endpoints are where a gateway is, host:port each, and the key to it, if any. With
+// TLS, that is what it is talked to with.
+type Endpoints struct {
+	GRPC, HTTP, APIKey string
+	TLS                *tls.Config
+}
 
 // Transports returns all of them.
 func Transports() []Transport { return []Transport{OverGRPC{}, OverNDJSON{}} }
@@ -52,8 +58,12 @@ const window = 64 << 10
 // Dial connects to a gateway. The caller closes what it gets.
 func Dial(e Endpoints, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	Given(e.APIKey)
+	security := insecure.NewCredentials()
+	if e.TLS != nil {
+		security = credentials.NewTLS(e.TLS)
+	}
 	options := append([]grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithChainUnaryInterceptor(noteCall),
+		grpc.WithTransportCredentials(security), grpc.WithChainUnaryInterceptor(noteCall),
 	}, more...)
 	if e.APIKey != "" {
 		options = append(options, grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
@@ -85,7 +95,17 @@ func (OverGRPC) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.Subscr
 		return err
 	}
 	defer func() { _ = conn.Close() }() // the subscription is over
-	stream, err := ongairv1.NewOngairServiceClient(conn).Subscribe(ctx, req)
+	return OverConnection{conn}.Subscribe(ctx, e, req, handle)
+}
+
+// OverConnection subscribes on a connection that it shares with others.
+type OverConnection struct{ *grpc.ClientConn }
+
+func (OverConnection) String() string { return "gRPC" }
+
+// Subscribe implements Transport.
+func (c OverConnection) Subscribe(ctx context.Context, _ Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error {
+	stream, err := ongairv1.NewOngairServiceClient(c.ClientConn).Subscribe(ctx, req)
 	if err != nil {
 		return err
 	}
@@ -107,14 +127,18 @@ func (OverNDJSON) String() string { return "NDJSON" }
 
 // Subscribe implements Transport.
 func (OverNDJSON) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+e.HTTP+"/v1/events:subscribe?"+query(req).Encode(), nil)
+	scheme := "http://"
+	if e.TLS != nil {
+		scheme = "https://"
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+e.HTTP+"/v1/events:subscribe?"+query(req).Encode(), nil)
 	if err != nil {
 		return err
 	}
 	if e.APIKey != "" {
 		request.Header.Set("Authorization", "Bearer "+e.APIKey)
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dialNarrow}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: dialNarrow, TLSClientConfig: e.TLS}}
 	response, err := client.Do(request)
 	if err != nil {
 		return err
@@ -148,6 +172,17 @@ func (OverNDJSON) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.Subs
 			return err
 		}
 	}
+}
+
+// Unnamed subscribes without the channels that the request names. Who may read those
+// alone gets what it asks for nevertheless.
+type Unnamed struct{ Transport }
+
+// Subscribe implements Transport.
+func (u Unnamed) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error {
+	req = proto.CloneOf(req)
+	req.Channels = nil
+	return u.Transport.Subscribe(ctx, e, req, handle)
 }
 
 // dialNarrow dials, with a window of TCP that is soon full.
