@@ -168,6 +168,29 @@ func (c *crowd) await(t *testing.T, members []*member, n int) {
 	}
 }
 
+// recorded returns a recorder of what post posted, up to end, with a subscription to all
+// of it, whose events have to be what the first reader saw. It keeps each of them several
+// times: 1 GB for 500,000 small ones.
+func (c *crowd) recorded(t *testing.T, end int, text string) *Recorder {
+	t.Helper()
+	r := NewRecorder(t)
+	for i := range end {
+		r.RecordPost(Post{Channel: defaultChannel, Status: http.StatusOK, Fields: Form("notification_type", "MessageReceived",
+			"external_contact_id", "wxid_1", "text", text, "id", strconv.Itoa(i+1))})
+	}
+	all := r.Subscribe("all", OverGRPC{}, c.endpoints(), &ongairv1.SubscribeRequest{
+		Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},
+	})
+	var hash maphash.Hash
+	hash.SetSeed(c.readers[0].hash.Seed())
+	for _, e := range all.Events(end) {
+		_, _ = hash.WriteString(e.GetId()) // never fails
+	}
+	_, want := c.readers[0].saw()
+	assert.Equal(t, want, hash.Sum64(), "the log has other events than were seen, or another order")
+	return r
+}
+
 const beat = 100 * time.Millisecond
 
 // overGRPC subscribes, and returns what waits for the next response.

@@ -81,9 +81,9 @@ func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
 	run := func() *gateway {
 		return serve(t, oneChannel(url), "--data-dir", dir, "--encryption-key-file", keyFile)
 	}
-	g := run()
+	g, r := run(), NewRecorder(t)
 	post := func() int {
-		return NewRecorder(t).Post(g.webhookURL(defaultChannel), defaultChannel, Form("notification_type", "TicketStatusUpdated")...)
+		return r.Post(g.webhookURL(defaultChannel), defaultChannel, Form("notification_type", "TicketStatusUpdated")...)
 	}
 	require.Equal(t, http.StatusOK, post())
 
@@ -100,9 +100,9 @@ func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
 
 	rewriteFile(t, keyFile, newKey)
 	g = run()
-	r := NewRecorder(t)
 	all := r.Subscribe("all", OverGRPC{}, g.endpoints(), &ongairv1.SubscribeRequest{
 		Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},
 	})
 	assert.Len(t, all.Events(2), 2)
+	r.Verify(g.endpoints())
 }
