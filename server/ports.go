@@ -19,12 +19,16 @@ import (
 const (
 	// headerTimeout ends a connection that does not finish its headers.
 	headerTimeout = 10 * time.Second
+	// requestTimeout ends a connection that does not finish a request, its body included,
+	// whatever becomes of it: what a handler leaves of a body net/http reads, to use the
+	// connection again. It does not bound what the request asks for, as a stream.
+	requestTimeout = 30 * time.Second
 	// idleTimeout ends a kept-alive connection that nobody uses.
 	idleTimeout = 2 * time.Minute
 	// maxHeaderBytes is several times what any client of ours sends.
 	maxHeaderBytes = 16 << 10
-	// webhookTimeout bounds a webhook from its first byte to its answer.
-	webhookTimeout = 30 * time.Second
+	// answerTimeout bounds a webhook from the end of its headers to that of its answer.
+	answerTimeout = 30 * time.Second
 )
 
 // listeners are the four ports.
@@ -84,17 +88,18 @@ func newHTTPServer(handler http.Handler, tlsConfig *tls.Config, log *slog.Logger
 		Handler:           handler,
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       requestTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
 
-// newWebhookServer is newHTTPServer with a bound on all of a request. A webhook is small
+// newWebhookServer is newHTTPServer with a bound on the answer, too. A webhook is small
 // and Ongair's servers are fast: who takes longer is holding a connection.
 func newWebhookServer(handler http.Handler, tlsConfig *tls.Config, log *slog.Logger) *http.Server {
 	server := newHTTPServer(handler, tlsConfig, log)
-	server.ReadTimeout, server.WriteTimeout = webhookTimeout, webhookTimeout
+	server.WriteTimeout = answerTimeout
 	return server
 }
 

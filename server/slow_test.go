@@ -3,9 +3,13 @@ package server
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -14,10 +18,14 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/metadata"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/api"
+	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/rest"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
@@ -80,20 +88,16 @@ func (h heartbeat) RecvMsg(any) error {
 	}
 }
 
-// The bound on how long a request's body takes is no bound on the stream that it asks for.
 func TestAStreamIsNotCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		handler, err := rest.New(t.Context(), heartbeats{})
 		require.NoError(t, err)
-		server, listener := newHTTPServer(handler, nil, slog.New(slog.DiscardHandler)), newPipes()
-		served := make(chan error, 1)
-		go func() { served <- serveHTTP(server, listener) }()
-		ours, theirs := net.Pipe()
-		listener.conns <- theirs
+		conn, done := overHTTP(t, newHTTPServer(handler, nil, slog.New(slog.DiscardHandler)))
+		defer done()
 		start := time.Now()
-		_, err = ours.Write([]byte("GET /v1/events:subscribe HTTP/1.1\r\nHost: x\r\n\r\n"))
+		_, err = io.WriteString(conn, "GET /v1/events:subscribe HTTP/1.1\r\nHost: x\r\n\r\n")
 		require.NoError(t, err)
-		lines := bufio.NewScanner(ours)
+		lines := bufio.NewScanner(conn)
 		for responses := 0; responses < 100; {
 			require.True(t, lines.Scan(), "the stream ended after %s", time.Since(start))
 			if strings.HasPrefix(lines.Text(), `{"result":`) {
@@ -101,69 +105,236 @@ func TestAStreamIsNotCutOff(t *testing.T) {
 			}
 		}
 		assert.Greater(t, time.Since(start), 15*time.Minute)
-		require.NoError(t, ours.Close())
-		require.NoError(t, server.Close())
-		require.NoError(t, <-served)
 	})
+}
+
+const slowSecret = "the-secret-of-the-tests"
+
+func webhookServer(log webhook.Log) *http.Server {
+	discard := slog.New(slog.DiscardHandler)
+	access := webhook.Access{Channels: map[string]webhook.Credentials{"default": {Secret: slowSecret}}}
+	return newWebhookServer(webhook.New(webhook.Config{Access: access, Log: log, Logger: discard}), nil, discard)
+}
+
+func callsServer(t *testing.T) *http.Server {
+	handler, err := rest.New(t.Context(), nil) // no call is ever made
+	require.NoError(t, err)
+	return newHTTPServer(handler, nil, slog.New(slog.DiscardHandler))
+}
+
+func adminServer() *http.Server {
+	return newHTTPServer(adminHandler(&readiness{}), nil, slog.New(slog.DiscardHandler))
+}
+
+// over serves in memory, until done is called, and returns a connection to it.
+func over(t *testing.T, serve func(net.Listener) error, stop func()) (conn net.Conn, done func()) {
+	listener, served := newPipes(), make(chan error, 1)
+	go func() { served <- serve(listener) }()
+	ours, theirs := net.Pipe()
+	listener.conns <- theirs
+	return ours, func() {
+		require.NoError(t, ours.Close())
+		stop()
+		require.NoError(t, <-served)
+	}
+}
+
+func overHTTP(t *testing.T, server *http.Server) (conn net.Conn, done func()) {
+	return over(t, func(l net.Listener) error { return serveHTTP(server, l) }, func() { require.NoError(t, server.Close()) })
+}
+
+func withLength(request string) string {
+	return request + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
 }
 
 // Who sends a byte a second, and shows no credential, holds a connection for as long as
 // the bounds say and no longer.
 func TestWhoSendsSlowlyIsCutOff(t *testing.T) {
-	const secret = "the-secret-of-the-tests"
-	discard := slog.New(slog.DiscardHandler)
-	post := func(path string) string {
-		return "POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
-	}
-	intake := func(t *testing.T) *http.Server {
-		return newWebhookServer(webhook.New(webhook.Config{
-			Access: webhook.Access{Channels: map[string]webhook.Credentials{"default": {Secret: secret}}}, Log: noLog{t}, Logger: discard,
-		}), nil, discard)
-	}
-	calls := func(t *testing.T) *http.Server {
-		handler, err := rest.New(t.Context(), nil) // no call is ever made
-		require.NoError(t, err)
-		return newHTTPServer(handler, nil, discard)
-	}
+	intake := func(t *testing.T) *http.Server { return webhookServer(noLog{t}) }
+	admin := func(*testing.T) *http.Server { return adminServer() }
 	for name, tt := range map[string]struct {
 		server func(*testing.T) *http.Server
 		atOnce string
 		within time.Duration
 	}{
-		"a webhook's headers":       {intake, "POST /webhooks/default/", headerTimeout},
-		"a webhook's body":          {intake, post(webhook.Path("default", secret)), webhookTimeout},
-		"a body without the secret": {intake, post(webhook.Path("default", "wrong")), webhookTimeout},
-		"a call's headers":          {calls, "POST /v1/", headerTimeout},
-		"a call's body":             {calls, post("/v1/messages:send"), 30 * time.Second},
-		"a body of no call":         {calls, post("/v1/nothing"), 30 * time.Second},
+		"a webhook's headers":               {intake, "POST /webhooks/default/", headerTimeout},
+		"a webhook's body":                  {intake, withLength("POST " + webhook.Path("default", slowSecret)), requestTimeout},
+		"a body without the secret":         {intake, withLength("POST " + webhook.Path("default", "wrong")), requestTimeout},
+		"a call's headers":                  {callsServer, "POST /v1/", headerTimeout},
+		"a call's body":                     {callsServer, withLength("POST /v1/messages:send"), requestTimeout},
+		"a body of a call that takes none":  {callsServer, withLength("GET /v1/events:subscribe"), requestTimeout},
+		"a body of no call":                 {callsServer, withLength("POST /v1/nothing"), requestTimeout},
+		"a body of no call that takes none": {callsServer, withLength("GET /v1/nothing"), requestTimeout},
+		"a body of another method":          {callsServer, withLength("GET /v1/messages:send"), requestTimeout},
+		"a body of a page of elsewhere":     {callsServer, strings.Replace(withLength("POST /v1/messages:send"), "Host: x", "Host: x\r\nSec-Fetch-Site: cross-site", 1), requestTimeout},
+		"an operator's headers":             {admin, "GET /live", headerTimeout},
+		"an operator's body":                {admin, withLength("GET /livez"), requestTimeout},
+		"an operator's body of no page":     {admin, withLength("POST /nothing"), requestTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server, listener := tt.server(t), newPipes()
-				served := make(chan error, 1)
-				go func() { served <- serveHTTP(server, listener) }()
-				ours, theirs := net.Pipe()
-				listener.conns <- theirs
-				go func() {
-					buffer := make([]byte, 1024)
-					for {
-						if _, err := ours.Read(buffer); err != nil { // what is answered
-							return
-						}
-					}
-				}()
+				conn, done := overHTTP(t, tt.server(t))
+				defer done()
+				go func() { _, _ = io.Copy(io.Discard, conn) }() // what is answered
 				start := time.Now()
-				_, err := ours.Write([]byte(tt.atOnce))
+				_, err := io.WriteString(conn, tt.atOnce)
 				require.NoError(t, err)
 				for err == nil && time.Since(start) < time.Hour {
 					time.Sleep(time.Second)
-					_, err = ours.Write([]byte("x"))
+					_, err = conn.Write([]byte("x"))
 				}
 				assert.LessOrEqual(t, time.Since(start), tt.within+2*time.Second)
-				require.NoError(t, ours.Close())
-				require.NoError(t, server.Close())
-				require.NoError(t, <-served)
 			})
 		})
 	}
+}
+
+// What a request asks for, as a stream or a profile, may take longer than the request.
+func TestWhatTakesLongIsNotCutOff(t *testing.T) {
+	slow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		select {
+		case <-r.Context().Done():
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case <-time.After(10 * requestTimeout):
+		}
+	})
+	discard := slog.New(slog.DiscardHandler)
+	for name, body := range map[string]string{
+		"no body": "\r\n", "a body": "Content-Length: 2\r\n\r\n{}", "a body in chunks": "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn, done := overHTTP(t, newHTTPServer(slow, nil, discard))
+				defer done()
+				_, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\n"+body)
+				require.NoError(t, err)
+				response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				require.NoError(t, err)
+				require.NoError(t, response.Body.Close())
+				assert.Equal(t, http.StatusOK, response.StatusCode)
+			})
+		})
+	}
+	t.Run("over HTTP/2", func(t *testing.T) {
+		other := httptest.NewTLSServer(nil) // it lends its certificate
+		defer other.Close()
+		synctest.Test(t, func(t *testing.T) {
+			conn, done := overHTTP(t, newHTTPServer(slow, &tls.Config{Certificates: other.TLS.Certificates, NextProtos: []string{"h2"}}, discard))
+			defer done()
+			trusted := x509.NewCertPool()
+			trusted.AddCert(other.Certificate())
+			client := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
+				return tls.Client(conn, &tls.Config{RootCAs: trusted, ServerName: "example.com", NextProtos: []string{"h2"}}), nil
+			}}
+			defer client.CloseIdleConnections()
+			for _, body := range []string{"", "{}"} {
+				request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://example.com/", strings.NewReader(body))
+				require.NoError(t, err)
+				response, err := client.RoundTrip(request)
+				require.NoError(t, err)
+				require.NoError(t, response.Body.Close())
+				assert.Equal(t, http.StatusOK, response.StatusCode)
+				assert.Equal(t, 2, response.ProtoMajor)
+			}
+		})
+	})
+}
+
+// everyWebhook is a log that takes everything.
+type everyWebhook struct{}
+
+func (everyWebhook) Append(context.Context, *ongairv1.Event) (bool, error) { return true, nil }
+
+func TestWhoDoesNotReadTheAnswerToAWebhookIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, done := overHTTP(t, webhookServer(everyWebhook{}))
+		defer done()
+		start := time.Now()
+		require.NoError(t, conn.SetDeadline(start.Add(time.Hour)))
+		_, err := io.WriteString(conn, "POST "+webhook.Path("default", slowSecret)+" HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na=b")
+		for err == nil {
+			_, err = conn.Write([]byte("x")) // until the other side hangs up
+		}
+		require.ErrorIs(t, err, io.ErrClosedPipe)
+		assert.Equal(t, answerTimeout, time.Since(start))
+	})
+}
+
+func TestAConnectionThatNobodyUsesEnds(t *testing.T) {
+	for name, server := range map[string]func(*testing.T) *http.Server{
+		"webhooks":  func(*testing.T) *http.Server { return webhookServer(everyWebhook{}) },
+		"calls":     callsServer,
+		"operators": func(*testing.T) *http.Server { return adminServer() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn, done := overHTTP(t, server(t))
+				defer done()
+				require.NoError(t, conn.SetDeadline(time.Now().Add(time.Hour)))
+				_, err := io.WriteString(conn, "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+				require.NoError(t, err)
+				reader := bufio.NewReader(conn)
+				response, err := http.ReadResponse(reader, nil)
+				require.NoError(t, err)
+				_, err = io.Copy(io.Discard, response.Body)
+				require.NoError(t, err)
+				require.NoError(t, response.Body.Close())
+				answered := time.Now()
+				_, err = reader.ReadByte()
+				require.ErrorIs(t, err, io.EOF)
+				assert.Equal(t, idleTimeout, time.Since(answered))
+			})
+		})
+	}
+}
+
+// overGRPC is over, with a gRPC server.
+func overGRPC(t *testing.T) (conn net.Conn, done func()) {
+	server, err := api.NewServer(api.ServerConfig{
+		Service: api.NewService(api.Config{}), Health: health.NewServer(), Authenticator: auth.New(nil), Logger: slog.New(slog.DiscardHandler),
+	})
+	require.NoError(t, err)
+	return over(t, func(l net.Listener) error { return serveGRPC(server, l) }, server.Stop)
+}
+
+func TestAGRPCConnectionThatDoesNotBeginEnds(t *testing.T) {
+	for name, atOnce := range map[string]string{"nothing": "", "half a preface": http2.ClientPreface[:10], "no settings": http2.ClientPreface} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn, done := overGRPC(t)
+				defer done()
+				start := time.Now()
+				require.NoError(t, conn.SetDeadline(start.Add(time.Hour)))
+				go func() { _, _ = io.WriteString(conn, atOnce) }()
+				_, err := io.Copy(io.Discard, conn)
+				require.NoError(t, err)
+				assert.Equal(t, 10*time.Second, time.Since(start))
+			})
+		})
+	}
+}
+
+func TestAGRPCConnectionWithoutCallsEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		conn, done := overGRPC(t)
+		defer done()
+		start := time.Now()
+		require.NoError(t, conn.SetDeadline(start.Add(time.Hour)))
+		go func() {
+			_, _ = io.WriteString(conn, http2.ClientPreface)
+			_ = http2.NewFramer(conn, nil).WriteSettings()
+		}()
+		framer := http2.NewFramer(nil, conn)
+		for {
+			frame, err := framer.ReadFrame()
+			require.NoError(t, err)
+			if _, ok := frame.(*http2.GoAwayFrame); ok {
+				break
+			}
+		}
+		assert.Equal(t, 5*time.Minute, time.Since(start))
+		_, err := io.Copy(io.Discard, conn)
+		require.NoError(t, err, "and then it is closed")
+	})
 }

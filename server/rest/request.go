@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -97,25 +96,6 @@ func fieldOf(fields protoreflect.FieldDescriptors, name string) protoreflect.Fie
 	return fields.ByJSONName(name)
 }
 
-// bodyTimeout bounds how long a body takes, from when its headers are there.
-const bodyTimeout = 30 * time.Second
-
-// boundBody bounds for how long a body is read, whatever becomes of the request: what a
-// handler leaves of it net/http reads, to use the connection again. checkBody takes the
-// bound away when it has all.
-func boundBody(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		setReadDeadline(w, time.Now().Add(bodyTimeout))
-		next.ServeHTTP(w, req)
-	})
-}
-
-// setReadDeadline does nothing for a ResponseWriter that has no deadlines, which those
-// of net/http have.
-func setReadDeadline(w http.ResponseWriter, deadline time.Time) {
-	_ = http.NewResponseController(w).SetReadDeadline(deadline)
-}
-
 // checkBody reads the body whole, within MaxBody, and checks that it is one JSON
 // value: a decoder alone would stop reading after the first.
 func (r route) checkBody(w http.ResponseWriter, req *http.Request) *fault.Fault {
@@ -126,7 +106,6 @@ func (r route) checkBody(w http.ResponseWriter, req *http.Request) *fault.Fault 
 	if err != nil {
 		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body could not be read to its end")
 	}
-	setReadDeadline(w, time.Time{}) // or it would end a stream
 	switch {
 	case len(bytes.TrimSpace(body)) == 0: // a request without fields
 	case r.method == http.MethodGet:
