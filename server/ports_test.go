@@ -1,0 +1,66 @@
+package server_test
+
+import (
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/http2"
+
+	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/auth"
+	. "github.com/ongair/ongair-gateway/server/servertest"
+)
+
+func TestEachPortHasAsManyConnectionsAsItMay(t *testing.T) {
+	g := Start(t, func(c *server.Config) { c.MaxConnections = 2 })
+	for name, addr := range map[string]string{"gRPC": g.GRPC, "HTTP": g.HTTP, "webhook": g.Webhook, "admin": g.Admin} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hello := "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+			if name == "gRPC" {
+				hello = http2.ClientPreface
+			}
+			dial := func() net.Conn {
+				conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+				require.NoError(t, err)
+				t.Cleanup(func() { _ = conn.Close() }) // some are closed already
+				_, err = io.WriteString(conn, hello)
+				require.NoError(t, err)
+				return conn
+			}
+			answered := func(conn net.Conn, within time.Duration) error {
+				require.NoError(t, conn.SetReadDeadline(time.Now().Add(within)))
+				_, err := conn.Read(make([]byte, 1))
+				return err
+			}
+			first, second := dial(), dial()
+			require.NoError(t, answered(first, 10*time.Second))
+			require.NoError(t, answered(second, 10*time.Second))
+			third := dial()
+			require.Error(t, answered(third, 200*time.Millisecond), "a third connection of two")
+			require.NoError(t, first.Close())
+			require.NoError(t, answered(third, 10*time.Second))
+		})
+	}
+}
+
+// Beyond that a client keeps its calls back, and knows why; before it a caller's limits
+// say no.
+func TestAGRPCConnectionHasAllCallsAndStreamsThatACallerMayHave(t *testing.T) {
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", Start(t).GRPC)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, conn.Close()) }()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	_, err = io.WriteString(conn, http2.ClientPreface)
+	require.NoError(t, err)
+	frame, err := http2.NewFramer(conn, conn).ReadFrame()
+	require.NoError(t, err)
+	require.IsType(t, &http2.SettingsFrame{}, frame)
+	most, ok := frame.(*http2.SettingsFrame).Value(http2.SettingMaxConcurrentStreams)
+	require.True(t, ok, "without a bound")
+	assert.EqualValues(t, auth.DefaultMaxStreams+auth.DefaultMaxInFlight, most)
+}
