@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -184,6 +185,34 @@ func TestTheEncryptionKeyIsReplacedUnderLoad(t *testing.T) {
 	r.HangUp()
 	with(encryptionKey(rounds))(&g.Config)
 	r.Verify(g.Restart(t).Endpoints())
+}
+
+func TestWhoMayPostWebhooksIsReloaded(t *testing.T) {
+	g := Start(t)
+	post := func() int {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.WebhookURL(Channel), strings.NewReader("a=b"))
+		require.NoError(t, err)
+		request.Header.Set("X-Forwarded-For", "203.0.113.9")
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		return response.StatusCode
+	}
+	networks := func(one string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(one)} }
+	for _, step := range []struct {
+		why    string
+		change func(*server.Config)
+		status int
+	}{
+		{"anybody may", func(*server.Config) {}, http.StatusOK},
+		{"others may", func(c *server.Config) { c.WebhookAllowFrom = networks("203.0.113.0/24") }, http.StatusNotFound},
+		{"a proxy is believed", func(c *server.Config) { c.TrustedProxies = networks("127.0.0.0/8") }, http.StatusOK},
+		{"the proxy speaks for somebody who may not", func(c *server.Config) { c.WebhookAllowFrom = networks("127.0.0.0/8") }, http.StatusNotFound},
+		{"it is believed no more", func(c *server.Config) { c.TrustedProxies = nil }, http.StatusOK},
+	} {
+		require.NoError(t, g.Reload(step.change))
+		assert.Equal(t, step.status, post(), step.why)
+	}
 }
 
 func TestAStreamEndsWithTheReasonForWhichItsCallerLostIt(t *testing.T) {
