@@ -4,48 +4,60 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"mime/multipart"
 	"net"
 	"net/http"
+	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ongair/ongair-gateway/server"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
 // endless is a body without an end.
-type endless struct{ sent int }
+type endless struct{ sent atomic.Int64 }
 
 func (e *endless) Read(p []byte) (int, error) {
 	for i := range p {
 		p[i] = 'x'
 	}
-	e.sent += len(p)
+	e.sent.Add(int64(len(p)))
 	return len(p), nil
 }
 
+// mostOnTheWay is more than the gateway reads of a body and the buffers of both systems
+// hold, and much less than a hostile body has.
+const mostOnTheWay = 32 << 20
+
 // raw sends bytes to a port and returns the status of what is answered, 0 where
-// nothing is. An end of the connection by the other side while it sends is fine.
-func raw(t *testing.T, addr string, content io.Reader) int {
+// nothing is, and how many bytes went out. An end of the connection by the other side
+// while it sends is fine.
+func raw(t *testing.T, addr string, content io.Reader) (status int, sent int64) {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
 	require.NoError(t, err)
-	defer func() { _ = conn.Close() }() // whatever state it is in
 	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
-	go func() { _, _ = io.Copy(conn, content) }()
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return 0
+	var sending sync.WaitGroup
+	sending.Go(func() { sent, _ = io.Copy(conn, content) })
+	if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+		status = response.StatusCode
+		_ = response.Body.Close() // the connection goes with it
 	}
-	_ = response.Body.Close() // the connection goes with it
-	return response.StatusCode
+	_ = conn.Close() // whatever state it is in
+	sending.Wait()
+	return status, sent
 }
 
 // Whoever sends such a thing with the secret gets a clear status, and one event or
@@ -112,7 +124,8 @@ func TestHostileWebhooks(t *testing.T) {
 		{"a body without an end or a secret", chunked(wrong, &endless{}), http.StatusNotFound, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			status := raw(t, g.Webhook, tt.content)
+			status, sent := raw(t, g.Webhook, tt.content)
+			assert.Less(t, sent, int64(mostOnTheWay))
 			if tt.status == 0 {
 				assert.NotEqual(t, http.StatusOK, status)
 			} else {
@@ -126,4 +139,50 @@ func TestHostileWebhooks(t *testing.T) {
 	require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...), "the gateway goes on")
 	r.Subscribe("all", OverGRPC{}, g.Endpoints(), earliest())
 	r.Verify(g.Endpoints()) // one event or none of each, and each whole
+}
+
+func TestHostileWebhooksOverHTTP2(t *testing.T) {
+	cert, key := Certificate(t, t.TempDir())
+	g := Start(t, func(c *server.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key })
+	pem, err := os.ReadFile(cert)
+	require.NoError(t, err)
+	trusted := x509.NewCertPool()
+	require.True(t, trusted.AppendCertsFromPEM(pem))
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport, Timeout: time.Minute}
+	const unknown, large = -1, 100 << 20
+	right, wrong := webhook.Path(Channel, Secret), webhook.Path(Channel, "not-the-secret-of-the-tests")
+	for name, tt := range map[string]struct {
+		path, encoding string
+		length         int64
+		status         int
+	}{
+		"a body of 100 MB":                      {right, "", large, http.StatusRequestEntityTooLarge},
+		"a body without an end":                 {right, "", unknown, http.StatusRequestEntityTooLarge},
+		"an archive without an end":             {right, "gzip", unknown, http.StatusUnsupportedMediaType},
+		"a body of 100 MB without the secret":   {wrong, "", large, http.StatusNotFound},
+		"a body without an end or a secret":     {wrong, "", unknown, http.StatusNotFound},
+		"an archive without an end or a secret": {wrong, "gzip", unknown, http.StatusNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := &endless{}
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+g.Webhook+tt.path, body)
+			require.NoError(t, err)
+			request.ContentLength = tt.length
+			if tt.encoding != "" {
+				request.Header.Set("Content-Encoding", tt.encoding)
+			}
+			response, err := client.Do(request)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			assert.Equal(t, 2, response.ProtoMajor)
+			assert.Equal(t, tt.status, response.StatusCode)
+			assert.Less(t, body.sent.Load(), int64(mostOnTheWay))
+		})
+	}
+	response, err := client.Post("https://"+g.Webhook+right, "application/x-www-form-urlencoded", strings.NewReader("a=b"))
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Equal(t, http.StatusOK, response.StatusCode, "the gateway goes on")
 }

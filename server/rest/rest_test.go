@@ -1,10 +1,13 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -99,6 +102,43 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 	}
 	body := sendBody + strings.Repeat(" ", MaxBody-len(sendBody))
 	assert.Equal(t, http.StatusOK, g.do(t, http.MethodPost, sendPath, body).status, "a body of exactly 1 MiB")
+}
+
+// counted is a body of which it is known how much was read.
+type counted struct {
+	io.Reader
+	read int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.read += n
+	return n, err
+}
+
+func TestABodyThatIsTooLargeIsNotReadBeyondTheLimit(t *testing.T) {
+	const size = 64 << 20
+	handler, err := New(t.Context(), nil) // no call is ever made
+	require.NoError(t, err)
+	for name, length := range map[string]int64{"with a length": size, "in chunks": -1} {
+		for _, tt := range []struct {
+			method, path string
+			status, most int
+		}{
+			{http.MethodPost, sendPath, http.StatusRequestEntityTooLarge, MaxBody + 1},
+			{http.MethodGet, subscribePath, http.StatusRequestEntityTooLarge, MaxBody + 1},
+			{http.MethodGet, sendPath, http.StatusMethodNotAllowed, 0},
+			{http.MethodPost, "/v1/nothing", http.StatusNotFound, 0},
+		} {
+			body := &counted{Reader: bytes.NewReader(make([]byte, size))}
+			request := httptest.NewRequestWithContext(t.Context(), tt.method, tt.path, body)
+			request.ContentLength = length
+			answer := httptest.NewRecorder()
+			handler.ServeHTTP(answer, request)
+			assert.Equal(t, tt.status, answer.Code, "%s %s %s", tt.method, tt.path, name)
+			assert.LessOrEqual(t, body.read, tt.most, "%s %s %s", tt.method, tt.path, name)
+		}
+	}
 }
 
 func TestWhatIsNoQueryIsRefused(t *testing.T) {

@@ -150,6 +150,34 @@ func TestOnlyWhoKnowsTheSecretLearnsWhatIsWrong(t *testing.T) {
 	}
 }
 
+// counted is a body of which it is known how much was read.
+type counted struct {
+	io.Reader
+	read int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.read += n
+	return n, err
+}
+
+func TestABodyThatIsTooLargeIsNotReadBeyondTheLimit(t *testing.T) {
+	const size = 64 << 20
+	h := New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard})
+	for name, length := range map[string]int64{"with a length": size, "in chunks": -1} {
+		for secret, want := range map[string]struct{ status, most int }{
+			testSecret:                {http.StatusRequestEntityTooLarge, MaxBody + 1},
+			"wrong-secret-0123456789": {http.StatusNotFound, 0},
+		} {
+			body := &counted{Reader: bytes.NewReader(make([]byte, size))}
+			status := ask(t, h, Path(testChannel, secret), func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(body), length })
+			assert.Equal(t, want.status, status, name)
+			assert.LessOrEqual(t, body.read, want.most, name)
+		}
+	}
+}
+
 func TestABodyOfExactlyTheLimitIsTaken(t *testing.T) {
 	log := &memoryLog{}
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard})) + Path(testChannel, testSecret)
