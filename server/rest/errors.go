@@ -35,16 +35,6 @@ func streamError(_ context.Context, err error) *status.Status {
 	return status.Convert(explain(err, fault.EffectNotApplicable))
 }
 
-// writeRoutingError answers a request that no RPC takes.
-func (r routes) writeRoutingError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, req *http.Request, httpStatus int) {
-	if target, ok := r[req.URL.Path]; ok && httpStatus == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", target.method)
-		write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED, "this path takes %s only", target.method))
-		return
-	}
-	write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_ROUTE_UNKNOWN, "there is no such path"))
-}
-
 // explain gives a reason to the errors that have none: grpc-gateway's, which are
 // about the request's JSON, and those of the connection in memory, where the call
 // was given up, or cut off, before the server answered. effect is what is then

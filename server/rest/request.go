@@ -20,12 +20,18 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// check refuses what grpc-gateway would ignore, and passes the rest on to next.
+// check refuses what is no RPC's, whatever routes grpc-gateway has, and what grpc-gateway
+// would ignore. It passes the rest on to next.
 func (r routes) check(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		target, ok := r[req.URL.Path]
-		if !ok || req.Method != target.method {
-			next.ServeHTTP(w, req) // which says what is wrong
+		if !ok {
+			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_ROUTE_UNKNOWN, "there is no such path"))
+			return
+		}
+		if req.Method != target.method {
+			w.Header().Set("Allow", target.method)
+			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED, "this path takes %s only", target.method))
 			return
 		}
 		for _, check := range []func(http.ResponseWriter, *http.Request) *fault.Fault{

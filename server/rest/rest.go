@@ -57,7 +57,6 @@ func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, erro
 		runtime.WithOutgoingTrailerMatcher(only()),
 		runtime.WithErrorHandler(writeError),
 		runtime.WithStreamErrorHandler(streamError),
-		runtime.WithRoutingErrorHandler(routes.writeRoutingError),
 		// A form that a web page posts to a GET route would otherwise be taken for
 		// a GET, and X-HTTP-Method-Override believed.
 		runtime.WithDisablePathLengthFallback(),

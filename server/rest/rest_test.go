@@ -489,3 +489,21 @@ func TestTheRoutesAreThoseOfTheProto(t *testing.T) {
 		assert.Equal(t, strconv.Itoa(http.StatusUnauthorized), strconv.Itoa(got.status), "%s is not denied by default", path)
 	}
 }
+
+// Whatever else grpc-gateway comes to have a route for, nobody reaches it.
+func TestWhatIsNoRouteOfAnRPCIsNotReached(t *testing.T) {
+	found, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
+	require.NoError(t, err)
+	var reached, want []string
+	handler := found.check(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = append(reached, r.Method+" "+r.URL.Path) }))
+	paths := []string{"/", "/v1", "/v1/messages", "/metrics", "/debug/pprof/", "/openapi.json", "/ongair.v1.OngairService/Send"}
+	for path, route := range found {
+		paths, want = append(paths, path, path+"/", path+":x", path+"/x"), append(want, route.method+" "+path)
+	}
+	for _, path := range paths {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "FOO"} {
+			handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody))
+		}
+	}
+	assert.ElementsMatch(t, want, reached)
+}

@@ -15,7 +15,8 @@ type route struct {
 	input  protoreflect.MessageType
 }
 
-// routes are the RPCs by path, each with one method. None has variables in it.
+// routes are the RPCs by path, each with one method. None has variables in it. No other
+// path or method is served (check).
 type routes map[string]route
 
 // routesOf reads the routes from the service's annotations, so that they are the
