@@ -5,6 +5,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +22,8 @@ import (
 )
 
 // callPath makes a call as no gRPC library would, on a path as it is given, and
-// returns the gRPC status, or how the server ended the stream.
+// returns the gRPC status, or how the server ended the stream. Of headers that it has
+// itself those that are given count.
 func callPath(t *testing.T, addr, path string, headers ...hpack.HeaderField) string {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
@@ -33,10 +37,13 @@ func callPath(t *testing.T, addr, path string, headers ...hpack.HeaderField) str
 	require.NoError(t, framer.WriteSettings())
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
-	for _, f := range append([]hpack.HeaderField{
+	own := slices.DeleteFunc([]hpack.HeaderField{
 		{Name: ":method", Value: "POST"}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: "x"}, {Name: ":path", Value: path},
 		{Name: "content-type", Value: "application/grpc"}, {Name: "te", Value: "trailers"},
-	}, headers...) {
+	}, func(f hpack.HeaderField) bool {
+		return slices.ContainsFunc(headers, func(given hpack.HeaderField) bool { return given.Name == f.Name })
+	})
+	for _, f := range append(own, headers...) {
 		require.NoError(t, encoder.WriteField(f))
 	}
 	require.NoError(t, framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true}))
@@ -90,4 +97,34 @@ func TestNoSpellingOfAMethodLeadsAroundTheKey(t *testing.T) {
 		assert.Contains(t, []string{unauthenticated, unimplemented, "PROTOCOL_ERROR"}, status, path)
 	}
 	assert.Len(t, g.Sandbox.Requests(), 1)
+}
+
+func TestNoContentTypeLeadsAroundTheKey(t *testing.T) {
+	g := Start(t, withKeys(billingKey))
+	types := []string{"application/json", "text/plain", "application/x-www-form-urlencoded", "application/grpc-web", "application/grpc+json", "application/grpcx", ""}
+	for _, contentType := range types {
+		header := hpack.HeaderField{Name: "content-type", Value: contentType}
+		status := callPath(t, g.GRPC, "/ongair.v1.OngairService/Send", header)
+		assert.Contains(t, []string{"3", "16", "PROTOCOL_ERROR"}, status, "%q over gRPC", contentType)
+
+		for _, key := range []string{"", "Bearer wrong"} {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+g.HTTP+"/v1/messages:send",
+				strings.NewReader(`{"external_id":"`+Contact+`","text":"Hello"}`))
+			require.NoError(t, err)
+			request.Header["Content-Type"] = []string{contentType}
+			if key != "" {
+				request.Header.Set("Authorization", key)
+			}
+			response, err := http.DefaultClient.Do(request)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			assert.Equal(t, http.StatusUnauthorized, response.StatusCode, "%q over REST", contentType)
+		}
+	}
+	assert.Empty(t, g.Sandbox.Requests())
+	// Nor is what is no gRPC served to who has the key.
+	key := hpack.HeaderField{Name: "authorization", Value: "Bearer " + billingKey}
+	json := hpack.HeaderField{Name: "content-type", Value: "application/json"}
+	assert.NotEqual(t, "0", callPath(t, g.GRPC, "/ongair.v1.OngairService/Send", json, key))
+	assert.Empty(t, g.Sandbox.Requests())
 }
