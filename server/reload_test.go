@@ -4,11 +4,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,6 +94,48 @@ func (l *load) stop() {
 	l.wg.Wait()
 }
 
+// subscribeAll subscribes over every transport.
+func subscribeAll(r *Recorder, at Endpoints) (all []*Subscription) {
+	for _, transport := range Transports() {
+		all = append(all, r.Subscribe("from the start, "+transport.String(), transport, at, &ongairv1.SubscribeRequest{}))
+	}
+	return all
+}
+
+// verifyNoneEnded is Verify, which also takes streams that ended with a reason, where
+// each has to go on.
+func verifyNoneEnded(t *testing.T, r *Recorder, at Endpoints, all []*Subscription) {
+	t.Helper()
+	r.CatchUp(at)
+	for _, s := range all {
+		if !s.Runs() {
+			require.NoError(t, s.Err(), "a stream ended")
+		}
+	}
+	r.Verify(at)
+}
+
+// callREST calls over REST, and returns the HTTP status; 0 where there was no answer.
+func callREST(t *testing.T, at Endpoints) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+at.HTTP+"/v1/messages:send",
+		strings.NewReader(`{"external_id":"`+Contact+`","text":"Hello"}`))
+	if !assert.NoError(t, err) {
+		return 0
+	}
+	if at.APIKey != "" {
+		request.Header.Set("Authorization", "Bearer "+at.APIKey)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if !assert.NoError(t, err) {
+		return 0
+	}
+	_, err = io.Copy(io.Discard, response.Body) // so that the connection is used again
+	assert.NoError(t, err)
+	assert.NoError(t, response.Body.Close())
+	return response.StatusCode
+}
+
 // TestSecretsAreReplacedUnderLoad replaces the key of a caller, the secret and the
 // password of the webhooks and the channel's token over and over, each with a time in
 // which two are valid, while calls are made and webhooks come in with whichever is the
@@ -101,54 +145,72 @@ func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 	secret := func(n int64) string { return fmt.Sprintf("the-secret-of-the-webhooks-%d", n) }
 	password := func(n int64) string { return fmt.Sprintf("the-password-of-the-webhooks-%d", n) }
 	token := func(n int64) string { return fmt.Sprintf("the-token-of-the-channel-%d", n) }
-	withChannel := func(n int64) func(*server.Config) {
+	const none = -1
+	// Of none there is no previous one.
+	withChannel := func(n, previous int64) func(*server.Config) {
 		return func(c *server.Config) {
 			channel := c.Channels[Channel]
-			channel.WebhookSecret, channel.PreviousWebhookSecret = secret(n), secret(n-1)
-			channel.WebhookUsername, channel.WebhookPassword, channel.PreviousWebhookPassword = "ongair", password(n), password(n-1)
+			channel.WebhookUsername, channel.WebhookPassword, channel.PreviousWebhookPassword = "ongair", password(n), ""
+			channel.WebhookSecret, channel.PreviousWebhookSecret = secret(n), ""
+			if previous != none {
+				channel.PreviousWebhookSecret, channel.PreviousWebhookPassword = secret(previous), password(previous)
+			}
 			channel.Token = token(n)
 			c.Channels[Channel] = channel
 			c.APIKey = "all-" + key(n)
 		}
 	}
-	g, r := Start(t, withKeys(key(0)), withChannel(0)), NewRecorder(t)
+	g, r := Start(t, withKeys(key(0)), withChannel(0, none)), NewRecorder(t)
 	g.Sandbox.SetTokens(token(0))
-	urlOf := func(n int64) string {
-		return "http://ongair:" + password(n) + "@" + g.Webhook + webhook.Path(Channel, secret(n))
+	urlOf := func(secretOf, passwordOf int64) string {
+		return "http://ongair:" + password(passwordOf) + "@" + g.Webhook + webhook.Path(Channel, secret(secretOf))
 	}
 	as := func(n int64) Endpoints { return Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, APIKey: key(n)} }
-	for _, transport := range Transports() {
-		r.Subscribe("from the start, "+transport.String(), transport, as(0), &ongairv1.SubscribeRequest{})
-	}
+	streams := subscribeAll(r, as(0))
 	conn, err := Dial(Endpoints{GRPC: g.GRPC})
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, conn.Close()) }()
-	client := ongairv1.NewOngairServiceClient(conn)
+	callGRPC := func(n int64) error {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+key(n))
+		_, err := ongairv1.NewOngairServiceClient(conn).Send(ctx, &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+		return err
+	}
 
 	load := work(t, 4, func(id int, n int64) {
-		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+key(n))
-		_, err := client.Send(ctx, &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
-		assert.NoError(t, err)
-		assert.Equal(t, http.StatusOK, r.Post(urlOf(n), Channel, received(id, "Hi")...))
+		assert.NoError(t, callGRPC(n))
+		assert.Equal(t, http.StatusOK, callREST(t, as(n)))
+		assert.Equal(t, http.StatusOK, r.Post(urlOf(n, n), Channel, received(id, "Hi")...))
 	})
 	rounds := int64(Rounds(20, 500))
 	for n := int64(1); n <= rounds; n++ {
 		g.Sandbox.SetTokens(token(n-1), token(n))
-		// The first stream's key stays, so that the stream may.
+		// The streams' key stays, so that they may.
+		keys := []string{key(0), key(n - 1), key(n)}
+		if n == 1 {
+			keys = keys[1:]
+		}
 		require.NoError(t, g.Reload(func(c *server.Config) {
-			withKeys(key(0), key(n-1), key(n))(c)
-			withChannel(n)(c)
-			if n == 1 {
-				withKeys(key(0), key(1))(c)
-			}
+			withKeys(keys...)(c)
+			withChannel(n, n-1)(c)
 		}))
 		load.use(n)
+		g.Sandbox.SetTokens(token(n)) // nobody needs the one before any more
+	}
+	previous := rounds - 1
+	assert.NoError(t, callGRPC(previous), "within the grace")
+	assert.Equal(t, http.StatusOK, r.Post(urlOf(previous, previous), Channel, received(-1, "Hi")...), "within the grace")
+	require.NoError(t, g.Reload(func(c *server.Config) {
+		withKeys(key(0), key(rounds))(c)
+		withChannel(rounds, none)(c)
+	}))
+	assert.Equal(t, "CREDENTIALS_INVALID", reasonOf(callGRPC(previous)), "after the grace")
+	assert.Equal(t, http.StatusUnauthorized, callREST(t, as(previous)), "after the grace")
+	for _, old := range []string{urlOf(previous, rounds), urlOf(rounds, previous)} {
+		assert.Equal(t, http.StatusNotFound, NewRecorder(t).Post(old, Channel, received(0, "Hi")...), "after the grace")
 	}
 	load.stop()
 	t.Logf("%d calls and webhooks over %d replacements", load.times.Load(), rounds)
-	r.Verify(as(rounds))
-
-	assert.Equal(t, http.StatusNotFound, NewRecorder(t).Post(urlOf(rounds-2), Channel, received(0, "Hi")...), "the grace of the old ones is over")
+	verifyNoneEnded(t, r, as(rounds), streams)
 }
 
 // Each field is either taken by a reload or says that it needs a restart.
@@ -172,8 +234,18 @@ func TestTheEncryptionKeyIsReplacedUnderLoad(t *testing.T) {
 		return func(c *server.Config) { c.DataDir, c.EncryptionKeys = dir, keys }
 	}
 	g, r := Start(t, with(encryptionKey(0))), NewRecorder(t)
-	r.Subscribe("from the start", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
+	at := g.Endpoints()
+	streams := subscribeAll(r, at)
+	conn, err := Dial(at)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, conn.Close()) }()
 	load := work(t, 4, func(id int, _ int64) {
+		// With a request_id, since its outcome is written to the same disk.
+		_, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{
+			RequestId: strconv.Itoa(id), ExternalId: Contact, Text: "Hello",
+		})
+		assert.NoError(t, err)
+		assert.Equal(t, http.StatusOK, callREST(t, at))
 		assert.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(id, "Hi")...))
 	})
 	rounds := Rounds(10, 200)
@@ -182,7 +254,7 @@ func TestTheEncryptionKeyIsReplacedUnderLoad(t *testing.T) {
 		load.use(int64(n + 1))
 	}
 	load.stop()
-	r.HangUp()
+	verifyNoneEnded(t, r, at, streams)
 	with(encryptionKey(rounds))(&g.Config)
 	r.Verify(g.Restart(t).Endpoints())
 }

@@ -295,18 +295,21 @@ func (s *Subscription) end() {
 	<-s.ended
 }
 
+// Runs reports whether the stream has not ended, whoever would have ended it.
+func (s *Subscription) Runs() bool {
+	select {
+	case <-s.ended:
+		return false
+	default:
+		return true
+	}
+}
+
 // running are the subscriptions that have not ended.
 func (r *Recorder) running() []*Subscription {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(r.subscriptions), func(s *Subscription) bool {
-		select {
-		case <-s.ended:
-			return true
-		default:
-			return false
-		}
-	})
+	return slices.DeleteFunc(slices.Clone(r.subscriptions), func(s *Subscription) bool { return !s.Runs() })
 }
 
 // CatchUp waits until the subscriptions that run, and do not stall, have reached
