@@ -193,15 +193,7 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 	if p.grpc, err = api.NewServer(cfg); err != nil {
 		return nil, err
 	}
-	p.conn, err = grpc.NewClient("passthrough:memory",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return p.pipe.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithStaticStreamWindowSize(memoryWindow),
-		grpc.WithStaticConnWindowSize(memoryConnWindow),
-		// A response is bounded by what the log holds, not by a client's caution.
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*jetstream.MaxPayload)),
-	)
-	if err != nil {
+	if p.conn, err = dialMemory(p.pipe); err != nil {
 		return nil, err
 	}
 	handler, err := rest.New(ctx, p.conn)
@@ -218,6 +210,18 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 	}
 	p.admin = newHTTPServer(adminHandler(p.readiness), s.tlsConfig((*tlsFiles).public), log)
 	return p, nil
+}
+
+// dialMemory returns the connection that REST calls are made on.
+func dialMemory(pipe *bufconn.Listener) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:memory",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithStaticStreamWindowSize(memoryWindow),
+		grpc.WithStaticConnWindowSize(memoryConnWindow),
+		// A response is bounded by what the log holds, not by a client's caution.
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*jetstream.MaxPayload)),
+	)
 }
 
 // serve runs everything until ctx ends or a part fails, and stops it in order.
