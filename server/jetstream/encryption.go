@@ -32,11 +32,12 @@ const keyFile = "encryption"
 //
 // JetStream MUST NOT be opened with a wrong key, or without one: it passes over the
 // streams that it cannot decrypt, and making them anew then deletes what is there
-// (tried with nats-server 2.15.2, docs/log.md).
+// (tried with nats-server 2.15.2, docs/log.md). So neither the file of another directory
+// is taken, which may well be encrypted with the same configured key, nor are encrypted
+// files opened that lack the file with their key.
 //
 // A directory is encrypted from its beginning or not at all, for the same reason for
-// which its key stays. And files that are encrypted, and lack the file with their key,
-// are not opened with whatever comes.
+// which its key stays.
 func directoryKey(dir string, keys []string) (string, error) {
 	path := filepath.Join(dir, keyFile)
 	sealed, err := os.ReadFile(path)
@@ -53,6 +54,9 @@ func directoryKey(dir string, keys []string) (string, error) {
 		opened, err := openKey(string(sealed), key)
 		if err != nil {
 			continue
+		}
+		if err := checkStreams(filepath.Join(dir, "jetstream"), opened); err != nil {
+			return "", fmt.Errorf("data directory %s does not fit its file %q: %w", dir, keyFile, err)
 		}
 		if i == 0 {
 			return opened, nil
@@ -77,33 +81,6 @@ func newDirectoryKey(dir string, keys []string) (string, error) {
 	}
 	key := rand.Text() // of 128 bits
 	return key, writeKey(filepath.Join(dir, keyFile), key, keys[0])
-}
-
-// What is in a directory of JetStream's.
-type content int
-
-const (
-	nothing content = iota
-	inClear
-	encrypted
-)
-
-// storeState looks for JetStream's files of messages, and for those of their keys.
-func storeState(store string) (state content, err error) {
-	err = filepath.WalkDir(store, func(_ string, entry fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
-		case err != nil || entry.IsDir():
-			return err
-		case strings.HasSuffix(entry.Name(), ".key"):
-			state = encrypted
-			return fs.SkipAll
-		}
-		state = max(state, inClear)
-		return nil
-	})
-	return state, err
 }
 
 // sealing returns what a directory's key is encrypted with: AES-256-GCM, under a key that

@@ -1,0 +1,108 @@
+package jetstream
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// stored returns a directory with one message.
+func stored(t *testing.T, keys ...string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	_, err := store(t, dir, keys...)
+	require.NoError(t, err)
+	return dir
+}
+
+// replaceFile puts content in the place of a file's, and returns what undoes that.
+func replaceFile(t *testing.T, path string, content []byte) (undo func()) {
+	t.Helper()
+	before, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	return func() { require.NoError(t, os.WriteFile(path, before, 0o600)) }
+}
+
+func TestWhatDoesNotFitTheKeyIsNotOpened(t *testing.T) {
+	const streamKey = "jetstream/jetstream/$G/streams/TEST/" + streamKeyFile
+	foreign, err := os.ReadFile(filepath.Join(stored(t, keyA), keyFile))
+	require.NoError(t, err)
+	for name, tt := range map[string]struct {
+		file    string
+		content []byte
+	}{
+		"the file of another directory, with the same configured key": {keyFile, foreign},
+		"a stream's key that is empty":                                {streamKey, nil},
+		"a stream's key that is cut short":                            {streamKey, make([]byte, 40)},
+		"a stream's key that is damaged":                              {streamKey, make([]byte, 72)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := stored(t, keyA)
+			undo := replaceFile(t, filepath.Join(dir, tt.file), tt.content)
+			_, err := Open(t.Context(), Config{Dir: dir, EncryptionKeys: []string{keyA}})
+			require.ErrorContains(t, err, "does not fit")
+			undo()
+			before, err := store(t, dir, keyA)
+			require.NoError(t, err)
+			assert.EqualValues(t, 1, before, "nothing was destroyed")
+		})
+	}
+}
+
+// nats-server would encrypt it in place, and a kill meanwhile would lose what it is at.
+func TestADirectoryInClearTextIsNotOpenedWithTheFileOfAnother(t *testing.T) {
+	dir := stored(t)
+	foreign, err := os.ReadFile(filepath.Join(stored(t, keyA), keyFile))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, keyFile), foreign, 0o600))
+	_, err = Open(t.Context(), Config{Dir: dir, EncryptionKeys: []string{keyA}})
+	require.ErrorContains(t, err, "in clear text")
+	require.NoError(t, os.Remove(filepath.Join(dir, keyFile)))
+	before, err := store(t, dir)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, before)
+}
+
+func TestWhatACrashLeavesOfAStreamFitsTheKey(t *testing.T) {
+	for name, leave := range map[string]func(t *testing.T, streams string){
+		"a stream without any file": func(t *testing.T, streams string) {
+			require.NoError(t, os.MkdirAll(filepath.Join(streams, "NEW", "msgs"), 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(streams, "NEW", "_test_123"), nil, 0o600))
+		},
+		"a stream with its key alone": func(t *testing.T, streams string) {
+			require.NoError(t, os.Remove(filepath.Join(streams, "TEST", streamFile)))
+		},
+		"a stream that was being deleted": func(t *testing.T, streams string) {
+			require.NoError(t, os.Rename(filepath.Join(streams, "TEST"), filepath.Join(streams, ".TEST")))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := stored(t, keyA)
+			leave(t, filepath.Join(dir, "jetstream", "jetstream", "$G", "streams"))
+			_, err := store(t, dir, keyA)
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestABackupIsOpenedWithTheKeyOfItsTime(t *testing.T) {
+	dir, backup := stored(t, keyA), t.TempDir()
+	require.NoError(t, os.CopyFS(backup, os.DirFS(dir)))
+	_, err := store(t, dir, keyB, keyA)
+	require.NoError(t, err)
+
+	// The messages alone: the directory's key stays what it was.
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "jetstream")))
+	require.NoError(t, os.CopyFS(filepath.Join(dir, "jetstream"), os.DirFS(filepath.Join(backup, "jetstream"))))
+	before, err := store(t, dir, keyB)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, before)
+
+	before, err = store(t, backup, keyA)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, before)
+}
