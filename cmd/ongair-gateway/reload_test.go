@@ -90,6 +90,9 @@ func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
 	rewriteFile(t, keyFile, "short")
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
 	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "it has to have 32 or more") })
+	rewriteFile(t, keyFile, newKey) // of which the rest, and the old one, are still to come
+	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
+	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "keep the old one") })
 	rewriteFile(t, keyFile, newKey+"\n"+oldKey+"\n")
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
 	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })

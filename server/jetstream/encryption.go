@@ -50,20 +50,32 @@ func directoryKey(dir string, keys []string) (string, error) {
 	if len(keys) == 0 {
 		return "", fmt.Errorf("data directory %s is encrypted: set the file with its key", dir)
 	}
-	for i, key := range keys {
-		opened, err := openKey(string(sealed), key)
-		if err != nil {
-			continue
-		}
-		if err := checkStreams(filepath.Join(dir, "jetstream"), opened); err != nil {
-			return "", fmt.Errorf("data directory %s does not fit its file %q: %w", dir, keyFile, err)
-		}
-		if i == 0 {
-			return opened, nil
-		}
-		return opened, writeKey(path, opened, keys[0])
+	key, used := openWith(string(sealed), keys)
+	if used < 0 {
+		return "", fmt.Errorf("data directory %s is encrypted with another key, or its file %q is damaged", dir, keyFile)
 	}
-	return "", fmt.Errorf("data directory %s is encrypted with another key, or its file %q is damaged", dir, keyFile)
+	if err := checkStreams(filepath.Join(dir, "jetstream"), key); err != nil {
+		return "", fmt.Errorf("data directory %s does not fit its file %q: %w", dir, keyFile, err)
+	}
+	if used == 0 {
+		return key, nil
+	}
+	return key, writeKey(path, key, keys[0])
+}
+
+// replaceKeys encrypts the directory's key with the first of keys, one of which MUST open
+// what is there: a file with keys that is read half-written has a part of the new one, and
+// not yet the old one after it.
+func (e *embedded) replaceKeys(keys []string) error {
+	path := filepath.Join(e.dir, keyFile)
+	sealed, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if _, used := openWith(string(sealed), keys); used < 0 {
+		return fmt.Errorf("none opens the data directory %s: keep the old one on the line after the new one", e.dir)
+	}
+	return writeKey(path, e.key, keys[0])
 }
 
 // newDirectoryKey makes the key of a directory that has none, where it may have one.
@@ -99,6 +111,16 @@ func sealing(key string) (cipher.AEAD, error) {
 
 // keyVersion begins a file with a directory's key.
 const keyVersion = "v1 "
+
+// openWith decrypts what writeKey wrote with one of keys: used is which, -1 for none.
+func openWith(sealed string, keys []string) (key string, used int) {
+	for i, with := range keys {
+		if key, err := openKey(sealed, with); err == nil {
+			return key, i
+		}
+	}
+	return "", -1
+}
 
 // openKey decrypts what writeKey wrote.
 func openKey(sealed, key string) (string, error) {

@@ -128,7 +128,7 @@ func TestAKeyIsReplacedWhileTheDirectoryIsOpen(t *testing.T) {
 
 	// What cannot be written leaves the key that there was.
 	require.NoError(t, os.Mkdir(filepath.Join(dir, keyFile+".new"), 0o700))
-	require.Error(t, js.ReplaceKeys([]string{keyB}))
+	require.Error(t, js.ReplaceKeys([]string{keyB, keyA}))
 	kept, err := directoryKey(dir, []string{keyA})
 	require.NoError(t, err)
 	assert.Equal(t, js.embedded.key, kept)
@@ -144,6 +144,24 @@ func TestAKeyIsReplacedWhileTheDirectoryIsOpen(t *testing.T) {
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, before)
 	assert.False(t, clear(t, dir))
+}
+
+// The file with keys is read while somebody writes it.
+func TestAKeyIsReplacedOnlyByWhoHasTheOldOne(t *testing.T) {
+	dir := t.TempDir()
+	js, err := Open(t.Context(), Config{Dir: dir, EncryptionKeys: []string{keyA}})
+	require.NoError(t, err)
+	for name, keys := range map[string][]string{
+		"a part of the new one":    {keyB[:MinKeyLength]},
+		"the new one alone":        {keyB},
+		"a part of the old one":    {keyB, keyA[:MinKeyLength]},
+		"the old one and one more": {keyA + "0", keyB},
+	} {
+		require.ErrorContains(t, js.ReplaceKeys(keys), "keep the old one", name)
+	}
+	require.NoError(t, js.Close())
+	_, err = store(t, dir, keyA)
+	require.NoError(t, err)
 }
 
 func TestALogInClearTextGetsNoKeyWhileItIsOpen(t *testing.T) {

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"path/filepath"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -132,13 +131,13 @@ func (j *JetStream) Writable() context.Context {
 
 // ReplaceKeys puts keys in the place of Config.EncryptionKeys, while everything goes on.
 // When it returns, the first of them is what the directory is opened with; where it
-// fails, the one before is. It fails where there were no keys, or would be none. Calls
-// MUST NOT overlap.
+// fails, the one before is. It fails unless one of keys is what the directory is
+// encrypted with, and where there were no keys, or would be none. Calls MUST NOT overlap.
 func (j *JetStream) ReplaceKeys(keys []string) error {
 	if j.embedded == nil || j.embedded.key == "" || len(keys) == 0 {
 		return errors.New("a log is encrypted from its beginning, and to its end, or not at all")
 	}
-	return writeKey(filepath.Join(j.embedded.dir, keyFile), j.embedded.key, keys[0])
+	return j.embedded.replaceKeys(keys)
 }
 
 // Run brings an embedded JetStream that cannot write back when it can, until ctx
