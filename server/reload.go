@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/ongair/ongair-gateway/server/api"
@@ -16,8 +15,9 @@ import (
 // webhooks are asked for, the encryption key, and what is in the files of the TLS
 // certificate. Calls and streams go on; the streams of a caller who lost the right to
 // them end with their reason. Where anything is wrong, or would need a restart, nothing
-// is changed and the error says why. It fails before the gateway is ready. It is safe
-// for concurrent use.
+// is changed and the error says why; only a disk that fails may have the new encryption
+// key then, which the error says, too. It fails before the gateway is ready. It is safe for
+// concurrent use.
 //
 // A channel that stays as it is keeps its limits' state; one that changed begins anew.
 func (s *Server) Reload(cfg Config) error {
@@ -47,10 +47,9 @@ func (s *Server) Reload(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if !slices.Equal(s.current.EncryptionKeys, cfg.EncryptionKeys) {
-		if err := s.js.ReplaceKeys(cfg.EncryptionKeys); err != nil {
-			return fmt.Errorf("encryption key: %w", err)
-		}
+	// Also where they are what they were: a start, or another reload, may have failed to.
+	if err := s.js.ReplaceKeys(cfg.EncryptionKeys); err != nil {
+		return fmt.Errorf("encryption key: %w", err)
 	}
 	s.tls.Store(files)
 	s.replace(cfg, upstreams)

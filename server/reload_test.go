@@ -287,6 +287,24 @@ func TestWhoMayPostWebhooksIsReloaded(t *testing.T) {
 	}
 }
 
+func TestAReloadReplacesTheEncryptionKeyThatTheStartCouldNot(t *testing.T) {
+	dir := t.TempDir()
+	with := func(keys ...string) func(*server.Config) {
+		return func(c *server.Config) { c.DataDir, c.EncryptionKeys = dir, keys }
+	}
+	g := Start(t, with(encryptionKey(0)))
+	inTheWay := filepath.Join(dir, "encryption.new")
+	require.NoError(t, os.Mkdir(inTheWay, 0o700))
+	both := with(encryptionKey(1), encryptionKey(0))
+	both(&g.Config)
+	g = g.Restart(t)
+	require.ErrorContains(t, g.Reload(both), "encryption key")
+	require.NoError(t, os.Remove(inTheWay))
+	require.NoError(t, g.Reload(both), "the configuration is what it was, the directory is not")
+	with(encryptionKey(1))(&g.Config)
+	g.Restart(t)
+}
+
 func TestAStreamEndsWithTheReasonForWhichItsCallerLostIt(t *testing.T) {
 	onEachTransport(t, func(t *testing.T, transport Transport) {
 		for name, tt := range map[string]struct {

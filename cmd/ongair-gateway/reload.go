@@ -81,7 +81,7 @@ func (c serveCmd) reload(ctx context.Context, gateway *server.Server, before loa
 			log.Info("configuration reloaded", "channels", len(now.cfg.Channels), "callers", now.cfg.CallerCount())
 		case asked || err.Error() != complaint:
 			complaint = err.Error()
-			log.Error("the configuration was not reloaded, and nothing changed", "error", err)
+			log.Error("the configuration was not reloaded: the one before stays in force", "error", err)
 		}
 	}
 }

@@ -42,10 +42,13 @@ const (
 type embedded struct {
 	dir string
 	// key is what the directory is encrypted with; empty for none.
-	key     string
-	log     *slog.Logger
-	lock    *flock.Flock
-	current atomic.Pointer[server.Server]
+	key string
+	// sealedWith is what key is surely encrypted with on the disk; empty where that is
+	// not known.
+	sealedWith string
+	log        *slog.Logger
+	lock       *flock.Flock
+	current    atomic.Pointer[server.Server]
 	// writable ends, with the reason, when a write fails; the next server has
 	// another one.
 	writable atomic.Pointer[writability]
@@ -71,7 +74,7 @@ func embed(ctx context.Context, cfg Config) (_ *JetStream, err error) {
 		return nil, err
 	}
 	e := &embedded{dir: cfg.Dir, log: cfg.Logger, lock: lock}
-	e.key, err = directoryKey(cfg.Dir, cfg.EncryptionKeys)
+	e.key, e.sealedWith, err = directoryKey(cfg.Dir, cfg.EncryptionKeys, cfg.Logger)
 	if err == nil {
 		err = e.open()
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,9 +27,11 @@ const MinKeyLength = 32
 // all that it has in place, without syncing it, and a kill meanwhile loses what it is at.
 const keyFile = "encryption"
 
-// directoryKey returns the key that JetStream is to open a directory with; empty for one
-// in clear text. From then on the directory's key is encrypted with the first of keys,
-// whichever of them it was before.
+// directoryKey returns the key that JetStream is to open a directory with, and the one of
+// keys that this is surely encrypted with on the disk; none for a directory in clear text.
+// It sees to it that this is the first of keys. Where that fails, log is told, and the
+// directory is opened all the same; sealedWith is then another one, or empty where any may
+// be needed the next time.
 //
 // JetStream MUST NOT be opened with a wrong key, or without one: it passes over the
 // streams that it cannot decrypt, and making them anew then deletes what is there
@@ -38,29 +41,41 @@ const keyFile = "encryption"
 //
 // A directory is encrypted from its beginning or not at all, for the same reason for
 // which its key stays.
-func directoryKey(dir string, keys []string) (string, error) {
+func directoryKey(dir string, keys []string, log *slog.Logger) (key, sealedWith string, err error) {
 	path := filepath.Join(dir, keyFile)
 	sealed, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return newDirectoryKey(dir, keys)
 	}
 	if err != nil {
-		return "", fmt.Errorf("data directory %s: %w", dir, err)
+		return "", "", fmt.Errorf("data directory %s: %w", dir, err)
 	}
 	if len(keys) == 0 {
-		return "", fmt.Errorf("data directory %s is encrypted: set the file with its key", dir)
+		return "", "", fmt.Errorf("data directory %s is encrypted: set the file with its key", dir)
 	}
 	key, used := openWith(string(sealed), keys)
 	if used < 0 {
-		return "", fmt.Errorf("data directory %s is encrypted with another key, or its file %q is damaged", dir, keyFile)
+		return "", "", fmt.Errorf("data directory %s is encrypted with another key, or its file %q is damaged", dir, keyFile)
 	}
 	if err := checkStreams(filepath.Join(dir, "jetstream"), key); err != nil {
-		return "", fmt.Errorf("data directory %s does not fit its file %q: %w", dir, keyFile, err)
+		return "", "", fmt.Errorf("data directory %s does not fit its file %q: %w", dir, keyFile, err)
 	}
+	sealedWith = keys[0]
 	if used == 0 {
-		return key, nil
+		// Whoever wrote it may have been killed before it was synced.
+		err = syncDir(dir)
+	} else {
+		err = writeKey(path, key, keys[0])
 	}
-	return key, writeKey(path, key, keys[0])
+	if err != nil {
+		log.Warn("the encryption key may not be replaced: keep the old one beside the new one until a reload succeeds",
+			"dir", dir, "error", err)
+		sealedWith = keys[used]
+	}
+	if errors.Is(err, errUndecided) {
+		sealedWith = ""
+	}
+	return key, sealedWith, nil
 }
 
 // replaceKeys encrypts the directory's key with the first of keys, one of which MUST open
@@ -75,24 +90,32 @@ func (e *embedded) replaceKeys(keys []string) error {
 	if _, used := openWith(string(sealed), keys); used < 0 {
 		return fmt.Errorf("none opens the data directory %s: keep the old one on the line after the new one", e.dir)
 	}
-	return writeKey(path, e.key, keys[0])
+	err = writeKey(path, e.key, keys[0])
+	switch {
+	case err == nil:
+		e.sealedWith = keys[0]
+	case errors.Is(err, errUndecided):
+		e.sealedWith = ""
+		return fmt.Errorf("keep the old one beside the new one until a reload succeeds: %w", err)
+	}
+	return err
 }
 
 // newDirectoryKey makes the key of a directory that has none, where it may have one.
-func newDirectoryKey(dir string, keys []string) (string, error) {
+func newDirectoryKey(dir string, keys []string) (key, sealedWith string, err error) {
 	state, err := storeState(filepath.Join(dir, "jetstream"))
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("data directory %s: %w", dir, err)
+		return "", "", fmt.Errorf("data directory %s: %w", dir, err)
 	case state == encrypted:
-		return "", fmt.Errorf("data directory %s is encrypted, and its file %q is missing, which has the key: restore that, too", dir, keyFile)
+		return "", "", fmt.Errorf("data directory %s is encrypted, and its file %q is missing, which has the key: restore that, too", dir, keyFile)
 	case len(keys) == 0:
-		return "", nil
+		return "", "", nil
 	case state == inClear:
-		return "", fmt.Errorf("data directory %s is in clear text: an encryption key is for a new one", dir)
+		return "", "", fmt.Errorf("data directory %s is in clear text: an encryption key is for a new one", dir)
 	}
-	key := rand.Text() // of 128 bits
-	return key, writeKey(filepath.Join(dir, keyFile), key, keys[0])
+	key = rand.Text() // of 128 bits
+	return key, keys[0], writeKey(filepath.Join(dir, keyFile), key, keys[0])
 }
 
 // sealing returns what a directory's key is encrypted with: AES-256-GCM, under a key that
@@ -142,7 +165,8 @@ func openKey(sealed, key string) (string, error) {
 
 // writeKey writes the key of a directory, encrypted with another one, in place of what
 // the file has. Whenever it is interrupted, the file has the old or the new one. When it
-// returns, the new one is on the disk.
+// returns, the new one is on the disk; where it fails, the old one is, except for
+// errUndecided.
 func writeKey(path, directoryKey, key string) error {
 	aead, err := sealing(key)
 	if err != nil {
@@ -159,15 +183,36 @@ func writeKey(path, directoryKey, key string) error {
 	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(temporary, path); err != nil {
-		return err
-	}
-	if runtime.GOOS == "windows" {
-		return nil // which syncs no directory, and whose file system keeps names in its journal
-	}
+	// Before the rename, since what fails after it comes too late.
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	if err := os.Rename(temporary, path); err != nil {
+		return errors.Join(err, dir.Close())
+	}
+	return syncNames(dir)
+}
+
+// errUndecided is why a new file is in its place, and perhaps only until a power cut.
+var errUndecided = errors.New("a power cut may bring back the file before")
+
+// syncDir makes sure of the names in a directory.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return syncNames(dir)
+}
+
+// syncNames syncs and closes a directory.
+func syncNames(dir *os.File) error {
+	if runtime.GOOS == "windows" { // which syncs no directory, and whose file system keeps names in its journal
+		return dir.Close()
+	}
+	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
+		return fmt.Errorf("%w: %w", errUndecided, err)
+	}
+	return nil
 }

@@ -1,7 +1,9 @@
 package jetstream
 
 import (
+	"bytes"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,7 +131,7 @@ func TestAKeyIsReplacedWhileTheDirectoryIsOpen(t *testing.T) {
 	// What cannot be written leaves the key that there was.
 	require.NoError(t, os.Mkdir(filepath.Join(dir, keyFile+".new"), 0o700))
 	require.Error(t, js.ReplaceKeys([]string{keyB, keyA}))
-	kept, err := directoryKey(dir, []string{keyA})
+	kept, _, err := directoryKey(dir, []string{keyA}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	assert.Equal(t, js.embedded.key, kept)
 	require.NoError(t, os.Remove(filepath.Join(dir, keyFile+".new")))
@@ -162,6 +164,29 @@ func TestAKeyIsReplacedOnlyByWhoHasTheOldOne(t *testing.T) {
 	require.NoError(t, js.Close())
 	_, err = store(t, dir, keyA)
 	require.NoError(t, err)
+}
+
+func TestAKeyThatCannotBeReplacedAtTheStartIsReplacedLater(t *testing.T) {
+	dir := t.TempDir()
+	_, err := store(t, dir, keyA)
+	require.NoError(t, err)
+	inTheWay := filepath.Join(dir, keyFile+".new")
+	require.NoError(t, os.Mkdir(inTheWay, 0o700))
+	var log bytes.Buffer
+	js, err := Open(t.Context(), Config{
+		Dir: dir, EncryptionKeys: []string{keyB, keyA}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	require.NoError(t, err, "the old key opens it")
+	assert.Contains(t, log.String(), "keep the old one")
+	assert.NotContains(t, log.String(), "key-")
+	require.Error(t, js.ReplaceKeys([]string{keyB, keyA}), "there is still something in the way")
+
+	require.NoError(t, os.Remove(inTheWay))
+	require.NoError(t, js.ReplaceKeys([]string{keyB, keyA}))
+	require.NoError(t, js.Close())
+	before, err := store(t, dir, keyB)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, before)
 }
 
 func TestALogInClearTextGetsNoKeyWhileItIsOpen(t *testing.T) {

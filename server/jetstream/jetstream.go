@@ -130,12 +130,18 @@ func (j *JetStream) Writable() context.Context {
 }
 
 // ReplaceKeys puts keys in the place of Config.EncryptionKeys, while everything goes on.
-// When it returns, the first of them is what the directory is opened with; where it
-// fails, the one before is. It fails unless one of keys is what the directory is
-// encrypted with, and where there were no keys, or would be none. Calls MUST NOT overlap.
+// When it returns, the first of them is what the directory is opened with. Where it
+// fails, the one before is, or, if it was the disk that failed, either may be. It fails
+// unless one of keys is what the directory is encrypted with, and where there were keys
+// and would be none, or the other way round. With nothing to replace it does nothing.
+// Calls MUST NOT overlap.
 func (j *JetStream) ReplaceKeys(keys []string) error {
-	if j.embedded == nil || j.embedded.key == "" || len(keys) == 0 {
+	encrypted := j.embedded != nil && j.embedded.key != ""
+	if encrypted != (len(keys) > 0) {
 		return errors.New("a log is encrypted from its beginning, and to its end, or not at all")
+	}
+	if !encrypted || keys[0] == j.embedded.sealedWith {
+		return nil
 	}
 	return j.embedded.replaceKeys(keys)
 }

@@ -31,6 +31,7 @@ type Disk struct {
 
 	off                   bool
 	writeError, syncError syscall.Errno
+	dirSyncError          syscall.Errno
 	syncDelay             time.Duration
 	// released is closed, and replaced, when syncs that are delayed are to go on.
 	released chan struct{}
@@ -90,6 +91,13 @@ func (d *Disk) FailSyncs(errno syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.syncError = errno
+}
+
+// FailDirectorySyncs lets every fsync of a directory fail with errno; 0 ends that.
+func (d *Disk) FailDirectorySyncs(errno syscall.Errno) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.dirSyncError = errno
 }
 
 // DelaySyncs lets every fsync from now on take that long. Those that are under way
@@ -161,7 +169,7 @@ func (d *Disk) restore(survive func(n int) int) {
 	revive(root, d.root)
 	d.root = root
 	d.synced = len(d.journal)
-	d.off, d.writeError, d.syncError, d.syncDelay = false, 0, 0, 0
+	d.off, d.writeError, d.syncError, d.dirSyncError, d.syncDelay = false, 0, 0, 0, 0
 }
 
 // record adds an entry to the journal.

@@ -170,6 +170,9 @@ func (n *node) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	if n.disk.syncError != 0 {
 		return n.disk.syncError
 	}
+	if n.disk.dirSyncError != 0 && n.mode&syscall.S_IFMT == syscall.S_IFDIR {
+		return n.disk.dirSyncError
+	}
 	n.sync()
 	n.disk.synced = max(n.disk.synced, n.lastEntry)
 	return 0
