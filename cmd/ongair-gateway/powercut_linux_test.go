@@ -19,16 +19,26 @@ import (
 	"github.com/ongair/ongair-gateway/server/servertest/faultfs"
 )
 
-func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) {
+func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) { cutPower(t, Rounds(4, 50)) }
+
+// With a key JetStream writes other files, and in another order.
+func TestAPowerCutLosesNothingOfAnEncryptedLog(t *testing.T) {
+	cutPower(t, Rounds(4, 50), "--encryption-key-file", writeFile(t, "key", strings.Repeat("key-", 8)))
+}
+
+// cutPower cuts the power in the middle of storms of webhooks.
+func cutPower(t *testing.T, rounds int, flags ...string) {
+	t.Helper()
 	disk := faultfs.New(t)
 	_, url := silentSandbox(t)
-	env, dir, r := oneChannel(url), filepath.Join(disk.Dir(), "data"), NewRecorder(t)
+	env, r := oneChannel(url), NewRecorder(t)
+	flags = append(flags, "--data-dir", filepath.Join(disk.Dir(), "data"))
 	random := Random(t)
 	cursor := ""
 	var posted atomic.Int64
-	for round := range Rounds(4, 50) {
+	for round := range rounds {
 		disk.DelaySyncs(time.Millisecond) // so that most cuts are in the middle of one
-		g := serve(t, env, "--data-dir", dir)
+		g := serve(t, env, flags...)
 		req := fromCursor(cursor)
 		if round == 0 {
 			req = &ongairv1.SubscribeRequest{}
@@ -64,7 +74,7 @@ func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) {
 		// Who got no answer sends again, and some who got one.
 		posted.Add(int64(-2 * senders))
 	}
-	g := serve(t, env, "--data-dir", dir)
+	g := serve(t, env, flags...)
 	r.Subscribe("after it all", OverGRPC{}, g.endpoints(), fromCursor(cursor))
 	r.Verify(g.endpoints())
 	assert.Zero(t, g.stop(t))
