@@ -7,25 +7,44 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 
 	"github.com/ongair/ongair-gateway/server/jetstream/groupcommit"
 )
 
-// claim makes the claim, or returns the record that is there.
+// claim makes the claim, or returns the record that is there. Where it fails, nobody
+// makes the claim's call, and a claim that was stored all the same is freed.
 func (s *Store) claim(ctx context.Context, name string, claim record) (revision uint64, earlier *record, err error) {
 	var last uint64 // of the key, as far as is known
+	tried := false
+	defer func() {
+		if err != nil && tried {
+			s.storing.Go(func() { s.free(name, claim, last) })
+		}
+	}()
 	for range claimAttempts {
 		if there := s.endingOf(ctx, name); there != nil {
 			return 0, there, nil
 		}
-		revision, err = s.tryClaim(ctx, name, claim, last)
+		if err := s.ready(ctx); err != nil {
+			return 0, nil, unavailable(err)
+		}
+		tried = true
+		revision, err := s.tryClaim(ctx, name, claim, last)
+		if err == nil {
+			return revision, nil, nil
+		}
 		if !errors.Is(err, groupcommit.ErrConflict) {
-			break
+			return 0, nil, unavailable(err)
 		}
 		there, sequence, err := s.read(ctx, name)
 		if err != nil {
 			return 0, nil, unavailable(err)
+		}
+		if there.ID == claim.ID {
+			return sequence, nil, nil // it was in its own way
+		}
+		if s.isFreeing(there.ID) {
+			return 0, nil, inFlight()
 		}
 		if there.State == stateClaimed {
 			if ended := s.endingOf(ctx, name); ended != nil {
@@ -37,40 +56,32 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 		}
 		last = sequence
 	}
-	switch {
-	case errors.Is(err, groupcommit.ErrConflict):
-		// Others keep claiming it and failing without effect: for this caller that is
-		// the same as a call that is running.
-		return 0, nil, inFlight()
-	case err != nil:
-		return 0, nil, unavailable(err)
-	}
-	return revision, nil, nil
+	// Others keep claiming it and failing without effect: for this caller that is the
+	// same as a call that is running.
+	return 0, nil, inFlight()
 }
 
-// tryClaim writes a claim and waits for it no longer than ctx. A claim that is written
-// after that has nobody who would make its call, so its key is freed again: it would
-// look like a call whose outcome is unknown.
-func (s *Store) tryClaim(ctx context.Context, name string, claim record, last uint64) (uint64, error) {
+// ready fails where nothing can be written.
+func (s *Store) ready(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return 0, ctx.Err()
+		return ctx.Err()
 	}
+	return context.Cause(s.writable())
+}
+
+// tryClaim writes a claim and waits for it no longer than ctx. Where it fails, the claim
+// may be stored all the same, also later.
+func (s *Store) tryClaim(ctx context.Context, name string, claim record, last uint64) (uint64, error) {
 	type written struct {
 		revision uint64
 		err      error
 	}
-	claimed := make(chan written) // without room: either the caller takes it, or it is freed
+	claimed := make(chan written, 1)
 	s.storing.Go(func() {
 		writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), claimTimeout)
 		defer cancel()
 		revision, err := s.write(writing, name, claim, last)
-		select {
-		case claimed <- written{revision, err}:
-		case <-ctx.Done():
-			if err == nil {
-				s.store(ctx, name, revision, record{State: stateFree, Fingerprint: claim.Fingerprint})
-			}
-		}
+		claimed <- written{revision, err}
 	})
 	select {
 	case w := <-claimed:
@@ -81,13 +92,11 @@ func (s *Store) tryClaim(ctx context.Context, name string, claim record, last ui
 }
 
 // store stores an outcome, after its caller may have gone.
-func (s *Store) store(ctx context.Context, name string, revision uint64, outcome record) {
+func (s *Store) store(ctx context.Context, name string, revision uint64, outcome record) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	if _, err := s.write(ctx, name, outcome, revision); err != nil {
-		s.logger.Error("could not store the outcome of a call; its request_id will be answered with OUTCOME_UNKNOWN",
-			"state", outcome.State, "error", err)
-	}
+	_, err := s.write(ctx, name, outcome, revision)
+	return err
 }
 
 // read returns the record of a key and its revision. Where there is none, or an
@@ -106,10 +115,10 @@ func (s *Store) read(ctx context.Context, name string) (r record, revision uint6
 	return r, msg.Sequence, err
 }
 
-// write stores a record, and fails with groupcommit.ErrConflict unless last is the
-// revision of its key, 0 where there is none.
+// write stores a record, which MUST have an id, and fails with groupcommit.ErrConflict
+// unless last is the revision of its key, 0 where there is none. A cluster refuses in the
+// same way while another one is being stored there, which cannot be read yet.
 func (s *Store) write(ctx context.Context, name string, r record, last uint64) (revision uint64, err error) {
-	r.ID = nuid.Next()
 	msg := nats.NewMsg(subjectPrefix + name)
 	if msg.Data, err = r.encode(); err != nil {
 		return 0, err

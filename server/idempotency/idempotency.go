@@ -20,6 +20,12 @@
 // get IDEMPOTENCY_IN_FLIGHT, and after it OUTCOME_UNKNOWN. The call is never made
 // again by the gateway.
 //
+// A claim whose writing fails may be stored all the same, its acknowledgement lost, or
+// be stored later, while its caller is told that nothing was sent. So it is freed: by a
+// free record that is written in its place, after which it cannot be stored any more, or
+// over it (free.go). That is tried for five minutes. Where the log is away for longer, or
+// the gateway stops before, the key is as that of a claimer that died.
+//
 // Claims and outcomes that come together share the syncing of the disk
 // (groupcommit). Each has an id of its own, by which its writer knows it again where
 // the acknowledgement was lost.
@@ -41,6 +47,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
@@ -109,11 +116,17 @@ type Config struct {
 type Store struct {
 	mu sync.Mutex
 	// ending has the outcomes that are being stored, by their keys' hashes.
-	ending  map[string]*ending
+	ending map[string]*ending
+	// freeing has the ids of the claims that are being freed.
+	freeing map[string]struct{}
 	storing sync.WaitGroup
+	// open ends with the first Wait, by close.
+	open  context.Context
+	close context.CancelFunc
 
 	stream    jetstream.Stream
 	committer *groupcommit.Committer
+	writable  func() context.Context
 	logger    *slog.Logger
 	now       func() time.Time
 }
@@ -160,13 +173,21 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 	if err != nil {
 		return nil, fmt.Errorf("idempotency records: %w", err)
 	}
-	return &Store{
+	return newStore(stream, groupcommit.New(conn, js, streamName, cfg.Writable), cfg), nil
+}
+
+func newStore(stream jetstream.Stream, committer *groupcommit.Committer, cfg Config) *Store {
+	s := &Store{
 		ending:    map[string]*ending{},
+		freeing:   map[string]struct{}{},
 		stream:    stream,
-		committer: groupcommit.New(conn, js, streamName, cfg.Writable),
+		committer: committer,
+		writable:  cfg.Writable,
 		logger:    cfg.Logger,
 		now:       time.Now,
-	}, nil
+	}
+	s.open, s.close = context.WithCancel(context.Background())
+	return s
 }
 
 // allowGroups sets what a bucket's own configuration has no words for.
@@ -203,7 +224,7 @@ func (s *Store) Do(ctx context.Context, key Key, request, response proto.Message
 		return false, err
 	}
 	name := key.hash()
-	claim := record{State: stateClaimed, Fingerprint: print, Deadline: deadline.Add(grace)}
+	claim := record{ID: nuid.Next(), State: stateClaimed, Fingerprint: print, Deadline: deadline.Add(grace)}
 	revision, earlier, err := s.claim(ctx, name, claim)
 	if err != nil {
 		return false, err
@@ -211,9 +232,9 @@ func (s *Store) Do(ctx context.Context, key Key, request, response proto.Message
 	if earlier != nil {
 		return true, s.replay(*earlier, print, response)
 	}
-	outcome := record{State: stateUnknown, Fingerprint: print}
+	outcome := record{ID: nuid.Next(), State: stateUnknown, Fingerprint: print}
 	// Deferred, so that a call that panics leaves an unknown outcome, too.
-	defer func() { s.finish(ctx, name, revision, outcome) }()
+	defer func() { s.finish(ctx, name, claim, revision, outcome) }()
 	err = call(ctx)
 	switch {
 	case err == nil:
@@ -265,25 +286,38 @@ func (s *Store) endingOf(ctx context.Context, name string) *record {
 	return nil
 }
 
-// finish stores how a call ended, and does not wait for it. Where that fails the
-// claim stands, and says in the end that the outcome is unknown.
-func (s *Store) finish(ctx context.Context, name string, revision uint64, outcome record) {
+// finish stores how the call of a claim ended, and does not wait for it. Where that
+// fails the claim stands, and says in the end that the outcome is unknown; unless the
+// call had no effect, which its caller was told: then it is freed.
+func (s *Store) finish(ctx context.Context, name string, claim record, revision uint64, outcome record) {
 	e := &ending{outcome: outcome, over: make(chan struct{})}
 	s.mu.Lock()
 	s.ending[name] = e
 	s.mu.Unlock()
 	s.storing.Go(func() {
-		s.store(ctx, name, revision, outcome)
+		err := s.store(ctx, name, revision, outcome)
 		s.mu.Lock()
 		delete(s.ending, name)
 		s.mu.Unlock()
 		close(e.over)
+		switch {
+		case err == nil:
+		case outcome.State == stateFree:
+			s.free(name, claim, revision)
+		default:
+			s.logger.Error("could not store the outcome of a call; its request_id will be answered with OUTCOME_UNKNOWN",
+				"state", outcome.State, "error", err)
+		}
 	})
 }
 
-// Wait waits until the outcomes of all calls are stored, 15 s at most. It
-// is for after the last call.
-func (s *Store) Wait() { s.storing.Wait() }
+// Wait waits until the outcomes of all calls are stored, and claims without a call are
+// freed, 10 s at most: what cannot be freed by then is given up. It is for after the
+// last call.
+func (s *Store) Wait() {
+	s.close()
+	s.storing.Wait()
+}
 
 func inFlight() error {
 	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT, "a call with this request_id is running")

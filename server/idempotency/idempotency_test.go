@@ -263,7 +263,7 @@ func TestAClaimWhoseClaimerDiedIsUnknownAfterItsDeadline(t *testing.T) {
 		require.NoError(t, err)
 		deadline := time.Now().Add(timeout)
 		_, earlier, err := f.claim(t.Context(), key("1").hash(), record{
-			State: stateClaimed, Fingerprint: print, Deadline: deadline.Add(grace),
+			ID: "of one who died", State: stateClaimed, Fingerprint: print, Deadline: deadline.Add(grace),
 		})
 		require.NoError(t, err)
 		require.Nil(t, earlier)
@@ -367,6 +367,19 @@ func TestNoCallIsMadeThatCannotBeClaimed(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWhatIsNoRecordIsNotFreed(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		_, err := f.bucket(t).Put(t.Context(), key("1").hash(), []byte("?"))
+		require.NoError(t, err)
+		_, _, err = f.do(t, key("1"), "hello", nil)
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
+		entry, err := f.bucket(t).Get(t.Context(), key("1").hash())
+		require.NoError(t, err)
+		assert.Equal(t, "?", string(entry.Value()))
+		assert.Empty(t, f.logged.String())
+	})
 }
 
 func TestACallerGetsAResponseThatCannotBeStored(t *testing.T) {
@@ -504,6 +517,34 @@ func TestAClaimWhoseAcknowledgementWasLostIsStillItsClaimers(t *testing.T) {
 		_, replayed, err = f.do(t, key("1"), "hello", nil)
 		require.NoError(t, err)
 		assert.True(t, replayed)
+	})
+}
+
+// unreadable is a stream of which the first read fails.
+type unreadable struct {
+	natsjs.Stream
+	failed atomic.Bool
+}
+
+func (s *unreadable) GetLastMsgForSubject(ctx context.Context, subject string) (*natsjs.RawStreamMsg, error) {
+	if s.failed.CompareAndSwap(false, true) {
+		return nil, context.DeadlineExceeded
+	}
+	return s.Stream.GetLastMsgForSubject(ctx, subject)
+}
+
+func TestAClaimIsNotTakenForAnothersWhereItCouldNotBeReadAtFirst(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		var err error
+		f.Store, err = Open(t.Context(), f.js.Conn(), &deaf{JetStream: f.js.API()}, Config{})
+		require.NoError(t, err)
+		first := &unreadable{Stream: f.stream}
+		f.stream = first
+		_, replayed, err := f.do(t, key("1"), "hello", answers("77"))
+		require.NoError(t, err)
+		assert.True(t, first.failed.Load())
+		assert.False(t, replayed)
+		f.Wait()
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -39,10 +40,13 @@ func (r record) encode() ([]byte, error) {
 	return b, nil
 }
 
+// errMalformed says that what is stored is no record.
+var errMalformed = errors.New("malformed")
+
 func decodeRecord(b []byte) (record, error) {
 	var r record
 	if err := json.Unmarshal(b, &r); err != nil {
-		return record{}, fmt.Errorf("idempotency record: %w", err)
+		return record{}, fmt.Errorf("idempotency record: %w: %w", errMalformed, err)
 	}
 	return r, nil
 }
