@@ -114,10 +114,10 @@ func New(conn *nats.Conn, js jetstream.JetStream, stream string, writable func()
 // before, and the other one fails with ErrConflict where it is not so. Publish takes
 // 5 s at most alone, and 9 s where others wait, too.
 //
-// Where ctx ends before its commit has begun, it is not stored; the commit of a
-// batch that has begun goes on without ctx, because others are in it. Where it fails
-// otherwise it may be stored all the same, its acknowledgement lost; so may one that
-// conflicts, with itself then. To publish a message with an id again is safe within
+// Where ctx ends while it waits for its turn, it is not stored; the batch that it is in
+// goes on without ctx, because others are in it, also while that only waits for the one
+// before. Where it fails otherwise it may be stored all the same, its acknowledgement
+// lost; so may one that conflicts, with itself then. To publish a message with an id again is safe within
 // the stream's duplicate window.
 func (c *Committer) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	p := &pending{ctx: ctx, msg: msg, turn: make(chan struct{})}
@@ -161,7 +161,7 @@ func (c *Committer) enqueue(messages ...*pending) {
 }
 
 // abandon gives back the turn of a message whose ctx has ended, if it came at that
-// moment. It does not come later: admit and stage look at ctx first.
+// moment. It does not come later: admit and take look at ctx first.
 func (c *Committer) abandon(p *pending) {
 	c.mu.Lock()
 	single := p.single
