@@ -3,7 +3,6 @@ package eventlog
 import (
 	"context"
 	"sync"
-	"time"
 )
 
 // Bounds are the ends of the log: a reader at position First-1 gets everything,
@@ -14,8 +13,6 @@ type Bounds struct {
 	First uint64
 	// Last is the sequence of the newest event; 0 in a log that never had one.
 	Last uint64
-	// lastTime is when the newest event was stored.
-	lastTime time.Time
 	// replicated says that direct gets may be answered by a replica that has not come
 	// to Last yet.
 	replicated bool
@@ -33,7 +30,7 @@ func (l *Log) askBounds(ctx context.Context) (Bounds, error) {
 		return Bounds{}, unavailable("stream info", err)
 	}
 	l.saw(info.State.LastSeq)
-	b := Bounds{First: info.State.FirstSeq, Last: info.State.LastSeq, lastTime: info.State.LastTime, replicated: info.Config.Replicas > 1}
+	b := Bounds{First: info.State.FirstSeq, Last: info.State.LastSeq, replicated: info.Config.Replicas > 1}
 	if info.State.Msgs == 0 {
 		b.First = b.Last + 1
 	}

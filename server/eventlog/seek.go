@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"time"
 
@@ -108,45 +109,62 @@ func (l *Log) checksumAt(ctx context.Context, sequence uint64) (checksum uint32,
 	return checksum, err
 }
 
-// lagDelay is how long a replica is given to come to what others have.
-const lagDelay = 10 * time.Millisecond
+// lagDelay is how long a replica is given to come to what others have, before it is asked
+// again; twice as long each time, and for about a second altogether: one that is behind by
+// more is an outage.
+const (
+	lagDelay    = 10 * time.Millisecond
+	maxLagDelay = 640 * time.Millisecond
+)
 
-// SeekTime returns the position before the first event that was stored at or
-// after t; where there is none, the position after the newest.
+// SeekTime returns the position before the first event that was stored at or after t;
+// where there is none, the position after the newest. It takes about a second longer to
+// say that there is none on a log with replicas.
 func (l *Log) SeekTime(ctx context.Context, t time.Time) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, getTimeout)
 	defer cancel()
-	// JetStream counts nanoseconds in an int64, which earlier times overflow.
+	// JetStream counts nanoseconds in an int64, which earlier and later times overflow.
 	if epoch := time.Unix(0, 0); t.Before(epoch) {
 		t = epoch
 	}
-	t = t.UTC()
-	for {
-		bounds, err := l.Bounds(ctx)
-		if err != nil {
-			return 0, err
-		}
-		if bounds.First > bounds.Last || t.After(bounds.lastTime) {
-			return bounds.Last, nil
-		}
-		var first uint64
-		_, err = l.get(ctx, getRequest{StartTime: &t, Batch: 1}, func(sequence uint64, _ []byte) bool {
-			first = sequence
-			return true
-		})
+	if end := time.Unix(0, math.MaxInt64); t.After(end) {
+		t = end
+	}
+	// Before the first question, so that nothing is passed over that comes after it.
+	bounds, err := l.Bounds(ctx)
+	if err != nil || bounds.First > bounds.Last {
+		return bounds.Last, err
+	}
+	for delay := lagDelay; ; delay *= 2 {
+		first, err := l.firstSince(ctx, t)
 		if err != nil {
 			return 0, err
 		}
 		if first != 0 {
 			return first - 1, nil
 		}
-		// There is one: it went at this moment, or a replica was asked that does not have it yet.
+		// The time of the newest event would not tell whether there is one: it may have been
+		// deleted, or the clock have gone back. But a replica may be behind.
+		if !bounds.replicated || delay > maxLagDelay {
+			return bounds.Last, nil
+		}
 		select {
-		case <-time.After(lagDelay):
+		case <-time.After(delay):
 		case <-ctx.Done():
 			return 0, unavailable("read", ctx.Err())
 		}
 	}
+}
+
+// firstSince returns the sequence of the first event that was stored at or after t, 0
+// where the replica that is asked has none.
+func (l *Log) firstSince(ctx context.Context, t time.Time) (first uint64, err error) {
+	t = t.UTC()
+	_, err = l.get(ctx, getRequest{StartTime: &t, Batch: 1}, func(sequence uint64, _ []byte) bool {
+		first = sequence
+		return true
+	})
+	return first, err
 }
 
 // expired is the fault of a reader at a position whose next event is gone; first

@@ -1,11 +1,14 @@
 package eventlog
 
 import (
+	"context"
+	"fmt"
 	"math"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -177,4 +180,66 @@ func TestAPositionIsFoundByTime(t *testing.T) {
 		f.remove(t, 4)
 		assert.Equal(t, uint64(4), seek(times[3]), "all went")
 	})
+}
+
+// told is a stream that a test says something else of.
+type told struct {
+	natsjs.Stream
+	change func(*natsjs.StreamInfo)
+}
+
+func (s told) Info(ctx context.Context, opts ...natsjs.StreamInfoOpt) (*natsjs.StreamInfo, error) {
+	info, err := s.Stream.Info(ctx, opts...)
+	if err != nil {
+		return nil, err
+	}
+	other := *info
+	s.change(&other)
+	return &other, nil
+}
+
+func TestATimeIsFoundWhateverTheNewestEventsTimeIs(t *testing.T) {
+	const within = 4 * time.Second // less than the log takes to fail
+	for _, tt := range []struct {
+		name string
+		// deleted says that an operator deleted that event, behind how far the clock had gone
+		// back when it came.
+		deleted bool
+		behind  time.Duration
+		want    uint64
+		// questions is how often a log of that many replicas is asked.
+		questions map[int]int
+	}{
+		{"it was deleted", true, 0, 4, map[int]int{1: 1, 3: 8}},
+		{"the clock had gone back", false, time.Hour, 3, map[int]int{1: 1, 3: 1}},
+	} {
+		for replicas, questions := range tt.questions {
+			t.Run(fmt.Sprint(tt.name, ", ", replicas, " replicas"), func(t *testing.T) {
+				each(t, func(t *testing.T, f *fixture) {
+					f.append(t, numbered(1, 3)...)
+					third, err := f.store(t).GetMsg(t.Context(), 3)
+					require.NoError(t, err)
+					f.append(t, "event-4")
+					if tt.deleted {
+						require.NoError(t, f.store(t).DeleteMsg(t.Context(), 4))
+					}
+					f.stream = told{f.stream, func(info *natsjs.StreamInfo) {
+						info.Config.Replicas = replicas
+						info.State.LastTime = info.State.LastTime.Add(-tt.behind)
+					}}
+					asked := make(chan *nats.Msg, 100)
+					_, err = f.js.Conn().ChanSubscribe("$JS.API.DIRECT.GET."+streamName, asked)
+					require.NoError(t, err)
+
+					start := time.Now()
+					position, err := f.SeekTime(t.Context(), third.Time.Add(1))
+					require.NoError(t, err)
+					assert.Equal(t, tt.want, position)
+					assert.Less(t, time.Since(start), within)
+					require.NoError(t, f.js.Conn().Flush())
+					assert.Len(t, asked, questions)
+				})
+			})
+		}
+	}
 }
