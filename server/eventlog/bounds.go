@@ -30,6 +30,7 @@ func (l *Log) askBounds(ctx context.Context) (Bounds, error) {
 		return Bounds{}, unavailable("stream info", err)
 	}
 	l.saw(info.State.LastSeq)
+	l.replicated.Store(info.Config.Replicas > 1)
 	b := Bounds{First: info.State.FirstSeq, Last: info.State.LastSeq, replicated: info.Config.Replicas > 1}
 	if info.State.Msgs == 0 {
 		b.First = b.Last + 1

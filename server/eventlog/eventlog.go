@@ -90,6 +90,8 @@ type Log struct {
 	ends    question[Bounds]
 	// head is what Head returns.
 	head atomic.Uint64
+	// replicated is what the latest Bounds said.
+	replicated atomic.Bool
 
 	mu sync.Mutex
 	// skipped are the entries that were reported as no events.

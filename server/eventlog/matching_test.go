@@ -77,6 +77,30 @@ func TestMatchingEventsThatAreGoneAreNotPassedOver(t *testing.T) {
 	})
 }
 
+// Whether a log has replicas is its operator's, who may change it at any time.
+func TestMatchingEventsAreNotLookedForWhereThereAreReplicas(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.mixed(t, 3)
+		replicas := 1
+		f.stream = told{f.stream, func(info *natsjs.StreamInfo) { info.Config.Replicas = replicas }}
+		for _, replicas = range []int{1, 3, 3, 1} {
+			if replicas == 1 {
+				_, err := f.Bounds(t.Context()) // as whoever subscribes asks
+				require.NoError(t, err)
+			}
+			events, upTo, err := f.ReadMatching(t.Context(), 8, "sales", "", 10, large)
+			require.NoError(t, err)
+			if replicas == 1 {
+				assert.Equal(t, 2, events.Len())
+				assert.EqualValues(t, 12, upTo)
+			} else {
+				assert.Zero(t, events.Len())
+				assert.EqualValues(t, 8, upTo)
+			}
+		}
+	})
+}
+
 func TestTheNewestEventsAreFoundByTheirAverageSize(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		newest := func(bytes int) uint64 {

@@ -79,23 +79,19 @@ func (l *Log) readBare(ctx context.Context, position uint64, maxEvents, maxBytes
 // ReadMatching returns the events after a position that are of a channel, of a
 // documented type, or of both (an empty one means all), and the position up to
 // which there are no others. JetStream finds them by their subjects, without
-// reading the rest. It fails as Read does.
+// reading the rest. Where the log has replicas it does not look for any: then that is
+// the position where it began, and all are to be read. It fails as Read does.
 func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int,
 ) (events event.Segment, upTo uint64, err error) {
+	// The answer may come from a replica that is behind, and nothing in it says how far:
+	// what it does not have yet must not be taken for not there.
+	if l.replicated.Load() {
+		return event.Segment{}, position, nil
+	}
 	// What is appended while this reads is left for the next time.
 	bounds, err := l.Bounds(ctx)
-	if err != nil {
+	if err != nil || bounds.replicated {
 		return event.Segment{}, position, err
-	}
-	if bounds.replicated {
-		// The answer may come from a replica that is behind, and nothing in it says how
-		// far: what it does not have yet must not be taken for not there. So all are read,
-		// and the reader's filter takes its own.
-		events, err = l.Read(ctx, position, maxEvents, maxBytes)
-		if err != nil || events.Len() == 0 {
-			return event.Segment{}, position, err
-		}
-		return events, events.Last(), nil
 	}
 	upTo = max(position, bounds.Last)
 	request := getRequest{

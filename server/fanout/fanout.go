@@ -44,8 +44,9 @@ type Log interface {
 	// Read returns the events after a position, bounded in count and bytes.
 	Read(ctx context.Context, position uint64, maxEvents, maxBytes int) (event.Segment, error)
 	// ReadMatching is Read for the events of a channel, a documented type, or both;
-	// an empty one means all. It also returns the position up to which there are
-	// no others.
+	// an empty one means all. It also returns the position up to which there are no
+	// others: the one where it began where the log cannot look for them, and all have to
+	// be read.
 	ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int) (event.Segment, uint64, error)
 	// Follow delivers the events after a position until ctx ends or it fails.
 	Follow(ctx context.Context, position uint64, deliver func(event.Entry)) error

@@ -188,6 +188,26 @@ func TestAFilterThatTakesLittleLetsTheLogLook(t *testing.T) {
 	})
 }
 
+func TestFilteredReadersShareThePagesOfALogThatDoesNotLook(t *testing.T) {
+	const length, readers = 20 * pageEvents, 200
+	log := newMemoryLog(records(1, length)...)
+	log.append("rare")
+	log.replicated = true
+	running(t, log, 1, func(t *testing.T, f *Fanout) {
+		var wg sync.WaitGroup
+		for range readers {
+			wg.Go(func() {
+				response, err := reader(t, f, 0, only("rare")).Next(time.Minute)
+				if assert.NoError(t, err) {
+					assert.Equal(t, []uint64{length + 1}, read(t, response).sequences)
+				}
+			})
+		}
+		wg.Wait()
+		assert.LessOrEqual(t, log.reads, length/pageEvents+1, "the log is read about once")
+	})
+}
+
 func TestAFilterThatTakesNothingStillMovesOn(t *testing.T) {
 	const length = 100 * pageEvents
 	log := newMemoryLog(records(1, length)...)

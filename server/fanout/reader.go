@@ -127,7 +127,10 @@ const sparseness = 16
 // which the filter takes no others.
 func (r *Reader) replay() (events event.Segment, upTo uint64, err error) {
 	if channel, notificationType, ok := r.filter.Single(); ok && r.sparse {
-		return r.fanout.log.ReadMatching(r.ctx, r.position, channel, notificationType, segmentEvents, segmentBytes)
+		events, upTo, err = r.fanout.log.ReadMatching(r.ctx, r.position, channel, notificationType, segmentEvents, segmentBytes)
+		if err != nil || upTo > r.position {
+			return events, upTo, err
+		}
 	}
 	events, err = r.fanout.pages.after(r.ctx, r.position)
 	r.sparse = !r.filter.TakesAll() && r.filter.Count(events)*sparseness < events.Len()
