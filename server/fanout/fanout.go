@@ -30,8 +30,15 @@ import (
 // nearly 100,000 events.
 const DefaultRingBytes = 32 << 20
 
-// retryDelay is the pause before the log is followed again after it failed.
-const retryDelay = 500 * time.Millisecond
+const (
+	// retryDelay is the pause before the log is followed again after it failed.
+	retryDelay = 500 * time.Millisecond
+	// followedAfter is how long a try to follow the log has to last to have succeeded,
+	// where no event says so before: JetStream answers within 5 s, or not at all.
+	followedAfter = 6 * time.Second
+	// complaintInterval is how often it is logged at most that the log cannot be followed.
+	complaintInterval = time.Minute
+)
 
 // Log is what a Fanout needs of the event log. A position is right after the
 // event with that sequence.
@@ -80,6 +87,9 @@ type Fanout struct {
 
 	// tail is the end of the ring as readers see it.
 	tail atomic.Pointer[tail]
+	// trying is when it was last begun to follow the log after that had failed, in
+	// nanoseconds since 1970; 0 where it is followed.
+	trying atomic.Int64
 
 	mu   sync.RWMutex
 	ring ring
@@ -151,12 +161,17 @@ func New(log Log, cfg Config) *Fanout {
 // it tries again, from where it was. It MUST be called once.
 func (f *Fanout) Run(ctx context.Context) error {
 	started := false
+	var complained time.Time
 	for {
 		err := f.follow(ctx, &started)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end of ctx is what was asked for
 		}
-		f.logger.Warn("cannot follow the event log, trying again", "error", err, "delay", retryDelay)
+		f.lost()
+		if now := time.Now(); now.Sub(complained) >= complaintInterval {
+			complained = now
+			f.logger.Warn("cannot follow the event log: subscribers get nothing until it is back", "error", err, "tried_every", retryDelay)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -180,10 +195,25 @@ func (f *Fanout) follow(ctx context.Context, started *bool) error {
 		*started = true
 		close(f.ready)
 	}
+	if f.trying.Load() != 0 {
+		f.lost() // until this try has lasted
+	}
 	return f.log.Follow(ctx, f.tail.Load().head, f.add)
 }
 
+// lost notes that the log is not followed at the moment.
+func (f *Fanout) lost() { f.trying.Store(time.Now().UnixNano()) }
+
+// follows reports whether the log is followed, so that what the ring has is all there is.
+func (f *Fanout) follows() bool {
+	trying := f.trying.Load()
+	return trying == 0 || time.Now().UnixNano()-trying >= int64(followedAfter)
+}
+
 func (f *Fanout) add(e event.Entry) {
+	if f.trying.Load() != 0 {
+		f.trying.Store(0)
+	}
 	f.change(func() {
 		if err := f.ring.add(e); err != nil {
 			// What the log gives was verified, so this is a defect; readers find the

@@ -52,9 +52,10 @@ func (r *Reader) Close() {
 }
 
 // Next waits for events that pass the filter and returns the response with them,
-// or one without events when idle is over: at once, for an idle of zero. Its
-// cursor is after whatever the filter hid among and behind the events. It fails
-// with what the log failed with, or with the cause of ctx.
+// or one without events when idle is over: at once, for an idle of zero, and no sooner
+// than the log is followed again where it was lost. Its cursor is after whatever the
+// filter hid among and behind the events. It fails with what the log failed with, or with
+// the cause of ctx.
 func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 	var deadline time.Time // unset as long as there was no need to look at the clock
 	for {
@@ -79,6 +80,9 @@ func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 		now := time.Now()
 		if deadline.IsZero() {
 			deadline = now.Add(idle)
+		}
+		if !now.Before(deadline) && idle > 0 && !r.fanout.follows() {
+			deadline = now.Add(min(idle, retryDelay)) // nobody knows whether there is nothing
 		}
 		if !now.Before(deadline) {
 			cursor, err := r.fanout.cursor(r.ctx, r.position)

@@ -153,6 +153,32 @@ func TestAnIdleReaderGetsAnEmptyBatchInTime(t *testing.T) {
 	})
 }
 
+// A heartbeat says that there is nothing more, which nobody knows while the log is away.
+func TestThereIsNoHeartbeatWhileTheLogIsNotFollowed(t *testing.T) {
+	log := newMemoryLog(records(1, 3)...)
+	running(t, log, 0, func(t *testing.T, f *Fanout) {
+		r := reader(t, f, 3, event.Filter{})
+		synctest.Wait()
+		log.fail(errors.New("away"))
+		synctest.Wait()
+		start := time.Now()
+		const outage = 10 * heartbeat
+		time.AfterFunc(outage, func() { log.fail(nil) })
+		assert.Equal(t, batch{sequences: []uint64{}, position: 3}, next(t, r, heartbeat))
+		assert.GreaterOrEqual(t, time.Since(start), outage+followedAfter)
+		assert.LessOrEqual(t, time.Since(start), outage+followedAfter+2*retryDelay)
+
+		log.fail(errors.New("away"))
+		synctest.Wait()
+		log.fail(nil)
+		log.append("support")
+		assert.Len(t, next(t, r, heartbeat).sequences, 1)
+		start = time.Now()
+		assert.Empty(t, next(t, r, heartbeat).sequences)
+		assert.Equal(t, heartbeat, time.Since(start), "an event says that it is followed")
+	})
+}
+
 func TestAReaderThatTheFilterHidesAllFromGetsItsHeartbeatToo(t *testing.T) {
 	log := newMemoryLog()
 	running(t, log, 1000, func(t *testing.T, f *Fanout) {

@@ -60,11 +60,12 @@ type OngairServiceClient interface {
 	//
 	// The first response comes at once, possibly without events, so that a client
 	// knows it is connected and where. After it a response comes whenever there
-	// are events, and an empty one after each heartbeat_interval without any. A
-	// stream never delivers an event twice and never skips one; where it cannot
-	// go on it ends with a reason. To continue, subscribe again from the cursor
-	// of the last response that was handled: delivery over such reconnects is at
-	// least once, and an event's id is the same each time.
+	// are events, and an empty one after each heartbeat_interval without any, unless
+	// the gateway has lost its log for the moment and cannot know. A stream never
+	// delivers an event twice and never skips one; where it cannot go on it ends with
+	// a reason. To continue, subscribe again from the cursor of the last response that
+	// was handled: delivery over such reconnects is at least once, and an event's id
+	// is the same each time.
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error)
 }
 
@@ -158,11 +159,12 @@ type OngairServiceServer interface {
 	//
 	// The first response comes at once, possibly without events, so that a client
 	// knows it is connected and where. After it a response comes whenever there
-	// are events, and an empty one after each heartbeat_interval without any. A
-	// stream never delivers an event twice and never skips one; where it cannot
-	// go on it ends with a reason. To continue, subscribe again from the cursor
-	// of the last response that was handled: delivery over such reconnects is at
-	// least once, and an event's id is the same each time.
+	// are events, and an empty one after each heartbeat_interval without any, unless
+	// the gateway has lost its log for the moment and cannot know. A stream never
+	// delivers an event twice and never skips one; where it cannot go on it ends with
+	// a reason. To continue, subscribe again from the cursor of the last response that
+	// was handled: delivery over such reconnects is at least once, and an event's id
+	// is the same each time.
 	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error
 	mustEmbedUnimplementedOngairServiceServer()
 }
