@@ -11,6 +11,7 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/auth"
@@ -19,6 +20,13 @@ import (
 
 // calls is what every call goes through: it recovers from panics, explains and logs
 // how the call ended, authenticates its caller and validates what it asks for.
+//
+// It does that before the call's message is read, of which gRPC would hold as much as
+// comes, for whomever and for as long as they like: a caller who is not known, or over its
+// limits, is answered at the headers. For streams an interceptor does that. One for calls
+// with one answer would come after the message, so their methods are wrapped instead.
+// (An InTapHandle runs in the goroutine that reads for the whole connection, and grpc-go
+// keeps the timers of calls that it refuses until the deadlines that their clients chose.)
 //
 // It is one interceptor in place of a chain of ready-made ones. Each of those takes
 // stack of its own. A goroutine's stack is copied when it grows, which was an eighth
@@ -34,33 +42,54 @@ type calls struct {
 	log       *slog.Logger
 }
 
-// unary is the interceptor of calls with one answer.
-func (c *calls) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
-	growStack(0)
-	start := time.Now()
-	defer func() {
-		if p := recover(); p != nil {
-			err = c.panicked(ctx, p)
+// methodHandler is that of a grpc.MethodDesc: it reads the message with receive, and passes
+// it to the interceptor.
+type methodHandler = func(srv any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error)
+
+// around returns a service whose calls with one answer go through c. One that is
+// registered without it asks nobody for a credential.
+func (c *calls) around(service grpc.ServiceDesc) *grpc.ServiceDesc {
+	service.Methods = slices.Clone(service.Methods)
+	for i, method := range service.Methods {
+		service.Methods[i].Handler = c.unary("/"+service.ServiceName+"/"+method.MethodName, method.Handler)
+	}
+	return &service
+}
+
+// unary returns the handler of a method with one answer, around its own.
+func (c *calls) unary(fullMethod string, next methodHandler) methodHandler {
+	return func(srv any, ctx context.Context, receive func(any) error, _ grpc.UnaryServerInterceptor) (response any, err error) {
+		growStack(0)
+		start := time.Now()
+		var req any
+		defer func() {
+			if p := recover(); p != nil {
+				err = c.panicked(ctx, p)
+			}
+			err = explainCall(req, err)
+			c.logEnd(ctx, fullMethod, "unary", start, err)
+		}()
+		origin := c.origin(ctx)
+		if ctx, err = c.admit(ctx, fullMethod, origin); err != nil {
+			return nil, err
 		}
-		err = explainCall(req, err)
-		c.logEnd(ctx, info.FullMethod, "unary", start, err)
-	}()
-	origin := c.origin(ctx)
-	if ctx, err = c.admit(ctx, info.FullMethod, origin); err != nil {
-		return nil, err
+		done, err := c.admitCall(ctx, fullMethod, origin)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
+		receiveInTime := func(m any) error { return inTime(ctx, m, receive) }
+		return next(srv, ctx, receiveInTime, func(ctx context.Context, m any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			req = m
+			if err := takeRequestID(ctx, req); err != nil {
+				return nil, err
+			}
+			if err := validate(c.validator, req); err != nil {
+				return nil, err
+			}
+			return handler(ctx, req)
+		})
 	}
-	done, err := c.limits.call(auth.FromContext(ctx), origin.Connection)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	if err := takeRequestID(ctx, req); err != nil {
-		return nil, err
-	}
-	if err := validate(c.validator, req); err != nil {
-		return nil, err
-	}
-	return handler(ctx, req)
 }
 
 // growStack has the goroutine's stack grow once, to what a call takes, while there is
@@ -116,10 +145,18 @@ func (c *calls) admit(ctx context.Context, fullMethod string, origin auth.Origin
 	return ctx, auth.FromContext(ctx).MayDo(actionOf(method))
 }
 
+// admitCall has the limits admit a call until done is called.
+func (c *calls) admitCall(ctx context.Context, fullMethod string, origin auth.Origin) (done func(), err error) {
+	if isHealth(fullMethod) {
+		return c.limits.check(origin.Connection)
+	}
+	return c.limits.call(auth.FromContext(ctx), origin.Connection)
+}
+
 // admitStream has the limits admit a stream until done is called.
 func (c *calls) admitStream(ctx context.Context, fullMethod string, origin auth.Origin) (done func(), err error) {
 	if isHealth(fullMethod) {
-		return c.limits.watch()
+		return c.limits.watch(origin.Connection)
 	}
 	return c.limits.stream(auth.FromContext(ctx), origin.Connection)
 }
@@ -170,10 +207,35 @@ func (s *checkedStream) Context() context.Context { return s.ctx }
 
 // RecvMsg receives a message and checks it against the rules of the proto.
 func (s *checkedStream) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil {
+	if err := inTime(s.ctx, m, s.ServerStream.RecvMsg); err != nil {
 		return err
 	}
 	return elsewhere(func() error { return validate(s.validator, m) })
+}
+
+// messageTimeout bounds how long a message takes, from when its headers are there: as long
+// as a body over REST.
+const messageTimeout = 30 * time.Second
+
+// inTime receives a message that the client owes, and ends the stream where that takes
+// too long. Nothing else ends the wait: the deadline of a call is its client's to choose.
+func inTime(ctx context.Context, m any, receive func(any) error) error {
+	// It is what grpc-go ends a stream with, and nothing that it promises. A context of our
+	// own, to be cancelled, would be memory of each stream for as long as that lives.
+	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ WriteStatus(s *status.Status) error })
+	if !ok {
+		return receive(m)
+	}
+	timer := time.AfterFunc(messageTimeout, func() { _ = stream.WriteStatus(status.Convert(tooSlow())) }) // fails where the client has gone
+	err := receive(m)
+	if !timer.Stop() {
+		return tooSlow() // as the client was told, also where the message came after all
+	}
+	return err
+}
+
+func tooSlow() error {
+	return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the message did not come within %s", messageTimeout)
 }
 
 // elsewhere runs f on a stack of its own, where the caller is going to wait for

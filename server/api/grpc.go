@@ -78,7 +78,6 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout}),
-		grpc.UnaryInterceptor(c.unary),
 		grpc.StreamInterceptor(c.stream),
 		grpc.UnknownServiceHandler(unknownMethod),
 	}
@@ -89,8 +88,8 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 		options = append(options, grpc.Creds(credentials.NewTLS(cfg.TLS)))
 	}
 	server := grpc.NewServer(options...)
-	ongairv1.RegisterOngairServiceServer(server, cfg.Service)
-	healthv1.RegisterHealthServer(server, cfg.Health)
+	server.RegisterService(c.around(ongairv1.OngairService_ServiceDesc), cfg.Service)
+	server.RegisterService(c.around(healthv1.Health_ServiceDesc), cfg.Health)
 	reflection.Register(server)
 	return server, nil
 }

@@ -16,9 +16,14 @@ import (
 // once.
 const limitDelay = time.Second
 
-// maxWatches is how many may watch the gateway's health at once, which asks for no
-// credential: many times the load balancers that there are.
-const maxWatches = 1024
+// Calls of grpc.health.v1 ask for no credential.
+const (
+	// maxHealthCalls is how many of them a connection has at once: some times what a client
+	// or a load balancer needs, also where a proxy has several of them on one connection.
+	maxHealthCalls = 16
+	// maxWatches is how many of those that watch there are at once, over all connections.
+	maxWatches = 1024
+)
 
 // Limits keep each caller to its share of the gateway, over all servers that they are
 // given to. A call beyond it is refused at once, before it does anything: a queue
@@ -32,7 +37,10 @@ type Limits struct {
 	mu      sync.Mutex
 	callers map[string]*usage
 	// open has the connections, each with those for whom it counts.
-	open    map[string][]*usage
+	open map[string][]*usage
+	// health are the health calls of each connection that has any, watches those of all
+	// that watch.
+	health  map[string]int
 	watches int
 	// sweeps have those who accept connections tell of those that ended.
 	sweeps []func()
@@ -126,15 +134,45 @@ func (l *Limits) connectedOnceSwept(u *usage, connection string, limits auth.Lim
 	return l.connected(u, connection, limits)
 }
 
-// watch admits a stream of somebody who has no credential, until done is called.
-func (l *Limits) watch() (done func(), err error) {
+// check admits a health call until done is called.
+func (l *Limits) check(connection string) (done func(), err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.checkLocked(connection)
+}
+
+// watch admits a health call that goes on, until done is called.
+func (l *Limits) watch(connection string) (done func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.watches >= maxWatches {
 		return nil, overLimit("watches", limitDelay)
 	}
+	checked, err := l.checkLocked(connection)
+	if err != nil {
+		return nil, err
+	}
 	l.watches++
-	return l.done(&l.watches), nil
+	watched := l.done(&l.watches)
+	return func() { checked(); watched() }, nil
+}
+
+// checkLocked is check, with l.mu held.
+func (l *Limits) checkLocked(connection string) (done func(), err error) {
+	if l.health[connection] >= maxHealthCalls {
+		return nil, overLimit("health_calls", limitDelay)
+	}
+	if l.health == nil {
+		l.health = map[string]int{}
+	}
+	l.health[connection]++
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.health[connection]--; l.health[connection] == 0 {
+			delete(l.health, connection)
+		}
+	}, nil
 }
 
 // connected counts a connection for a caller, if it does not yet; false where that

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -131,16 +132,19 @@ func TestACallerHasItsShareOfConnections(t *testing.T) {
 
 func TestWhoWatchesTheHealthHasALimit(t *testing.T) {
 	l := &Limits{}
-	for range maxWatches - 1 {
-		_, err := l.watch()
+	watch := func(n int) (done func(), err error) { return l.watch(fmt.Sprint(n)) } // each on a connection of its own
+	for n := range maxWatches - 1 {
+		_, err := watch(n)
 		require.NoError(t, err)
 	}
-	done, err := l.watch()
+	done, err := watch(maxWatches)
 	require.NoError(t, err)
-	_, err = l.watch()
+	_, err = watch(maxWatches + 1)
 	assertLimit(t, err, "watches")
+	_, err = l.check("another")
+	require.NoError(t, err, "who asks once is not kept out by who watches")
 	done()
-	_, err = l.watch()
+	_, err = watch(maxWatches + 1)
 	require.NoError(t, err)
 }
 

@@ -1,0 +1,126 @@
+package api
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/fault"
+)
+
+// open makes a call of which nothing comes but the headers, and returns how it ends.
+func (g *gateway) open(ctx context.Context, t *testing.T, method string) (ends func() error) {
+	t.Helper()
+	stream, err := g.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, method)
+	require.NoError(t, err)
+	return func() error { return stream.RecvMsg(&emptypb.Empty{}) }
+}
+
+// Until its message is there, a call is as much memory as its client likes.
+func TestACallIsRefusedBeforeItsMessageIsThere(t *testing.T) {
+	caller := auth.Unrestricted(billingKey)
+	caller.Actions = []auth.Action{auth.ActionTickets}
+	g := start(t, sends(&fakeOngair{}), func(o *options) { o.callers = map[string]auth.Caller{"billing": caller} })
+	for service, info := range g.server.GetServiceInfo() {
+		for _, method := range info.Methods {
+			name := "/" + service + "/" + method.Name
+			if service == healthv1.Health_ServiceDesc.ServiceName {
+				continue // it asks for no key
+			}
+			requireFault(t, g.open(withinTest(t), t, name)(), ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING)
+			g.lines.waitFor(t, "grpc.method="+method.Name, "reason=CREDENTIALS_MISSING")
+		}
+	}
+	withKey := metadata.AppendToOutgoingContext(withinTest(t), "authorization", "Bearer "+billingKey)
+	requireFault(t, g.open(withKey, t, "/ongair.v1.OngairService/Send")(), ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN)
+}
+
+func TestACallWhoseMessageIsNotThereCounts(t *testing.T) {
+	caller := auth.Unrestricted(billingKey)
+	caller.MaxInFlight, caller.MaxStreams = 1, 1
+	g := start(t, sends(&fakeOngair{}), func(o *options) { o.callers = map[string]auth.Caller{"billing": caller} })
+	withKey := metadata.AppendToOutgoingContext(withinTest(t), "authorization", "Bearer "+billingKey)
+	for _, method := range []string{"/ongair.v1.OngairService/Send", "/ongair.v1.OngairService/Subscribe"} {
+		t.Run(method, func(t *testing.T) {
+			// The calls come one after the other, since they are on one connection, and are admitted
+			// in any order.
+			ctx, giveUp := context.WithCancel(withKey)
+			defer giveUp()
+			ended := make(chan error, 2)
+			for range 2 {
+				ends := g.open(ctx, t, method)
+				go func() { ended <- ends() }()
+			}
+			s := requireFault(t, <-ended, ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED)
+			assert.Equal(t, "none", fault.Info(s).GetMetadata()["effect"])
+			giveUp()
+			require.Error(t, <-ended)
+			require.Eventually(t, func() bool {
+				stream, err := g.conn.NewStream(withKey, &grpc.StreamDesc{ServerStreams: true}, method)
+				if err != nil || stream.SendMsg(&emptypb.Empty{}) != nil || stream.CloseSend() != nil {
+					return false
+				}
+				err = stream.RecvMsg(&emptypb.Empty{})
+				return fault.ReasonOf(status.Convert(err)) != ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED
+			}, 10*time.Second, time.Millisecond, "the place of a call that was given up")
+		})
+	}
+}
+
+func TestAConnectionHasItsShareOfHealthCalls(t *testing.T) {
+	for _, method := range []string{healthv1.Health_Check_FullMethodName, healthv1.Health_Watch_FullMethodName} {
+		t.Run(method, func(t *testing.T) {
+			g := start(t, sends(&fakeOngair{}))
+			ctx, giveUp := context.WithCancel(withinTest(t))
+			ended := make(chan error, maxHealthCalls+1)
+			for range maxHealthCalls + 1 {
+				ends := g.open(ctx, t, method)
+				go func() { ended <- ends() }()
+			}
+			s := requireFault(t, <-ended, ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED)
+			assert.Equal(t, "health_calls", fault.Info(s).GetMetadata()["limit"])
+			giveUp()
+			for range maxHealthCalls {
+				require.Error(t, <-ended)
+			}
+			require.Eventually(t, func() bool {
+				_, err := healthv1.NewHealthClient(g.conn).Check(withinTest(t), &healthv1.HealthCheckRequest{})
+				return err == nil
+			}, 10*time.Second, time.Millisecond)
+		})
+	}
+}
+
+// A client gives its calls the deadlines that it likes, or none.
+func TestAMessageThatDoesNotComeEndsItsCall(t *testing.T) {
+	for _, method := range []string{
+		"/ongair.v1.OngairService/Send", "/ongair.v1.OngairService/Subscribe",
+		healthv1.Health_Check_FullMethodName, healthv1.Health_Watch_FullMethodName,
+		reflectionv1.ServerReflection_ServerReflectionInfo_FullMethodName,
+	} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := start(t, sends(&fakeOngair{}))
+				ctx, giveUp := context.WithTimeout(t.Context(), time.Hour)
+				defer giveUp()
+				began := time.Now()
+				requireFault(t, g.open(ctx, t, method)(), ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
+				assert.Equal(t, 30*time.Second, time.Since(began))
+				synctest.Wait()
+				assert.Contains(t, g.lines.String(), "reason=INVALID_REQUEST")
+			})
+		})
+	}
+}
