@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -247,8 +248,12 @@ func TestACallerHasItsShareOfConnectionsOverGRPCAndREST(t *testing.T) {
 		conn, err := Dial(Endpoints{GRPC: g.GRPC, APIKey: key})
 		require.NoError(t, err)
 		call = func() string {
-			_, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
-			return reasonOf(err)
+			for {
+				_, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+				if status.Code(err) != codes.Unavailable { // as where the connection was one too many, and is closed at this moment
+					return reasonOf(err)
+				}
+			}
 		}
 		return call, sync.OnceFunc(func() { assert.NoError(t, conn.Close()) })
 	}
@@ -268,6 +273,7 @@ func TestACallerHasItsShareOfConnectionsOverGRPCAndREST(t *testing.T) {
 				return reasonOf(nil)
 			}
 			assert.Contains(t, string(body), `"limit":"connections"`)
+			assert.True(t, response.Close, "the next call needs another connection")
 			return "CALLER_LIMITED"
 		}
 		return call, transport.CloseIdleConnections
@@ -318,4 +324,51 @@ func TestOneFloodingCallerDoesNotHurtTheOthersOfItsChannel(t *testing.T) {
 	require.Eventually(t, func() bool { return len(g.Sandbox.Requests()) >= 6 }, 10*time.Second, 10*time.Millisecond)
 	assert.NoError(t, send(auditorKey))
 	flood.Wait()
+}
+
+// The connections that it had too many would keep the others from the port.
+func TestACallerOverItsLimitLeavesThePortToOthers(t *testing.T) {
+	const most = 4
+	g := Start(t, func(c *server.Config) {
+		c.MaxConnections = most
+		wild := auth.Unrestricted(billingKey)
+		wild.MaxConnections = 1
+		c.Callers = map[string]auth.Caller{"wild": wild, "auditor": auth.Unrestricted(auditorKey)}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	// Both call on a connection of their own, which they leave open.
+	for name, call := range map[string]func(key string) (done bool){
+		"gRPC": func(key string) bool {
+			conn, err := Dial(Endpoints{GRPC: g.GRPC, APIKey: key})
+			require.NoError(t, err)
+			t.Cleanup(func() { assert.NoError(t, conn.Close()) })
+			_, err = ongairv1.NewOngairServiceClient(conn).Send(ctx, &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+			require.Contains(t, []codes.Code{codes.OK, codes.ResourceExhausted}, status.Code(err), err)
+			return err == nil
+		},
+		"REST": func(key string) bool {
+			transport := &http.Transport{}
+			t.Cleanup(transport.CloseIdleConnections)
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.HTTP+"/v1/messages:send",
+				strings.NewReader(`{"external_id":"`+Contact+`","text":"Hello"}`))
+			require.NoError(t, err)
+			req.Header.Set("Authorization", "Bearer "+key)
+			response, err := transport.RoundTrip(req)
+			require.NoError(t, err)
+			_, err = io.Copy(io.Discard, response.Body)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			return response.StatusCode == http.StatusOK
+		},
+	} {
+		admitted := 0
+		for range most {
+			if call(billingKey) {
+				admitted++
+			}
+		}
+		assert.LessOrEqual(t, admitted, 1, name)
+		assert.True(t, call(auditorKey), name)
+	}
 }

@@ -48,27 +48,32 @@ type port struct {
 	closed    chan struct{}
 
 	mu sync.Mutex
-	// open has the connections by their address on the other side, and some that have
-	// ended; sweepAt is how many there are when those are taken out.
-	open    map[string]*net.TCPConn
+	// open has the connections, and some that have ended; sweepAt is how many there are
+	// when those are taken out.
+	open    map[tcp]struct{}
 	sweepAt int
-	swept   time.Time
 	fullLog time.Time
+}
+
+// tcp is a connection that can say whether it has ended.
+type tcp struct{ *net.TCPConn }
+
+// Ended reports whether it was closed on this side.
+func (c tcp) Ended() bool {
+	raw, err := c.SyscallConn()
+	return err != nil || raw.Control(func(uintptr) {}) != nil
 }
 
 // bound bounds a listener. Its name is one of auth's, where it is for callers.
 func bound(listener *net.TCPListener, name string, most int, log *slog.Logger) *port {
 	return &port{
 		TCPListener: listener, name: name, most: most, log: log, closed: make(chan struct{}),
-		open: map[string]*net.TCPConn{}, sweepAt: fewConnections,
+		open: map[tcp]struct{}{}, sweepAt: fewConnections,
 	}
 }
 
 // tell has the limits of callers know of the connections. It MUST be called before Accept.
-func (p *port) tell(limits *api.Limits) {
-	p.limits = limits
-	limits.Watch(p.sweep)
-}
+func (p *port) tell(limits *api.Limits) { p.limits = limits }
 
 // Accept waits for a place, and then for a connection.
 func (p *port) Accept() (net.Conn, error) {
@@ -83,7 +88,7 @@ func (p *port) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.add(conn)
+	p.add(tcp{conn})
 	return conn, nil
 }
 
@@ -97,7 +102,7 @@ func (p *port) full() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.open) >= p.sweepAt || len(p.open) >= p.most {
-		p.sweepLocked()
+		p.sweep()
 		p.sweepAt = max(fewConnections, 2*len(p.open)) // so that it costs each connection little
 	}
 	if len(p.open) < p.most {
@@ -110,48 +115,25 @@ func (p *port) full() bool {
 	return true
 }
 
-func (p *port) add(conn *net.TCPConn) {
-	remote := conn.RemoteAddr().String()
+func (p *port) add(c tcp) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ended := p.open[remote]; ended {
-		p.remove(remote)
-	}
-	p.open[remote] = conn
+	p.open[c] = struct{}{}
 	if p.limits != nil {
-		p.limits.Opened(auth.ConnectionOn(p.name, remote))
+		p.limits.Opened(p.nameOf(c), c)
 	}
 }
 
-// sweep takes out the connections that have ended, if that was not done just before.
+// sweep takes out the connections that have ended. p.mu is held.
 func (p *port) sweep() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if time.Since(p.swept) >= fullInterval {
-		p.sweepLocked()
-	}
-}
-
-// sweepLocked takes out the connections that have ended. p.mu is held.
-func (p *port) sweepLocked() {
-	p.swept = time.Now()
-	for remote, conn := range p.open {
-		if isClosed(conn) {
-			p.remove(remote)
+	for c := range p.open {
+		if c.Ended() {
+			delete(p.open, c)
+			if p.limits != nil {
+				p.limits.Ended(p.nameOf(c), c)
+			}
 		}
 	}
 }
 
-// remove takes out a connection. p.mu is held.
-func (p *port) remove(remote string) {
-	delete(p.open, remote)
-	if p.limits != nil {
-		p.limits.Ended(auth.ConnectionOn(p.name, remote))
-	}
-}
-
-// isClosed reports whether a connection was closed on this side.
-func isClosed(conn *net.TCPConn) bool {
-	raw, err := conn.SyscallConn()
-	return err != nil || raw.Control(func(uintptr) {}) != nil
-}
+func (p *port) nameOf(c tcp) string { return auth.ConnectionOn(p.name, c.RemoteAddr().String()) }

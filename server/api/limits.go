@@ -1,7 +1,6 @@
 package api
 
 import (
-	"slices"
 	"sync"
 	"time"
 
@@ -30,51 +29,24 @@ const (
 // would take memory for whoever asks for most. The zero value is ready, and safe for
 // concurrent use.
 //
-// A connection is nobody's until a call comes on it, and counts for its caller from
-// then on until it ends. Whoever accepts connections tells which ones are open, those
-// that ended perhaps later; one that nobody told of does not count.
+// Which connections count for a caller is in connections.go.
 type Limits struct {
 	mu      sync.Mutex
 	callers map[string]*usage
-	// open has the connections, each with those for whom it counts.
-	open map[string][]*usage
+	// open has the connections by their names.
+	open map[string]*connection
 	// health are the health calls of each connection that has any, watches those of all
 	// that watch.
 	health  map[string]int
 	watches int
-	// sweeps have those who accept connections tell of those that ended.
-	sweeps []func()
 }
 
 // usage is what a caller takes at a moment. It is there from its first call on: there
 // are as many as are configured.
 type usage struct {
-	rate                        *rate.Limiter
-	calls, streams, connections int
-}
-
-// Watch has sweep called when it matters which connections have ended: it tells Ended of
-// them. It MUST be called before anything else.
-func (l *Limits) Watch(sweep func()) { l.sweeps = append(l.sweeps, sweep) }
-
-// Opened tells of a connection, by auth.ConnectionOn.
-func (l *Limits) Opened(connection string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.open == nil {
-		l.open = map[string][]*usage{}
-	}
-	l.open[connection] = nil
-}
-
-// Ended tells of a connection that has ended.
-func (l *Limits) Ended(connection string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, u := range l.open[connection] {
-		u.connections--
-	}
-	delete(l.open, connection)
+	rate           *rate.Limiter
+	calls, streams int
+	connections    map[*connection]struct{}
 }
 
 // call admits a call of a caller until done is called.
@@ -112,7 +84,7 @@ func (l *Limits) admit(p auth.Principal, connection string, count func(*usage, a
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u := l.usageOf(p.Name, limits)
-	if !l.connected(u, connection, limits) && !l.connectedOnceSwept(u, connection, limits) {
+	if !l.connected(u, connection, limits) {
 		return nil, overLimit("connections", limitDelay)
 	}
 	counted, err := count(u, limits)
@@ -121,17 +93,6 @@ func (l *Limits) admit(p auth.Principal, connection string, count func(*usage, a
 	}
 	*counted++
 	return l.done(counted), nil
-}
-
-// connectedOnceSwept is connected after it was found out which connections have ended.
-// l.mu is held, but for the time in which that is done.
-func (l *Limits) connectedOnceSwept(u *usage, connection string, limits auth.Limits) bool {
-	l.mu.Unlock()
-	for _, sweep := range l.sweeps {
-		sweep()
-	}
-	l.mu.Lock()
-	return l.connected(u, connection, limits)
 }
 
 // check admits a health call until done is called.
@@ -175,21 +136,6 @@ func (l *Limits) checkLocked(connection string) (done func(), err error) {
 	}, nil
 }
 
-// connected counts a connection for a caller, if it does not yet; false where that
-// has as many as it may. l.mu is held.
-func (l *Limits) connected(u *usage, connection string, limits auth.Limits) bool {
-	users, open := l.open[connection]
-	if !open || slices.Contains(users, u) {
-		return true
-	}
-	if u.connections >= limits.MaxConnections {
-		return false
-	}
-	u.connections++
-	l.open[connection] = append(users, u)
-	return true
-}
-
 // done returns what gives back a place in a count.
 func (l *Limits) done(count *int) func() {
 	return func() {
@@ -206,7 +152,7 @@ func (l *Limits) usageOf(name string, limits auth.Limits) *usage {
 		if l.callers == nil {
 			l.callers = map[string]*usage{}
 		}
-		u = &usage{rate: rate.NewLimiter(0, 0)}
+		u = &usage{rate: rate.NewLimiter(0, 0), connections: map[*connection]struct{}{}}
 		l.callers[name] = u
 	}
 	if limit := rate.Limit(limits.MaxRate); u.rate.Limit() != limit {

@@ -95,41 +95,6 @@ func TestACallerHasItsRate(t *testing.T) {
 	})
 }
 
-func TestACallerHasItsShareOfConnections(t *testing.T) {
-	l, billing, crm := &Limits{}, limited(t, "billing", auth.Limits{MaxConnections: 2}), limited(t, "crm", auth.Limits{MaxConnections: 2})
-	for _, connection := range []string{"a", "b", "c"} {
-		l.Opened(connection)
-	}
-	call := func(p auth.Principal, connection string) error {
-		done, err := l.call(p, connection)
-		if err == nil {
-			done()
-		}
-		return err
-	}
-	require.NoError(t, call(billing, "a"))
-	_, err := l.stream(billing, "b")
-	require.NoError(t, err)
-	require.NoError(t, call(billing, "a"), "however many calls come on it")
-	assertLimit(t, call(billing, "c"), "connections")
-	_, err = l.stream(billing, "c")
-	assertLimit(t, err, "connections")
-	require.NoError(t, call(crm, "c"), "another caller has its own")
-	require.NoError(t, call(crm, "b"), "also those of others, as behind a proxy")
-	assertLimit(t, call(crm, "a"), "connections")
-
-	l.Ended("b")
-	require.NoError(t, call(billing, "c"))
-	require.NoError(t, call(crm, "a"))
-	require.NoError(t, call(billing, "b"), "what came late on one that has ended does not count")
-	l.Ended("a")
-	l.Ended("c")
-	for _, u := range l.callers {
-		assert.Zero(t, u.connections)
-	}
-	assert.Empty(t, l.open)
-}
-
 func TestWhoWatchesTheHealthHasALimit(t *testing.T) {
 	l := &Limits{}
 	watch := func(n int) (done func(), err error) { return l.watch(fmt.Sprint(n)) } // each on a connection of its own

@@ -81,6 +81,9 @@ func write(w http.ResponseWriter, err error) {
 	if reason == ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING || reason == ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID {
 		header.Set("WWW-Authenticate", "Bearer")
 	}
+	if reason == ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED && fault.Info(s).GetMetadata()["limit"] == "connections" {
+		header.Set("Connection", "close") // which it is going to be
+	}
 	for _, detail := range s.Details() {
 		if retry, ok := detail.(*errdetails.RetryInfo); ok {
 			header.Set("Retry-After", strconv.Itoa(int(math.Ceil(retry.GetRetryDelay().AsDuration().Seconds()))))

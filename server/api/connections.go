@@ -1,0 +1,106 @@
+package api
+
+import (
+	"slices"
+	"time"
+
+	"github.com/ongair/ongair-gateway/server/auth"
+)
+
+// refusedGrace is how long a connection more than a caller may have stays open after the
+// first call on it was refused: for the answer to get out.
+const refusedGrace = time.Second
+
+// Connection is one on which calls come. Its values MUST be comparable.
+type Connection interface {
+	// Ended reports whether it has ended.
+	Ended() bool
+	// Close ends it. It MUST NOT block.
+	Close() error
+}
+
+// connection is one that is open, or ended and nobody has told of it yet.
+//
+// It is nobody's until a call comes on it, and counts for its caller from then on until it
+// ends: for several, where a proxy is between. One on which nothing was admitted is closed,
+// or it would keep its place on the port, and one caller keep the others from that.
+type connection struct {
+	Connection
+	name string
+	// users are those for whom it counts.
+	users []*usage
+	// refused is the last caller who was refused on it, and says that it is going to be
+	// closed.
+	refused *usage
+}
+
+// Opened tells of a connection, by auth.ConnectionOn. A call on one that nobody told of is
+// admitted, and counts for no connection.
+func (l *Limits) Opened(name string, c Connection) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open == nil {
+		l.open = map[string]*connection{}
+	}
+	if ended, ok := l.open[name]; ok { // or there could not be another one of this name
+		l.forget(ended)
+	}
+	l.open[name] = &connection{Connection: c, name: name}
+}
+
+// Ended tells of a connection that has ended, soon or late.
+func (l *Limits) Ended(name string, c Connection) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if open, ok := l.open[name]; ok && open.Connection == c {
+		l.forget(open)
+	}
+}
+
+// forget takes out a connection that has ended. l.mu is held.
+func (l *Limits) forget(c *connection) {
+	for _, u := range c.users {
+		delete(u.connections, c)
+	}
+	delete(l.open, c.name)
+}
+
+// connected counts a connection for a caller, if it does not yet; false where that
+// has as many as it may. l.mu is held.
+func (l *Limits) connected(u *usage, name string, limits auth.Limits) bool {
+	c, open := l.open[name]
+	if !open || slices.Contains(c.users, u) {
+		return true
+	}
+	if len(u.connections) >= limits.MaxConnections && c.refused != u { // once is enough, since it is going to be closed
+		for other := range u.connections {
+			if other.Ended() {
+				l.forget(other)
+			}
+		}
+	}
+	if len(u.connections) >= limits.MaxConnections {
+		l.refuse(c, u)
+		return false
+	}
+	u.connections[c] = struct{}{}
+	c.users, c.refused = append(c.users, u), nil
+	return true
+}
+
+// refuse closes a connection in a while, if it counts for nobody then. l.mu is held.
+func (l *Limits) refuse(c *connection, u *usage) {
+	if len(c.users) > 0 {
+		return
+	}
+	if c.refused == nil {
+		time.AfterFunc(refusedGrace, func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if c.refused != nil {
+				_ = c.Close() // fails where it has ended
+			}
+		})
+	}
+	c.refused = u
+}

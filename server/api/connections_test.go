@@ -1,0 +1,102 @@
+package api
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server/auth"
+)
+
+// line is a connection that ends when it is told to.
+type line struct{ ended bool }
+
+func (l *line) Ended() bool { return l.ended }
+
+func (l *line) Close() error {
+	l.ended = true
+	return nil
+}
+
+// opened tells limits of connections.
+func opened(l *Limits, names ...string) map[string]*line {
+	lines := map[string]*line{}
+	for _, name := range names {
+		lines[name] = &line{}
+		l.Opened(name, lines[name])
+	}
+	return lines
+}
+
+// calls makes a call that ends at once.
+func (l *Limits) calls(p auth.Principal, connection string) error {
+	done, err := l.call(p, connection)
+	if err == nil {
+		done()
+	}
+	return err
+}
+
+func TestACallerHasItsShareOfConnections(t *testing.T) {
+	l, billing, crm := &Limits{}, limited(t, "billing", auth.Limits{MaxConnections: 2}), limited(t, "crm", auth.Limits{MaxConnections: 2})
+	lines := opened(l, "a", "b", "c")
+	require.NoError(t, l.calls(billing, "a"))
+	_, err := l.stream(billing, "b")
+	require.NoError(t, err)
+	require.NoError(t, l.calls(billing, "a"), "however many calls come on it")
+	require.NoError(t, l.calls(crm, "c"), "another caller has its own")
+	assertLimit(t, l.calls(billing, "c"), "connections")
+	_, err = l.stream(billing, "c")
+	assertLimit(t, err, "connections")
+	require.NoError(t, l.calls(crm, "b"), "also those of others, as behind a proxy")
+	assertLimit(t, l.calls(crm, "a"), "connections")
+
+	lines["b"].ended = true
+	require.NoError(t, l.calls(billing, "c"), "at once, when one has ended")
+	require.NoError(t, l.calls(crm, "a"))
+	require.NoError(t, l.calls(billing, "b"), "what came late on one that has ended does not count")
+	for _, name := range []string{"a", "b", "c"} {
+		l.Ended(name, lines[name])
+	}
+	for _, u := range l.callers {
+		assert.Empty(t, u.connections)
+	}
+	assert.Empty(t, l.open)
+}
+
+func TestTheEndOfAConnectionSaysNothingOfTheNextOneOfItsName(t *testing.T) {
+	l, billing := &Limits{}, limited(t, "billing", auth.Limits{MaxConnections: 1})
+	first := opened(l, "a", "b")["a"]
+	require.NoError(t, l.calls(billing, "a"))
+	opened(l, "a")
+	require.NoError(t, l.calls(billing, "a"), "the first one has ended")
+	l.Ended("a", first)
+	assertLimit(t, l.calls(billing, "b"), "connections")
+}
+
+// Or a caller over its limit would keep the others from the port.
+func TestAConnectionOnWhichNothingIsAdmittedIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, billing, crm := &Limits{}, limited(t, "billing", auth.Limits{MaxConnections: 1}), limited(t, "crm", auth.Limits{MaxConnections: 1})
+		lines := opened(l, "a", "beyond", "shared", "later shared")
+		require.NoError(t, l.calls(billing, "a"))
+		require.NoError(t, l.calls(crm, "shared"))
+		for range 2 {
+			for _, name := range []string{"beyond", "shared", "later shared"} {
+				assertLimit(t, l.calls(billing, name), "connections")
+			}
+		}
+		time.Sleep(refusedGrace - 1)
+		assert.False(t, lines["beyond"].ended, "the answer has to get out")
+		lines["shared"].ended = true
+		require.NoError(t, l.calls(crm, "later shared"))
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		assert.True(t, lines["beyond"].ended)
+		assert.False(t, lines["later shared"].ended, "another caller uses it")
+		assert.False(t, lines["a"].ended)
+	})
+}
