@@ -136,4 +136,6 @@ func (p *port) sweep() {
 	}
 }
 
-func (p *port) nameOf(c tcp) string { return auth.ConnectionOn(p.name, c.RemoteAddr().String()) }
+func (p *port) nameOf(c tcp) string {
+	return auth.ConnectionOn(p.name, c.LocalAddr().String(), c.RemoteAddr().String())
+}

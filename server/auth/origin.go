@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -50,9 +51,10 @@ const (
 	PortHTTP = "HTTP"
 )
 
-// ConnectionOn returns how a connection on a port, with an address on the other side, is
-// told from all others that are open.
-func ConnectionOn(port, remote string) string { return port + " " + remote }
+// ConnectionOn returns how a connection on a port is told from all others that are open:
+// by both addresses, since a port that listens on several may have one remote address on
+// each of them.
+func ConnectionOn(port, local, remote string) string { return port + " " + local + " " + remote }
 
 // PeerOrigin returns the origin of a call on the gRPC port.
 func PeerOrigin(ctx context.Context) Origin {
@@ -60,7 +62,7 @@ func PeerOrigin(ctx context.Context) Origin {
 	if !ok {
 		return Origin{}
 	}
-	origin := Origin{Connection: ConnectionOn(PortGRPC, p.Addr.String())}
+	origin := Origin{Connection: ConnectionOn(PortGRPC, p.LocalAddr.String(), p.Addr.String())}
 	if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
 		origin.Names = CertificateNames(&info.State)
 	}
@@ -76,7 +78,11 @@ const (
 
 // Forwarded returns the metadata that tell of the origin of a request to the HTTP port.
 func Forwarded(r *http.Request) metadata.MD {
-	forwarded := metadata.MD{MetadataConnection: {ConnectionOn(PortHTTP, r.RemoteAddr)}}
+	var local string
+	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		local = addr.String()
+	}
+	forwarded := metadata.MD{MetadataConnection: {ConnectionOn(PortHTTP, local, r.RemoteAddr)}}
 	if names := CertificateNames(r.TLS); len(names) > 0 {
 		forwarded[MetadataNames] = names
 	}
