@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
@@ -96,6 +97,16 @@ func (r *readiness) why(ctx context.Context) string {
 		return "the event log is not available"
 	}
 	return ""
+}
+
+// adminAnswerTimeout bounds a page, and what a profile takes beyond the time that it was
+// asked for.
+const adminAnswerTimeout = 30 * time.Second
+
+func newAdminServer(ready *readiness, tlsConfig *tls.Config, log *slog.Logger) *http.Server {
+	server := newHTTPServer(adminHandler(ready), tlsConfig, log)
+	server.WriteTimeout = adminAnswerTimeout
+	return server
 }
 
 // adminHandler serves what operators and orchestrators ask. It never asks for a

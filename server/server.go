@@ -208,7 +208,7 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 		p.service.Replace(upstreams)
 		intake.Replace(cfg.webhookAccess())
 	}
-	p.admin = newHTTPServer(adminHandler(p.readiness), s.tlsConfig((*tlsFiles).public), log)
+	p.admin = newAdminServer(p.readiness, s.tlsConfig((*tlsFiles).public), log)
 	return p, nil
 }
 

@@ -94,6 +94,7 @@ func write(w http.ResponseWriter, err error) {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
+	setWriteDeadline(w, time.Now().Add(answerTimeout)) // what is wrong with a request can be long
 	w.WriteHeader(fault.HTTPStatus(reason))
 	_, _ = w.Write(append(body, '\n'))
 }

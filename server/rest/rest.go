@@ -73,7 +73,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, erro
 		write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN,
 			"a browser made this request for a page of another origin"))
 	}))
-	return sameOrigin.Handler(routes.check(mux)), nil
+	return boundAnswer(sameOrigin.Handler(routes.check(mux))), nil
 }
 
 // only matches the given HTTP headers and no other, in both directions.

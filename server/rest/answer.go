@@ -1,0 +1,25 @@
+package rest
+
+import (
+	"net/http"
+	"time"
+)
+
+// answerTimeout bounds how long a client takes to read an answer, from when it is there. A
+// stream has no such bound: it counts for its caller.
+const answerTimeout = 30 * time.Second
+
+// boundAnswer bounds how long a client takes to read what next answers. Where that is an
+// error, write has begun to. net/http takes the bound away after the answer.
+func boundAnswer(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		next.ServeHTTP(w, req)
+		setWriteDeadline(w, time.Now().Add(answerTimeout)) // net/http has yet to write the last 4 KiB
+	})
+}
+
+// setWriteDeadline does nothing for a ResponseWriter that has no deadlines, which those
+// of net/http have.
+func setWriteDeadline(w http.ResponseWriter, deadline time.Time) {
+	_ = http.NewResponseController(w).SetWriteDeadline(deadline)
+}
