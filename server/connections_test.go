@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"log/slog"
 	"net"
+	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -88,13 +90,54 @@ func TestAPortThatIsFullCanBeClosed(t *testing.T) {
 	a := accept(t, 1)
 	a.dial(t)
 	a.next(t)
-	require.Eventually(t, func() bool { // the next Accept has found it full, and waits
+	a.dial(t)
+	require.Eventually(t, func() bool { // it has found the port full, and waits
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return !a.fullLog.IsZero()
 	}, 10*time.Second, time.Millisecond)
 	require.NoError(t, a.Close())
 	require.ErrorIs(t, <-a.ended, net.ErrClosed)
+}
+
+func TestAFullPortClosesWhatIsIdleForLongest(t *testing.T) {
+	a := accept(t, 4)
+	var conns []net.Conn
+	for range 4 {
+		a.dial(t)
+		conns = append(conns, a.next(t))
+	}
+	for _, i := range []int{1, 2, 0} { // and 3 is not idle
+		a.note(conns[i], http.StateIdle)
+	}
+	a.note(conns[1], http.StateActive)
+	a.note(conns[1], http.StateIdle)
+	var order []int
+	for range 3 {
+		a.dial(t)
+		a.next(t)
+		for i, conn := range conns {
+			if (tcp{conn.(*net.TCPConn)}).Ended() && !slices.Contains(order, i) {
+				order = append(order, i)
+			}
+		}
+	}
+	assert.Equal(t, []int{2, 0, 1}, order)
+	a.dial(t)
+	select {
+	case <-a.accepted:
+		require.FailNow(t, "a connection was closed that is not idle")
+	case <-time.After(3 * fullInterval):
+	}
+}
+
+func TestAConnectionThatAnHTTPServerEndedIsForgottenAtOnce(t *testing.T) {
+	a := accept(t, 1)
+	a.dial(t)
+	a.note(a.next(t), http.StateClosed)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	assert.Empty(t, a.open)
 }
 
 func TestConnectionsThatEndedAreForgotten(t *testing.T) {

@@ -209,6 +209,7 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 		intake.Replace(cfg.webhookAccess())
 	}
 	p.admin = newAdminServer(p.readiness, s.tlsConfig((*tlsFiles).public), log)
+	p.http.ConnState, p.webhook.ConnState, p.admin.ConnState = s.listeners.http.note, s.listeners.webhook.note, s.listeners.admin.note
 	return p, nil
 }
 

@@ -1,0 +1,92 @@
+package server_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server"
+	. "github.com/ongair/ongair-gateway/server/servertest"
+)
+
+// Whoever asks for nothing once would keep its place on the port for minutes.
+func TestAFullPortClosesAConnectionThatIsIdle(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := Certificate(t, dir)
+	pem, err := os.ReadFile(cert)
+	require.NoError(t, err)
+	trusted := x509.NewCertPool()
+	require.True(t, trusted.AppendCertsFromPEM(pem))
+	plain := Start(t, func(c *server.Config) { c.MaxConnections = 3 })
+	secured := Start(t, func(c *server.Config) { c.MaxConnections, c.TLSCertFile, c.TLSKeyFile = 3, cert, key })
+	for name, tt := range map[string]struct {
+		addr   string
+		config *tls.Config
+	}{
+		"webhooks":          {plain.Webhook, nil},
+		"calls":             {plain.HTTP, nil},
+		"operators":         {plain.Admin, nil},
+		"webhooks over TLS": {secured.Webhook, &tls.Config{RootCAs: trusted, ServerName: "127.0.0.1", NextProtos: []string{"http/1.1"}}},
+		"calls over HTTP/2": {secured.HTTP, &tls.Config{RootCAs: trusted, ServerName: "127.0.0.1", NextProtos: []string{"h2"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// connect returns what asks for nothing, on the same connection each time.
+			connect := func() (ask func() error) {
+				dialed := false
+				dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+					if dialed {
+						return nil, errors.New("the connection was closed")
+					}
+					dialed = true
+					conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", tt.addr)
+					if err != nil || tt.config == nil {
+						return conn, err
+					}
+					return tls.Client(conn, tt.config), nil
+				}
+				transport := &http.Transport{DialContext: dial, DialTLSContext: dial, ForceAttemptHTTP2: true}
+				t.Cleanup(transport.CloseIdleConnections)
+				client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
+				scheme := "http"
+				if tt.config != nil {
+					scheme = "https"
+				}
+				return func() error {
+					request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, scheme+"://x/nothing", http.NoBody)
+					require.NoError(t, err)
+					response, err := client.Do(request)
+					if err != nil {
+						return err
+					}
+					_, err = io.Copy(io.Discard, response.Body)
+					require.NoError(t, err)
+					assert.Equal(t, tt.config != nil && tt.config.NextProtos[0] == "h2", response.ProtoMajor == 2)
+					return response.Body.Close()
+				}
+			}
+			asks := []func() error{connect(), connect(), connect()}
+			for _, ask := range asks {
+				require.NoError(t, ask())
+			}
+			require.NoError(t, connect()(), "a fourth of three")
+			closed := 0
+			for _, ask := range asks {
+				if ask() != nil {
+					closed++
+				}
+			}
+			assert.Equal(t, 1, closed)
+		})
+	}
+}
