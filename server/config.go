@@ -79,8 +79,9 @@ type Config struct {
 	// RequestIDAge is how long the outcome of a call is kept under its request_id: at
 	// least 2 minutes, so that it outlives the longest call. Zero means the default.
 	RequestIDAge time.Duration `restart:"request_id_age"`
-	// MaxConnections is how many connections each port has open at a time. Zero means a
-	// quarter of the files that the process may have open, and 16,384 at most.
+	// MaxConnections is how many connections each port has open at a time. Zero means
+	// 16,384. What is above a quarter of the files that the process may have open counts
+	// as that.
 	MaxConnections int `restart:"max_connections"`
 	// Grace is how long a stop waits for calls that are running. Zero means the
 	// default.
@@ -143,8 +144,9 @@ func (c *Config) setDefaults() {
 		}
 	}
 	if c.MaxConnections == 0 {
-		c.MaxConnections = defaultMaxConnections()
+		c.MaxConnections = defaultMaxConnections
 	}
+	c.MaxConnections = min(c.MaxConnections, mostConnections())
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
 	}

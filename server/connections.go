@@ -13,14 +13,13 @@ import (
 	"github.com/ongair/ongair-gateway/server/auth"
 )
 
-// mostConnections is the most that a port takes by default; fewer where the process may
-// not have many files open.
-const mostConnections = 16_384
+// defaultMaxConnections is the most that a port takes by default.
+const defaultMaxConnections = 16_384
 
-// defaultMaxConnections leaves a quarter of the files that the process may have open to
-// the log and to Ongair, and each of the ports that many may reach another quarter: one
-// that is flooded must not keep the log from opening its files.
-func defaultMaxConnections() int { return min(mostConnections, maxFiles()/4) }
+// mostConnections is the most that a port may take: it leaves a quarter of the files that
+// the process may have open to the log and to Ongair, and each of the ports that many may
+// reach another quarter. One that is flooded must not keep the log from opening its files.
+func mostConnections() int { return maxFiles() / 4 }
 
 const (
 	// fullInterval is how often a port that is full looks whether it still is.

@@ -70,9 +70,14 @@ type Server struct {
 
 // New checks the configuration and returns a gateway that is not started.
 func New(cfg Config) (*Server, error) {
+	asked := cfg.MaxConnections
 	cfg.setDefaults()
 	if err := cfg.check(); err != nil {
 		return nil, err
+	}
+	if asked > cfg.MaxConnections {
+		cfg.Logger.Warn("max_connections is more than a quarter of the files that the process may have open, and counts as that",
+			"max_connections", cfg.MaxConnections)
 	}
 	s := &Server{
 		cfg:     cfg,
