@@ -142,6 +142,7 @@ func TestACertificateIsACredential(t *testing.T) {
 		{"a host name that looks like the id", []tls.Certificate{authority.Client(t, nil, []string{"mesh"})}, "", false, "CREDENTIALS_INVALID"},
 		{"a name of nobody", []tls.Certificate{authority.Client(t, []string{spiffe + "/x"}, nil)}, "", false, "CREDENTIALS_INVALID"},
 		{"a URI that looks like a host name", []tls.Certificate{authority.Client(t, []string{"dns:crm.internal"}, nil)}, "", false, "CREDENTIALS_MISSING"},
+		{"a name that metadata cannot carry", []tls.Certificate{authority.Client(t, nil, []string{"crm\x01internal"})}, "", false, "CREDENTIALS_MISSING"},
 		{"no name", []tls.Certificate{authority.Client(t, nil, nil)}, "", false, "CREDENTIALS_MISSING"},
 		{"no certificate", nil, "", false, "CREDENTIALS_MISSING"},
 		{"no certificate, and the names in metadata", nil, "", true, "CREDENTIALS_MISSING"},
