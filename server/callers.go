@@ -1,8 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 
@@ -76,6 +78,19 @@ func (c *Config) callers() map[string]auth.Caller {
 		callers[defaultCaller] = auth.Unrestricted(c.APIKey)
 	}
 	return callers
+}
+
+// maxStreams is how many calls and streams a gRPC connection has at a time: all that any
+// caller may have, and by default, so that it is its limits that say no, with a reason;
+// beyond it a client waits. It is fixed while the gateway runs: a caller who is given more
+// than that needs another connection.
+func (c *Config) maxStreams() uint32 {
+	most := uint64(auth.DefaultMaxStreams + auth.DefaultMaxInFlight)
+	for _, caller := range c.Callers {
+		streams, calls := cmp.Or(caller.MaxStreams, auth.DefaultMaxStreams), cmp.Or(caller.MaxInFlight, auth.DefaultMaxInFlight)
+		most = max(most, uint64(streams)+uint64(calls)) // neither is negative, says check
+	}
+	return uint32(min(most, math.MaxUint32))
 }
 
 // CallerCount returns how many callers there are; none means that the gateway is open.

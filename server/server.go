@@ -47,10 +47,6 @@ const (
 	memoryConnWindow = 16 << 20
 )
 
-// maxStreams is how many calls and streams a gRPC connection has at a time: all that a
-// caller may have by default, so that it is its limits that say no, with a reason.
-const maxStreams = auth.DefaultMaxStreams + auth.DefaultMaxInFlight
-
 // Server is a gateway. Make one with New.
 type Server struct {
 	cfg       Config
@@ -193,7 +189,7 @@ func (s *Server) assemble(ctx context.Context, js *jetstream.JetStream, events *
 		return nil, err
 	}
 	cfg.Origin = auth.PeerOrigin
-	cfg.MaxStreams = maxStreams
+	cfg.MaxStreams = s.cfg.maxStreams()
 	cfg.TLS = s.tlsConfig((*tlsFiles).callers)
 	if p.grpc, err = api.NewServer(cfg); err != nil {
 		return nil, err
