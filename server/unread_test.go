@@ -50,7 +50,7 @@ func restServer(t *testing.T) *http.Server {
 
 func TestWhoDoesNotReadAnAnswerIsCutOff(t *testing.T) {
 	admin := func(*testing.T) *http.Server {
-		return newAdminServer(newReadiness(nil, nil), nil, slog.New(slog.DiscardHandler))
+		return newAdminServer(newReadiness(nil, nil, nil), nil, slog.New(slog.DiscardHandler))
 	}
 	var wrong strings.Builder // of which the answer is larger than what net/http keeps of one
 	for i := range 1000 {
