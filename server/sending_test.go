@@ -364,10 +364,12 @@ func TestACancelledCallEndsTheCallToOngair(t *testing.T) {
 // A channel whose Ongair is dead, and is flooded with calls, costs another one
 // nothing; and its own callers are soon told at once.
 func TestOneDeadChannelDoesNotHurtTheOthers(t *testing.T) {
-	hangUp := make(chan struct{})
+	dead := make(chan struct{})
+	hangUp := sync.OnceFunc(func() { close(dead) })
+	defer hangUp() // before the Ongair waits for its connections, where the test fails
 	g := Start(t, func(c *server.Config) {
-		dead := ongairThat(t, func(net.Conn) { <-hangUp })
-		c.Channels["dead"] = server.Channel{BaseURL: dead, Token: Token, WebhookSecret: Secret, MaxInFlight: 50}
+		url := ongairThat(t, func(net.Conn) { <-dead })
+		c.Channels["dead"] = server.Channel{BaseURL: url, Token: Token, WebhookSecret: Secret, MaxInFlight: 50}
 	})
 	conn, err := Dial(g.Endpoints())
 	require.NoError(t, err)
@@ -388,7 +390,7 @@ func TestOneDeadChannelDoesNotHurtTheOthers(t *testing.T) {
 	const share = 34 // of one caller, of 50 in flight
 	require.Eventually(t, func() bool { return len(reasons) == cap(reasons)-share }, 10*time.Second, time.Millisecond,
 		"all but those that Ongair has are turned away")
-	close(hangUp)
+	hangUp()
 	flood.Wait()
 	close(reasons)
 	seen := map[string]int{}
