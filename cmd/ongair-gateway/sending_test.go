@@ -177,6 +177,7 @@ func TestACallThatAKillInterruptedIsNeverMadeAgain(t *testing.T) {
 			r := NewRecorder(t)
 			began := time.Now()
 			var first sync.WaitGroup
+			defer first.Wait() // where the test fails before the kill
 			for channel := range urls {
 				first.Go(func() {
 					_, s := sendTo(t, g, channel, channel, timeout)
