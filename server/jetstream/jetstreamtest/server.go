@@ -57,7 +57,7 @@ func newServer(t T, settings Settings) *Server {
 		"http":           "127.0.0.1:-1",
 		"ports_file_dir": dir,
 		"max_payload":    jetstream.MaxPayload,
-		// What a gateway was told is stored is on the disk, as the README asks for.
+		// As the embedded one has it: what is acknowledged is on the disk.
 		"jetstream": Settings{"store_dir": filepath.Join(dir, "data"), "sync_interval": "always"},
 	}}
 	maps.Copy(s.settings, settings)
