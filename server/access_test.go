@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -394,4 +395,35 @@ func TestAConnectionHasTheStreamsOfTheCallerWhoMayHaveMost(t *testing.T) {
 	require.IsType(t, &http2.SettingsFrame{}, frame)
 	most, _ := frame.(*http2.SettingsFrame).Value(http2.SettingMaxConcurrentStreams)
 	assert.EqualValues(t, 50_002, most)
+}
+
+// Whoever guesses keys has an address, over REST, too.
+func TestTheLogSaysWhereACallCameFrom(t *testing.T) {
+	lines := &lockedBuffer{}
+	g := Start(t, twoChannels, func(c *server.Config) { c.Logger = slog.New(slog.NewTextHandler(lines, nil)) })
+	for transport, send := range senders() {
+		_, s, _ := send(t, Endpoints{GRPC: g.GRPC, HTTP: g.HTTP}, time.Minute, &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+		require.Equal(t, codes.Unauthenticated, s.Code(), transport)
+	}
+	require.Eventually(t, func() bool {
+		return strings.Count(lines.String(), "peer.address=127.0.0.1:") == 2
+	}, 10*time.Second, time.Millisecond, "%s", lines)
+}
+
+// lockedBuffer is safe for concurrent use.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.String()
 }

@@ -149,10 +149,13 @@ func (s *Service) channel(caller auth.Principal, name string) (string, Upstream,
 		}
 		name = usable[0]
 	}
+	upstream, ok := (*s.channels.Load())[name]
 	if err := caller.MayUse(name); err != nil {
+		if ok {
+			err = onChannel{err, name}
+		}
 		return "", nil, err
 	}
-	upstream, ok := (*s.channels.Load())[name]
 	if !ok {
 		return "", nil, unknownChannel(name)
 	}

@@ -40,6 +40,7 @@ type calls struct {
 	limits    *Limits
 	validator protovalidate.Validator
 	log       *slog.Logger
+	endings   endings
 }
 
 // methodHandler is that of a grpc.MethodDesc: it reads the message with receive, and passes
@@ -66,8 +67,9 @@ func (c *calls) unary(fullMethod string, next methodHandler) methodHandler {
 			if p := recover(); p != nil {
 				err = c.panicked(ctx, p)
 			}
+			channel := channelOf(err)
 			err = explainCall(req, err)
-			c.logEnd(ctx, fullMethod, "unary", start, err)
+			c.logEnd(ctx, ended{fullMethod, "unary", start, channel, err})
 		}()
 		origin := c.origin(ctx)
 		if ctx, err = c.admit(ctx, fullMethod, origin); err != nil {
@@ -111,8 +113,9 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		if p := recover(); p != nil {
 			err = c.panicked(ctx, p)
 		}
+		channel := channelOf(err)
 		err = explain(err)
-		c.logEnd(ctx, info.FullMethod, "server_stream", start, err)
+		c.logEnd(ctx, ended{info.FullMethod, "server_stream", start, channel, err})
 	}()
 	origin := c.origin(ctx)
 	if ctx, err = c.admit(ctx, info.FullMethod, origin); err != nil {

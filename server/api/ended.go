@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
@@ -46,50 +49,135 @@ func explainCall(req any, err error) error {
 	return &unknown
 }
 
+// ended is the end of a call.
+type ended struct {
+	fullMethod, kind string
+	start            time.Time
+	channel          string // that the call was on, where it got that far
+	err              error
+}
+
+// onChannel is the error of a call on a configured channel, which may be logged: what
+// a request says of its channel can be anything.
+type onChannel struct {
+	error
+	channel string
+}
+
+func (e onChannel) Unwrap() error { return e.error }
+
+func channelOf(err error) string {
+	on, _ := errors.AsType[onChannel](err)
+	return on.channel
+}
+
 // logEnd logs the end of a call under the names that OpenTelemetry and the gRPC
 // middlewares use. The error's text is left out: it holds what the caller is told,
 // and that can be Ongair's own words, with a phone number in them.
-func (c *calls) logEnd(ctx context.Context, fullMethod, kind string, start time.Time, err error) {
-	code := status.Code(err)
-	level := logLevel(code)
+func (c *calls) logEnd(ctx context.Context, e ended) {
+	f, isFault := errors.AsType[*fault.Fault](e.err)
+	reason := ongairv1.ErrorReason_ERROR_REASON_UNSPECIFIED
+	if isFault {
+		reason = f.Reason
+	}
+	level := logLevel(status.Code(e.err), reason)
 	if !c.log.Enabled(ctx, level) {
 		return
 	}
-	service, method, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
+	unsaid := 0
+	if level > slog.LevelDebug {
+		var say bool
+		if unsaid, say = c.endings.say(reason); !say {
+			return
+		}
+	}
+	service, method, _ := strings.Cut(strings.TrimPrefix(e.fullMethod, "/"), "/")
 	attrs := []slog.Attr{
 		slog.String("grpc.service", service),
 		slog.String("grpc.method", method),
-		slog.String("grpc.method_type", kind),
+		slog.String("grpc.method_type", e.kind),
 	}
 	if caller := auth.FromContext(ctx).Name; caller != "" {
 		attrs = append(attrs, slog.String("caller", caller))
 	}
-	if p, ok := peer.FromContext(ctx); ok {
-		attrs = append(attrs, slog.String("peer.address", p.Addr.String()))
+	if remote := c.origin(ctx).Remote(); remote != "" {
+		attrs = append(attrs, slog.String("peer.address", remote))
 	}
-	attrs = append(attrs, slog.String("grpc.code", code.String()))
-	if f, ok := errors.AsType[*fault.Fault](err); ok {
+	attrs = append(attrs, slog.String("grpc.code", status.Code(e.err).String()))
+	facts := map[string]string{}
+	if isFault {
 		attrs = append(attrs, slog.String("reason", fault.ReasonName(f.Reason)))
 		if f.Effect != fault.EffectNotApplicable {
 			attrs = append(attrs, slog.String("effect", string(f.Effect)))
 		}
-		if status, ok := f.Metadata["upstream_status"]; ok {
-			attrs = append(attrs, slog.String("upstream_status", status))
-		}
+		maps.Copy(facts, f.Metadata)
+		delete(facts, "channel") // as the request says
 		if f.Cause != nil {
-			attrs = append(attrs, slog.String("cause", f.Cause.Error()))
+			facts["cause"] = f.Cause.Error()
 		}
-	} else if err != nil {
-		attrs = append(attrs, slog.String("cause", err.Error())) // gRPC's own, of a broken stream for example
+	} else if e.err != nil {
+		facts["cause"] = e.err.Error() // gRPC's own, of a broken stream for example
 	}
-	attrs = append(attrs, slog.Float64("grpc.time_ms", float64(time.Since(start).Microseconds())/1000))
+	if e.channel != "" {
+		facts["channel"] = e.channel
+	}
+	for _, name := range slices.Sorted(maps.Keys(facts)) {
+		attrs = append(attrs, slog.String(name, facts[name]))
+	}
+	attrs = append(attrs, slog.Float64("grpc.time_ms", float64(time.Since(e.start).Microseconds())/1000))
+	if unsaid > 0 {
+		attrs = append(attrs, slog.Int("unsaid", unsaid))
+	}
 	c.log.LogAttrs(ctx, level, "finished call", attrs...)
+}
+
+// endings bound how many ends of calls are logged for each reason: when Ongair is down, or
+// somebody guesses keys, a thousand lines a second say no more than ten. It is safe for
+// concurrent use.
+type endings struct {
+	mu       sync.Mutex
+	byReason map[ongairv1.ErrorReason]*saying
+}
+
+// The most lines of a reason, a second and at once.
+const (
+	saidPerSecond = 10
+	saidAtOnce    = 100
+)
+
+type saying struct {
+	rate   *rate.Limiter
+	unsaid int
+}
+
+// say reports whether a call that ended for a reason is to be logged, and how many were not
+// since the last one that was.
+func (e *endings) say(reason ongairv1.ErrorReason) (unsaid int, say bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, ok := e.byReason[reason]
+	if !ok {
+		if e.byReason == nil {
+			e.byReason = map[ongairv1.ErrorReason]*saying{}
+		}
+		s = &saying{rate: rate.NewLimiter(saidPerSecond, saidAtOnce)}
+		e.byReason[reason] = s
+	}
+	if !s.rate.Allow() {
+		s.unsaid++
+		return 0, false
+	}
+	unsaid, s.unsaid = s.unsaid, 0
+	return unsaid, true
 }
 
 // logLevel says how loud the end of a call is: what an operator should look into
 // is a warning or an error, what a caller did wrong is for information, and what
 // went well, or was given up, is for debugging.
-func logLevel(code codes.Code) slog.Level {
+func logLevel(code codes.Code, reason ongairv1.ErrorReason) slog.Level {
+	if reason == ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN {
+		return slog.LevelInfo // as it should be
+	}
 	switch code {
 	case codes.OK, codes.Canceled:
 		return slog.LevelDebug

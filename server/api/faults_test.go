@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -188,4 +189,39 @@ func TestAnErrorOfGRPCsOwnKeepsItsCode(t *testing.T) {
 	require.ErrorContains(t, err, codes.ResourceExhausted.String())
 	g.lines.waitFor(t, "grpc.code=ResourceExhausted", "cause=")
 	assert.NotContains(t, g.lines.String(), "INTERNAL", "it is no defect of the gateway")
+}
+
+// An operator looks for the channel whose token is bad, and for what a caller may not do.
+func TestTheEndOfACallSaysWhatItWasAbout(t *testing.T) {
+	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN, "no")
+	f.Metadata = map[string]string{"action": "send"}
+	g := start(t, sends(failing(f)))
+	_, err := g.invoke(withinTest(t), set(minimal()["Send"], "channel", "support"))
+	require.Error(t, err)
+	g.lines.waitFor(t, "reason=FORBIDDEN", "channel=support", "action=send")
+}
+
+// When Ongair is down, a thousand lines a second say no more than some.
+func TestAFloodOfFailuresIsSaidAndNotRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var e endings
+		down, busy := ongairv1.ErrorReason_ERROR_REASON_ONGAIR_UNREACHABLE, ongairv1.ErrorReason_ERROR_REASON_CHANNEL_BUSY
+		said := 0
+		for range 1000 {
+			if unsaid, say := e.say(down); say {
+				assert.Zero(t, unsaid)
+				said++
+			}
+		}
+		assert.Equal(t, saidAtOnce, said)
+		_, say := e.say(busy)
+		assert.True(t, say, "another reason is said")
+		time.Sleep(time.Second)
+		unsaid, say := e.say(down)
+		assert.True(t, say)
+		assert.Equal(t, 1000-saidAtOnce, unsaid)
+		unsaid, say = e.say(down)
+		assert.True(t, say)
+		assert.Zero(t, unsaid)
+	})
 }

@@ -38,6 +38,9 @@ func (s *Service) sendOnce(ctx context.Context, method string, req sendingReques
 		if err != nil && s.cut.Err() != nil {
 			err = wasCutOff(err)
 		}
+		if err != nil {
+			err = onChannel{err, channel}
+		}
 	}()
 	if req.GetRequestId() == "" {
 		return false, call(ctx, upstream)

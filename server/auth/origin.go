@@ -53,6 +53,9 @@ type Origin struct {
 	Connection string
 }
 
+// Remote returns the address on the other side of the connection.
+func (o Origin) Remote() string { return o.Connection[strings.LastIndexByte(o.Connection, ' ')+1:] }
+
 // The ports on which calls come.
 const (
 	PortGRPC = "gRPC"
