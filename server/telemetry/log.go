@@ -14,14 +14,27 @@ const (
 	FormatJSON = "json"
 )
 
-// NewLogger returns a logger that writes to w: a line for each record, in the
-// format, from the level on ("debug", "info", "warn" or "error").
-func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("log level %q: want debug, info, warn or error", level)
+// ParseLevel returns the level of a name: "debug", "info", "warn" or "error".
+func ParseLevel(name string) (level slog.Level, err error) {
+	if err := level.UnmarshalText([]byte(name)); err != nil {
+		return level, fmt.Errorf("log level %q: want debug, info, warn or error", name)
 	}
-	options := &slog.HandlerOptions{Level: l}
+	return level, nil
+}
+
+// NewLogger returns a logger that writes to w: a line for each record, in the
+// format, from the level on (ParseLevel).
+func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
+	l, err := ParseLevel(level)
+	if err != nil {
+		return nil, err
+	}
+	return NewLoggerFrom(w, l, format)
+}
+
+// NewLoggerFrom is NewLogger with a level that may change.
+func NewLoggerFrom(w io.Writer, level slog.Leveler, format string) (*slog.Logger, error) {
+	options := &slog.HandlerOptions{Level: level}
 	switch format {
 	case FormatText:
 		return slog.New(slog.NewTextHandler(w, options)), nil
