@@ -2,11 +2,11 @@ package server
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"math"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/ongair/ongair-gateway/server/auth"
 )
@@ -14,58 +14,81 @@ import (
 // defaultCaller is the name of the caller that has Config.APIKey.
 const defaultCaller = "default"
 
-// checkCallers returns everything that is wrong with the callers.
-func (c *Config) checkCallers() (errs []error) {
-	known, names := map[auth.KeyHash]string{}, map[string]string{}
-	if c.APIKey != "" {
-		known[auth.HashKey(c.APIKey)] = defaultCaller
+// checkCallers adds what is wrong with the callers.
+func (c *Config) checkCallers(problems *Problems) {
+	for _, key := range []struct{ setting, value string }{{"api_key", c.APIKey}, {"previous_api_key", c.PreviousAPIKey}} {
+		if key.value != "" && !regexp.MustCompile(apiKeyPattern).MatchString(key.value) {
+			problems.Add(key.setting, "must be 16 or more printable characters without spaces")
+		}
+	}
+	if c.PreviousAPIKey != "" && c.APIKey == "" {
+		problems.Add("previous_api_key", "needs a new one beside it, as api_key")
+	}
+	if c.PreviousAPIKey != "" && c.PreviousAPIKey == c.APIKey {
+		problems.Add("previous_api_key", "is the same as api_key: a new one has to take its place first")
+	}
+	// Of each key and certificate, who has it.
+	keys, certificates := map[auth.KeyHash]string{}, map[string]string{}
+	for _, key := range []string{c.APIKey, c.PreviousAPIKey} {
+		if key != "" {
+			keys[auth.HashKey(key)] = defaultCaller
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Callers)) {
 		caller := c.Callers[name]
-		fail := func(format string, args ...any) {
-			errs = append(errs, fmt.Errorf("caller "+name+": "+format, args...))
+		fail := func(key, format string, args ...any) {
+			problems.Add(SettingName("callers", name, key), format, args...)
 		}
-		if !regexp.MustCompile(channelNamePattern).MatchString(name) {
-			errs = append(errs, fmt.Errorf("caller %q: a name is 1 to 64 letters, digits, _ and -", name))
-			continue
+		if !regexp.MustCompile(namePattern).MatchString(name) {
+			problems.Add(SettingName("callers", name), "a name is 1 to 64 letters, digits, _ and -")
 		}
 		if name == defaultCaller && c.APIKey != "" {
-			fail("ONGAIR_GATEWAY_API_KEY or api_key makes a caller of this name, too")
+			problems.Add(SettingName("callers", name), "ONGAIR_GATEWAY_API_KEY or api_key makes a caller of this name, too")
 		}
 		if len(caller.KeyHashes) == 0 && len(caller.Certificates) == 0 {
-			fail("it has neither key_hashes, of which `ongair-gateway keys new` makes one, nor certificates")
+			fail("key_hashes", "caller %s has neither key_hashes, of which `ongair-gateway keys new` makes one, nor certificates", name)
 		}
 		if len(caller.Certificates) > 0 && c.TLSClientCAFile == "" {
-			fail("it has certificates, and tls_client_ca is not set: nobody would vouch for them")
+			fail("certificates", "tls_client_ca is not set: nobody would vouch for them")
 		}
 		if len(caller.Actions) == 0 {
-			fail("it may do nothing: give it actions")
+			fail("actions", "caller %s may do nothing: give it actions", name)
 		}
 		if len(caller.Channels) == 0 {
-			fail("it may use no channel: give it channels, or %q for all", auth.AllChannels)
+			fail("channels", "caller %s may use no channel: give it channels, or %q for all", name, auth.AllChannels)
 		}
 		if min(caller.MaxInFlight, caller.MaxStreams, caller.MaxConnections) < 0 || caller.MaxRate < 0 {
-			fail("its limits cannot be negative")
+			problems.Add(SettingName("callers", name), "its limits cannot be negative")
 		}
 		for _, channel := range caller.Channels {
 			if _, ok := c.Channels[channel]; !ok && channel != auth.AllChannels {
-				fail("there is no channel %q", channel)
+				fail("channels", "there is no channel %q", channel)
 			}
 		}
-		for _, hash := range caller.KeyHashes {
-			if other, taken := known[hash]; taken {
-				fail("a key of its is also one of caller %s", other)
+		for i, hash := range caller.KeyHashes {
+			if other, taken := keys[hash]; taken {
+				fail("key_hashes", "number %d %s", i+1, alsoOf(other, name))
 			}
-			known[hash] = name
+			keys[hash] = name
 		}
 		for _, certificate := range caller.Certificates {
-			if other, taken := names[certificate]; taken {
-				fail("a certificate of its, %s, is also one of caller %s", certificate, other)
+			if strings.Contains(certificate, "*") {
+				fail("certificates", "%s has a *: names are compared whole, and so it would let nobody in", certificate)
 			}
-			names[certificate] = name
+			if other, taken := certificates[certificate]; taken {
+				fail("certificates", "%s %s", certificate, alsoOf(other, name))
+			}
+			certificates[certificate] = name
 		}
 	}
-	return errs
+}
+
+// alsoOf says where a caller's credential is, too.
+func alsoOf(other, name string) string {
+	if other == name {
+		return "is there twice"
+	}
+	return "is also one of caller " + other
 }
 
 // callers are all callers.
@@ -75,7 +98,11 @@ func (c *Config) callers() map[string]auth.Caller {
 		if callers == nil {
 			callers = map[string]auth.Caller{}
 		}
-		callers[defaultCaller] = auth.Unrestricted(c.APIKey)
+		keys := []string{c.APIKey}
+		if c.PreviousAPIKey != "" {
+			keys = append(keys, c.PreviousAPIKey)
+		}
+		callers[defaultCaller] = auth.Unrestricted(keys...)
 	}
 	return callers
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
+	"slices"
 
 	"github.com/ongair/ongair-gateway/server/api"
 	"github.com/ongair/ongair-gateway/server/ongair"
@@ -15,9 +15,9 @@ import (
 // webhooks are asked for, the encryption key, and what is in the files of the TLS
 // certificate. Calls and streams go on; the streams of a caller who lost the right to
 // them end with their reason. Where anything is wrong, or would need a restart, nothing
-// is changed and the error says why; only a disk that fails may have the new encryption
-// key then, which the error says, too. It fails before the gateway is ready. It is safe for
-// concurrent use.
+// is changed and the error, of Problems mostly, says why; only a disk that fails may have
+// the new encryption key then, which the error says, too. It fails before the gateway is
+// ready. It is safe for concurrent use.
 //
 // A channel that stays as it is keeps its limits' state; one that changed begins anew.
 func (s *Server) Reload(cfg Config) error {
@@ -26,30 +26,34 @@ func (s *Server) Reload(cfg Config) error {
 	default:
 		return errors.New("the gateway is not ready yet")
 	}
-	cfg.setDefaults()
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return err
 	}
+	cfg.setDefaults()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.current.CallerCount() > 0 && cfg.CallerCount() == 0 {
 		// Half a file must not open the gateway.
-		return errors.New("to take away all callers, and so ask nobody for a key, needs a restart")
+		return Problems{{"callers", "to take away all callers, and so ask nobody for a key, needs a restart"}}
 	}
-	if changed := fixedChanges(s.current, cfg); len(changed) > 0 {
-		return fmt.Errorf("a change of %s needs a restart", strings.Join(changed, ", "))
+	var problems Problems
+	for _, setting := range changes(s.current, cfg, "restart") {
+		problems.Add(setting, "a change of %s needs a restart", setting)
+	}
+	if err := problems.err(); err != nil {
+		return err
 	}
 	upstreams, err := s.newUpstreams(cfg)
 	if err != nil {
 		return err
 	}
-	files, err := cfg.loadTLS()
-	if err != nil {
-		return err
+	files, problem := cfg.loadTLS()
+	if problem != nil {
+		return *problem
 	}
 	// Also where they are what they were: a start, or another reload, may have failed to.
 	if err := s.js.ReplaceKeys(cfg.EncryptionKeys); err != nil {
-		return fmt.Errorf("encryption key: %w", err)
+		return Problems{{"encryption_key_file", fmt.Sprintf("encryption key: %v", err)}}
 	}
 	s.tls.Store(files)
 	s.replace(cfg, upstreams)
@@ -57,16 +61,37 @@ func (s *Server) Reload(cfg Config) error {
 	return nil
 }
 
-// fixedChanges returns the names of the settings that differ and need a restart.
-func fixedChanges(before, after Config) (names []string) {
+// Changes returns the names of the settings that differ between two configurations and
+// may change while the gateway runs. Of channels and callers it names each.
+func Changes(before, after Config) []string { return changes(before, after, "reload") }
+
+// changes returns the names of the settings with a tag that differ.
+func changes(before, after Config, tag string) (names []string) {
 	was, is := reflect.ValueOf(before), reflect.ValueOf(after)
-	for field, value := range was.Fields() {
-		name, fixed := field.Tag.Lookup("restart")
-		if fixed && !reflect.DeepEqual(value.Interface(), is.FieldByIndex(field.Index).Interface()) {
+	for field, old := range was.Fields() {
+		name, ok := field.Tag.Lookup(tag)
+		now := is.FieldByIndex(field.Index)
+		switch {
+		case !ok || reflect.DeepEqual(old.Interface(), now.Interface()):
+		case old.Kind() == reflect.Map:
+			names = append(names, changedKeys(name, old, now)...)
+		default:
 			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// changedKeys returns the names of what differs between two maps of a setting.
+func changedKeys(setting string, old, now reflect.Value) (names []string) {
+	for _, key := range append(old.MapKeys(), now.MapKeys()...) {
+		was, is := old.MapIndex(key), now.MapIndex(key)
+		if !was.IsValid() || !is.IsValid() || !reflect.DeepEqual(was.Interface(), is.Interface()) {
+			names = append(names, SettingName(setting, key.String()))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // newUpstreams returns the clients of the channels: those that there are, where

@@ -45,10 +45,10 @@ func continuesAfterTheGap(t *testing.T, g *Gateway, at Endpoints, transport Tran
 
 func TestARetentionThatPassesACursorIsOneExplicitGap(t *testing.T) {
 	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
-		g, r := Start(t, log(t), func(c *server.Config) { c.RetentionBytes = 1 << 20 }), NewRecorder(t)
+		g, r := Start(t, log(t), func(c *server.Config) { c.RetentionBytes = 4 << 20 }), NewRecorder(t)
 		at := g.Endpoints()
 		live := r.Subscribe("live", OverGRPC{}, at, &ongairv1.SubscribeRequest{})
-		text := strings.Repeat("x", 100<<10)
+		text := strings.Repeat("x", 400<<10)
 		const posted = 40
 		for n := range posted {
 			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(n, text)...))

@@ -64,13 +64,14 @@ type Server struct {
 	replace       func(Config, map[string]api.Upstream)
 }
 
-// New checks the configuration and returns a gateway that is not started.
+// New returns a gateway that is not started. It fails with what is wrong with the
+// configuration (Config.Check).
 func New(cfg Config) (*Server, error) {
-	asked := cfg.MaxConnections
-	cfg.setDefaults()
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
+	asked := cfg.MaxConnections
+	cfg.setDefaults()
 	if asked > cfg.MaxConnections {
 		cfg.Logger.Warn("max_connections is more than a quarter of the files that the process may have open, and counts as that",
 			"max_connections", cfg.MaxConnections)
@@ -87,9 +88,9 @@ func New(cfg Config) (*Server, error) {
 	if s.upstreams, err = s.newUpstreams(cfg); err != nil {
 		return nil, err
 	}
-	files, err := cfg.loadTLS()
-	if err != nil {
-		return nil, err
+	files, problem := cfg.loadTLS()
+	if problem != nil {
+		return nil, *problem
 	}
 	s.tls.Store(files)
 	return s, nil

@@ -15,13 +15,13 @@ type tlsFiles struct {
 }
 
 // loadTLS reads the files; nil where there is no TLS.
-func (c *Config) loadTLS() (*tlsFiles, error) {
+func (c *Config) loadTLS() (*tlsFiles, *Problem) {
 	if c.TLSCertFile == "" {
-		return nil, nil //nolint:nilnil // no TLS is what was asked for
+		return nil, nil
 	}
 	certificate, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("TLS certificate: %w", err)
+		return nil, &Problem{"tls_cert", fmt.Sprintf("TLS certificate in %s and %s: %v", c.TLSCertFile, c.TLSKeyFile, err)}
 	}
 	files := &tlsFiles{certificate: certificate}
 	if c.TLSClientCAFile == "" {
@@ -29,11 +29,11 @@ func (c *Config) loadTLS() (*tlsFiles, error) {
 	}
 	pem, err := os.ReadFile(c.TLSClientCAFile)
 	if err != nil {
-		return nil, fmt.Errorf("authorities of client certificates: %w", err)
+		return nil, &Problem{"tls_client_ca", fmt.Sprintf("authorities of client certificates: %v", err)}
 	}
 	files.clients = x509.NewCertPool()
 	if !files.clients.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("authorities of client certificates: %s has no certificate", c.TLSClientCAFile)
+		return nil, &Problem{"tls_client_ca", fmt.Sprintf("authorities of client certificates: %s has no certificate", c.TLSClientCAFile)}
 	}
 	return files, nil
 }

@@ -1,24 +1,28 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
-	"errors"
-	"fmt"
+	"io"
+	"log/slog"
+	"maps"
 	"math"
 	"net/netip"
 	"os"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/token"
+	"github.com/dustin/go-humanize"
 
 	"github.com/ongair/ongair-gateway/server"
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/ongair"
+	"github.com/ongair/ongair-gateway/server/telemetry"
 )
+
+// defaultChannel is the name of the channel that is configured without a file.
+const defaultChannel = "default"
 
 // configFile is the YAML file: the settings of `serve` under the names of its
 // flags with underscores, and the channels. An unknown key is an error.
@@ -41,13 +45,15 @@ type configFile struct {
 	LogLevel        text `yaml:"log_level"`
 	LogFormat       text `yaml:"log_format"`
 
-	APIKey     text `yaml:"api_key"`
-	APIKeyFile text `yaml:"api_key_file"`
+	APIKey             text `yaml:"api_key"`
+	APIKeyFile         text `yaml:"api_key_file"`
+	PreviousAPIKey     text `yaml:"previous_api_key"`
+	PreviousAPIKeyFile text `yaml:"previous_api_key_file"`
 
 	InsecureNoAuthentication text `yaml:"insecure_no_authentication"`
 
-	WebhookAllowFrom text `yaml:"webhook_allow_from"`
-	TrustedProxies   text `yaml:"trusted_proxies"`
+	WebhookAllowFrom list `yaml:"webhook_allow_from"`
+	TrustedProxies   list `yaml:"trusted_proxies"`
 
 	Callers  map[string]callerConfig  `yaml:"callers"`
 	Channels map[string]channelConfig `yaml:"channels"`
@@ -73,23 +79,6 @@ type channelConfig struct {
 	MaxRate     text `yaml:"max_rate"`
 }
 
-// networks reads a list of networks, as in "10.0.0.0/8, 2001:db8::/32". A single
-// address is a network, too.
-func networks(name, list string) (all []netip.Prefix, err error) {
-	for _, text := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }) {
-		network, err := netip.ParsePrefix(text)
-		if err != nil {
-			address, addressErr := netip.ParseAddr(text)
-			if addressErr != nil {
-				return nil, fmt.Errorf("%s: %q is no network: want some as in 10.0.0.0/8", name, text)
-			}
-			network = netip.PrefixFrom(address, address.BitLen())
-		}
-		all = append(all, network.Masked())
-	}
-	return all, nil
-}
-
 type callerConfig struct {
 	KeyHashes    []text `yaml:"key_hashes"`
 	Certificates []text `yaml:"certificates"`
@@ -102,170 +91,274 @@ type callerConfig struct {
 	MaxConnections text `yaml:"max_connections"`
 }
 
-// count sets a limit of so many, if there is one.
-func (t text) count(name string, limit *int) (err error) {
-	if t == "" {
-		return nil
+// settings merges flags and environment, which kong has merged already, with the
+// file and the defaults, and checks the outcome. It fails with everything that is wrong,
+// as serve does.
+func (c serveCmd) settings() (server.Config, *reading, error) {
+	cfg, r, err := c.read()
+	if err != nil {
+		return cfg, r, configError{err.Error()}
 	}
-	if *limit, err = strconv.Atoi(string(t)); err != nil || *limit < 1 {
-		return fmt.Errorf("%s %q: want a number, 1 or more", name, t)
+	if c.Sandbox {
+		// What the sandbox makes is not there yet.
+		checked := cfg
+		channel := cfg.Channels[defaultChannel]
+		channel.Token, channel.WebhookSecret = "of the sandbox", cmp.Or(channel.WebhookSecret, randomSecret())
+		checked.Channels, checked.DataDir = map[string]server.Channel{defaultChannel: channel}, cmp.Or(cfg.DataDir, os.TempDir())
+		r.check(checked)
+	} else {
+		r.check(cfg)
 	}
-	return nil
+	r.warnings = append(r.warnings, cfg.Warnings()...)
+	return cfg, r, r.err()
 }
 
-// perSecond sets a limit of so many a second, if there is one.
-func (t text) perSecond(name string, limit *float64) (err error) {
-	if t == "" {
-		return nil
+// read is settings without the check.
+func (c serveCmd) read() (cfg server.Config, r *reading, err error) {
+	r = newReading(c.Config)
+	var file configFile
+	if c.Config != "" {
+		if file, err = r.readFile(); err != nil {
+			return cfg, r, err
+		}
 	}
-	if *limit, err = strconv.ParseFloat(string(t), 64); err != nil || !(*limit > 0) || math.IsInf(*limit, 0) {
-		return fmt.Errorf("%s %q: want calls a second, as in 20 or 0.5", name, t)
+	cfg = server.Config{
+		GRPCAddr:        r.pick("grpc_addr", c.GRPCAddr, file.GRPCAddr),
+		HTTPAddr:        r.pick("http_addr", c.HTTPAddr, file.HTTPAddr),
+		WebhookAddr:     r.pick("webhook_addr", c.WebhookAddr, file.WebhookAddr),
+		AdminAddr:       r.pick("admin_addr", c.AdminAddr, file.AdminAddr),
+		TLSCertFile:     r.pick("tls_cert", c.TLSCert, file.TLSCert),
+		TLSKeyFile:      r.pick("tls_key", c.TLSKey, file.TLSKey),
+		TLSClientCAFile: r.pick("tls_client_ca", c.TLSClientCA, file.TLSClientCA),
+		NATSURL:         r.pick("nats_url", c.NATSURL, file.NATSURL),
+		DataDir:         r.pick("data_dir", c.DataDir, file.DataDir),
+
+		APIKey:         r.fromEnvironment("api_key", "ONGAIR_GATEWAY_API_KEY"),
+		PreviousAPIKey: r.fromEnvironment("previous_api_key", "ONGAIR_GATEWAY_PREVIOUS_API_KEY"),
 	}
-	return nil
+	if cfg.DataDir == "" && !c.Sandbox {
+		cfg.DataDir = "ongair-data"
+	}
+	if cfg.TLSKeyFile != "" {
+		r.warnOfReaders("tls_key", cfg.TLSKeyFile)
+	}
+	if keys := r.secret("encryption_key", "", r.pick("encryption_key_file", c.EncryptionKeyFile, file.EncryptionKey)); keys != "" {
+		cfg.EncryptionKeys = strings.Fields(keys)
+	}
+	if cfg.APIKey == "" {
+		cfg.APIKey = r.secret("api_key", file.APIKey, string(file.APIKeyFile))
+	}
+	if cfg.PreviousAPIKey == "" {
+		cfg.PreviousAPIKey = r.secret("previous_api_key", file.PreviousAPIKey, string(file.PreviousAPIKeyFile))
+	}
+	cfg.RetentionAge = r.duration("retention_age", r.pick("retention_age", c.RetentionAge, file.RetentionAge), "168h")
+	cfg.DuplicateWindow = r.duration("duplicate_window", r.pick("duplicate_window", c.DuplicateWindow, file.DuplicateWindow), "2m")
+	cfg.RequestIDAge = r.duration("request_id_age", r.pick("request_id_age", c.RequestIDAge, file.RequestIDAge), "24h")
+	if size := r.pick("retention_bytes", c.RetentionBytes, file.RetentionBytes); size != "" {
+		bytes, err := humanize.ParseBytes(size)
+		if err != nil || bytes == 0 || bytes > 1<<62 {
+			r.problems.Add("retention_bytes", "%q: want a size as in 10GiB", size)
+		}
+		cfg.RetentionBytes = int64(bytes)
+	}
+	cfg.MaxConnections = r.count("max_connections", r.pick("max_connections", c.MaxConnections, file.MaxConnections))
+	if insecure := r.pick("insecure_no_authentication", string(c.InsecureNoAuthentication), file.InsecureNoAuthentication); insecure != "" {
+		if cfg.InsecureNoAuthentication, err = strconv.ParseBool(insecure); err != nil {
+			r.problems.Add("insecure_no_authentication", "%q: want true or false", insecure)
+		}
+	}
+	cfg.WebhookAllowFrom = r.networks("webhook_allow_from", r.pick("webhook_allow_from", c.WebhookAllowFrom, text(file.WebhookAllowFrom)))
+	cfg.TrustedProxies = r.networks("trusted_proxies", r.pick("trusted_proxies", c.TrustedProxies, text(file.TrustedProxies)))
+	cfg.LogLevel, cfg.LogFormat = r.logging(r.pick("log_level", c.LogLevel, file.LogLevel), r.pick("log_format", c.LogFormat, file.LogFormat))
+	for _, name := range slices.Sorted(maps.Keys(file.Callers)) {
+		if cfg.Callers == nil {
+			cfg.Callers = map[string]auth.Caller{}
+		}
+		cfg.Callers[name] = r.caller(name, file.Callers[name])
+	}
+	cfg.Channels = r.channels(file.Channels, c.Sandbox)
+	return cfg, r, nil
+}
+
+// logging returns the level and format of the log.
+func (r *reading) logging(level, format string) (slog.Level, string) {
+	parsed, err := telemetry.ParseLevel(cmp.Or(level, "info"))
+	if err != nil {
+		r.problems.Add("log_level", "%v", err)
+	}
+	format = cmp.Or(format, telemetry.FormatText)
+	if _, err := telemetry.NewLoggerFrom(io.Discard, parsed, format); err != nil {
+		r.problems.Add("log_format", "%v", err)
+	}
+	return parsed, format
+}
+
+// networks reads a list of networks, as in "10.0.0.0/8, 2001:db8::/32". A single
+// address is a network, too.
+func (r *reading) networks(setting, list string) (all []netip.Prefix) {
+	for _, text := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }) {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			address, err := netip.ParseAddr(text)
+			if err != nil {
+				r.problems.Add(setting, "%q is no network: want some as in 10.0.0.0/8", text)
+				continue
+			}
+			network = netip.PrefixFrom(address, address.BitLen())
+		}
+		all = append(all, network.Masked())
+	}
+	return all
+}
+
+// duration reads how long something is; zero where nothing is set.
+func (r *reading) duration(setting, value, example string) time.Duration {
+	if value == "" {
+		return 0
+	}
+	duration, err := time.ParseDuration(value)
+	if err != nil || duration <= 0 {
+		r.problems.Add(setting, "%q: want a duration as in %s", value, example)
+	}
+	return duration
+}
+
+// count reads a limit of so many; zero where nothing is set.
+func (r *reading) count(setting, value string) int {
+	if value == "" {
+		return 0
+	}
+	limit, err := strconv.Atoi(value)
+	if err != nil || limit < 1 {
+		r.problems.Add(setting, "%q: want a number, 1 or more", value)
+	}
+	return limit
+}
+
+// perSecond reads a limit of so many a second; zero where nothing is set.
+func (r *reading) perSecond(setting, value string) float64 {
+	if value == "" {
+		return 0
+	}
+	limit, err := strconv.ParseFloat(value, 64)
+	if err != nil || !(limit > 0) || math.IsInf(limit, 0) {
+		r.problems.Add(setting, "%q: want calls a second, as in 20 or 0.5", value)
+	}
+	return limit
 }
 
 // caller returns what is configured of a caller.
-func (c callerConfig) caller() (caller auth.Caller, err error) {
+func (r *reading) caller(name string, c callerConfig) (caller auth.Caller) {
+	at := func(key string) string { return server.SettingName("callers", name, key) }
+	numbered := func(key string, i int) string { return at(key) + "." + strconv.Itoa(i+1) }
 	for i, in := range c.KeyHashes {
 		hash, err := auth.ParseKeyHash(string(in))
 		if err != nil {
-			return caller, fmt.Errorf("key_hashes, number %d: %w", i+1, err)
+			r.problems.Add(numbered("key_hashes", i), "%v", err)
 		}
 		caller.KeyHashes = append(caller.KeyHashes, hash)
 	}
-	for _, in := range c.Certificates {
+	for i, in := range c.Certificates {
 		name, err := auth.ParseCertificateName(string(in))
 		if err != nil {
-			return caller, fmt.Errorf("certificates: %w", err)
+			r.problems.Add(numbered("certificates", i), "%v", err)
 		}
 		caller.Certificates = append(caller.Certificates, name)
 	}
-	for _, in := range c.Actions {
+	for i, in := range c.Actions {
 		action, err := auth.ParseAction(string(in))
 		if err != nil {
-			return caller, fmt.Errorf("actions: %w", err)
+			r.problems.Add(numbered("actions", i), "%v", err)
 		}
 		caller.Actions = append(caller.Actions, action)
 	}
 	for _, in := range c.Channels {
 		caller.Channels = append(caller.Channels, string(in))
 	}
-	err = cmp.Or(
-		c.MaxRate.perSecond("max_rate", &caller.MaxRate),
-		c.MaxInFlight.count("max_in_flight", &caller.MaxInFlight),
-		c.MaxStreams.count("max_streams", &caller.MaxStreams),
-		c.MaxConnections.count("max_connections", &caller.MaxConnections),
-	)
-	return caller, err
+	caller.MaxRate = r.perSecond(at("max_rate"), string(c.MaxRate))
+	caller.MaxInFlight = r.count(at("max_in_flight"), string(c.MaxInFlight))
+	caller.MaxStreams = r.count(at("max_streams"), string(c.MaxStreams))
+	caller.MaxConnections = r.count(at("max_connections"), string(c.MaxConnections))
+	return caller
 }
 
 // channel returns what is configured of a channel.
-func (c channelConfig) channel() (server.Channel, error) {
-	channel := server.Channel{BaseURL: string(c.BaseURL), WebhookUsername: string(c.WebhookUsername)}
-	var err error
-	for _, secret := range []struct {
-		name        string
-		value, file text
-		setting     *string
-	}{
-		{"token", c.Token, c.TokenFile, &channel.Token},
-		{"webhook_secret", c.WebhookSecret, c.WebhookSecretFile, &channel.WebhookSecret},
-		{"previous_webhook_secret", c.PreviousSecret, c.PreviousSecretFile, &channel.PreviousWebhookSecret},
-		{"previous_webhook_password", c.PreviousPassword, c.PreviousPasswordFile, &channel.PreviousWebhookPassword},
-		{"webhook_password", c.WebhookPassword, c.WebhookPasswordFile, &channel.WebhookPassword},
-	} {
-		if *secret.setting, err = secret.value.resolve(secret.name, secret.file); err != nil {
-			return channel, err
-		}
-	}
-	if channel.AuthForm, err = ongair.ParseAuthForm(cmp.Or(string(c.AuthForm), ongair.AuthAuto.String())); err != nil {
-		return channel, fmt.Errorf("auth_form: %w", err)
-	}
-	err = cmp.Or(
-		c.MaxInFlight.count("max_in_flight", &channel.MaxInFlight),
-		c.MaxRate.perSecond("max_rate", &channel.MaxRate),
-	)
-	return channel, err
-}
-
-// text is a value in which ${NAME} stands for an environment variable. It is
-// replaced after the YAML is parsed, so that no value can change the structure.
-type text string
-
-// UnmarshalYAML replaces the variables. One that is not set is an error, since
-// an empty secret or address would mean something else.
-func (t *text) UnmarshalYAML(b []byte) error {
-	var raw string
-	if err := yaml.Unmarshal(b, &raw); err != nil {
-		return err
-	}
-	var missing []string
-	replaced := regexp.MustCompile(`\$\{([^}]*)\}`).ReplaceAllStringFunc(raw, func(ref string) string {
-		name := ref[2 : len(ref)-1]
-		value, ok := os.LookupEnv(name)
-		if !ok {
-			missing = append(missing, name)
-		}
-		return value
-	})
-	if missing != nil {
-		return fmt.Errorf("environment variable %s is not set", strings.Join(missing, ", "))
-	}
-	*t = text(replaced)
-	return nil
-}
-
-// resolve returns a secret that is given by value or by file, of which what
-// surrounds it in white space is left out.
-func (t text) resolve(name string, file text) (string, error) {
-	if file == "" {
-		return string(t), nil
-	}
-	if t != "" {
-		return "", fmt.Errorf("%s is given twice, by value and by file", name)
-	}
-	b, err := os.ReadFile(string(file))
+func (r *reading) channel(name string, c channelConfig) server.Channel {
+	at := func(key string) string { return server.SettingName("channels", name, key) }
+	secret := func(key string, value, file text) string { return r.secret(at(key), value, string(file)) }
+	form, err := ongair.ParseAuthForm(cmp.Or(string(c.AuthForm), ongair.AuthAuto.String()))
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
+		r.problems.Add(at("auth_form"), "%v", err)
 	}
-	secret := strings.TrimSpace(string(b))
-	if secret == "" {
-		// A file that is being written, or a mount that failed: to take it for "none" could
-		// open what it is to close.
-		return "", fmt.Errorf("%s: %s is empty", name, file)
+	return server.Channel{
+		BaseURL:                 string(c.BaseURL),
+		Token:                   secret("token", c.Token, c.TokenFile),
+		WebhookSecret:           secret("webhook_secret", c.WebhookSecret, c.WebhookSecretFile),
+		PreviousWebhookSecret:   secret("previous_webhook_secret", c.PreviousSecret, c.PreviousSecretFile),
+		WebhookUsername:         string(c.WebhookUsername),
+		WebhookPassword:         secret("webhook_password", c.WebhookPassword, c.WebhookPasswordFile),
+		PreviousWebhookPassword: secret("previous_webhook_password", c.PreviousPassword, c.PreviousPasswordFile),
+		AuthForm:                form,
+		MaxInFlight:             r.count(at("max_in_flight"), string(c.MaxInFlight)),
+		MaxRate:                 r.perSecond(at("max_rate"), string(c.MaxRate)),
 	}
-	return secret, nil
 }
 
-// readConfigFile reads the file. Its errors name the file and, where it has one,
-// the line and column, and never show a line, which may hold a secret.
-func readConfigFile(path string) (configFile, error) {
-	var file configFile
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return file, fmt.Errorf("config file: %w", err)
-	}
-	if len(bytes.TrimSpace(b)) == 0 {
-		return file, fmt.Errorf("config file %s is empty", path)
-	}
-	if err := yaml.UnmarshalWithOptions(b, &file, yaml.Strict()); err != nil {
-		if syntax, ok := errors.AsType[yaml.Error](err); ok {
-			return file, fmt.Errorf("config file %s: %s", path, withoutValues(syntax))
+// channels are those of the file and the one of the environment.
+func (r *reading) channels(inFile map[string]channelConfig, sandbox bool) map[string]server.Channel {
+	if sandbox {
+		if len(inFile) > 0 {
+			r.problems.Add("channels", "--sandbox makes its own channel: leave the channels out of %s", r.file)
 		}
-		return file, fmt.Errorf("config file %s: %w", path, err)
+		// The token of a real account stays out of it, even where it is set.
+		return map[string]server.Channel{defaultChannel: {
+			WebhookSecret: r.fromEnvironment("channels.default.webhook_secret", "ONGAIR_WEBHOOK_SECRET"),
+		}}
 	}
-	return file, nil
+	channels := map[string]server.Channel{}
+	for _, name := range slices.Sorted(maps.Keys(inFile)) {
+		channels[name] = r.channel(name, inFile[name])
+	}
+	r.addChannelOfEnvironment(channels)
+	r.checkSecretsOfTheirOwn(channels)
+	return channels
 }
 
-// withoutValues says what is wrong with a file, and where. What an error quotes may be a
-// secret, or a part of it, that should have been in quotes: one that begins with "*" is
-// called an alias, and what is after a comma between braces a key. So only a key is named,
-// which a colon follows.
-func withoutValues(err yaml.Error) string {
-	said := err.FormatError(false, false)
-	unknown, ok := errors.AsType[*yaml.UnknownFieldError](err)
-	if ok && unknown.Token.NextType() == token.MappingValueType {
-		return said
+// addChannelOfEnvironment adds the channel that environment variables make.
+func (r *reading) addChannelOfEnvironment(channels map[string]server.Channel) {
+	if os.Getenv("ONGAIR_TOKEN") == "" && os.Getenv("ONGAIR_WEBHOOK_SECRET") == "" {
+		return
 	}
-	return regexp.MustCompile(`(?s)".*"`).ReplaceAllString(said, `"…"`)
+	setting := server.SettingName("channels", defaultChannel)
+	if _, taken := channels[defaultChannel]; taken {
+		r.problems.Add(setting, "channel %q is both in %s and in the environment", defaultChannel, r.file)
+		return
+	}
+	if len(channels) > 0 {
+		r.warnings.Add(setting, "ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET make this channel, beside those of %s", r.file)
+	}
+	read := func(key, variable string) string {
+		r.given[setting+"."+key] = variable // also where it is not set: that is what is missing
+		return os.Getenv(variable)
+	}
+	channels[defaultChannel] = server.Channel{
+		BaseURL:               read("base_url", "ONGAIR_BASE_URL"),
+		Token:                 read("token", "ONGAIR_TOKEN"),
+		WebhookSecret:         read("webhook_secret", "ONGAIR_WEBHOOK_SECRET"),
+		PreviousWebhookSecret: read("previous_webhook_secret", "ONGAIR_PREVIOUS_WEBHOOK_SECRET"),
+	}
+}
+
+// checkSecretsOfTheirOwn makes sure that whoever learns the path of one channel cannot
+// post as another.
+func (r *reading) checkSecretsOfTheirOwn(channels map[string]server.Channel) {
+	known := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(channels)) {
+		secret := channels[name].WebhookSecret
+		if other, taken := known[secret]; taken && secret != "" {
+			r.problems.Add(server.SettingName("channels", name, "webhook_secret"),
+				"is also that of channel %s: give each channel one of its own", server.SettingName(other))
+		}
+		known[secret] = name
+	}
 }

@@ -3,9 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-
-	"github.com/ongair/ongair-gateway/server"
-	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
 // configCmd is about the configuration.
@@ -19,17 +16,27 @@ type configCheckCmd struct {
 }
 
 // Run checks what serve would read: flags, environment, file, and the files it names.
+// What it says of the machine, such as a port in use, is for serve to find out.
 func (c configCheckCmd) Run(s streams) error {
-	cfg, logLevel, logFormat, err := c.settings()
+	cfg, r, err := c.settings()
 	if err != nil {
 		return usageError{err}
 	}
-	if cfg.Logger, err = telemetry.NewLogger(io.Discard, logLevel, logFormat); err != nil {
-		return usageError{err}
+	for _, warning := range r.warnings {
+		_, _ = fmt.Fprintln(s.err, "warning:", r.located(warning)) // what is valid is said on the other stream
 	}
-	if _, err := server.New(cfg); err != nil {
-		return usageError{err}
+	callers := cfg.CallerCount()
+	_, err = fmt.Fprintf(s.out, "The configuration is valid: %s, %s.\n", counted(len(cfg.Channels), "channel"), counted(callers, "caller"))
+	if callers == 0 && err == nil {
+		_, err = io.WriteString(s.out, "Without a caller the gateway is open: whoever reaches it reads and writes to your customers.\n")
 	}
-	_, err = fmt.Fprintf(s.out, "The configuration is valid: %d channels, %d callers.\n", len(cfg.Channels), cfg.CallerCount())
 	return err
+}
+
+// counted says how many there are of something.
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }

@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,12 +43,13 @@ webhook_allow_from: "203.0.113.0/24, 2001:db8::1"
 trusted_proxies: 10.1.2.3/8
 log_level: warn
 api_key: "a key with # and: in it"
+previous_api_key: a-key-of-yesterday
 channels:
   support: {token: t, webhook_secret: s, auth_form: equals, base_url: "https://${HOST_FOR_TESTS}", max_in_flight: 7, max_rate: 0.5,
     previous_webhook_secret: p, webhook_username: u, webhook_password: w}
 `)
 	t.Setenv("HOST_FOR_TESTS", "app.ongair.im")
-	cfg, level, format, err := serveCmd{Config: path, DataDir: "from-a-flag"}.settings()
+	cfg, _, err := serveCmd{Config: path, DataDir: "from-a-flag"}.read()
 	require.NoError(t, err)
 	assert.Equal(t, server.Config{
 		GRPCAddr:        "127.0.0.1:1",
@@ -59,6 +63,9 @@ channels:
 		},
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		APIKey:         "a key with # and: in it",
+		PreviousAPIKey: "a-key-of-yesterday",
+		LogLevel:       slog.LevelWarn,
+		LogFormat:      "text",
 		Channels: map[string]server.Channel{
 			"support": {
 				Token: "t", WebhookSecret: "s", AuthForm: ongair.AuthEquals, BaseURL: "https://app.ongair.im",
@@ -66,13 +73,10 @@ channels:
 			},
 		},
 	}, cfg)
-	assert.Equal(t, "warn", level)
-	assert.Equal(t, "text", format)
 
-	cfg, level, _, err = serveCmd{}.settings()
+	cfg, _, err = serveCmd{}.read()
 	require.NoError(t, err)
-	assert.Equal(t, server.Config{DataDir: "ongair-data", Channels: map[string]server.Channel{}}, cfg)
-	assert.Equal(t, "info", level)
+	assert.Equal(t, server.Config{DataDir: "ongair-data", Channels: map[string]server.Channel{}, LogFormat: "text"}, cfg)
 }
 
 func TestTheEnvironmentAddsTheDefaultChannelAndTheKey(t *testing.T) {
@@ -81,7 +85,7 @@ func TestTheEnvironmentAddsTheDefaultChannelAndTheKey(t *testing.T) {
 	t.Setenv("ONGAIR_BASE_URL", "http://127.0.0.1:1")
 	t.Setenv("ONGAIR_GATEWAY_API_KEY", "from-the-environment")
 	path := writeFile(t, "gateway.yaml", "channels: {sales: {token: x}}\napi_key: from-the-file\n")
-	cfg, _, _, err := serveCmd{Config: path}.settings()
+	cfg, _, err := serveCmd{Config: path}.read()
 	require.NoError(t, err)
 	assert.Equal(t, "from-the-environment", cfg.APIKey)
 	assert.Equal(t, map[string]server.Channel{
@@ -93,7 +97,7 @@ func TestTheEnvironmentAddsTheDefaultChannelAndTheKey(t *testing.T) {
 func TestASandboxNeverSeesTheTokenOfARealAccount(t *testing.T) {
 	t.Setenv("ONGAIR_TOKEN", "of a real account")
 	t.Setenv("ONGAIR_BASE_URL", "https://ongair.im")
-	cfg, _, _, err := serveCmd{Sandbox: true}.settings()
+	cfg, _, err := serveCmd{Sandbox: true}.read()
 	require.NoError(t, err)
 	assert.Equal(t, map[string]server.Channel{"default": {}}, cfg.Channels)
 	assert.Empty(t, cfg.DataDir, "a temporary folder is made instead")
@@ -101,34 +105,75 @@ func TestASandboxNeverSeesTheTokenOfARealAccount(t *testing.T) {
 
 func TestAConfigFileThatContradictsItselfIsRefused(t *testing.T) {
 	secret, empty := writeFile(t, "secret", "s\n"), writeFile(t, "empty", " \n")
+	three := writeFile(t, "three", strings.Repeat(strings.Repeat("k", 32)+"\n", 3))
 	for _, tt := range []struct{ name, file, says string }{
-		{"a secret by value and by file", "channels: {a: {token: x, token_file: " + secret + "}}", "channel a: token is given twice"},
-		{"an API key by value and by file", "{api_key: x, api_key_file: " + secret + "}", "api_key is given twice"},
-		{"an empty file of a token", "channels: {a: {token_file: " + empty + "}}", "channel a: token: " + empty + " is empty"},
-		{"an empty file of an API key", "api_key_file: " + empty, "is empty"},
-		{"an empty file of an encryption key", "encryption_key_file: " + empty, "is empty"},
-		{"a form of authorization that does not exist", "channels: {a: {token: x, auth_form: basic}}", "channel a: auth_form"},
-		{"a limit of no calls", "channels: {a: {token: x, max_in_flight: 0}}", "channel a: max_in_flight"},
-		{"a limit that is no number", "channels: {a: {token: x, max_rate: fast}}", "channel a: max_rate"},
-		{"a limit without an end", "channels: {a: {token: x, max_rate: inf}}", "channel a: max_rate"},
-		{"a rate that is not a number", "channels: {a: {token: x, max_rate: nan}}", "channel a: max_rate"},
-		{"an age of nothing", "request_id_age: 0s", "request ID age"},
-		{"a caller with a key in place of its hash", "callers: {a: {key_hashes: [ogk_secret]}}", "caller a: key_hashes, number 1"},
-		{"a caller with an action that does not exist", "callers: {a: {actions: [read]}}", "caller a: actions: \"read\""},
-		{"a caller with a certificate that has no such name", "callers: {a: {certificates: [billing]}}", "caller a: certificates"},
-		{"a caller with a limit of nothing", "callers: {a: {max_streams: 0}}", "caller a: max_streams"},
-		{"an unknown key of a caller", "callers: {a: {channel: x}}", "channel"},
-		{"an insecurity that is neither true nor false", "insecure_no_authentication: perhaps", "want true or false"},
-		{"a network that is none", "webhook_allow_from: everywhere", "\"everywhere\" is no network"},
-		{"no connections", "max_connections: 0", "max connections"},
-		{"an empty file", " \n", "is empty"},
-		{"a key twice", "data_dir: a\ndata_dir: b\n", "[2:1]"},
+		{"a secret by value and by file", "channels:\n  a: {token: x, token_file: " + secret + "}", "FILE:2: channels.a.token_file (" + secret + "): channels.a.token is given twice, by value and by file"},
+		{"an API key by value and by file", "{api_key: x, api_key_file: " + secret + "}", "FILE:1: api_key_file (" + secret + "): api_key is given twice"},
+		{"an empty file of a token", "channels:\n  a:\n    token_file: " + empty, "FILE:3: channels.a.token_file (" + empty + "): it is empty"},
+		{"an empty file of an API key", "api_key_file: " + empty, "FILE:1: api_key_file (" + empty + "): it is empty"},
+		{"an empty file of an encryption key", "encryption_key_file: " + empty, "FILE:1: encryption_key_file (" + empty + "): it is empty"},
+		{"a secret file that is not there", "api_key_file: /no/such/file", "FILE:1: api_key_file (/no/such/file): it cannot be read: no such file"},
+		{"a short secret in a file", "channels:\n  a:\n    webhook_secret_file: " + secret, "FILE:3: channels.a.webhook_secret_file (" + secret + "): must be 22 to 256"},
+		{"a form of authorization that does not exist", "channels:\n a: {token: x,\n  auth_form: basic}", "FILE:3: channels.a.auth_form: "},
+		{"a limit of no calls", "channels: {a: {token: x, max_in_flight: 0}}", "FILE:1: channels.a.max_in_flight: \"0\""},
+		{"a limit that is no number", "channels: {a: {token: x, max_rate: fast}}", "FILE:1: channels.a.max_rate"},
+		{"a limit without an end", "channels: {a: {token: x, max_rate: inf}}", "FILE:1: channels.a.max_rate"},
+		{"a rate that is not a number", "channels: {a: {token: x, max_rate: nan}}", "FILE:1: channels.a.max_rate"},
+		{"a base URL without a scheme", "channels: {a: {token: x, base_url: ongair.im:443}}", "FILE:1: channels.a.base_url: wants http:// or https://"},
+		{"a channel without a secret", "channels:\n  a:\n    token: x", "FILE:2: channels.a.webhook_secret: channel a has no webhook secret"},
+		{"a channel whose name is none", "channels:\n  \"a\\nb\": {token: x}", `FILE:2: channels."a\nb": a name is 1 to 64`},
+		{"an age of nothing", "request_id_age: 0s", `FILE:1: request_id_age: "0s": want a duration`},
+		{"a caller with a key in place of its hash", "callers:\n  a:\n    key_hashes:\n      - ogk_secret", "FILE:4: callers.a.key_hashes.1: "},
+		{"a caller with an action that does not exist", "callers: {a: {actions: [send, read]}}", `FILE:1: callers.a.actions.2: "read" is no action`},
+		{"a caller with a certificate that has no such name", "callers: {a: {certificates: [billing]}}", "FILE:1: callers.a.certificates.1: "},
+		{"a caller with a limit of nothing", "callers: {a: {max_streams: 0}}", "FILE:1: callers.a.max_streams"},
+		{"an unknown key of a caller", "callers:\n  a:\n    channel: x", "FILE:3: callers.a.channel: there is no such setting"},
+		{"an insecurity that is neither true nor false", "insecure_no_authentication: perhaps", "FILE:1: insecure_no_authentication: \"perhaps\": want true or false"},
+		{"a network that is none", "webhook_allow_from: everywhere", "FILE:1: webhook_allow_from: \"everywhere\" is no network"},
+		{"a list with a network that is none", "trusted_proxies:\n  - 10.0.0.0/8\n  - everywhere", "FILE:1: trusted_proxies: \"everywhere\" is no network"},
+		{"a list of networks that has a list", "trusted_proxies: [[10.0.0.0/8]]", "FILE:1: trusted_proxies: wants a list of single values"},
+		{"no connections", "max_connections: 0", "FILE:1: max_connections: "},
+		{"an empty file", " \n", "config file FILE is empty"},
+		{"a file that is not text", "\xff\xfe\x00", "config file FILE is not in UTF-8"},
+		{"a second document", "data_dir: a\n---\ndata_dir: b", "FILE:3: has a second document"},
+		{"a key twice", "data_dir: a\ndata_dir: b\n", "FILE:2:1: "},
 		{"a channel twice", "channels: {a: {token: x}, a: {token: y}}", "already defined"},
-		{"a number where a map belongs", "channels: 3", "[1:11]"},
+		{"a number where a map belongs", "\nchannels: 3", "FILE:2: channels: wants settings with their names"},
+		{"a text in place of everything", "support", "FILE: wants settings with their names"},
+		{"a list where a value belongs", "channels: {a: {token: [x]}}", "FILE:1: channels.a.token: wants one value, and has a list"},
+		{"settings where a value belongs", "data_dir: {a: b}", "FILE:1: data_dir: wants one value, and has settings below it"},
+		{"a value where a list belongs", "callers: {a: {actions: send}}", "FILE:1: callers.a.actions: wants a list"},
+		{"a variable that does not end", "data_dir: \"${HOME\"", "FILE:1: data_dir: has a ${ without its }"},
+		{"a variable that is not set", "\ndata_dir: ${NOWHERE}", "FILE:2: data_dir: environment variable NOWHERE is not set"},
+		{"a variable without a name", "data_dir: ${}", "FILE:1: data_dir: has a ${…} that is not the name"},
+		{"an alias of nothing", "data_dir: *a", "FILE:1: data_dir: a value that begins with *"},
+		{"a tag", "data_dir: !a b", "FILE:1: data_dir: a value that begins with !"},
+		{"the same secret now and before", "channels: {a: {webhook_secret: &s " + servertest.Secret + ", previous_webhook_secret: *s}}", "FILE:1: channels.a.previous_webhook_secret: is the same"},
+		{"the same API key now and before", "api_key: 0123456789abcdef\nprevious_api_key: 0123456789abcdef", "FILE:2: previous_api_key: is the same"},
+		{"an API key before, and none now", "previous_api_key: 0123456789abcdef", "FILE:1: previous_api_key: needs a new one"},
+		{"one secret for two channels", "channels:\n  a: {webhook_secret: &s " + servertest.Secret + "}\n  b: {webhook_secret: *s}", "FILE:3: channels.b.webhook_secret: is also that of channel a"},
+		{"a user name without a password", "channels: {a: {webhook_username: u}}", "FILE:1: channels.a.webhook_username: goes together with webhook_password"},
+		{"a password without a user name", "channels: {a: {webhook_password: u}}", "FILE:1: channels.a.webhook_password: goes together with webhook_username"},
+		{"a certificate with a wildcard", "tls_client_ca: x\ncallers: {a: {certificates: [\"dns:*.internal\"]}}", "FILE:2: callers.a.certificates: dns:*.internal has a *"},
+		{"a certificate twice", "callers: {a: {certificates: [\"dns:a.b\", \"dns:A.b\"]}}", "FILE:1: callers.a.certificates: dns:a.b is there twice"},
+		{"a certificate of two callers", "callers:\n  a: {certificates: [\"dns:a.b\"]}\n  b: {certificates: [\"dns:a.b\"]}", "FILE:3: callers.b.certificates: dns:a.b is also one of caller a"},
+		{"three encryption keys", "encryption_key_file: " + three, "FILE:1: encryption_key_file (" + three + "): has 3 keys"},
+		{"room for no webhook", "retention_bytes: 1", "FILE:1: retention_bytes: is 1: it has to be 4 MiB or more"},
+		{"a retention that is too short for JetStream", "retention_age: 50us", "FILE:1: retention_age: is 50µs: it has to be 100ms or more"},
+		{"a port alone", "webhook_addr: '8081'", "FILE:1: webhook_addr: \"8081\" is no address: want HOST:PORT"},
+		{"a port that is a number", "grpc_addr: 9090", "FILE:1: grpc_addr: \"9090\" is no address"},
+		{"two ports with one address", "grpc_addr: 127.0.0.1:7000\nadmin_addr: localhost:7000", "FILE:2: admin_addr: localhost:7000 is taken by grpc_addr"},
+		{"a port of every address, and of one", "webhook_addr: :7000\nadmin_addr: 127.0.0.1:7000", "FILE:2: admin_addr: 127.0.0.1:7000 is taken by webhook_addr"},
+		{"a NATS server that is a web server", "nats_url: http://nowhere:1", "FILE:1: nats_url: want nats://HOST:PORT"},
+		{"a NATS server that is no URL", "nats_url: foo bar", "FILE:1: nats_url: want nats://HOST:PORT"},
+		{"TLS files that are none", "tls_cert: " + secret + "\ntls_key: " + secret, "FILE:1: tls_cert: TLS certificate in " + secret + " and " + secret},
+		{"a log level that does not exist", "log_level: loud", "FILE:1: log_level: log level \"loud\""},
+		{"a log format that does not exist", "log_format: xml", "FILE:1: log_format: log format \"xml\""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, _, _, err := serveCmd{Config: writeFile(t, "gateway.yaml", tt.file)}.settings()
-			require.ErrorContains(t, err, tt.says)
+			path := writeFile(t, "gateway.yaml", tt.file)
+			_, _, err := serveCmd{Config: path}.settings()
+			require.ErrorContains(t, err, strings.ReplaceAll(tt.says, "FILE", path))
 		})
 	}
 }
@@ -142,8 +187,19 @@ func TestAnErrorInAConfigFileShowsNoSecret(t *testing.T) {
 		"channels: {a: {token: *" + secret + "}}",
 		"channels: {a: {token: x," + secret + "}}",
 		"api_key: |" + secret,
+		"channels: {a: {" + secret + "}}\n",
+		"channels:\n  a:\n    token: " + secret + "\n   webhook_secret: x\n",
+		"api_key: \"" + secret + "\nx: y",
+		"api_key: !" + secret + "\n",
+		"api_key: *" + secret + "\n",
+		"api_key: ${" + secret + "\n",
+		"api_key: ${" + secret + "}\n",
+		"nats_url: http://u:" + secret + "@nowhere:1\n",
+		"channels: {a: {base_url: \"u:" + secret + "@ongair.im\", token: \"" + secret + "\\n\"}}\n",
+		"channels: {a: {webhook_secret: " + secret + ", previous_webhook_secret: " + secret + "}}\n",
+		"callers: {a: {key_hashes: [" + secret + "]}}\n",
 	} {
-		_, err := readConfigFile(writeFile(t, "gateway.yaml", file))
+		_, _, err := serveCmd{Config: writeFile(t, "gateway.yaml", file)}.settings()
 		require.Error(t, err)
 		assert.NotContains(t, err.Error(), secret[:len(secret)-1], "not all but its end either")
 	}
@@ -160,7 +216,7 @@ callers:
 tls_client_ca: clients.pem
 insecure_no_authentication: true
 `)
-	cfg, _, _, err := serveCmd{Config: path}.settings()
+	cfg, _, err := serveCmd{Config: path}.read()
 	require.NoError(t, err)
 	assert.True(t, cfg.InsecureNoAuthentication)
 	assert.Equal(t, "clients.pem", cfg.TLSClientCAFile)
@@ -187,13 +243,16 @@ func TestConfigCheckSaysWhatServeWouldSay(t *testing.T) {
 		code       int
 		says       string
 	}{
-		{"what is valid", valid, nil, exitOK, "valid: 1 channels, 0 callers"},
-		{"an unknown key", valid + "data_directory: x\n", nil, exitUsage, "[2:1]"},
-		{"a caller without rights", valid + "callers: {a: {key_hashes: [\"" + auth.HashKey("k").String() + "\"]}}\n", nil, exitUsage, "caller a: it may do nothing"},
+		{"what is valid", valid, nil, exitOK, "valid: 1 channel, 0 callers.\nWithout a caller the gateway is open"},
+		{"a caller", valid + "api_key: 0123456789abcdef\n", nil, exitOK, "valid: 1 channel, 1 caller.\n"},
+		{"an unknown key", valid + "data_directory: x\n", nil, exitUsage, "gateway.yaml:2: data_directory: there is no such setting\n"},
+		{"a caller without rights", valid + "callers: {a: {key_hashes: [\"" + auth.HashKey("k").String() + "\"]}}\n", nil, exitUsage, "gateway.yaml:2: callers.a.actions: caller a may do nothing"},
 		{"a channel that a caller has and nobody else", valid + "callers: {a: {key_hashes: [\"" + auth.HashKey("k").String() +
-			"\"], actions: [send], channels: [sales]}}\n", nil, exitUsage, `caller a: there is no channel "sales"`},
+			"\"], actions: [send], channels: [sales]}}\n", nil, exitUsage, `gateway.yaml:2: callers.a.channels: there is no channel "sales"`},
 		{"an open gateway for everybody", valid, []string{"--grpc-addr", "0.0.0.0:9090"}, exitUsage, "no caller is configured"},
 		{"one that says so", valid, []string{"--grpc-addr", "0.0.0.0:9090", "--insecure-no-authentication=true"}, exitOK, "valid"},
+		{"one that says so in short", valid, []string{"--insecure-no-authentication", "--grpc-addr", "0.0.0.0:9090"}, exitOK, "warning: --insecure-no-authentication: 0.0.0.0:9090 can be reached"},
+		{"one that says the opposite", valid, []string{"--insecure-no-authentication=false", "--grpc-addr", "0.0.0.0:9090"}, exitUsage, "--grpc-addr: 0.0.0.0:9090 can be reached"},
 		{"no channels", "data_dir: x\n", nil, exitUsage, "no channel is configured"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -201,6 +260,12 @@ func TestConfigCheckSaysWhatServeWouldSay(t *testing.T) {
 			r := command(t, nil, args...)
 			assert.Equal(t, tt.code, r.code, r.errOut)
 			assert.Contains(t, r.out+r.errOut, tt.says)
+			assert.NotContains(t, r.errOut, "--help", "the command line is right")
+			if tt.code == exitUsage {
+				args[0], args = "serve", slices.Delete(args, 1, 2)
+				served := command(t, nil, args...)
+				assert.Equal(t, r, served, "serve says the same")
+			}
 		})
 	}
 }
@@ -232,7 +297,7 @@ callers: {billing: {key_hashes: ["`+made.Hash+`"], actions: [send], channels: [s
 	assert.Contains(t, text.out, "sha256:")
 }
 
-// Whatever is in a file, it is settings or a reason in one line, which shows no secret.
+// Whatever is in a file, it is settings or reasons, which show no secret.
 func FuzzConfigFile(f *testing.F) {
 	for _, seed := range []string{
 		"", "channels: {a: {token: canary-canary, webhook_secret: x}}", "api_key: canary-canary\n  x", "callers: {a: {key_hashes: [canary-canary]}}",
@@ -246,9 +311,9 @@ func FuzzConfigFile(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "gateway.yaml")
 	f.Fuzz(func(t *testing.T, content []byte) {
 		require.NoError(t, os.WriteFile(path, content, 0o600))
-		cfg, _, _, err := serveCmd{Config: path}.settings()
+		cfg, _, err := serveCmd{Config: path}.settings()
 		if err != nil {
-			assert.NotContains(t, err.Error(), "\n")
+			assert.NotContains(t, err.Error(), "\n\n")
 			// Keys may be named, and variables.
 			rest := secretValue.ReplaceAll(content, nil)
 			if !bytes.Contains(rest, []byte("canary")) && !bytes.Contains(content, []byte("${")) {

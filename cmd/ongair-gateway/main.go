@@ -17,8 +17,11 @@ import (
 )
 
 func main() {
+	// Before anything else: only serve knows what to do with it, and it must not end that.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := run(ctx, hangup, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
@@ -47,7 +50,7 @@ type streams struct {
 type parserExit int
 
 // run runs the command that args name, and returns the exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+func run(ctx context.Context, hangup hangups, args []string, stdout, stderr io.Writer) (code int) {
 	defer func() {
 		if p := recover(); p != nil {
 			exit, ok := p.(parserExit)
@@ -64,7 +67,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		kong.Exit(func(code int) { panic(parserExit(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(streams{stdout, stderr}),
+		kong.Bind(streams{stdout, stderr}, hangup),
 	)
 	if err != nil {
 		return fail(stderr, err)
@@ -72,6 +75,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	command, err := parser.Parse(args)
 	if err != nil {
 		return fail(stderr, usageError{err})
+	}
+	if command.Command() != "serve" {
+		signal.Reset(syscall.SIGHUP) // which ends the others, as when their terminal is closed
 	}
 	if err := command.Run(); err != nil {
 		return fail(stderr, err)
@@ -82,7 +88,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 // fail says why a command failed, in one line where it is one fact.
 func fail(stderr io.Writer, err error) int {
 	_, _ = fmt.Fprintln(stderr, "ongair-gateway:", describe(err)) // nowhere left to complain
-	if usage, ok := errors.AsType[usageError](err); ok && usage.error != nil {
+	_, configured := errors.AsType[configError](err)
+	if usage, ok := errors.AsType[usageError](err); ok && usage.error != nil && !configured {
 		_, _ = fmt.Fprintln(stderr, "Run \"ongair-gateway --help\" for the commands and their flags.")
 	}
 	return exitCode(err)

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
@@ -46,6 +48,7 @@ func TestAChangedFileIsTakenByItself(t *testing.T) {
 	rewriteFile(t, next, "the-second-secret-0123456789")
 	require.NoError(t, os.Rename(next, secretFile))
 	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
+	assert.Contains(t, g.errOut(), `"changed":"channels.support"`)
 	assert.True(t, g.knows(t, "the-second-secret-0123456789"))
 	assert.False(t, g.knows(t, "the-first-secret-0123456789"))
 	assert.NotContains(t, g.errOut(), "-secret-")
@@ -60,8 +63,7 @@ func TestSIGHUPReloadsAtOnceAndABadFileChangesNothing(t *testing.T) {
 	rewriteFile(t, config, string(good)+"chanels: {}\n")
 	hangup()
 	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "was not reloaded") })
-	assert.Contains(t, g.errOut(), "[3:1]", "with line and column")
-	assert.Contains(t, g.errOut(), config)
+	assert.Contains(t, g.errOut(), config+":3: chanels: there is no such setting")
 	assert.True(t, g.knows(t, "the-first-secret-0123456789"), "nothing changed")
 
 	rewriteFile(t, config, string(good)+"retention_age: 1h\n")
@@ -69,8 +71,15 @@ func TestSIGHUPReloadsAtOnceAndABadFileChangesNothing(t *testing.T) {
 	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "retention_age needs a restart") })
 
 	rewriteFile(t, config, string(good))
+	g.waitFor(t, "saying that it is well again", func() bool { return strings.Contains(g.errOut(), "configuration valid again") })
+	hangup()
+	g.waitFor(t, "saying that nothing changed", func() bool { return strings.Contains(g.errOut(), "configuration unchanged") })
+	assert.NotContains(t, g.errOut(), "configuration reloaded")
+
+	rewriteFile(t, config, string(good)+"trusted_proxies: [10.0.0.0/8]\n")
 	hangup()
 	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
+	assert.Contains(t, g.errOut(), `"changed":"trusted_proxies"`)
 	assert.Zero(t, g.stop(t), "SIGHUP is no reason to end")
 }
 
@@ -89,7 +98,9 @@ func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
 
 	rewriteFile(t, keyFile, "short")
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
-	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "it has to have 32 or more") })
+	g.waitFor(t, "the complaint", func() bool {
+		return strings.Contains(g.errOut(), "--encryption-key-file ("+keyFile+"): key 1 has 5 characters: it has to have 32 or more")
+	})
 	rewriteFile(t, keyFile, newKey) // of which the rest, and the old one, are still to come
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
 	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "keep the old one") })
@@ -108,4 +119,70 @@ func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
 	})
 	assert.Len(t, all.Events(2), 2)
 	r.Verify(g.endpoints())
+}
+
+func TestTheLogLevelIsTakenAtOnceAndItsFormatNeedsARestart(t *testing.T) {
+	_, url := silentSandbox(t)
+	base := "channels: {support: {base_url: " + url + ", token: " + Token + ", webhook_secret: " + Secret + "}}\n" +
+		"grpc_addr: 127.0.0.1:0\nhttp_addr: 127.0.0.1:0\nwebhook_addr: 127.0.0.1:0\nadmin_addr: 127.0.0.1:0\n"
+	config := writeFile(t, "gateway.yaml", base)
+	p := start(t, nil, "serve", "--config", config, "--data-dir", t.TempDir())
+	said := func(what string, times int) {
+		t.Helper()
+		p.waitFor(t, what, func() bool { return strings.Count(p.errOut(), what) == times })
+	}
+	change := func(settings string) {
+		rewriteFile(t, config, base+settings)
+		require.NoError(t, p.cmd.Process.Signal(syscall.SIGHUP))
+	}
+	said("gateway ready", 1)
+	change("log_level: warn\n")
+	said("changed=log_level", 1)
+	change("log_level: loud\n")
+	said(config+":6: log_level: log level", 1)
+	change("log_level: info\n")
+	said("changed=log_level", 2)
+	change("log_level: info\nlog_format: json\n")
+	said(config+":7: log_format: a change of log_format needs a restart", 1)
+	change("log_level: warn\n")
+	said("changed=log_level", 3)
+	change("log_level: warn\nlog_format: json\n") // of which is heard once the level is set
+	said("log_format needs a restart", 2)
+	assert.Zero(t, p.stop(t))
+	assert.NotContains(t, p.errOut(), "gateway stopping", "which is at a lower level")
+}
+
+func TestAnAPIKeyIsReplacedWithATimeInWhichTwoAreValid(t *testing.T) {
+	_, url := silentSandbox(t)
+	const first, second = "the-first-key-of-the-tests", "the-second-key-of-the-tests"
+	base := "channels: {support: {base_url: " + url + ", token: " + Token + ", webhook_secret: " + Secret + "}}\n"
+	config := writeFile(t, "gateway.yaml", base+"api_key: "+first+"\n")
+	g := serve(t, nil, "--config", config, "--data-dir", t.TempDir())
+	send := func(key string) int {
+		return command(t, []string{"ONGAIR_GATEWAY_API_KEY=" + key}, "send", "--addr", g.GRPC, "--external-id", Contact, "--text", "Hello").code
+	}
+	change := func(settings, changed string) {
+		rewriteFile(t, config, base+settings)
+		require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
+		g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), `"changed":"`+changed+`"`) })
+	}
+	change("api_key: "+second+"\nprevious_api_key: "+first+"\n", "api_key, previous_api_key")
+	assert.Equal(t, exitOK, send(first))
+	assert.Equal(t, exitOK, send(second))
+	change("api_key: "+second+"\n", "previous_api_key")
+	assert.Equal(t, exitRefused, send(first))
+	assert.Equal(t, exitOK, send(second))
+	assert.NotContains(t, g.errOut(), "-key-of-the-tests")
+}
+
+// What a key of the file says is in a field of the configuration, which says by its tag
+// what a reload makes of it.
+func TestEveryKeyOfTheFileIsReloadedOrNeedsARestart(t *testing.T) {
+	tags := map[string]bool{}
+	for field := range reflect.TypeFor[server.Config]().Fields() {
+		tags[field.Tag.Get("reload")+field.Tag.Get("restart")] = true
+	}
+	for _, key := range fileKeys() {
+		assert.True(t, tags[key] || tags[strings.TrimSuffix(key, "_file")], key)
+	}
 }

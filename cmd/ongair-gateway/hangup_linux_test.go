@@ -1,0 +1,52 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// SIGHUP may come at any moment, as from whoever wrote the config file just before.
+func TestSIGHUPNeverEndsTheGateway(t *testing.T) {
+	_, url := silentSandbox(t)
+	for name, tt := range map[string]struct {
+		env  []string
+		args []string
+		says string
+	}{
+		"with a sandbox": {nil, []string{"--sandbox", "--sandbox-addr=127.0.0.1:0"}, "nothing to reload"},
+		"without":        {oneChannel(url), []string{"--data-dir", t.TempDir()}, "configuration unchanged"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// A config file that is a pipe holds the start until it is written.
+			config := filepath.Join(t.TempDir(), "gateway.yaml")
+			require.NoError(t, syscall.Mkfifo(config, 0o600))
+			p := start(t, tt.env, append(append([]string{"serve", "--config", config}, freePorts()...), tt.args...)...)
+			pipe, err := os.OpenFile(config, os.O_WRONLY, 0)
+			require.NoError(t, err)
+			require.NoError(t, p.cmd.Process.Signal(syscall.SIGHUP))
+			require.NoError(t, os.Remove(config))
+			require.NoError(t, os.WriteFile(config, []byte("log_level: info"), 0o600))
+			_, err = pipe.WriteString("log_level: info")
+			require.NoError(t, err)
+			require.NoError(t, pipe.Close())
+			p.waitFor(t, "an answer", func() bool { return strings.Contains(p.errOut(), tt.says) })
+			p.waitFor(t, "being ready", func() bool { return strings.Contains(p.errOut(), "gateway ready") })
+			p.terminate(t)
+			_ = p.cmd.Process.Signal(syscall.SIGHUP) // it may have ended
+			assert.Zero(t, p.wait(t))
+		})
+	}
+}
+
+func TestSIGHUPEndsWhatHasNoConfiguration(t *testing.T) {
+	p := start(t, nil, "sandbox", "--addr", "127.0.0.1:0", "--token", "t")
+	p.waitFor(t, "listening", func() bool { return strings.Contains(p.out(), "_sandbox/") })
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGHUP))
+	assert.NotZero(t, p.wait(t))
+}
