@@ -89,7 +89,8 @@ func (y yamlReader) read(node ast.Node, into reflect.Value, keys ...string) {
 	sequence, isList := node.(*ast.SequenceNode)
 	scalar, isText := node.(ast.ScalarNode)
 	switch {
-	case node.Type() == ast.NullType: // as if it were not there
+	case node.Type() == ast.NullType:
+		into.SetZero() // as if it were not there
 	case into.Kind() == reflect.Struct || into.Kind() == reflect.Map:
 		if !isMap {
 			y.problems.Add(setting, "wants settings with their names, as in NAME: VALUE")

@@ -2,8 +2,14 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"log/slog"
+	"math/big"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -178,6 +184,48 @@ func TestAConfigFileThatContradictsItselfIsRefused(t *testing.T) {
 	}
 }
 
+func TestAllThatIsWrongIsSaidAtOnceInTheOrderOfTheFile(t *testing.T) {
+	t.Setenv("ONGAIR_GATEWAY_RETENTION_BYTES", "1")
+	path := writeFile(t, "gateway.yaml", `
+channels:
+  support:
+    token_file: /no/such/file
+    webhook_secret: short
+chanels: {}
+retention_age: a week
+`)
+	_, _, err := serveCmd{Config: path, RetentionBytes: "1", DuplicateWindow: "1ns"}.settings()
+	require.Error(t, err)
+	assert.Equal(t, []string{
+		"ONGAIR_GATEWAY_RETENTION_BYTES: is 1: it has to be 4 MiB or more, to hold a large webhook",
+		"--duplicate-window: is 1ns: it has to be 100ms or more",
+		path + ":4: channels.support.token_file (/no/such/file): it cannot be read: no such file or directory",
+		path + ":5: channels.support.webhook_secret: must be 22 to 256 letters, digits, _ and - (it has 5 characters)",
+		path + ":6: chanels: there is no such setting",
+		path + `:7: retention_age: "a week": want a duration as in 168h`,
+	}, strings.Split(err.Error(), "\n"))
+}
+
+func TestAConfigFileMayBeWrittenInAnyWayOfYAML(t *testing.T) {
+	for name, file := range map[string]string{
+		"plain":                "channels: {a: {token: t, webhook_secret: s}, b: {token: t, max_rate: 0.50}}\ntrusted_proxies: 10.0.0.0/8, 10.1.0.0/16",
+		"a byte order mark":    "\ufeffchannels: {a: {token: t, webhook_secret: s}, b: {token: t, max_rate: 0.50}}\ntrusted_proxies: 10.0.0.0/8, 10.1.0.0/16",
+		"a list of networks":   "channels: {a: {token: t, webhook_secret: s}, b: {token: t, max_rate: 0.50}}\ntrusted_proxies: [10.0.0.0/8, 10.1.0.0/16]",
+		"anchors":              "channels: {a: &a {token: &t t, webhook_secret: s}, b: {<<: *a, token: *t, webhook_secret: , max_rate: 0.50}}\ntrusted_proxies: [10.0.0.0/8, 10.1.0.0/16]",
+		"what is merged later": "channels: {a: &a {token: t, webhook_secret: s}, b: {max_rate: 0.50, webhook_secret: '', <<: *a}}\ntrusted_proxies: [10.0.0.0/8, 10.1.0.0/16]",
+		"quotes and comments":  "---\n# a\n\"channels\": {'a': {token: \"t\", webhook_secret: 's'}, b: {token: t, max_rate: '0.50'}} # b\ntrusted_proxies:\n  - 10.0.0.0/8 # c\n  - 10.1.0.0/16\n",
+		"a block":              "channels:\n  a:\n    token: |-\n      t\n    webhook_secret: >-\n      s\n  b:\n    token: t\n    max_rate: 0.50\n    base_url:\ntrusted_proxies: 10.0.0.0/8 10.1.0.0/16\ncallers:\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg, r, err := serveCmd{Config: writeFile(t, "gateway.yaml", file)}.read()
+			require.NoError(t, err)
+			assert.Empty(t, r.problems)
+			assert.Equal(t, map[string]server.Channel{"a": {Token: "t", WebhookSecret: "s"}, "b": {Token: "t", MaxRate: 0.5}}, cfg.Channels)
+			assert.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/16")}, cfg.TrustedProxies)
+		})
+	}
+}
+
 func TestAnErrorInAConfigFileShowsNoSecret(t *testing.T) {
 	const secret = "a-secret-that-nobody-may-see"
 	for _, file := range []string{
@@ -268,6 +316,58 @@ func TestConfigCheckSaysWhatServeWouldSay(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWhatMayBeAMistakeIsSaidAndTaken(t *testing.T) {
+	cert, key := servertest.Certificate(t, t.TempDir())
+	expired, expiredKey := expiredCertificate(t)
+	open := writeFile(t, "secret", "a-secret-in-a-file-of-its-own\n")
+	require.NoError(t, os.Chmod(open, 0o644))
+	require.NoError(t, os.Chmod(key, 0o644))
+	channel := func(settings string) string {
+		return "channels:\n  support: {token: t, webhook_secret: " + servertest.Secret + settings + "}\n"
+	}
+	for _, tt := range []struct {
+		name, file string
+		env        []string
+		says       string
+	}{
+		{"an admin port for everybody", channel("") + "admin_addr: :9091", nil, "gateway.yaml:3: admin_addr: :9091 can be reached from other machines"},
+		{"a token in clear text", channel(", base_url: http://ongair.im"), nil, "gateway.yaml:2: channels.support.base_url: http:// to another machine"},
+		{"an open gateway for everybody", channel("") + "http_addr: :8080\ninsecure_no_authentication: true", nil, "gateway.yaml:4: insecure_no_authentication: :8080 can be reached"},
+		{"a secret that everybody can read", channel(", previous_webhook_secret_file: " + open), nil, "gateway.yaml:2: channels.support.previous_webhook_secret_file (" + open + "): everybody on this machine can read it"},
+		{"a key that everybody can read", channel("") + "tls_cert: " + cert + "\ntls_key: " + key, nil, "gateway.yaml:4: tls_key (" + key + "): everybody on this machine can read it"},
+		{"a certificate of the past", channel("") + "tls_cert: " + expired + "\ntls_key: " + expiredKey, nil, "gateway.yaml:3: tls_cert: " + expired + ": the certificate expired at 2001-"},
+		{"a channel of the environment beside others", channel(""), []string{"ONGAIR_TOKEN=t", "ONGAIR_WEBHOOK_SECRET=another-" + servertest.Secret}, "gateway.yaml:1: channels.default: ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET make this channel"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := command(t, tt.env, "config", "check", "--config", writeFile(t, "gateway.yaml", tt.file))
+			assert.Equal(t, exitOK, r.code)
+			assert.Contains(t, r.out, "The configuration is valid")
+			assert.Contains(t, r.errOut, tt.says)
+			assert.Equal(t, 1, strings.Count(r.errOut, "\n"), r.errOut)
+		})
+	}
+
+	_, url := silentSandbox(t)
+	g := serve(t, oneChannel(url), "--data-dir", t.TempDir(), "--admin-addr", ":0")
+	assert.Contains(t, g.errOut(), `"level":"WARN","msg":"the configuration is taken, and may be a mistake","warning":"--admin-addr: :0 can be reached`)
+	r := command(t, nil, "config", "check", "--config", writeFile(t, "gateway.yaml", channel("")))
+	assert.Empty(t, r.errOut, "what is usual is no mistake")
+}
+
+// expiredCertificate returns the files of a certificate that was valid once.
+func expiredCertificate(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	require.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	cert = writeFile(t, "cert.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	return cert, writeFile(t, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
 }
 
 func TestANewKeyGetsItsCallerIn(t *testing.T) {
