@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -69,6 +71,10 @@ func embed(ctx context.Context, cfg Config) (_ *JetStream, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", cfg.Dir, err)
 	}
+	if err := closeToOthers(cfg.Dir); err != nil {
+		// All that is in it is its owner's alone in any case.
+		cfg.Logger.Warn("others can look into the data directory", "dir", cfg.Dir, "error", err)
+	}
 	lock, err := lockDir(cfg.Dir)
 	if err != nil {
 		return nil, err
@@ -98,10 +104,36 @@ func embed(ctx context.Context, cfg Config) (_ *JetStream, err error) {
 	return nil, errors.Join(fmt.Errorf("embedded NATS: %w", err), e.close())
 }
 
+// closeToOthers leaves a directory that was there before to its owner alone. It fails where
+// there is something else in it, since others may need that (it may be /tmp), or where the
+// directory is not this process's own.
+func closeToOthers(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil || runtime.GOOS == "windows" || info.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if !slices.Contains([]string{storeDir, keyFile, keyFile + ".new", lockFile, "lost+found"}, entry.Name()) {
+			return fmt.Errorf("it has %s in it, too, and stays as it is", entry.Name())
+		}
+	}
+	return os.Chmod(dir, 0o700) //nolint:gosec // a directory has to be entered
+}
+
+// What is in a data directory, beside keyFile.
+const (
+	storeDir = "jetstream"
+	lockFile = "lock"
+)
+
 // lockDir makes sure that no other process has the directory open, for as long
 // as the lock is held.
 func lockDir(dir string) (*flock.Flock, error) {
-	lock := flock.New(filepath.Join(dir, "lock"), flock.SetPermissions(0o600))
+	lock := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
 	held, err := lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", dir, err)
@@ -114,7 +146,7 @@ func lockDir(dir string) (*flock.Flock, error) {
 
 // open starts a server on the directory.
 func (e *embedded) open() error {
-	store := filepath.Join(e.dir, "jetstream")
+	store := filepath.Join(e.dir, storeDir)
 	if err := syncFiles(store); err != nil {
 		return fmt.Errorf("data directory %s: %w", e.dir, err)
 	}

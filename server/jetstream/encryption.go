@@ -103,7 +103,7 @@ func (e *embedded) replaceKeys(keys []string) error {
 
 // newDirectoryKey makes the key of a directory that has none, where it may have one.
 func newDirectoryKey(dir string, keys []string) (key, sealedWith string, err error) {
-	state, err := storeState(filepath.Join(dir, "jetstream"))
+	state, err := storeState(filepath.Join(dir, storeDir))
 	switch {
 	case err != nil:
 		return "", "", fmt.Errorf("data directory %s: %w", dir, err)

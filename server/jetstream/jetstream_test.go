@@ -2,6 +2,7 @@ package jetstream_test
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -98,6 +99,35 @@ func TestADirectoryIsItsOwnersAlone(t *testing.T) {
 		info, err := os.Stat(path)
 		require.NoError(t, err)
 		assert.Equal(t, want, info.Mode().Perm(), path)
+	}
+}
+
+func TestADirectoryThatWasThereBecomesItsOwnersAloneUnlessItIsShared(t *testing.T) {
+	for name, tt := range map[string]struct {
+		other string
+		mode  os.FileMode
+	}{
+		"empty":                      {"", 0o700},
+		"with a log":                 {"lock", 0o700},
+		"with something of somebody": {"readme", 0o755},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, os.Chmod(dir, 0o755))
+			if tt.other != "" {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, tt.other), nil, 0o600))
+			}
+			var log strings.Builder
+			_, err := open(t, jetstream.Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+			require.NoError(t, err)
+			info, err := os.Stat(dir)
+			require.NoError(t, err)
+			assert.Equal(t, tt.mode, info.Mode().Perm())
+			assert.Equal(t, tt.mode != 0o700, strings.Contains(log.String(), "others can look into the data directory"))
+			inner, err := os.Stat(filepath.Join(dir, "jetstream"))
+			require.NoError(t, err)
+			assert.Equal(t, os.FileMode(0o700), inner.Mode().Perm(), "in any case")
+		})
 	}
 }
 
