@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net"
@@ -169,7 +170,7 @@ func (c *Config) ports(problems *Problems) (all []portAddr) {
 	} {
 		var err error
 		if p.host, p.port, err = net.SplitHostPort(p.addr); err == nil {
-			_, err = net.LookupPort("tcp", p.port)
+			_, err = net.DefaultResolver.LookupPort(context.Background(), "tcp", p.port) // which asks nobody
 		}
 		if err != nil {
 			problems.Add(p.setting, "%q is no address: want HOST:PORT, as in %s", p.addr, DefaultGRPCAddr)

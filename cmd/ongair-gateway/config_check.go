@@ -27,8 +27,8 @@ func (c configCheckCmd) Run(s streams) error {
 	}
 	callers := cfg.CallerCount()
 	_, err = fmt.Fprintf(s.out, "The configuration is valid: %s, %s.\n", counted(len(cfg.Channels), "channel"), counted(callers, "caller"))
-	if callers == 0 && err == nil {
-		_, err = io.WriteString(s.out, "Without a caller the gateway is open: whoever reaches it reads and writes to your customers.\n")
+	if callers == 0 && !cfg.InsecureNoAuthentication && err == nil {
+		_, err = io.WriteString(s.out, "Without a caller the gateway is open on loopback: who is on this machine reads and writes to your customers.\n")
 	}
 	return err
 }

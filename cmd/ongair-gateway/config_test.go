@@ -291,7 +291,7 @@ func TestConfigCheckSaysWhatServeWouldSay(t *testing.T) {
 		code       int
 		says       string
 	}{
-		{"what is valid", valid, nil, exitOK, "valid: 1 channel, 0 callers.\nWithout a caller the gateway is open"},
+		{"what is valid", valid, nil, exitOK, "valid: 1 channel, 0 callers.\nWithout a caller the gateway is open on loopback"},
 		{"a caller", valid + "api_key: 0123456789abcdef\n", nil, exitOK, "valid: 1 channel, 1 caller.\n"},
 		{"an unknown key", valid + "data_directory: x\n", nil, exitUsage, "gateway.yaml:2: data_directory: there is no such setting\n"},
 		{"a caller without rights", valid + "callers: {a: {key_hashes: [\"" + auth.HashKey("k").String() + "\"]}}\n", nil, exitUsage, "gateway.yaml:2: callers.a.actions: caller a may do nothing"},

@@ -93,11 +93,13 @@ type boolFlag string
 
 // Decode is kong's: it takes what is after a "=", if there is one.
 func (b *boolFlag) Decode(ctx *kong.DecodeContext) error {
-	*b = "true"
-	if ctx.Scan.Peek().Type == kong.FlagValueToken {
-		*b = boolFlag(ctx.Scan.Pop().String())
+	if ctx.Scan.Peek().Type != kong.FlagValueToken {
+		*b = "true"
+		return nil
 	}
-	return nil
+	value, err := ctx.Scan.PopValue("true or false")
+	*b = boolFlag(value.String())
+	return err
 }
 
 // IsBool tells kong that a value is not needed.

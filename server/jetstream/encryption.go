@@ -57,7 +57,7 @@ func directoryKey(dir string, keys []string, log *slog.Logger) (key, sealedWith 
 	if used < 0 {
 		return "", "", fmt.Errorf("data directory %s is encrypted with another key, or its file %q is damaged", dir, keyFile)
 	}
-	if err := checkStreams(filepath.Join(dir, "jetstream"), key); err != nil {
+	if err := checkStreams(filepath.Join(dir, storeDir), key); err != nil {
 		return "", "", fmt.Errorf("data directory %s does not fit its file %q: %w", dir, keyFile, err)
 	}
 	sealedWith = keys[0]
