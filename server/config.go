@@ -17,7 +17,8 @@ const (
 	DefaultHTTPAddr    = "127.0.0.1:8080"
 	DefaultWebhookAddr = "127.0.0.1:8081"
 	DefaultAdminAddr   = "127.0.0.1:9091"
-	DefaultGrace       = 10 * time.Second
+	// DefaultGrace is less than the 10 s after which docker stop kills.
+	DefaultGrace = 9 * time.Second
 
 	DefaultRetentionAge    = eventlog.DefaultRetentionAge
 	DefaultRetentionBytes  = eventlog.DefaultRetentionBytes
@@ -81,9 +82,10 @@ type Config struct {
 	// 16,384. What is above a quarter of the files that the process may have open counts
 	// as that.
 	MaxConnections int `restart:"max_connections"`
-	// Grace is how long a stop waits for calls that are running. Zero means the
+	// Grace is how long a stop waits for calls that are running: those that are not over
+	// then are told whether they may have been made. Zero means the
 	// default.
-	Grace time.Duration `restart:"the grace period"`
+	Grace time.Duration `restart:"grace"`
 	// LogLevel and LogFormat are how Logger, which is required, writes: whoever made it has
 	// it follow a level that changed.
 	LogLevel  slog.Level `reload:"log_level"`

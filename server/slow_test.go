@@ -123,7 +123,7 @@ func callsServer(t *testing.T) *http.Server {
 }
 
 func adminServer() *http.Server {
-	return newHTTPServer(adminHandler(&readiness{}), nil, slog.New(slog.DiscardHandler))
+	return newAdminServer(&readiness{}, nil, slog.New(slog.DiscardHandler))
 }
 
 // over serves in memory, until done is called, and returns a connection to it.

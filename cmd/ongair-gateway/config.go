@@ -34,6 +34,7 @@ type configFile struct {
 	RetentionBytes  text `yaml:"retention_bytes"`
 	DuplicateWindow text `yaml:"duplicate_window"`
 	RequestIDAge    text `yaml:"request_id_age"`
+	Grace           text `yaml:"grace"`
 	GRPCAddr        text `yaml:"grpc_addr"`
 	HTTPAddr        text `yaml:"http_addr"`
 	WebhookAddr     text `yaml:"webhook_addr"`
@@ -154,6 +155,7 @@ func (c serveCmd) read() (cfg server.Config, r *reading, err error) {
 	cfg.RetentionAge = r.duration("retention_age", r.pick("retention_age", c.RetentionAge, file.RetentionAge), "168h")
 	cfg.DuplicateWindow = r.duration("duplicate_window", r.pick("duplicate_window", c.DuplicateWindow, file.DuplicateWindow), "2m")
 	cfg.RequestIDAge = r.duration("request_id_age", r.pick("request_id_age", c.RequestIDAge, file.RequestIDAge), "24h")
+	cfg.Grace = r.duration("grace", r.pick("grace", c.Grace, file.Grace), "25s")
 	if size := r.pick("retention_bytes", c.RetentionBytes, file.RetentionBytes); size != "" {
 		bytes, err := humanize.ParseBytes(size)
 		if err != nil || bytes == 0 || bytes > 1<<62 {

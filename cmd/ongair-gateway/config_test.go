@@ -45,6 +45,7 @@ retention_age: 24h
 retention_bytes: 1GiB
 duplicate_window: 30s
 request_id_age: 2h
+grace: 25s
 webhook_allow_from: "203.0.113.0/24, 2001:db8::1"
 trusted_proxies: 10.1.2.3/8
 log_level: warn
@@ -64,6 +65,7 @@ channels:
 		RetentionBytes:  1 << 30,
 		DuplicateWindow: 30 * time.Second,
 		RequestIDAge:    2 * time.Hour,
+		Grace:           25 * time.Second,
 		WebhookAllowFrom: []netip.Prefix{
 			netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8::1/128"),
 		},

@@ -21,6 +21,7 @@ func main() {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // so that a second signal ends it at once
 	code := run(ctx, hangup, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)

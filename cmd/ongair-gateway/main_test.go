@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
@@ -85,11 +87,25 @@ func start(t servertest.T, env []string, args ...string) *process {
 	t.Cleanup(func() {
 		p.kill()
 		assertDiscreet(t, args, p.out(), p.errOut())
+		if slices.Contains(args, "--log-format=json") {
+			assertJSON(t, p.errOut())
+		}
 		if t.Failed() {
 			t.Logf("%v\nstdout: %s\nstderr: %s", args, p.out(), p.errOut())
 		}
 	})
 	return p
+}
+
+// assertJSON asserts that each line of a log is JSON, whoever wrote it, but for why a
+// command failed.
+func assertJSON(t servertest.T, log string) {
+	t.Helper()
+	for line := range strings.Lines(log) {
+		if strings.HasSuffix(line, "\n") && !strings.HasPrefix(line, "ongair-gateway: ") { // a kill may cut the last one
+			assert.True(t, json.Valid([]byte(line)), line)
+		}
+	}
 }
 
 // output keeps what a process writes.

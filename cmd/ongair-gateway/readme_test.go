@@ -181,7 +181,7 @@ func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
 	for flag, value := range map[string]string{
 		"grpc-addr": server.DefaultGRPCAddr, "http-addr": server.DefaultHTTPAddr, "webhook-addr": server.DefaultWebhookAddr,
 		"admin-addr": server.DefaultAdminAddr, "sandbox-addr": defaultSandboxAddr, "log-format": telemetry.FormatText,
-		"retention-age": "168h", "retention-bytes": "10GiB", "duplicate-window": "2m", "request-id-age": "24h",
+		"retention-age": "168h", "retention-bytes": "10GiB", "duplicate-window": "2m", "request-id-age": "24h", "grace": server.DefaultGrace.String(),
 	} {
 		assert.Equal(t, value, documented[flag].defaultValue, flag)
 	}

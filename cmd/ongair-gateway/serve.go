@@ -33,6 +33,7 @@ type serveCmd struct {
 	RetentionBytes    string `env:"ONGAIR_GATEWAY_RETENTION_BYTES" placeholder:"SIZE" help:"How much is kept, as in 10GiB (10GiB)."`
 	DuplicateWindow   string `env:"ONGAIR_GATEWAY_DUPLICATE_WINDOW" placeholder:"DURATION" help:"How long a message's id is remembered, to drop its redeliveries; an id takes about 165 bytes of memory (2m)."`
 	RequestIDAge      string `env:"ONGAIR_GATEWAY_REQUEST_ID_AGE" name:"request-id-age" placeholder:"DURATION" help:"How long the outcome of a call is kept under its request_id (24h)."`
+	Grace             string `env:"ONGAIR_GATEWAY_GRACE" placeholder:"DURATION" help:"How long a stop waits for calls that are running (9s)."`
 
 	GRPCAddr    string `env:"ONGAIR_GATEWAY_GRPC_ADDR" name:"grpc-addr" placeholder:"HOST:PORT" help:"gRPC port (127.0.0.1:9090)."`
 	HTTPAddr    string `env:"ONGAIR_GATEWAY_HTTP_ADDR" name:"http-addr" placeholder:"HOST:PORT" help:"HTTP port (127.0.0.1:8080)."`
@@ -66,6 +67,7 @@ func (c serveCmd) Run(ctx context.Context, s streams, hangup hangups) error {
 	if err != nil {
 		return usageError{err}
 	}
+	telemetry.TakeGRPC(log)
 	before.cfg.Logger = log
 	before.warn(log)
 	if c.Sandbox {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
@@ -105,4 +108,38 @@ func TestSIGTERMDuringTheStartIsAnOrderlyStop(t *testing.T) {
 			requireStop(t, serve(t, env, "--data-dir", dir).process, false)
 		})
 	}
+}
+
+// Whoever cannot wait for the calls that run says so twice.
+func TestASecondSIGTERMEndsItAtOnce(t *testing.T) {
+	t.Parallel()
+	box, url := silentSandbox(t)
+	box.SetFaults(sandbox.Fault{Path: "/send", Connection: sandbox.Hang})
+	g := serve(t, oneChannel(url), "--data-dir", t.TempDir(), "--grace", "1h")
+	go func() { _ = command(t, nil, "send", "--addr", g.GRPC, "--external-id", Contact, "--text", "Hello") }()
+	require.Eventually(t, func() bool { return len(box.Requests()) == 1 }, patience, time.Millisecond)
+	g.terminate(t)
+	g.waitFor(t, "stopping", func() bool { return strings.Contains(g.errOut(), "gateway stopping") })
+	g.terminate(t)
+	g.wait(t)
+}
+
+// A subscriber over REST that goes away is nothing to write home about, for grpc-gateway
+// neither.
+func TestASubscriberThatGoesAwayLeavesNoLineOutsideTheLog(t *testing.T) {
+	t.Parallel()
+	_, url := silentSandbox(t)
+	g, r := serve(t, oneChannel(url), "--data-dir", t.TempDir()), NewRecorder(t)
+	for id := range 20 {
+		conn, err := net.Dial("tcp", g.HTTP)
+		require.NoError(t, err)
+		_, err = io.WriteString(conn, "GET /v1/events:subscribe?position=POSITION_EARLIEST HTTP/1.1\r\nHost: gateway\r\n\r\n")
+		require.NoError(t, err)
+		_, err = conn.Read(make([]byte, 1))
+		require.NoError(t, err)
+		require.NoError(t, conn.(*net.TCPConn).SetLinger(0)) // its end is a reset
+		require.NoError(t, conn.Close())
+		require.Equal(t, http.StatusOK, r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...))
+	}
+	assert.Zero(t, g.stop(t))
 }

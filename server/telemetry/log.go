@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+
+	"google.golang.org/grpc/grpclog"
 )
 
 // Log formats.
@@ -42,4 +44,12 @@ func NewLoggerFrom(w io.Writer, level slog.Leveler, format string) (*slog.Logger
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
 	return nil, fmt.Errorf("log format %q: want %s or %s", format, FormatText, FormatJSON)
+}
+
+// TakeGRPC has what grpc-go and grpc-gateway log about connections go to a logger, for
+// debugging: how calls end is logged by the gateway itself. It is for the whole process, and
+// MUST be called before anything of gRPC.
+func TakeGRPC(logger *slog.Logger) {
+	w := slog.NewLogLogger(logger.With("from", "grpc").Handler(), slog.LevelDebug).Writer()
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, w, w))
 }

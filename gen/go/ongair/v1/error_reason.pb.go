@@ -119,8 +119,8 @@ const (
 	// channel.
 	ErrorReason_ERROR_REASON_FORBIDDEN ErrorReason = 33
 	// The caller is over one of its limits: nothing was done. Metadata: limit, which
-	// is "rate", "in_flight", "streams" or "connections"; or "watches", of those who
-	// watch the gateway's health.
+	// is "rate", "in_flight", "streams" or "connections"; or "health_calls" and
+	// "watches", of those who ask for the gateway's health.
 	ErrorReason_ERROR_REASON_CALLER_LIMITED ErrorReason = 34
 )
 
