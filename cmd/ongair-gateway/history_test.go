@@ -268,7 +268,7 @@ func TestEveryGuaranteeHoldsInRandomHistories(t *testing.T) {
 	channels := []string{"support", "sales", "billing"}
 	config := "channels:\n"
 	for _, channel := range channels {
-		config += fmt.Sprintf("  %s: {base_url: %q, token: %s, webhook_secret: %s}\n", channel, url, Token, Secret)
+		config += fmt.Sprintf("  %s: {base_url: %q, token: %s, webhook_secret: %s}\n", channel, url, Token, secretOf(channel))
 	}
 	file := writeFile(t, "gateway.yaml", config)
 	rapid.Check(t, func(t *rapid.T) {

@@ -244,7 +244,15 @@ func (g *gateway) endpoints() servertest.Endpoints {
 }
 
 func (g *gateway) webhookURL(channel string) string {
-	return "http://" + g.Webhook + webhook.Path(channel, servertest.Secret)
+	return "http://" + g.Webhook + webhook.Path(channel, secretOf(channel))
+}
+
+// secretOf is the webhook secret of a channel: each has one of its own.
+func secretOf(channel string) string {
+	if channel == defaultChannel {
+		return servertest.Secret
+	}
+	return servertest.Secret + "-of-" + channel
 }
 
 // oneChannel is the environment of a gateway whose only channel is a sandbox.

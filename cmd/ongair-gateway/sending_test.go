@@ -165,7 +165,7 @@ func TestACallThatAKillInterruptedIsNeverMadeAgain(t *testing.T) {
 			config := "channels:\n"
 			urls := map[string]string{"posted": url, "connecting": tlsURL}
 			for channel, url := range urls {
-				config += fmt.Sprintf("  %s: {base_url: %q, token: %s, webhook_secret: %s}\n", channel, url, Token, Secret)
+				config += fmt.Sprintf("  %s: {base_url: %q, token: %s, webhook_secret: %s}\n", channel, url, Token, secretOf(channel))
 			}
 			args, replica := emptyLog(t, home), home == external // which another gateway can be on, too
 			args = append(args, "--config", writeFile(t, "gateway.yaml", config))
@@ -180,7 +180,7 @@ func TestACallThatAKillInterruptedIsNeverMadeAgain(t *testing.T) {
 			defer first.Wait() // where the test fails before the kill
 			for channel := range urls {
 				first.Go(func() {
-					_, s := sendTo(t, g, channel, channel, timeout)
+					_, s := sendTo(t, g, channel, "a call on "+channel, timeout)
 					// The kill ends it, and not its deadline, after which its outcome would be recorded.
 					assert.Equal(t, codes.Unavailable, s.Code(), channel)
 				})
@@ -191,7 +191,7 @@ func TestACallThatAKillInterruptedIsNeverMadeAgain(t *testing.T) {
 			asked["its successor"] = serve(t, nil, args...)
 
 			ask := func(g *gateway, channel string) *status.Status {
-				call, s := sendTo(t, g, channel, channel, timeout)
+				call, s := sendTo(t, g, channel, "a call on "+channel, timeout)
 				r.RecordCall(call)
 				return s
 			}

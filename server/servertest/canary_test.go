@@ -2,6 +2,7 @@ package servertest
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestWhateverAGatewayIsGivenIsFoundInALog(t *testing.T) {
 		return func(c *server.Config) {
 			c.APIKey = "the-api-key-of-all-" + when
 			c.Callers = map[string]auth.Caller{"billing": auth.Unrestricted("the-callers-key-" + when)}
-			c.EncryptionKeys = []string{"the-encryption-key-of-32-characters-" + when, "the-encryption-key-of-32-characters-at-first"}
+			c.EncryptionKeys = slices.Compact([]string{"the-encryption-key-of-32-characters-" + when, "the-encryption-key-of-32-characters-at-first"})
 			channel := c.Channels[Channel]
 			channel.Token, channel.WebhookSecret, channel.PreviousWebhookSecret = "the-token-"+when, "the-webhook-secret-"+when, "the-previous-secret-"+when
 			channel.WebhookUsername, channel.WebhookPassword, channel.PreviousWebhookPassword = "ongair", "the-password-"+when, "the-previous-password-"+when
