@@ -194,5 +194,5 @@ func (p *port) remove(c tcp) {
 }
 
 func (p *port) nameOf(c tcp) string {
-	return auth.ConnectionOn(p.name, c.LocalAddr().String(), c.RemoteAddr().String())
+	return auth.ConnectionOn(p.name, c.LocalAddr(), c.RemoteAddr())
 }

@@ -1,12 +1,14 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
 	"slices"
 
 	"github.com/ongair/ongair-gateway/server/api"
+	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/ongair"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
@@ -113,6 +115,7 @@ func (s *Server) newUpstreams(cfg Config) (map[string]api.Upstream, error) {
 			Transport:   s.transport,
 			MaxInFlight: channel.MaxInFlight,
 			MaxRate:     channel.MaxRate,
+			Caller:      func(ctx context.Context) string { return auth.FromContext(ctx).Name },
 			Logger:      cfg.Logger.With("channel", name),
 		})
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/idempotency"
-	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
 // sendingRequest is what the four sending requests have in common.
@@ -31,7 +30,7 @@ func (s *Service) sendOnce(ctx context.Context, method string, req sendingReques
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := withSendTimeout(ongair.ForCaller(ctx, auth.FromContext(ctx).Name))
+	ctx, cancel := withSendTimeout(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.cut, cancel)()
 	defer func() {

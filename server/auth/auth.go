@@ -67,6 +67,8 @@ type Authenticator struct {
 type callers struct {
 	keys  []Principal
 	names map[string]Principal
+	// anonymous is who calls where there are none.
+	anonymous Principal
 }
 
 // New returns the authenticator of callers, by their names. With none, every call is
@@ -85,7 +87,10 @@ func (a *Authenticator) Replace(callers map[string]Caller) {
 }
 
 func callersOf(configured map[string]Caller) callers {
-	all := callers{names: map[string]Principal{}}
+	all := callers{
+		names:     map[string]Principal{},
+		anonymous: Principal{actions: Actions(), channels: []string{AllChannels}},
+	}
 	for name, caller := range configured {
 		p := Principal{Name: name, actions: caller.Actions, channels: caller.Channels, limits: caller.Limits}
 		for _, hash := range caller.KeyHashes {
@@ -101,18 +106,17 @@ func callersOf(configured map[string]Caller) callers {
 }
 
 // Open reports whether the gateway asks for no credentials.
-func (a *Authenticator) Open() bool {
-	all := a.callers.Load()
-	return len(all.keys) == 0 && len(all.names) == 0
-}
+func (a *Authenticator) Open() bool { return a.callers.Load().open() }
+
+func (c *callers) open() bool { return len(c.keys) == 0 && len(c.names) == 0 }
 
 // Again returns a principal as it is now. It fails with CREDENTIALS_INVALID where what
 // it came with is no caller's any more, and with CREDENTIALS_MISSING where it is the
 // anonymous one and the gateway asks for credentials now.
 func (a *Authenticator) Again(p Principal) (Principal, error) {
-	switch {
-	case a.Open():
-		return anonymous(), nil
+	switch all := a.callers.Load(); {
+	case all.open():
+		return all.anonymous, nil
 	case p.by.keyed:
 		return a.principalOf(p.by.hash)
 	case p.by.name != "":
@@ -132,8 +136,6 @@ func (a *Authenticator) principalNamed(names []string) (Principal, error) {
 	return Principal{}, fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID,
 		"the client certificate is not that of any caller")
 }
-
-func anonymous() Principal { return Principal{actions: Actions(), channels: []string{AllChannels}} }
 
 func missing() error {
 	return fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING,
@@ -159,8 +161,8 @@ func (a *Authenticator) principalOf(hash KeyHash) (Principal, error) {
 // A key counts before a certificate: a mesh may give a certificate to everybody. It
 // fails with CREDENTIALS_MISSING or CREDENTIALS_INVALID.
 func (a *Authenticator) Authenticate(ctx context.Context, certificate []string) (context.Context, error) {
-	if a.Open() {
-		return NewContext(ctx, anonymous()), nil
+	if all := a.callers.Load(); all.open() {
+		return NewContext(ctx, all.anonymous), nil
 	}
 	given := metadata.ValueFromIncomingContext(ctx, "authorization")
 	if len(given) == 0 && len(certificate) == 0 {

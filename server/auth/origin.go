@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -65,7 +66,31 @@ const (
 // ConnectionOn returns how a connection on a port is told from all others that are open:
 // by both addresses, since a port that listens on several may have one remote address on
 // each of them.
-func ConnectionOn(port, local, remote string) string { return port + " " + local + " " + remote }
+func ConnectionOn(port string, local, remote net.Addr) string {
+	name := make([]byte, 0, 96) // for each call: net.TCPAddr's String would allocate several times
+	name = append(append(name, port...), ' ')
+	name = append(appendAddr(name, local), ' ')
+	return string(appendAddr(name, remote))
+}
+
+// appendAddr appends what the address's String returns.
+func appendAddr(b []byte, addr net.Addr) []byte {
+	switch addr := addr.(type) {
+	case nil:
+		return b
+	case *net.TCPAddr:
+		a := addr.AddrPort()
+		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()).AppendTo(b)
+	default:
+		return append(b, addr.String()...)
+	}
+}
+
+// remoteAddr is that of an http.Request.
+type remoteAddr string
+
+func (remoteAddr) Network() string  { return "tcp" }
+func (a remoteAddr) String() string { return string(a) }
 
 // PeerOrigin returns the origin of a call on the gRPC port.
 func PeerOrigin(ctx context.Context) Origin {
@@ -73,7 +98,7 @@ func PeerOrigin(ctx context.Context) Origin {
 	if !ok {
 		return Origin{}
 	}
-	origin := Origin{Connection: ConnectionOn(PortGRPC, p.LocalAddr.String(), p.Addr.String())}
+	origin := Origin{Connection: ConnectionOn(PortGRPC, p.LocalAddr, p.Addr)}
 	if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
 		origin.Names = CertificateNames(&info.State)
 	}
@@ -89,11 +114,8 @@ const (
 
 // Forwarded returns the metadata that tell of the origin of a request to the HTTP port.
 func Forwarded(r *http.Request) metadata.MD {
-	var local string
-	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
-		local = addr.String()
-	}
-	forwarded := metadata.MD{MetadataConnection: {ConnectionOn(PortHTTP, local, r.RemoteAddr)}}
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	forwarded := metadata.MD{MetadataConnection: {ConnectionOn(PortHTTP, local, remoteAddr(r.RemoteAddr))}}
 	if names := CertificateNames(r.TLS); len(names) > 0 {
 		forwarded[MetadataNames] = names
 	}

@@ -39,13 +39,19 @@ const (
 // concurrent use.
 type guard struct {
 	turns   *turns
+	caller  func(context.Context) string
 	circuit *gobreaker.TwoStepCircuitBreaker[struct{}]
 }
 
-// newGuard returns a guard; a maxRate of 0 means no rate.
-func newGuard(maxInFlight int, maxRate float64, log *slog.Logger) *guard {
+// newGuard returns the guard of a channel.
+func newGuard(config Config, log *slog.Logger) *guard {
+	caller := config.Caller
+	if caller == nil {
+		caller = func(context.Context) string { return "" }
+	}
 	return &guard{
-		turns: newTurns(maxInFlight, maxRate),
+		turns:  newTurns(config.MaxInFlight, config.MaxRate),
+		caller: caller,
 		circuit: gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 			Timeout:     circuitOpenFor,
 			MaxRequests: circuitProbes,
@@ -68,7 +74,7 @@ func (g *guard) admit(ctx context.Context) (settle func(verdict error), err erro
 	if err != nil {
 		return nil, circuitOpen(err)
 	}
-	caller := callerOf(ctx)
+	caller := g.caller(ctx)
 	if late := g.turns.take(ctx, caller, maxWait); late != nil {
 		done(errNoVerdict)
 		return nil, turnedAway(ctx, late)

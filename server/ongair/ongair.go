@@ -74,6 +74,7 @@
 package ongair
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -113,6 +114,9 @@ type Config struct {
 	// CHANNEL_BUSY. Zero means DefaultMaxInFlight, and no rate.
 	MaxInFlight int
 	MaxRate     float64
+	// Caller returns who makes a call: callers share what the channel may do, and none
+	// can take all of it. Nil means that they are one.
+	Caller func(context.Context) string
 	// Logger gets one line at level Debug per POST: path, status and duration,
 	// never the token or a body; and one at level Warn when the circuit opens or
 	// closes. Nil means none.
@@ -173,7 +177,7 @@ func New(config Config) (*Client, error) {
 	if client.log == nil {
 		client.log = slog.New(slog.DiscardHandler)
 	}
-	client.guard = newGuard(config.MaxInFlight, config.MaxRate, client.log)
+	client.guard = newGuard(config, client.log)
 	client.accepted.Store(int32(AuthColon))
 	return client, nil
 }

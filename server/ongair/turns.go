@@ -17,19 +17,6 @@ import (
 // Networking 6 (2), 1998).
 const callerShare = 2
 
-type callerKey struct{}
-
-// ForCaller returns ctx with the name of who makes the call. Callers share what a
-// channel may do.
-func ForCaller(ctx context.Context, name string) context.Context {
-	return context.WithValue(ctx, callerKey{}, name)
-}
-
-func callerOf(ctx context.Context) string {
-	name, _ := ctx.Value(callerKey{}).(string)
-	return name
-}
-
 // turns are what a channel may do: so many calls at once, and so many begun a second.
 // Callers who wait get them in rotation, so that a thousand calls of one do not hold up
 // a single call of another. It is safe for concurrent use.

@@ -16,19 +16,35 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
+type callerKey struct{}
+
+func forCaller(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, callerKey{}, name)
+}
+
+// scriptedFor is scripted for calls of several callers.
+func scriptedFor(t *testing.T, s step, limit func(*Config)) *Client {
+	t.Helper()
+	client, _ := scripted(t, []step{s}, func(c *Config) {
+		c.Caller = func(ctx context.Context) string { return ctx.Value(callerKey{}).(string) }
+		limit(c)
+	})
+	return client
+}
+
 // flooded has a thousand calls of one caller made at once, and returns how one of
 // another ended.
 func flooded(t *testing.T, limit func(*Config)) (others ended) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		client, _ := scripted(t, []step{after(4*time.Second, status(200))}, limit)
+		client := scriptedFor(t, after(4*time.Second, status(200)), limit)
 		var flood sync.WaitGroup
 		for range 1000 {
-			flood.Go(func() { _, _ = client.Send(ForCaller(t.Context(), "flood"), Text{ExternalID: "1", Text: "Hello"}) })
+			flood.Go(func() { _, _ = client.Send(forCaller(t.Context(), "flood"), Text{ExternalID: "1", Text: "Hello"}) })
 		}
 		synctest.Wait()
 		begin := time.Now()
-		_, err := client.Send(ForCaller(t.Context(), "other"), Text{ExternalID: "2", Text: "Hello"})
+		_, err := client.Send(forCaller(t.Context(), "other"), Text{ExternalID: "2", Text: "Hello"})
 		others = ended{err, time.Since(begin)}
 		flood.Wait()
 	})
@@ -118,14 +134,14 @@ func TestTurnsAreNeverTooManyAndNeverLost(t *testing.T) {
 // Who waits behind a limit of its own does not keep back others who could go.
 func TestWhoHasItsShareIsPassedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client, _ := scripted(t, []step{after(300*time.Millisecond, status(200))}, func(c *Config) { c.MaxInFlight = 3 })
+		client := scriptedFor(t, after(300*time.Millisecond, status(200)), func(c *Config) { c.MaxInFlight = 3 })
 		calls := func(caller string, n int) (ends []time.Duration) {
 			var mu sync.Mutex
 			var all sync.WaitGroup
 			begin := time.Now()
 			for range n {
 				all.Go(func() {
-					_, err := client.Send(ForCaller(t.Context(), caller), Text{ExternalID: "1", Text: "Hello"})
+					_, err := client.Send(forCaller(t.Context(), caller), Text{ExternalID: "1", Text: "Hello"})
 					mu.Lock()
 					defer mu.Unlock()
 					assert.NoError(t, err)
