@@ -21,9 +21,13 @@ import (
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
-func readme(t *testing.T) string {
+func readme(t *testing.T) string { return document(t, "README.md") }
+
+func configuration(t *testing.T) string { return document(t, "docs/configuration.md") }
+
+func document(t *testing.T, path string) string {
 	t.Helper()
-	b, err := os.ReadFile("../../README.md")
+	b, err := os.ReadFile("../../" + path)
 	require.NoError(t, err)
 	return string(b)
 }
@@ -141,7 +145,7 @@ func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
 	// The help of a flag ends with its default in parentheses, if it has one.
 	type setting struct{ env, defaultValue string }
 	documented, actual := map[string]setting{}, map[string]setting{}
-	for row := range strings.Lines(readme(t)) {
+	for row := range strings.Lines(configuration(t)) {
 		cells := strings.Split(row, "|")
 		for i := range cells {
 			cells[i] = strings.Trim(cells[i], " `\n")
@@ -195,7 +199,7 @@ func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
 		fmt.Sprintf("| `callers.NAME.max_streams` | `%d` subscriptions at once |", auth.DefaultMaxStreams),
 		fmt.Sprintf("| `callers.NAME.max_connections` | `%d` connections at once |", auth.DefaultMaxConnections),
 	} {
-		assert.Contains(t, readme(t), row)
+		assert.Contains(t, configuration(t), row)
 	}
-	assert.Contains(t, readme(t), fmt.Sprintf("| `channels.NAME.max_in_flight` | `%d` calls at once |", ongair.DefaultMaxInFlight))
+	assert.Contains(t, configuration(t), fmt.Sprintf("| `channels.NAME.max_in_flight` | `%d` calls at once |", ongair.DefaultMaxInFlight))
 }
