@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -17,7 +16,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -375,26 +373,6 @@ func TestACallerOverItsLimitLeavesThePortToOthers(t *testing.T) {
 		assert.LessOrEqual(t, admitted, 1, name)
 		assert.True(t, call(auditorKey), name)
 	}
-}
-
-// A client keeps back what is beyond that, and is told nothing.
-func TestAConnectionHasTheStreamsOfTheCallerWhoMayHaveMost(t *testing.T) {
-	g := Start(t, func(c *server.Config) {
-		caller := auth.Unrestricted(billingKey)
-		caller.MaxStreams, caller.MaxInFlight = 50_000, 2
-		c.Callers = map[string]auth.Caller{"billing": caller}
-	})
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", g.GRPC)
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, conn.Close()) }()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
-	_, err = io.WriteString(conn, http2.ClientPreface)
-	require.NoError(t, err)
-	frame, err := http2.NewFramer(conn, conn).ReadFrame()
-	require.NoError(t, err)
-	require.IsType(t, &http2.SettingsFrame{}, frame)
-	most, _ := frame.(*http2.SettingsFrame).Value(http2.SettingMaxConcurrentStreams)
-	assert.EqualValues(t, 50_002, most)
 }
 
 // Whoever guesses keys has an address, over REST, too.

@@ -45,19 +45,33 @@ func TestEachPortHasAsManyConnectionsAsItMay(t *testing.T) {
 	}
 }
 
-// Beyond that a client keeps its calls back, and knows why; before it a caller's limits
+// A client keeps back what is beyond that, and is told nothing; before it a caller's limits
 // say no.
 func TestAGRPCConnectionHasAllCallsAndStreamsThatACallerMayHave(t *testing.T) {
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", Start(t).GRPC)
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, conn.Close()) }()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
-	_, err = io.WriteString(conn, http2.ClientPreface)
-	require.NoError(t, err)
-	frame, err := http2.NewFramer(conn, conn).ReadFrame()
-	require.NoError(t, err)
-	require.IsType(t, &http2.SettingsFrame{}, frame)
-	most, ok := frame.(*http2.SettingsFrame).Value(http2.SettingMaxConcurrentStreams)
-	require.True(t, ok, "without a bound")
-	assert.EqualValues(t, auth.DefaultMaxStreams+auth.DefaultMaxInFlight, most)
+	for name, tt := range map[string]struct {
+		edit func(*server.Config)
+		most uint32
+	}{
+		"by default": {func(*server.Config) {}, auth.DefaultMaxStreams + auth.DefaultMaxInFlight},
+		"where one may have more": {func(c *server.Config) {
+			caller := auth.Unrestricted(billingKey)
+			caller.MaxStreams, caller.MaxInFlight = 50_000, 2
+			c.Callers = map[string]auth.Caller{"billing": caller}
+		}, 50_002},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", Start(t, tt.edit).GRPC)
+			require.NoError(t, err)
+			defer func() { assert.NoError(t, conn.Close()) }()
+			require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+			_, err = io.WriteString(conn, http2.ClientPreface)
+			require.NoError(t, err)
+			frame, err := http2.NewFramer(conn, conn).ReadFrame()
+			require.NoError(t, err)
+			require.IsType(t, &http2.SettingsFrame{}, frame)
+			most, ok := frame.(*http2.SettingsFrame).Value(http2.SettingMaxConcurrentStreams)
+			require.True(t, ok, "without a bound")
+			assert.Equal(t, tt.most, most)
+		})
+	}
 }
