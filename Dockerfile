@@ -16,12 +16,13 @@ USER 65534:65534
 VOLUME /data
 # A container is reached from outside of it, so all ports listen on every
 # address, and the gateway therefore does not start without
-# ONGAIR_GATEWAY_API_KEY.
+# ONGAIR_GATEWAY_API_KEY, or callers in a config file. The admin port, 9091, is for
+# the orchestrator's probes and must not be published.
 ENV ONGAIR_GATEWAY_DATA_DIR=/data \
     ONGAIR_GATEWAY_GRPC_ADDR=:9090 \
     ONGAIR_GATEWAY_HTTP_ADDR=:8080 \
     ONGAIR_GATEWAY_WEBHOOK_ADDR=:8081 \
     ONGAIR_GATEWAY_ADMIN_ADDR=:9091
-EXPOSE 9090 8080 8081 9091
+EXPOSE 9090 8080 8081
 ENTRYPOINT ["/ongair-gateway"]
 CMD ["serve"]
