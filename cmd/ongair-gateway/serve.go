@@ -68,7 +68,6 @@ func (c serveCmd) Run(ctx context.Context, s streams, hangup hangups) error {
 		return usageError{err}
 	}
 	telemetry.TakeGRPC(log)
-	log.Info("starting", "version", version())
 	before.cfg.Logger = log
 	before.warn(log)
 	if c.Sandbox {
