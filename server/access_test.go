@@ -3,12 +3,10 @@ package server_test
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -124,10 +122,7 @@ func TestACertificateIsACredential(t *testing.T) {
 		crm.Actions = []auth.Action{auth.ActionTickets}
 		c.Callers = map[string]auth.Caller{"billing": billing, "crm": crm}
 	})
-	pem, err := os.ReadFile(cert)
-	require.NoError(t, err)
-	trusted := x509.NewCertPool()
-	require.True(t, trusted.AppendCertsFromPEM(pem))
+	trusted := Trusting(t, cert)
 	forged := metadata.Pairs(auth.MetadataNames, spiffe)
 
 	for _, tt := range []struct {

@@ -5,13 +5,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"mime/multipart"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -144,10 +142,7 @@ func TestHostileWebhooks(t *testing.T) {
 func TestHostileWebhooksOverHTTP2(t *testing.T) {
 	cert, key := Certificate(t, t.TempDir())
 	g := Start(t, func(c *server.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key })
-	pem, err := os.ReadFile(cert)
-	require.NoError(t, err)
-	trusted := x509.NewCertPool()
-	require.True(t, trusted.AppendCertsFromPEM(pem))
+	trusted := Trusting(t, cert)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: time.Minute}

@@ -3,12 +3,10 @@ package server_test
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"testing"
 	"time"
 
@@ -23,10 +21,7 @@ import (
 func TestAFullPortClosesAConnectionThatIsIdle(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := Certificate(t, dir)
-	pem, err := os.ReadFile(cert)
-	require.NoError(t, err)
-	trusted := x509.NewCertPool()
-	require.True(t, trusted.AppendCertsFromPEM(pem))
+	trusted := Trusting(t, cert)
 	plain := Start(t, func(c *server.Config) { c.MaxConnections = 3 })
 	secured := Start(t, func(c *server.Config) { c.MaxConnections, c.TLSCertFile, c.TLSKeyFile = 3, cert, key })
 	for name, tt := range map[string]struct {

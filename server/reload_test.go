@@ -397,10 +397,7 @@ func secureURL(g *Gateway) string { return "https" + strings.TrimPrefix(g.Webhoo
 func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := Certificate(t, dir)
-	pem, err := os.ReadFile(cert)
-	require.NoError(t, err)
-	trusted := x509.NewCertPool()
-	require.True(t, trusted.AppendCertsFromPEM(pem))
+	trusted := Trusting(t, cert)
 	name := func(n int64) string { return fmt.Sprintf("spiffe://mesh/billing/%d", n) }
 	clients := filepath.Join(dir, "clients.pem")
 	believe := func(authorities ...*Authority) {
@@ -473,7 +470,7 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 	r.Verify(as(certificate(int64(Rounds(10, 200)))))
 	conn := dial(first)
 	defer func() { assert.NoError(t, conn.Close()) }()
-	_, err = ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+	_, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
 	assert.Equal(t, codes.Unavailable, status.Code(err), "nobody vouches for it any more")
 }
 

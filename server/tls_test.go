@@ -44,10 +44,7 @@ func rsaCertificate(t *testing.T) (certFile, keyFile string) {
 func TestWeakTLSIsRefusedOnEveryPort(t *testing.T) {
 	cert, key := rsaCertificate(t)
 	g := Start(t, func(c *server.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key })
-	pem, err := os.ReadFile(cert)
-	require.NoError(t, err)
-	trusted := x509.NewCertPool()
-	require.True(t, trusted.AppendCertsFromPEM(pem))
+	trusted := Trusting(t, cert)
 	for name, tt := range map[string]struct {
 		client *tls.Config
 		taken  bool

@@ -126,7 +126,7 @@ func NewService(cfg Config) *Service {
 // Drain ends all streams with SHUTTING_DOWN, those that start later too. Unary
 // calls go on.
 func (s *Service) Drain() {
-	s.drain(shuttingDown("the gateway is stopping; continue from your cursor"))
+	s.drain(fault.Stopping(fault.EffectNotApplicable, "the gateway is stopping; continue from your cursor"))
 }
 
 // CutOff ends the calls that run, which then say whether their message may have gone

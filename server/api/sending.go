@@ -66,15 +66,13 @@ func wasCutOff(err error) error {
 	if f.Reason != ongairv1.ErrorReason_ERROR_REASON_CANCELLED {
 		return err
 	}
+	effect := fault.EffectUnknown
 	if f.Effect == fault.EffectNone {
-		stopping := shuttingDown("the gateway is stopping; nothing was sent")
-		stopping.Effect, stopping.Cause = fault.EffectNone, err
-		return stopping
+		effect = fault.EffectNone
 	}
-	unknown := fault.New(ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN,
-		"the gateway stopped before the call was over; the message may have gone out")
-	unknown.Effect, unknown.Cause = fault.EffectUnknown, err
-	return unknown
+	stopping := fault.Stopping(effect, "the gateway is stopping; nothing was sent")
+	stopping.Cause = err
+	return stopping
 }
 
 // withSendTimeout bounds a sending call, whatever its caller asked for. It ends

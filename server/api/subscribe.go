@@ -18,10 +18,6 @@ import (
 // which is a minute.
 const DefaultHeartbeat = 15 * time.Second
 
-// restartDelay is what the streams of a stopping gateway are told to wait: long
-// enough for another replica to be found, or for this one to start again.
-const restartDelay = time.Second
-
 // Subscribe streams the log from where the request says.
 func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
 	caller := auth.FromContext(stream.Context())
@@ -87,10 +83,4 @@ func (s *Service) start(ctx context.Context, req *ongairv1.SubscribeRequest) (ui
 		}
 	}
 	return s.log.Latest(ctx)
-}
-
-func shuttingDown(message string) *fault.Fault {
-	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, "%s", message)
-	f.RetryAfter = restartDelay
-	return f
 }

@@ -289,7 +289,7 @@ func TestASubscriberThatReadsNothingHoldsUpNobody(t *testing.T) {
 func requireShutDown(t *testing.T, err error) {
 	t.Helper()
 	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN)
-	assert.Equal(t, restartDelay, detail[*errdetails.RetryInfo](s).GetRetryDelay().AsDuration())
+	assert.Equal(t, fault.RestartDelay, detail[*errdetails.RetryInfo](s).GetRetryDelay().AsDuration())
 }
 
 func TestADrainEndsStreamsAndLetsCallsGoOn(t *testing.T) {

@@ -105,9 +105,7 @@ func callersOf(configured map[string]Caller) callers {
 	return all
 }
 
-// Open reports whether the gateway asks for no credentials.
-func (a *Authenticator) Open() bool { return a.callers.Load().open() }
-
+// open reports whether the gateway asks for no credentials.
 func (c *callers) open() bool { return len(c.keys) == 0 && len(c.names) == 0 }
 
 // Again returns a principal as it is now. It fails with CREDENTIALS_INVALID where what

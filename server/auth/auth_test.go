@@ -23,7 +23,7 @@ func TestAuthenticate(t *testing.T) {
 		invalid = ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID
 	)
 	authenticator := New(map[string]Caller{"billing": Unrestricted(billingKey), "support": Unrestricted(supportKey)})
-	assert.False(t, authenticator.Open())
+	assert.False(t, authenticator.callers.Load().open())
 	for _, tt := range []struct {
 		name   string
 		given  []string
@@ -79,7 +79,7 @@ func TestACallWithoutMetadataHasNoCredentials(t *testing.T) {
 
 func TestAnOpenGatewayTakesEveryCallAsAnonymous(t *testing.T) {
 	authenticator := New(nil)
-	assert.True(t, authenticator.Open())
+	assert.True(t, authenticator.callers.Load().open())
 	for name, md := range map[string]metadata.MD{
 		"nothing": {}, "a key": {"authorization": {"Bearer " + billingKey}}, "nonsense": {"authorization": {"?", ""}},
 	} {
@@ -96,7 +96,7 @@ func TestAnOpenGatewayTakesEveryCallAsAnonymous(t *testing.T) {
 
 func TestAnEmptyKeyOpensNothingEvenIfItIsConfigured(t *testing.T) {
 	authenticator := New(map[string]Caller{"forgotten": Unrestricted("")})
-	assert.False(t, authenticator.Open())
+	assert.False(t, authenticator.callers.Load().open())
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "))
 	_, err := authenticator.Authenticate(ctx, nil)
 	assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID, fault.ReasonOf(status.Convert(err)))

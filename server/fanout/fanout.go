@@ -23,6 +23,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
@@ -161,17 +163,16 @@ func New(log Log, cfg Config) *Fanout {
 // it tries again, from where it was. It MUST be called once.
 func (f *Fanout) Run(ctx context.Context) error {
 	started := false
-	var complained time.Time
+	complaints := rate.Sometimes{Interval: complaintInterval}
 	for {
 		err := f.follow(ctx, &started)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end of ctx is what was asked for
 		}
 		f.lost()
-		if now := time.Now(); now.Sub(complained) >= complaintInterval {
-			complained = now
+		complaints.Do(func() {
 			f.logger.Warn("cannot follow the event log: subscribers get nothing until it is back", "error", err, "tried_every", retryDelay)
-		}
+		})
 		select {
 		case <-ctx.Done():
 			return nil

@@ -94,6 +94,25 @@ func Invalid(violations ...Violation) *Fault {
 	}
 }
 
+// RestartDelay is what the callers of a stopping gateway are told to wait: long enough for
+// another replica to be found, or for this one to start again.
+const RestartDelay = time.Second
+
+// Stopping returns the fault of a call or stream that the gateway's stop ended. Clients
+// repeat what is UNAVAILABLE, so one that may have had an effect MUST NOT be that: it is
+// OUTCOME_UNKNOWN, whatever message says.
+func Stopping(effect Effect, message string) *Fault {
+	if effect == EffectUnknown {
+		f := New(ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN,
+			"the gateway stopped before the call was over; the message may have gone out")
+		f.Effect = effect
+		return f
+	}
+	f := New(ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, "%s", message)
+	f.Effect, f.RetryAfter = effect, RestartDelay
+	return f
+}
+
 // From returns err as a fault. A Fault in its chain is returned as it is, the
 // end of a context is said as such, and anything else is an internal fault, of
 // which the caller learns only that it happened. From(nil) is nil.

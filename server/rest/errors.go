@@ -17,9 +17,6 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// restartDelay is what callers of a stopping gateway are told to wait.
-const restartDelay = time.Second
-
 // writeError answers with the error of a call. All but the stream's are sends,
 // and what became of one that has no reason cannot be known.
 func writeError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, req *http.Request, err error) {
@@ -55,14 +52,8 @@ func explain(err error, effect fault.Effect) error {
 	case codes.DeadlineExceeded:
 		f = fault.From(context.DeadlineExceeded)
 	case codes.Unavailable:
-		// The server at the other end is stopping. Clients repeat what is
-		// UNAVAILABLE, so a message that may have gone out MUST NOT be that.
-		f = fault.New(ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, "the gateway is stopping")
-		f.RetryAfter = restartDelay
-		if effect == fault.EffectUnknown {
-			f = fault.New(ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN,
-				"the gateway stopped before the call was over; the message may have gone out")
-		}
+		// The server at the other end is stopping.
+		f = fault.Stopping(effect, "the gateway is stopping")
 	default:
 		f = fault.From(err)
 	}

@@ -42,3 +42,13 @@ func Certificate(t T, dir string) (certFile, keyFile string) {
 	}
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", keyDER)
 }
+
+// Trusting returns the authorities of whoever trusts a certificate that signs itself.
+func Trusting(t T, certFile string) *x509.CertPool {
+	t.Helper()
+	content, err := os.ReadFile(certFile)
+	require.NoError(t, err)
+	trusted := x509.NewCertPool()
+	require.True(t, trusted.AppendCertsFromPEM(content))
+	return trusted
+}

@@ -1,21 +1,16 @@
 package servertest
 
 import (
-	"context"
 	"io"
 	"os"
+
+	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 )
 
 // T is what this package needs of a test: a *testing.T, or a *rapid.T, whose
 // histories each have gateways of their own.
 type T interface {
-	Helper()
-	Errorf(format string, args ...any)
-	FailNow()
-	Failed() bool
-	Logf(format string, args ...any)
-	Cleanup(func())
-	Context() context.Context
+	jetstreamtest.T
 	Output() io.Writer
 }
 

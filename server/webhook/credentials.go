@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Credentials are what the webhooks of a channel have to know.
@@ -55,6 +57,10 @@ func decoy() (h hash) {
 
 func newCredentials(channel string, in Credentials) *credentials {
 	c := &credentials{channel: channel, secret: hashOf(in.Secret), previous: decoy(), basic: decoy(), previousBasic: decoy()}
+	c.previousUses.sometimes.Interval = logEvery
+	for i := range c.turnedAway {
+		c.turnedAway[i].sometimes.Interval = logEvery
+	}
 	if in.Secret == "" {
 		c.secret = decoy()
 	}
@@ -106,22 +112,24 @@ func (c cause) String() string {
 const logEvery = time.Minute
 
 // nowAndThen counts what is logged now and then. It is safe for concurrent use.
-type nowAndThen struct{ count, logged atomic.Int64 }
+type nowAndThen struct {
+	count     atomic.Int64
+	sometimes rate.Sometimes
+}
 
-// happened counts once more, and reports whether it is to be logged.
-func (n *nowAndThen) happened() (count int64, log bool) {
-	count = n.count.Add(1)
-	now, logged := time.Now().UnixNano(), n.logged.Load()
-	return count, now-logged >= int64(logEvery) && n.logged.CompareAndSwap(logged, now)
+// happened counts once more, and has it logged, with the count, if it is time.
+func (n *nowAndThen) happened(log func(count int64)) {
+	count := n.count.Add(1)
+	n.sometimes.Do(func() { log(count) })
 }
 
 // usedPrevious says that the previous secret or password was used: once nothing is said
 // any more, it can go.
 func (c *credentials) usedPrevious(logger *slog.Logger) {
-	if uses, log := c.previousUses.happened(); log {
+	c.previousUses.happened(func(uses int64) {
 		logger.Warn("a webhook came with the channel's previous secret or password: give Ongair the new one before this one goes",
 			"channel", c.channel, "uses", uses)
-	}
+	})
 }
 
 // turnAway says that somebody was turned away. The sender is told nothing, so whoever
@@ -132,10 +140,10 @@ func (c *credentials) turnAway(logger *slog.Logger, wrong cause, sender string) 
 	if c.channel == "" {
 		level = slog.LevelInfo
 	}
-	if times, log := c.turnedAway[wrong].happened(); log {
+	c.turnedAway[wrong].happened(func(times int64) {
 		logger.Log(context.Background(), level, "a webhook was turned away with 404",
 			"channel", c.channel, "wrong", wrong.String(), "sender", sender, "times", times)
-	}
+	})
 }
 
 // splitPath returns the channel and the secret of a webhook's path. Of another path
