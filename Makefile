@@ -7,26 +7,40 @@ TOOLS := tools/bin
 # How long `make soak` fuzzes each parser.
 FUZZTIME ?= 10m
 
-.PHONY: all tools generate check-generated lint test soak
+.PHONY: all tools generate check-generated check-contract lint test soak
 
 all: lint test
 
 tools:
 	go -C tools build -o bin/ tool
 
-third_party/proto: tools/go.mod tools/protodeps/main.go
+third_party/proto: tools/go.mod $(wildcard tools/protofiles/*.go) | tools
 	rm -rf $@
-	go -C tools run ./protodeps ../third_party/proto
+	go -C tools run ./protofiles imports ../$@
+	$(TOOLS)/buf format -w $@
 	touch $@
 
-# Writes gen/ anew from proto/.
+# Writes gen/ from proto/.
 generate: tools third_party/proto
 	$(TOOLS)/buf generate
+	go -C tools run ./protofiles clients ../proto ../third_party/proto ../gen/proto
+	$(TOOLS)/buf format -w gen/proto/plain
 
-# Fails where gen/ is not what proto/ says.
+# Fails if gen/ is not what proto/ says.
 check-generated: generate
 	@status=$$(git status --porcelain -- gen); \
 	if [ -n "$$status" ]; then git diff -- gen; echo "gen/ is out of date: run make generate"; echo "$$status"; exit 1; fi
+
+# Fails if proto/ breaks a client that was generated from the settled contract, or if buf
+# does not work with what clients get. The image is written again (buf build proto
+# --exclude-source-info -o proto/contract.binpb) in a commit of its own, when fields are
+# added, so that they are settled, too.
+check-contract: tools third_party/proto
+	$(TOOLS)/buf breaking proto --against proto/contract.binpb
+	for form in full plain; do \
+		$(TOOLS)/buf lint gen/proto/$$form && \
+		$(TOOLS)/buf breaking gen/proto/$$form --exclude-imports --against proto/contract.binpb || exit 1; \
+	done
 
 lint: tools third_party/proto
 	test -z "$$(gofmt -l cmd server gen tools | tee /dev/stderr)"

@@ -78,22 +78,28 @@ func TestASubscriberGetsTheEventsOfItsChannelsAlone(t *testing.T) {
 	})
 }
 
-// Every route of the HTTP port is denied to somebody without a key, and every one
-// but subscribing to somebody who may do nothing else.
+// Every route of the HTTP port is denied to a caller without a key, and to one that may
+// only subscribe, on another channel.
 func TestEveryRouteAsksWhoCalls(t *testing.T) {
 	g := Start(t, twoChannels)
-	routes := map[string]string{
-		"/v1/messages:send": http.MethodPost, "/v1/messages:sendImage": http.MethodPost, "/v1/messages:sendDocument": http.MethodPost,
-		"/v1/tickets": http.MethodPost, "/v1/events:subscribe": http.MethodGet,
+	routes := []struct{ method, path, salesQuery, salesBody string }{
+		{method: http.MethodPost, path: "/v1/messages:send"},
+		{method: http.MethodPost, path: "/v1/messages:sendImage"},
+		{method: http.MethodPost, path: "/v1/messages:sendDocument"},
+		{method: http.MethodPost, path: "/v1/tickets"},
+		{method: http.MethodGet, path: "/v1/events", salesQuery: "?channels=sales"},
+		{method: http.MethodGet, path: "/v1/events:subscribe", salesQuery: "?channels=sales"},
+		{method: http.MethodPost, path: "/v1/events:subscribe", salesBody: `{"channels":["sales"]}`},
 	}
 	service := ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService")
-	assert.Equal(t, service.Methods().Len(), len(routes))
-	for path, method := range routes {
+	assert.Len(t, routes, service.Methods().Len()+1, "Subscribe has two")
+	for _, route := range routes {
+		path := route.path
 		for key, want := range map[string]int{"": http.StatusUnauthorized, "wrong": http.StatusUnauthorized, billingKey: http.StatusForbidden} {
-			if key == billingKey && path == "/v1/events:subscribe" {
-				path += "?channels=sales"
+			if key == billingKey {
+				path += route.salesQuery
 			}
-			req, err := http.NewRequestWithContext(t.Context(), method, "http://"+g.HTTP+path, http.NoBody)
+			req, err := http.NewRequestWithContext(t.Context(), route.method, "http://"+g.HTTP+path, strings.NewReader(route.salesBody))
 			require.NoError(t, err)
 			if key != "" {
 				req.Header.Set("Authorization", "Bearer "+key)

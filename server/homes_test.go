@@ -33,10 +33,22 @@ func onEachHome(t *testing.T, test func(*testing.T, home)) {
 	}
 }
 
-// onEachTransport runs a test of the contract of streams over every transport.
+// onEachTransport runs a test of the contract of streams over every transport, and over
+// pages.
 func onEachTransport(t *testing.T, test func(*testing.T, Transport)) {
 	t.Helper()
-	for _, transport := range Transports() {
+	onEach(t, append(Transports(), OverPages{}), test)
+}
+
+// onEachStream runs a test of what only a stream promises over every transport that has one.
+func onEachStream(t *testing.T, test func(*testing.T, Transport)) {
+	t.Helper()
+	onEach(t, Transports(), test)
+}
+
+func onEach(t *testing.T, transports []Transport, test func(*testing.T, Transport)) {
+	t.Helper()
+	for _, transport := range transports {
 		t.Run(transport.String(), func(t *testing.T) {
 			t.Parallel()
 			test(t, transport)

@@ -301,7 +301,7 @@ func TestAReloadReplacesTheEncryptionKeyThatTheStartCouldNot(t *testing.T) {
 }
 
 func TestAStreamEndsWithTheReasonForWhichItsCallerLostIt(t *testing.T) {
-	onEachTransport(t, func(t *testing.T, transport Transport) {
+	onEachStream(t, func(t *testing.T, transport Transport) {
 		for name, tt := range map[string]struct {
 			change func(*server.Config)
 			reason string

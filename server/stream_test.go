@@ -294,24 +294,26 @@ func TestADirectoryThatWasReplacedByAnOlderCopyIsNoticed(t *testing.T) {
 }
 
 func TestASubscriberWhoIsStoppedWithItsGatewayContinuesAfterARestart(t *testing.T) {
-	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
-		g, r := Start(t, log(t)), NewRecorder(t)
-		for i := range 5 {
-			r.Post(g.WebhookURL(Channel), Channel, received(i, "before")...)
-		}
-		s := r.Subscribe("before", transport, g.Endpoints(), earliest())
-		s.Events(5)
-		stopped := time.Now()
-		g = g.Restart(t)
-		assert.Less(t, time.Since(stopped), 5*time.Second, "open streams do not hold up a stop")
-		err := s.Err()
-		assert.Equal(t, codes.Unavailable, status.Code(err))
-		assert.Equal(t, "SHUTTING_DOWN", reasonOf(err))
-		for i := range 5 {
-			r.Post(g.WebhookURL(Channel), Channel, received(5+i, "after")...)
-		}
-		r.Subscribe("after", transport, g.Endpoints(), from(s.Cursor())).Events(5)
-		r.Verify(g.Endpoints())
+	onEachHome(t, func(t *testing.T, log home) {
+		onEachStream(t, func(t *testing.T, transport Transport) {
+			g, r := Start(t, log(t)), NewRecorder(t)
+			for i := range 5 {
+				r.Post(g.WebhookURL(Channel), Channel, received(i, "before")...)
+			}
+			s := r.Subscribe("before", transport, g.Endpoints(), earliest())
+			s.Events(5)
+			stopped := time.Now()
+			g = g.Restart(t)
+			assert.Less(t, time.Since(stopped), 5*time.Second, "open streams do not hold up a stop")
+			err := s.Err()
+			assert.Equal(t, codes.Unavailable, status.Code(err))
+			assert.Equal(t, "SHUTTING_DOWN", reasonOf(err))
+			for i := range 5 {
+				r.Post(g.WebhookURL(Channel), Channel, received(5+i, "after")...)
+			}
+			r.Subscribe("after", transport, g.Endpoints(), from(s.Cursor())).Events(5)
+			r.Verify(g.Endpoints())
+		})
 	})
 }
 

@@ -106,7 +106,8 @@ func call[Req, Resp proto.Message](ctx context.Context, f clientFlags, out io.Wr
 	var taken peer.Peer
 	response, err := rpc(client, ctx, req, grpc.Peer(&taken))
 	if err != nil {
-		if taken.Addr != nil {
+		_, sends := any(req).(interface{ GetRequestId() string })
+		if sends && taken.Addr != nil {
 			return sentError{err}
 		}
 		return err
@@ -114,8 +115,8 @@ func call[Req, Resp proto.Message](ctx context.Context, f clientFlags, out io.Wr
 	return printJSON(out, response)
 }
 
-// sentError is the error of a call that went out on a connection, so that the gateway
-// may have had it.
+// sentError is the error of a sending call that went out on a connection, so the gateway
+// may have received it.
 type sentError struct{ error }
 
 func (e sentError) Unwrap() error { return e.error }

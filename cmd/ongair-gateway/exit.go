@@ -46,7 +46,8 @@ func exitCode(err error) int {
 	if info.GetMetadata()["effect"] == string(fault.EffectUnknown) {
 		return exitUnknown
 	}
-	if _, sent := errors.AsType[sentError](err); sent && info == nil && s.Code() == codes.Unavailable {
+	_, sent := errors.AsType[sentError](err)
+	if sent && info == nil && s.Code() == codes.Unavailable {
 		return exitUnknown // the connection broke, and nobody says what became of the call
 	}
 	switch s.Code() {
@@ -55,6 +56,9 @@ func exitCode(err error) int {
 	case codes.Unavailable, codes.ResourceExhausted, codes.Aborted:
 		return exitUnavailable
 	case codes.Unknown, codes.Internal, codes.DeadlineExceeded, codes.Canceled:
+		if !sent {
+			return exitUnavailable
+		}
 		// Without a word on the effect, the connection may have broken after the
 		// gateway had the call.
 		return exitUnknown

@@ -50,7 +50,7 @@ func TestAFilterThatTakesNothingAdvancesAndIsResumedWithoutReadingAgain(t *testi
 			catchUp := func() (cursor string) {
 				stream, err := client.Subscribe(t.Context(), tt.filter)
 				require.NoError(t, err)
-				for pending := int64(1); pending > 0; {
+				for pending := int32(1); pending > 0; {
 					response, err := stream.Recv()
 					require.NoError(t, err)
 					require.Empty(t, response.GetEvents())

@@ -35,7 +35,9 @@ type cli struct {
 	SendImage    sendImageCmd    `cmd:"" help:"Send an image, given by its URL."`
 	SendDocument sendDocumentCmd `cmd:"" help:"Send a document, given by its URL."`
 	CreateTicket createTicketCmd `cmd:"" help:"Open a conversation with a contact."`
+	ListEvents   listEventsCmd   `cmd:"" help:"Print one page of events."`
 	Tail         tailCmd         `cmd:"" help:"Print events as they come."`
+	Proto        protoCmd        `cmd:"" help:"Write the .proto files that clients are generated from."`
 	Keys         keysCmd         `cmd:"" help:"Make API keys."`
 	Config       configCmd       `cmd:"" help:"Check the configuration."`
 	Version      versionCmd      `cmd:"" help:"Print the version."`

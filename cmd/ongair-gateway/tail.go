@@ -13,7 +13,6 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
@@ -26,21 +25,17 @@ const (
 )
 
 type tailCmd struct {
-	clientFlags `group:"Gateway"`
+	clientFlags    `group:"Gateway"`
+	selectionFlags `group:"Request"`
 
-	From               string   `default:"latest" group:"Request" placeholder:"WHERE" help:"Where to start: earliest, latest, a cursor, or a time as in 2026-01-31T12:00:00Z (${default})."`
-	Channels           []string `group:"Request" placeholder:"NAME" help:"Only these channels."`
-	EventTypes         []string `name:"event-types" group:"Request" placeholder:"TYPE" help:"Only these types: EVENT_TYPE_MESSAGE_RECEIVED, or just message_received, and so on."`
-	NotificationTypes  []string `name:"notification-types" group:"Request" placeholder:"NAME" help:"Only these types, by Ongair's name."`
-	ExternalContactIDs []string `name:"external-contact-ids" group:"Request" placeholder:"ID" help:"Only these contacts."`
-	ConversationIDs    []string `name:"conversation-ids" group:"Request" placeholder:"ID" help:"Only these conversations."`
-	Output             string   `enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: one event a line (${default})."`
+	From   string `default:"latest" group:"Request" placeholder:"WHERE" help:"Where to start: earliest, latest, a cursor, or a time as in 2026-01-31T12:00:00Z (${default})."`
+	Output string `enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: one event a line (${default})."`
 }
 
 // Run prints events until ctx ends or the gateway says that it cannot go on. A
 // connection that was lost is made again, and continues where it was.
 func (c tailCmd) Run(ctx context.Context, s streams) error {
-	req, err := c.request()
+	req, err := c.subscription(c.From)
 	if err != nil {
 		return err
 	}
@@ -120,36 +115,6 @@ func goesOnLater(err error) bool {
 	}
 }
 
-func (c tailCmd) request() (*ongairv1.SubscribeRequest, error) {
-	req := &ongairv1.SubscribeRequest{
-		Channels:           c.Channels,
-		NotificationTypes:  c.NotificationTypes,
-		ExternalContactIds: c.ExternalContactIDs,
-		ConversationIds:    c.ConversationIDs,
-	}
-	for _, name := range c.EventTypes {
-		full := "EVENT_TYPE_" + strings.TrimPrefix(strings.ToUpper(name), "EVENT_TYPE_")
-		number, ok := ongairv1.EventType_value[full]
-		if !ok {
-			return nil, usageError{fmt.Errorf("--event-types: there is no type %q", name)}
-		}
-		req.EventTypes = append(req.EventTypes, ongairv1.EventType(number))
-	}
-	switch c.From {
-	case "earliest":
-		req.Start = &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST}
-	case "latest":
-		req.Start = &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_LATEST}
-	default:
-		if t, err := time.Parse(time.RFC3339, c.From); err == nil {
-			req.Start = &ongairv1.SubscribeRequest_StartTime{StartTime: timestamppb.New(t)}
-		} else {
-			req.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: c.From}
-		}
-	}
-	return req, nil
-}
-
 // printText prints an event for people: when, where, what, who, and what was
 // said.
 func printText(out io.Writer, e *ongairv1.Event) error {
@@ -168,6 +133,21 @@ func printText(out io.Writer, e *ongairv1.Event) error {
 		line = append(line, texts(p.ImageReceived.GetImage(), p.ImageReceived.GetText())...)
 	case *ongairv1.Event_TicketStatusUpdated:
 		line = append(line, plain(p.TicketStatusUpdated.GetStatus()), "conversation "+plain(e.GetConversationId()))
+	case *ongairv1.Event_LocationReceived:
+		line = append(line, plain(p.LocationReceived.GetLatitude()+","+p.LocationReceived.GetLongitude()))
+		line = append(line, texts(p.LocationReceived.GetAddress())...)
+	case *ongairv1.Event_DeliveryReceipt:
+		line = append(line, "message "+plain(p.DeliveryReceipt.GetId()))
+	case *ongairv1.Event_GroupMessageReceived:
+		line = append(line, "group "+plain(p.GroupMessageReceived.GetGroupId()))
+		line = append(line, texts(p.GroupMessageReceived.GetText())...)
+	case *ongairv1.Event_ContactAddedToGroup:
+		line = append(line, "group "+plain(p.ContactAddedToGroup.GetGroupId()))
+	case *ongairv1.Event_ContactRemovedFromGroup:
+		line = append(line, "group "+plain(p.ContactRemovedFromGroup.GetGroupId()))
+	case *ongairv1.Event_GroupCreated:
+		line = append(line, "group "+plain(p.GroupCreated.GetId()))
+		line = append(line, texts(p.GroupCreated.GetName())...)
 	default:
 		for _, f := range e.GetFields() {
 			line = append(line, plain(f.GetName())+"="+strconv.Quote(f.GetValue()))

@@ -79,7 +79,7 @@ func (c *calls) unary(fullMethod string, next methodHandler) methodHandler {
 		if err != nil {
 			return nil, err
 		}
-		defer done()
+		defer func() { done() }()
 		receiveInTime := func(m any) error { return inTime(ctx, m, receive) }
 		return next(srv, ctx, receiveInTime, func(ctx context.Context, m any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			req = m
@@ -88,6 +88,14 @@ func (c *calls) unary(fullMethod string, next methodHandler) methodHandler {
 			}
 			if err := validate(c.validator, req); err != nil {
 				return nil, err
+			}
+			if poll, ok := req.(*ongairv1.ListEventsRequest); ok && poll.GetWait().AsDuration() > 0 {
+				// A long poll lasts as a stream does, and would keep short calls waiting.
+				done()
+				if done, err = c.admitStream(ctx, fullMethod, origin); err != nil {
+					done = func() {}
+					return nil, err
+				}
 			}
 			return handler(ctx, req)
 		})
@@ -185,7 +193,7 @@ func actionOf(method string) auth.Action {
 		return auth.ActionSend
 	case "CreateTicket":
 		return auth.ActionTickets
-	case "Subscribe":
+	case "ListEvents", "Subscribe":
 		return auth.ActionSubscribe
 	}
 	return auth.Action("call " + method)

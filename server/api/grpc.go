@@ -60,7 +60,7 @@ type ServerConfig struct {
 func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	validator, err := protovalidate.New(protovalidate.WithMessages(
 		&ongairv1.SendRequest{}, &ongairv1.SendImageRequest{}, &ongairv1.SendDocumentRequest{},
-		&ongairv1.CreateTicketRequest{}, &ongairv1.SubscribeRequest{},
+		&ongairv1.CreateTicketRequest{}, &ongairv1.ListEventsRequest{}, &ongairv1.SubscribeRequest{},
 	))
 	if err != nil {
 		return nil, err

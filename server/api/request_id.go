@@ -37,11 +37,11 @@ func takeRequestID(ctx context.Context, req any) error {
 	inBody := message.Get(field).String()
 	switch {
 	case len(given) > 1:
-		return fault.Invalid(fault.Violation{Field: "request_id", Description: "Idempotency-Key is given more than once"})
+		return fault.Invalid(fault.Violation{Field: "request_id", Description: "Idempotency-Key is given more than once", Reason: fault.ViolationRepeated})
 	case key == "":
-		return fault.Invalid(fault.Violation{Field: "request_id", Description: "Idempotency-Key is empty"})
+		return fault.Invalid(fault.Violation{Field: "request_id", Description: "Idempotency-Key is empty", Reason: fault.ViolationMalformed})
 	case inBody != "" && inBody != key:
-		return fault.Invalid(fault.Violation{Field: "request_id", Description: "differs from Idempotency-Key"})
+		return fault.Invalid(fault.Violation{Field: "request_id", Description: "differs from Idempotency-Key", Reason: fault.ViolationConflict})
 	}
 	message.Set(field, protoreflect.ValueOfString(key))
 	return nil

@@ -20,36 +20,17 @@ const DefaultHeartbeat = 15 * time.Second
 
 // Subscribe streams the log from where the request says.
 func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
-	caller := auth.FromContext(stream.Context())
-	if channels, limited := caller.Channels(); limited && len(req.GetChannels()) == 0 {
-		if len(channels) == 0 {
-			return caller.MayUse("") // a filter without channels would take all of them
-		}
-		req.Channels = channels // all that there are, for this caller
-	}
 	if s.draining.Err() != nil {
 		return context.Cause(s.draining)
 	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	end, err := s.begin(&subscription{caller: caller, channels: req.GetChannels(), cancel: cancel})
+	defer context.AfterFunc(s.draining, func() { cancel(context.Cause(s.draining)) })()
+	reader, end, err := s.open(ctx, cancel, req)
 	if err != nil {
 		return err
 	}
 	defer end()
-	defer context.AfterFunc(s.draining, func() { cancel(context.Cause(s.draining)) })()
-	var reader *fanout.Reader
-	if err := elsewhere(func() error {
-		position, err := s.start(ctx, req)
-		reader = s.fanout.NewReader(ctx, position, event.NewFilter(req))
-		return err
-	}); err != nil {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		return err
-	}
-	defer reader.Close()
 	heartbeat := DefaultHeartbeat
 	if req.GetHeartbeatInterval() != nil {
 		heartbeat = req.GetHeartbeatInterval().AsDuration()
@@ -66,6 +47,36 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 	}
 }
 
+// open returns a reader where a request says, with its filters, and registers the
+// subscription until end is called. A caller that loses its right to it cancels
+// ctx. If the caller is limited to some channels and req names none, it gets the
+// caller's.
+func (s *Service) open(ctx context.Context, cancel context.CancelCauseFunc, req *ongairv1.SubscribeRequest) (reader *fanout.Reader, end func(), err error) {
+	caller := auth.FromContext(ctx)
+	if channels, limited := caller.Channels(); limited && len(req.GetChannels()) == 0 {
+		if len(channels) == 0 {
+			return nil, nil, caller.MayUse("") // a filter without channels would take all of them
+		}
+		req.Channels = channels // all that there are, for this caller
+	}
+	unregister, err := s.begin(&subscription{caller: caller, channels: req.GetChannels(), cancel: cancel})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := elsewhere(func() error {
+		position, err := s.start(ctx, req)
+		reader = s.fanout.NewReader(ctx, position, event.NewFilter(req))
+		return err
+	}); err != nil {
+		unregister()
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		return nil, nil, err
+	}
+	return reader, func() { reader.Close(); unregister() }, nil
+}
+
 // start returns the position that a request starts at.
 func (s *Service) start(ctx context.Context, req *ongairv1.SubscribeRequest) (uint64, error) {
 	switch start := req.GetStart().(type) {
@@ -74,7 +85,9 @@ func (s *Service) start(ctx context.Context, req *ongairv1.SubscribeRequest) (ui
 	case *ongairv1.SubscribeRequest_StartTime:
 		// The rules of the proto compare it and do not ask whether it is a time.
 		if err := start.StartTime.CheckValid(); err != nil {
-			return 0, fault.Invalid(fault.Violation{Field: "start_time", Description: "is not a time between the years 1 and 9999"})
+			return 0, fault.Invalid(fault.Violation{
+				Field: "start_time", Description: "is not a time between the years 1 and 9999", Reason: fault.ViolationMalformed,
+			})
 		}
 		return s.log.SeekTime(ctx, start.StartTime.AsTime())
 	case *ongairv1.SubscribeRequest_Position:

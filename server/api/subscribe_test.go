@@ -69,7 +69,7 @@ func (l *testLog) add(t *testing.T, n int, change ...func(*ongairv1.Event)) []*o
 			NotificationType: "MessageReceived",
 			Contact:          &ongairv1.Contact{ExternalId: "+254722200200", Name: "Asha"},
 			Payload:          &ongairv1.Event_MessageReceived{MessageReceived: &ongairv1.MessageReceived{Id: fmt.Sprint(i), Text: "Habari 👋"}},
-			Fields:           []*ongairv1.Field{{Name: "caption", ValueBytes: []byte{0xff}}},
+			Fields:           []*ongairv1.WebhookField{{Name: "caption", RawValue: []byte{0xff}}},
 		}
 		for _, c := range change {
 			c(e)

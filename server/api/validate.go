@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"strings"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
@@ -34,7 +35,15 @@ func validate(validator protovalidate.Validator, m any) error {
 			continue
 		}
 		seen[field] = true
-		violations = append(violations, fault.Violation{Field: field, Description: v.Proto.GetMessage()})
+		violations = append(violations, fault.Violation{
+			Field: field, Description: v.Proto.GetMessage(), Reason: violationReason(v.Proto.GetRuleId()),
+		})
 	}
 	return fault.Invalid(violations...)
+}
+
+// violationReason returns the id of a rule in the form of a reason: STRING_MIN_BYTES
+// for string.min_bytes.
+func violationReason(ruleID string) string {
+	return strings.ToUpper(strings.ReplaceAll(ruleID, ".", "_"))
 }

@@ -71,6 +71,18 @@ func TypeName(t ongairv1.EventType) string {
 		return "ImageReceived"
 	case ongairv1.EventType_EVENT_TYPE_TICKET_STATUS_UPDATED:
 		return "TicketStatusUpdated"
+	case ongairv1.EventType_EVENT_TYPE_LOCATION_RECEIVED:
+		return "LocationReceived"
+	case ongairv1.EventType_EVENT_TYPE_DELIVERY_RECEIPT:
+		return "DeliveryReceipt"
+	case ongairv1.EventType_EVENT_TYPE_GROUP_MESSAGE_RECEIVED:
+		return "GroupMessageReceived"
+	case ongairv1.EventType_EVENT_TYPE_CONTACT_ADDED_TO_GROUP:
+		return "ContactAddedToGroup"
+	case ongairv1.EventType_EVENT_TYPE_CONTACT_REMOVED_FROM_GROUP:
+		return "ContactRemovedFromGroup"
+	case ongairv1.EventType_EVENT_TYPE_GROUP_CREATED:
+		return "GroupCreated"
 	case ongairv1.EventType_EVENT_TYPE_UNSPECIFIED:
 	}
 	return ""

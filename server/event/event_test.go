@@ -28,7 +28,7 @@ func sample() *ongairv1.Event {
 		Contact:          &ongairv1.Contact{ExternalId: "+254722200200", Name: "Asha"},
 		ConversationId:   "22",
 		Payload:          &ongairv1.Event_MessageReceived{MessageReceived: &ongairv1.MessageReceived{Id: "7", Text: "Habari 👋"}},
-		Fields:           []*ongairv1.Field{{Name: "caption", ValueBytes: []byte{0xff}}},
+		Fields:           []*ongairv1.WebhookField{{Name: "caption", RawValue: []byte{0xff}}},
 	}
 }
 
@@ -121,7 +121,7 @@ func TestAResponseIsTheMessageThatProtobufWouldMake(t *testing.T) {
 	}{
 		{"all", only(), 0, 0, &ongairv1.SubscribeResponse{Events: events, Cursor: "cursor-6"}},
 		{"those after a position", only(), 2, 0, &ongairv1.SubscribeResponse{Events: events[2:], Cursor: "cursor-6"}},
-		{"with more behind them", only(), 5, 1 << 40, &ongairv1.SubscribeResponse{Events: events[5:], Cursor: "cursor-6", Pending: 1 << 40}},
+		{"with more behind them", only(), 5, 1 << 30, &ongairv1.SubscribeResponse{Events: events[5:], Cursor: "cursor-6", Pending: 1 << 30}},
 		{"some, and the cursor after those that are hidden", only("support"), 0, 3, &ongairv1.SubscribeResponse{
 			Events: pick(0, 1, 3), Cursor: "cursor-6", Pending: 3,
 		}},
@@ -291,7 +291,10 @@ func TestFilter(t *testing.T) {
 			EventTypes: []ongairv1.EventType{received}, NotificationTypes: []string{"LocationReceived"},
 		}, true},
 		{"its contact", &ongairv1.SubscribeRequest{ExternalContactIds: []string{"+254722200200"}}, true},
-		{"another contact", &ongairv1.SubscribeRequest{ExternalContactIds: []string{"254722200200"}}, false},
+		{"its contact without a plus", &ongairv1.SubscribeRequest{ExternalContactIds: []string{"254722200200"}}, true},
+		{"its contact with a plus that became a space", &ongairv1.SubscribeRequest{ExternalContactIds: []string{" 254722200200"}}, true},
+		{"another contact", &ongairv1.SubscribeRequest{ExternalContactIds: []string{"254722200201"}}, false},
+		{"white space is no contact", &ongairv1.SubscribeRequest{ExternalContactIds: []string{" "}}, false},
 		{"its conversation", &ongairv1.SubscribeRequest{ConversationIds: []string{"22"}}, true},
 		{"another conversation", &ongairv1.SubscribeRequest{ConversationIds: []string{"2"}}, false},
 		{"filters are combined", &ongairv1.SubscribeRequest{
@@ -315,5 +318,5 @@ func TestEveryDocumentedTypeHasAName(t *testing.T) {
 		assert.Equal(t, documented, TypeOf(TypeName(documented)))
 	}
 	assert.Equal(t, ongairv1.EventType_EVENT_TYPE_UNSPECIFIED, TypeOf(""))
-	assert.Equal(t, ongairv1.EventType_EVENT_TYPE_UNSPECIFIED, TypeOf("LocationReceived"))
+	assert.Equal(t, ongairv1.EventType_EVENT_TYPE_UNSPECIFIED, TypeOf("VideoReceived"))
 }

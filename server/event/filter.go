@@ -12,7 +12,7 @@ type set map[string]struct{}
 
 // NewFilter returns the filter of a request. event_types and notification_types
 // are one filter: either may take an event. Event types are documented ones, as
-// the proto's rules demand.
+// the proto's rules demand. Contacts are compared by their normalised ids.
 func NewFilter(req *ongairv1.SubscribeRequest) Filter {
 	types := newSet(req.GetNotificationTypes())
 	for _, t := range req.GetEventTypes() {
@@ -21,10 +21,14 @@ func NewFilter(req *ongairv1.SubscribeRequest) Filter {
 		}
 		types[TypeName(t)] = struct{}{}
 	}
+	var contacts []string
+	for _, id := range req.GetExternalContactIds() {
+		contacts = append(contacts, NormalizeContactID(id))
+	}
 	return Filter{
 		channels:          newSet(req.GetChannels()),
 		notificationTypes: types,
-		externalIDs:       newSet(req.GetExternalContactIds()),
+		externalIDs:       newSet(contacts),
 		conversationIDs:   newSet(req.GetConversationIds()),
 	}
 }

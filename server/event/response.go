@@ -1,13 +1,16 @@
 package event
 
 import (
+	"math"
+
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Response is a SubscribeResponse that is already encoded: runs of a segment's
-// records, which many streams share. It is immutable, and may itself be sent on
-// any number of streams at the same time.
+// Response is a SubscribeResponse or a ListEventsResponse that is already encoded:
+// runs of records, which many calls share. The two messages have the same fields.
+// A Response is immutable, and may be sent on any number of streams at the same
+// time.
 type Response struct {
 	// Events is how many there are.
 	Events int
@@ -38,6 +41,57 @@ func (s Segment) Respond(f *Filter, pending uint64) *Response {
 	return r.pending(pending)
 }
 
+// Page collects the events of a ListEventsResponse from consecutive segments. It
+// is not safe for concurrent use.
+type Page struct {
+	// MaxEvents and MaxBytes bound the events of the page. An event of more than
+	// MaxBytes is a page of its own.
+	MaxEvents, MaxBytes int
+
+	response Response
+	bytes    int
+}
+
+// Events is the number of events that the page has.
+func (p *Page) Events() int { return p.response.Events }
+
+// Add adds the events of a segment that a filter takes, up to the bounds of the
+// page. It returns the sequence of the last event that it looked at, whether the
+// filter takes that or not, and whether the page is full. The segment MUST NOT be
+// empty, and the page MUST NOT be full. If not even the first event fits, last is
+// 0.
+func (p *Page) Add(s Segment, f *Filter) (last uint64, full bool) {
+	from := 0 // where the run begins that event i may continue
+	for i := range s.records {
+		r := &s.records[i]
+		size := int(r.end - r.start)
+		switch {
+		case !f.takes(s.wire, r):
+			p.response.take(s, from, i)
+			from = i + 1
+		case p.bytes > 0 && p.bytes+size > p.MaxBytes:
+			p.response.take(s, from, i)
+			return last, true
+		default:
+			p.bytes += size
+			if p.response.Events+i+1-from == p.MaxEvents {
+				p.response.take(s, from, i+1)
+				return r.sequence, true
+			}
+		}
+		last = r.sequence
+	}
+	p.response.take(s, from, s.Len())
+	return last, false
+}
+
+// Respond returns the response with the events of the page. The cursor is after
+// everything that was looked at, and pending is the number of events that the log
+// has after it. The page MUST NOT be used after that.
+func (p *Page) Respond(cursor string, pending uint64) *Response {
+	return p.response.at(cursor).pending(pending)
+}
+
 // take adds the events from index i up to j.
 func (r *Response) take(s Segment, i, j int) {
 	if i == j {
@@ -50,15 +104,22 @@ func (r *Response) take(s Segment, i, j int) {
 
 // Heartbeat returns the response without events at a cursor.
 func Heartbeat(cursor string, pending uint64) *Response {
-	field := protowire.AppendTag(nil, responseCursor, protowire.BytesType)
-	field = protowire.AppendString(field, cursor)
-	return (&Response{buffers: mem.BufferSlice{mem.SliceBuffer(field)}}).pending(pending)
+	return (&Response{}).at(cursor).pending(pending)
 }
 
+// at adds the response's cursor.
+func (r *Response) at(cursor string) *Response {
+	field := protowire.AppendTag(nil, responseCursor, protowire.BytesType)
+	r.buffers = append(r.buffers, mem.SliceBuffer(protowire.AppendString(field, cursor)))
+	return r
+}
+
+// pending adds the number of events after the cursor. The field is an int32, so
+// that it is a number in JSON and in JavaScript: larger numbers saturate.
 func (r *Response) pending(events uint64) *Response {
 	if events > 0 {
 		field := protowire.AppendTag(nil, responsePending, protowire.VarintType)
-		r.buffers = append(r.buffers, mem.SliceBuffer(protowire.AppendVarint(field, events)))
+		r.buffers = append(r.buffers, mem.SliceBuffer(protowire.AppendVarint(field, min(events, math.MaxInt32))))
 	}
 	return r
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -128,7 +129,7 @@ func (r *record) find(wire []byte, start, end int) error {
 		case eventContact:
 			return eachBytes(wire[:value.end], int(value.start), func(number protowire.Number, value span) error {
 				if number == contactExternalID {
-					r.externalID = value
+					r.externalID = normalized(wire, value)
 				}
 				return nil
 			})
@@ -136,6 +137,14 @@ func (r *record) find(wire []byte, start, end int) error {
 		}
 		return nil
 	})
+}
+
+// normalized returns the part of a contact's id that filters compare.
+func normalized(wire []byte, id span) span {
+	value := string(wire[id.start:id.end])
+	part := NormalizeContactID(value)
+	start := id.start + uint32(strings.Index(value, part))
+	return span{start, start + uint32(len(part))}
 }
 
 // eachBytes calls f with every length-delimited field of the message

@@ -14,14 +14,18 @@
 // caught; all others are random, so only the gateway's own repetition of an
 // append is.
 //
-// A subject is ongair.events.CHANNEL.TYPE, so that JetStream can find the events
-// of a channel or a documented type without reading the others.
+// A subject is ongair.events.CHANNEL.TYPE.BUCKET, so that JetStream can find the
+// events of a channel or a documented type without reading the others. The bucket is
+// two hexadecimal digits, 00 to 3f, made of the event's order key (event.Bucket): the
+// events of one contact are in one bucket, so a contact's history is found in a 64th
+// of the log.
 package eventlog
 
 import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +39,7 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
+	gatewayjs "github.com/ongair/ongair-gateway/server/jetstream"
 	"github.com/ongair/ongair-gateway/server/jetstream/groupcommit"
 )
 
@@ -43,7 +48,9 @@ const (
 	subjectPrefix = "ongair.events."
 	// metadataIdentity is the key of the log's identity in the stream's metadata.
 	metadataIdentity = "ongair-log-identity"
-	// otherType stands in a subject for every type that is not documented.
+	// otherType stands in a subject for every type without a place of its own. The types
+	// with one are those documented at the first release. A type that is documented
+	// later MUST stay here, or a filter by subject would miss what is stored.
 	otherType = "Other"
 
 	// retryDelay is what callers are told to wait while the log is unavailable:
@@ -121,6 +128,8 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 
 	var id identity
 	_, _ = rand.Read(id[:]) // never fails: see crypto/rand.Read
+	metadata := gatewayjs.FormatMetadata()
+	metadata[metadataIdentity] = id.String()
 	want := jetstream.StreamConfig{
 		Name:        streamName,
 		Description: "Webhooks that Ongair Gateway received",
@@ -135,7 +144,7 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 		// Group commit.
 		AllowAtomicPublish: true,
 
-		Metadata: map[string]string{metadataIdentity: id.String()},
+		Metadata: metadata,
 	}
 	stream, err := js.CreateStream(ctx, want)
 	if err == nil {
@@ -145,6 +154,9 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 		// The log is there, from an earlier run or another replica: it keeps its
 		// identity, and takes this run's limits.
 		stream, err = js.Stream(ctx, streamName)
+		if err == nil {
+			err = gatewayjs.CheckMetadata(streamName, stream.CachedInfo().Config.Metadata)
+		}
 		if err == nil {
 			want.Metadata = stream.CachedInfo().Config.Metadata
 			want.Replicas = stream.CachedInfo().Config.Replicas
@@ -186,8 +198,7 @@ func (l *Log) Append(ctx context.Context, e *ongairv1.Event) (stored bool, err e
 	if err != nil {
 		return false, err
 	}
-	kind := event.TypeName(event.TypeOf(e.GetNotificationType()))
-	msg := nats.NewMsg(subject(e.GetChannel(), cmp.Or(kind, otherType)))
+	msg := nats.NewMsg(subjectOf(e))
 	msg.Data = data
 	msg.Header.Set(jetstream.MsgIDHeader, e.GetId())
 	ack, err := l.committer.Publish(ctx, msg)
@@ -198,7 +209,15 @@ func (l *Log) Append(ctx context.Context, e *ongairv1.Event) (stored bool, err e
 	return !ack.Duplicate, nil
 }
 
-func subject(channel, kind string) string { return subjectPrefix + channel + "." + kind }
+// subjectOf returns the subject of an event.
+func subjectOf(e *ongairv1.Event) string {
+	kind := cmp.Or(event.TypeName(event.TypeOf(e.GetNotificationType())), otherType)
+	return subject(e.GetChannel(), kind, hex.EncodeToString([]byte{byte(event.Bucket(event.OrderKey(e)))}))
+}
+
+func subject(channel, kind, bucket string) string {
+	return subjectPrefix + channel + "." + kind + "." + bucket
+}
 
 // Head returns the newest sequence that is known without asking JetStream: of what
 // was appended here, or seen when it was asked.

@@ -287,10 +287,26 @@ func TestEachNewLogHasItsOwnIdentity(t *testing.T) {
 func TestAStreamThatIsNoLogOfOursIsRefused(t *testing.T) {
 	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) {
 		js := home.Open(t)
-		_, err := js.API().CreateStream(t.Context(), natsjs.StreamConfig{Name: streamName, Subjects: []string{subjectPrefix + ">"}})
-		require.NoError(t, err)
-		_, err = Open(t.Context(), js.Conn(), js.API(), Config{})
-		require.ErrorContains(t, err, `event log: the log's identity is ""`)
+		for _, tt := range []struct {
+			metadata map[string]string
+			want     string
+		}{
+			{nil, "event log: stream ONGAIR_EVENTS has no format stamp: it is not a released gateway's; delete it, or use another NATS account"},
+			{map[string]string{"ongair-format": "2"}, "event log: stream ONGAIR_EVENTS has format 2, and this gateway knows formats up to 1: " +
+				"use the version that wrote it, or a newer one"},
+			{map[string]string{"ongair-format": "1"}, `event log: the log's identity is "", want 14 hexadecimal digits`},
+		} {
+			_, err := js.API().CreateOrUpdateStream(t.Context(), natsjs.StreamConfig{
+				Name: streamName, Subjects: []string{subjectPrefix + ">"}, Metadata: tt.metadata,
+			})
+			require.NoError(t, err)
+			_, err = Open(t.Context(), js.Conn(), js.API(), Config{})
+			require.EqualError(t, err, tt.want)
+			// It is as it was.
+			stream, err := js.API().Stream(t.Context(), streamName)
+			require.NoError(t, err)
+			assert.Equal(t, tt.metadata["ongair-format"], stream.CachedInfo().Config.Metadata["ongair-format"])
+		}
 	})
 }
 

@@ -96,7 +96,7 @@ func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notifi
 	upTo = max(position, bounds.Last)
 	request := getRequest{
 		Seq:      position + 1,
-		NextFor:  subject(cmp.Or(channel, "*"), cmp.Or(notificationType, "*")),
+		NextFor:  subject(cmp.Or(channel, "*"), cmp.Or(notificationType, "*"), "*"),
 		Batch:    maxEvents,
 		MaxBytes: maxBytes,
 	}

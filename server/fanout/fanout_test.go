@@ -148,7 +148,7 @@ func (l *memoryLog) Reach(_ context.Context, position uint64) error {
 	if position < l.removed {
 		return errExpired
 	}
-	return nil
+	return l.follow // one that cannot be followed cannot be asked either
 }
 
 func (l *memoryLog) Position(cursor string) (uint64, error) { return strconv.ParseUint(cursor, 10, 64) }

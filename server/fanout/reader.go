@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/ongair/ongair-gateway/server/event"
@@ -18,6 +19,8 @@ type Reader struct {
 	position uint64
 	// sparse says that the filter took little of what was read from the log.
 	sparse bool
+	// hurry says that List waits no longer.
+	hurry atomic.Bool
 
 	// wake has a token when there is a reason to look again: an event, a timer, the
 	// end of ctx. One channel for all of them, since waiting for several costs

@@ -27,8 +27,9 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// Domain is the domain of every ErrorInfo that the gateway makes.
-const Domain = "ongair-gateway"
+// Domain is the domain of every ErrorInfo that the gateway makes: globally unique, as
+// AIP-193 asks.
+const Domain = "gateway.ongair.im"
 
 // Effect is what is known of a failed call's effect outside the gateway. It is
 // the metadata "effect" of the ErrorInfo.
@@ -51,7 +52,18 @@ type Violation struct {
 	Field string
 	// Description says what is wrong with it.
 	Description string
+	// Reason says what is wrong with it, for programs: the id of the protovalidate rule
+	// in upper case (STRING_MIN_BYTES), or one of the Violation constants.
+	Reason string
 }
+
+// Reasons of violations that no protovalidate rule finds. docs/errors.md lists them.
+const (
+	ViolationMalformed = "MALFORMED" // not of the field's type, or not of its range
+	ViolationConflict  = "CONFLICT"  // differs from another place that the request has it in
+	ViolationRepeated  = "REPEATED"  // given more than once
+	ViolationUnknown   = "UNKNOWN"   // no field has that name
+)
 
 // Fault is an error with a reason. It is immutable once it is returned, and so
 // safe for concurrent use.
@@ -157,7 +169,7 @@ func (f *Fault) GRPCStatus() *status.Status {
 		bad := &errdetails.BadRequest{}
 		for _, v := range f.Violations {
 			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
-				Field: valid(v.Field), Description: valid(v.Description),
+				Field: valid(v.Field), Description: valid(v.Description), Reason: v.Reason,
 			})
 		}
 		details = append(details, bad)

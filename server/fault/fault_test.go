@@ -35,7 +35,7 @@ func TestAStatusHoldsWhatTheCallerMayKnow(t *testing.T) {
 			fault:   New(ongairv1.ErrorReason_ERROR_REASON_CHANNEL_UNKNOWN, "no channel %q", "sales"),
 			code:    codes.NotFound,
 			message: `no channel "sales"`,
-			details: []proto.Message{&errdetails.ErrorInfo{Reason: "CHANNEL_UNKNOWN", Domain: "ongair-gateway"}},
+			details: []proto.Message{&errdetails.ErrorInfo{Reason: "CHANNEL_UNKNOWN", Domain: "gateway.ongair.im"}},
 		},
 		{
 			name: "the effect is among the metadata, and advice is a detail",
@@ -50,7 +50,7 @@ func TestAStatusHoldsWhatTheCallerMayKnow(t *testing.T) {
 			message: "slow down",
 			details: []proto.Message{
 				&errdetails.ErrorInfo{
-					Reason: "ONGAIR_THROTTLED", Domain: "ongair-gateway",
+					Reason: "ONGAIR_THROTTLED", Domain: "gateway.ongair.im",
 					Metadata: map[string]string{"effect": "none", "upstream_status": "429"},
 				},
 				&errdetails.RetryInfo{RetryDelay: durationpb.New(1500 * time.Millisecond)},
@@ -58,25 +58,26 @@ func TestAStatusHoldsWhatTheCallerMayKnow(t *testing.T) {
 		},
 		{
 			name:    "each bad field is a violation, and the first one is the message",
-			fault:   Invalid(Violation{"text", "is empty"}, Violation{"external_id", "is too long"}),
+			fault:   Invalid(Violation{"text", "is empty", "STRING_MIN_BYTES"}, Violation{"external_id", "is too long", "STRING_MAX_BYTES"}),
 			code:    codes.InvalidArgument,
 			message: "text: is empty (and 1 more)",
 			details: []proto.Message{
-				&errdetails.ErrorInfo{Reason: "INVALID_REQUEST", Domain: "ongair-gateway"},
+				&errdetails.ErrorInfo{Reason: "INVALID_REQUEST", Domain: "gateway.ongair.im"},
 				&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
-					{Field: "text", Description: "is empty"}, {Field: "external_id", Description: "is too long"},
+					{Field: "text", Description: "is empty", Reason: "STRING_MIN_BYTES"},
+					{Field: "external_id", Description: "is too long", Reason: "STRING_MAX_BYTES"},
 				}},
 			},
 		},
 		{
 			name:    "one bad field is the message alone",
-			fault:   Invalid(Violation{"text", "is empty"}),
+			fault:   Invalid(Violation{"text", "is empty", ViolationMalformed}),
 			code:    codes.InvalidArgument,
 			message: "text: is empty",
 			details: []proto.Message{
-				&errdetails.ErrorInfo{Reason: "INVALID_REQUEST", Domain: "ongair-gateway"},
+				&errdetails.ErrorInfo{Reason: "INVALID_REQUEST", Domain: "gateway.ongair.im"},
 				&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
-					{Field: "text", Description: "is empty"},
+					{Field: "text", Description: "is empty", Reason: "MALFORMED"},
 				}},
 			},
 		},
@@ -85,7 +86,7 @@ func TestAStatusHoldsWhatTheCallerMayKnow(t *testing.T) {
 			fault:   Invalid(),
 			code:    codes.InvalidArgument,
 			message: "the request is invalid",
-			details: []proto.Message{&errdetails.ErrorInfo{Reason: "INVALID_REQUEST", Domain: "ongair-gateway"}},
+			details: []proto.Message{&errdetails.ErrorInfo{Reason: "INVALID_REQUEST", Domain: "gateway.ongair.im"}},
 		},
 		{
 			name: "what is not UTF-8 costs no detail",
@@ -94,13 +95,13 @@ func TestAStatusHoldsWhatTheCallerMayKnow(t *testing.T) {
 				Message:    "bad \xff\xfe byte",
 				RetryAfter: time.Second,
 				Metadata:   map[string]string{"k\xff": "v\xc3"},
-				Violations: []Violation{{"f\xff", "d\xff"}},
+				Violations: []Violation{{"f\xff", "d\xff", ""}},
 			},
 			code:    codes.InvalidArgument,
 			message: "bad \ufffd byte",
 			details: []proto.Message{
 				&errdetails.ErrorInfo{
-					Reason: "INVALID_REQUEST", Domain: "ongair-gateway", Metadata: map[string]string{"k\ufffd": "v\ufffd"},
+					Reason: "INVALID_REQUEST", Domain: "gateway.ongair.im", Metadata: map[string]string{"k\ufffd": "v\ufffd"},
 				},
 				&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{
 					{Field: "f\ufffd", Description: "d\ufffd"},

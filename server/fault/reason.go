@@ -56,12 +56,14 @@ func lookUp(reason ongairv1.ErrorReason) (codes.Code, int) {
 	case ongairv1.ErrorReason_ERROR_REASON_ONGAIR_UNREACHABLE,
 		ongairv1.ErrorReason_ERROR_REASON_ONGAIR_CIRCUIT_OPEN,
 		ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE,
-		ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN:
+		ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN,
+		ongairv1.ErrorReason_ERROR_REASON_STREAM_MOVED:
 		return codes.Unavailable, http.StatusServiceUnavailable
 	case ongairv1.ErrorReason_ERROR_REASON_ONGAIR_TOKEN_REJECTED,
 		ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REFUSED,
 		ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REDIRECTED,
-		ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN:
+		ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN,
+		ongairv1.ErrorReason_ERROR_REASON_LOG_REPLACED:
 		return codes.FailedPrecondition, http.StatusBadRequest
 	case ongairv1.ErrorReason_ERROR_REASON_ONGAIR_THROTTLED,
 		ongairv1.ErrorReason_ERROR_REASON_CHANNEL_BUSY,
@@ -80,9 +82,10 @@ func lookUp(reason ongairv1.ErrorReason) (codes.Code, int) {
 		return codes.Canceled, statusClientClosedRequest
 	case ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT:
 		return codes.Aborted, http.StatusConflict
-	case ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD,
-		ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED:
+	case ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD:
 		return codes.OutOfRange, http.StatusBadRequest
+	case ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED:
+		return codes.OutOfRange, http.StatusGone
 	case ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED:
 		return codes.Unimplemented, http.StatusMethodNotAllowed
 	case ongairv1.ErrorReason_ERROR_REASON_METHOD_UNKNOWN:

@@ -56,6 +56,7 @@ func TestTheHTTPStatusIsTheCanonicalOneOfTheCodeExceptWhereHTTPSaysMore(t *testi
 		ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED: http.StatusUnprocessableEntity,
 		ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE:      http.StatusRequestEntityTooLarge,
 		ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED:     http.StatusMethodNotAllowed,
+		ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED:         http.StatusGone,
 	}
 	eachReason(func(reason ongairv1.ErrorReason) {
 		want := canonical(Code(reason))
@@ -126,6 +127,9 @@ func document(t *testing.T) map[string]documented {
 		for i := range cells {
 			cells[i] = strings.TrimSpace(cells[i])
 		}
+		if len(cells) == 2 {
+			continue // a reason of a violation
+		}
 		require.Len(t, cells, 6, line)
 		reason := strings.Trim(cells[0], "`")
 		require.NotContains(t, rows, reason, "has two rows")
@@ -174,6 +178,13 @@ func TestTheDocumentSaysOfEveryReasonWhatTheTableSays(t *testing.T) {
 		delete(rows, ReasonName(reason))
 	})
 	assert.Empty(t, rows, "docs/errors.md has rows for reasons that do not exist")
+}
+
+func TestTheDocumentListsTheReasonsOfViolations(t *testing.T) {
+	text := readDocument(t)
+	for _, reason := range []string{ViolationMalformed, ViolationRepeated, ViolationConflict, ViolationUnknown} {
+		assert.Contains(t, text, "\n| `"+reason+"` | ")
+	}
 }
 
 func TestTheDocumentHasAnExampleOfEveryReason(t *testing.T) {

@@ -52,6 +52,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
+	gatewayjs "github.com/ongair/ongair-gateway/server/jetstream"
 	"github.com/ongair/ongair-gateway/server/jetstream/groupcommit"
 )
 
@@ -155,6 +156,7 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 		Description: "Outcomes of sending calls with a request_id",
 		TTL:         cfg.Keep,
 		Storage:     jetstream.FileStorage,
+		Metadata:    gatewayjs.FormatMetadata(),
 	}
 	_, err := js.CreateKeyValue(ctx, want)
 	if errors.Is(err, jetstream.ErrBucketExists) {
@@ -162,6 +164,9 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 		// replicas that an operator gave it.
 		var stream jetstream.Stream
 		if stream, err = js.Stream(ctx, streamName); err == nil {
+			err = gatewayjs.CheckMetadata(streamName, stream.CachedInfo().Config.Metadata)
+		}
+		if err == nil {
 			want.Replicas = stream.CachedInfo().Config.Replicas
 			_, err = js.UpdateKeyValue(ctx, want)
 		}

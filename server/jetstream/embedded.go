@@ -80,7 +80,10 @@ func embed(ctx context.Context, cfg Config) (_ *JetStream, err error) {
 		return nil, err
 	}
 	e := &embedded{dir: cfg.Dir, log: cfg.Logger, lock: lock}
-	e.key, e.sealedWith, err = directoryKey(cfg.Dir, cfg.EncryptionKeys, cfg.Logger)
+	err = checkDir(cfg.Dir)
+	if err == nil {
+		e.key, e.sealedWith, err = directoryKey(cfg.Dir, cfg.EncryptionKeys, cfg.Logger)
+	}
 	if err == nil {
 		err = e.open()
 	}
@@ -117,14 +120,14 @@ func closeToOthers(dir string) error {
 		return err
 	}
 	for _, entry := range entries {
-		if !slices.Contains([]string{storeDir, keyFile, keyFile + ".new", lockFile, "lost+found"}, entry.Name()) {
+		if !slices.Contains([]string{storeDir, formatFile, formatFile + ".new", keyFile, keyFile + ".new", lockFile, "lost+found"}, entry.Name()) {
 			return fmt.Errorf("it has %s in it, too, and stays as it is", entry.Name())
 		}
 	}
 	return os.Chmod(dir, 0o700) //nolint:gosec // a directory has to be entered
 }
 
-// What is in a data directory, beside keyFile.
+// What is in a data directory, beside formatFile and keyFile.
 const (
 	storeDir = "jetstream"
 	lockFile = "lock"

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 )
 
@@ -163,56 +162,12 @@ func openKey(sealed, key string) (string, error) {
 	return string(opened), err
 }
 
-// writeKey writes the key of a directory, encrypted with another one, in place of what
-// the file has. Whenever it is interrupted, the file has the old or the new one. When it
-// returns, the new one is on the disk; where it fails, the old one is, except for
-// errUndecided.
+// writeKey writes the key of a directory, encrypted with another one, as writeFile does.
 func writeKey(path, directoryKey, key string) error {
 	aead, err := sealing(key)
 	if err != nil {
 		return err
 	}
 	bytes := aead.Seal(nil, nil, []byte(directoryKey), []byte(keyVersion)) //nolint:gosec // no nonce is given: a random one is made
-	sealed := base64.StdEncoding.EncodeToString(bytes)
-	temporary := path + ".new"
-	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.WriteString(keyVersion + sealed + "\n")
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	// Before the rename, since what fails after it comes too late.
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return errors.Join(err, dir.Close())
-	}
-	return syncNames(dir)
-}
-
-// errUndecided is why a new file is in its place, and perhaps only until a power cut.
-var errUndecided = errors.New("a power cut may bring back the file before")
-
-// syncDir makes sure of the names in a directory.
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return syncNames(dir)
-}
-
-// syncNames syncs and closes a directory.
-func syncNames(dir *os.File) error {
-	if runtime.GOOS == "windows" { // which syncs no directory, and whose file system keeps names in its journal
-		return dir.Close()
-	}
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
-		return fmt.Errorf("%w: %w", errUndecided, err)
-	}
-	return nil
+	return writeFile(path, keyVersion+base64.StdEncoding.EncodeToString(bytes)+"\n")
 }

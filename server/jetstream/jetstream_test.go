@@ -49,6 +49,7 @@ func TestAnOpenThatFailsLetsGoOfTheDirectory(t *testing.T) {
 		want  string
 	}{
 		{"a file where JetStream keeps its files", func(t *testing.T, dir string) (context.Context, func()) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "format"), []byte("1\n"), 0o600))
 			file := filepath.Join(dir, "jetstream")
 			require.NoError(t, os.WriteFile(file, nil, 0o600))
 			return t.Context(), func() { require.NoError(t, os.Remove(file)) }

@@ -17,11 +17,11 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// writeError answers with the error of a call. All but the stream's are sends,
-// and what became of one that has no reason cannot be known.
-func writeError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, req *http.Request, err error) {
+// writeError answers with the error of a call. If a send failed without a reason, its
+// effect is unknown.
+func (r routes) writeError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, req *http.Request, err error) {
 	effect := fault.EffectNotApplicable
-	if req.Method != http.MethodGet {
+	if r[req.URL.Path][req.Method].sends {
 		effect = fault.EffectUnknown
 	}
 	write(w, explain(err, effect))

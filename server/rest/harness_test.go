@@ -298,8 +298,13 @@ type lines struct {
 // stream opens a stream that ends with the test.
 func (g *gateway) stream(t *testing.T, query string) *lines {
 	t.Helper()
+	return g.openStream(t, http.MethodGet, subscribePath+query, "")
+}
+
+func (g *gateway) openStream(t *testing.T, method, target, body string) *lines {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	response := g.open(t, ctx, http.MethodGet, subscribePath+query, "")
+	response := g.open(t, ctx, method, target, body)
 	t.Cleanup(func() {
 		cancel()
 		_ = response.Body.Close()

@@ -24,14 +24,16 @@ import (
 // would ignore. It passes the rest on to next.
 func (r routes) check(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		target, ok := r[req.URL.Path]
+		methods, ok := r[req.URL.Path]
 		if !ok {
 			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_ROUTE_UNKNOWN, "there is no such path"))
 			return
 		}
-		if req.Method != target.method {
-			w.Header().Set("Allow", target.method)
-			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED, "this path takes %s only", target.method))
+		target, ok := methods[req.Method]
+		if !ok {
+			allowed := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
+			w.Header().Set("Allow", allowed)
+			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED, "this path takes %s only", allowed))
 			return
 		}
 		for _, check := range []func(http.ResponseWriter, *http.Request) *fault.Fault{
@@ -51,7 +53,7 @@ func (r routes) check(next http.Handler) http.Handler {
 func checkHeader(_ http.ResponseWriter, req *http.Request) *fault.Fault {
 	for _, key := range req.Header.Values(idempotencyKey) {
 		if strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
-			return fault.Invalid(fault.Violation{Field: "request_id", Description: idempotencyKey + " must be printable ASCII"})
+			return fault.Invalid(fault.Violation{Field: "request_id", Description: idempotencyKey + " must be printable ASCII", Reason: fault.ViolationMalformed})
 		}
 	}
 	return nil
@@ -65,27 +67,27 @@ func (r route) checkQuery(_ http.ResponseWriter, req *http.Request) *fault.Fault
 		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the query string is malformed: %v", err)
 	}
 	var violations []fault.Violation
-	refuse := func(name, why string) {
-		violations = append(violations, fault.Violation{Field: name, Description: why})
+	refuse := func(name, reason, why string) {
+		violations = append(violations, fault.Violation{Field: name, Description: why, Reason: reason})
 	}
 	fields := r.input.Descriptor().Fields()
 	given := map[protoreflect.FieldDescriptor]bool{}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		value := values[name]
 		switch field := fieldOf(fields, name); {
-		case r.method != http.MethodGet:
-			refuse(name, "this method takes its fields in the body, and no query parameters")
+		case req.Method != http.MethodGet:
+			refuse(name, fault.ViolationUnknown, "this method takes its fields in the body, and no query parameters")
 		case field == nil:
-			refuse(name, "there is no such query parameter")
+			refuse(name, fault.ViolationUnknown, "there is no such query parameter")
 		case given[field], len(value) > 1 && !field.IsList(): // the first is in both spellings
-			refuse(name, "is given more than once")
+			refuse(name, fault.ViolationRepeated, "is given more than once")
 		case slices.ContainsFunc(value, func(v string) bool { return !utf8.ValidString(v) }):
-			refuse(name, "is not UTF-8")
+			refuse(name, fault.ViolationMalformed, "is not UTF-8")
 		default:
 			given[field] = true
 			err := runtime.PopulateQueryParameters(r.input.New().Interface(), url.Values{name: value}, &utilities.DoubleArray{})
 			if err != nil {
-				refuse(name, err.Error())
+				refuse(name, fault.ViolationMalformed, err.Error())
 			}
 		}
 	}
@@ -114,7 +116,7 @@ func (r route) checkBody(w http.ResponseWriter, req *http.Request) *fault.Fault 
 	}
 	switch {
 	case len(bytes.TrimSpace(body)) == 0: // a request without fields
-	case r.method == http.MethodGet:
+	case req.Method == http.MethodGet:
 		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "this method takes query parameters, and no body")
 	case !json.Valid(body):
 		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body is not JSON")

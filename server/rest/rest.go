@@ -55,7 +55,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, erro
 		runtime.WithMetadata(origin),
 		runtime.WithOutgoingHeaderMatcher(only(idempotentReplayed)),
 		runtime.WithOutgoingTrailerMatcher(only()),
-		runtime.WithErrorHandler(writeError),
+		runtime.WithErrorHandler(routes.writeError),
 		runtime.WithStreamErrorHandler(streamError),
 		// A form that a web page posts to a GET route would otherwise be taken for
 		// a GET, and X-HTTP-Method-Override believed.

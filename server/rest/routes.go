@@ -2,6 +2,7 @@ package rest
 
 import (
 	"fmt"
+	"net/http"
 
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/protobuf/proto"
@@ -9,15 +10,16 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
-// route is where an RPC is found over REST.
+// route is an RPC over REST, by one HTTP method.
 type route struct {
-	method string
-	input  protoreflect.MessageType
+	input protoreflect.MessageType
+	// sends says that the RPC sends to a contact.
+	sends bool
 }
 
-// routes are the RPCs by path, each with one method. None has variables in it. No other
-// path or method is served (check).
-type routes map[string]route
+// routes are the RPCs by path and HTTP method. No path has variables in it. No other path
+// or method is served (check).
+type routes map[string]map[string]route
 
 // routesOf reads the routes from the service's annotations, so that they are the
 // ones that grpc-gateway serves.
@@ -33,14 +35,24 @@ func routesOf(service protoreflect.ServiceDescriptor) (routes, error) {
 		if err != nil {
 			return nil, err
 		}
-		switch pattern := rule.GetPattern().(type) {
-		case *annotations.HttpRule_Get:
-			found[pattern.Get] = route{"GET", input}
-		case *annotations.HttpRule_Post:
-			found[pattern.Post] = route{"POST", input}
-		default:
-			return nil, fmt.Errorf("%s: google.api.http with %T is not handled", rpc.FullName(), pattern)
+		r := route{input, rpc.Input().Fields().ByName("request_id") != nil}
+		for _, binding := range append([]*annotations.HttpRule{rule}, rule.GetAdditionalBindings()...) {
+			switch pattern := binding.GetPattern().(type) {
+			case *annotations.HttpRule_Get:
+				found.add(pattern.Get, http.MethodGet, r)
+			case *annotations.HttpRule_Post:
+				found.add(pattern.Post, http.MethodPost, r)
+			default:
+				return nil, fmt.Errorf("%s: google.api.http with %T is not handled", rpc.FullName(), pattern)
+			}
 		}
 	}
 	return found, nil
+}
+
+func (r routes) add(path, method string, found route) {
+	if r[path] == nil {
+		r[path] = map[string]route{}
+	}
+	r[path][method] = found
 }

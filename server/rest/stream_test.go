@@ -13,10 +13,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/fault"
 )
 
 // add appends an event and returns it as subscribers get it.
@@ -25,7 +27,7 @@ func (g *gateway) add(t *testing.T, channel, text string) *ongairv1.Event {
 	e := &ongairv1.Event{
 		Id: event.RandomID(), Channel: channel, NotificationType: "MessageReceived",
 		Payload: &ongairv1.Event_MessageReceived{MessageReceived: &ongairv1.MessageReceived{Id: "7", Text: text}},
-		Fields:  []*ongairv1.Field{{Name: "caf\ufffd", NameBytes: []byte("caf\xe9"), ValueBytes: []byte{0xff}}},
+		Fields:  []*ongairv1.WebhookField{{Name: "caf\ufffd", RawName: []byte("caf\xe9"), RawValue: []byte{0xff}}},
 	}
 	_, err := g.log.Append(t.Context(), e)
 	require.NoError(t, err)
@@ -153,5 +155,87 @@ func TestStreamsDoNotWaitForEachOther(t *testing.T) {
 			assert.Equal(t, want[0], e.GetId())
 			want = want[1:]
 		}
+	}
+}
+
+// A filter with a thousand contacts does not fit into a URL.
+func TestASubscriptionMayBeABody(t *testing.T) {
+	g := start(t, withLog(t))
+	hidden := g.add(t, "sales", "hidden")
+	contacts := make([]string, 1000)
+	for i := range contacts {
+		contacts[i] = fmt.Sprintf("\"+2547%08d\"", i)
+	}
+	for body, want := range map[string]string{
+		`{"channels": ["support"], "position": "POSITION_EARLIEST"}`:                                       hidden.GetCursor(),
+		`{"position": "POSITION_EARLIEST", "external_contact_ids": [` + strings.Join(contacts, ",") + `]}`: hidden.GetCursor(),
+		`{"position": "POSITION_LATEST", "heartbeatInterval": "100s"}`:                                     hidden.GetCursor(),
+	} {
+		stream := g.openStream(t, http.MethodPost, subscribePath, body)
+		assert.Equal(t, "application/x-ndjson", stream.response.Header.Get("Content-Type"))
+		first := stream.result(t)
+		assert.Empty(t, first.GetEvents())
+		assert.Equal(t, want, first.GetCursor())
+	}
+	for body, reason := range map[string]ongairv1.ErrorReason{
+		`{"chanels": []}`:         ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST,
+		`{"cursor": "x"}`:         ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED,
+		`{"channels": ["other"]}`: ongairv1.ErrorReason_ERROR_REASON_CHANNEL_UNKNOWN,
+	} {
+		s := requireError(t, g.do(t, http.MethodPost, subscribePath, body), reason)
+		assert.Empty(t, fault.Info(s).GetMetadata()["effect"], "a subscription has no effect")
+	}
+	got := g.do(t, http.MethodPost, subscribePath+"?position=POSITION_EARLIEST", "{}")
+	requireError(t, got, ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
+}
+
+func TestAPageIsAJSONObject(t *testing.T) {
+	g := start(t, withLog(t))
+	want := []*ongairv1.Event{g.add(t, "support", "Habari 👋"), g.add(t, "sales", "hidden"), g.add(t, "support", "Hi")}
+	got := g.do(t, http.MethodGet, "/v1/events?channels=support&page_size=1", "")
+	require.Equal(t, http.StatusOK, got.status, got.body)
+	assert.Contains(t, strings.ReplaceAll(got.body, " ", ""), `"pending":2`, "a number, and not a string as an int64 is")
+	page := &ongairv1.ListEventsResponse{}
+	require.NoError(t, protojson.Unmarshal([]byte(got.body), page))
+	assert.Empty(t, cmp.Diff(want[:1], page.GetEvents(), protocmp.Transform()))
+
+	got = g.do(t, http.MethodGet, "/v1/events?wait=10s&channels=support&cursor="+page.GetCursor(), "")
+	require.NoError(t, protojson.Unmarshal([]byte(got.body), page))
+	assert.Empty(t, cmp.Diff(want[2:], page.GetEvents(), protocmp.Transform()))
+
+	got = g.do(t, http.MethodGet, "/v1/events?cursor="+page.GetCursor(), "")
+	assert.JSONEq(t, `{"events":[],"cursor":"`+page.GetCursor()+`","pending":0}`, got.body)
+
+	for query, reason := range map[string]ongairv1.ErrorReason{
+		"?page_size=1001":        ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST,
+		"?wait=61s":              ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST,
+		"?heartbeat_interval=1s": ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST,
+		"?cursor=x":              ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED,
+	} {
+		requireError(t, g.do(t, http.MethodGet, "/v1/events"+query, ""), reason)
+	}
+}
+
+func TestAViolationHasAReason(t *testing.T) {
+	g := start(t, withLog(t))
+	for target, want := range map[string]string{
+		"/v1/events?page_size=1001":                           "INT32_GTE_LTE",
+		"/v1/events?page_size=many":                           "MALFORMED",
+		"/v1/events?page=1":                                   "UNKNOWN",
+		"/v1/events?cursor=a&cursor=b":                        "REPEATED",
+		"/v1/events?event_types=EVENT_TYPE_UNSPECIFIED":       "ENUM_NOT_IN",
+		"/v1/events?start_time=0001-01-01T00:00:00Z":          "TIMESTAMP_GTE",
+		"/v1/events?channels=" + strings.Repeat("x", 65):      "STRING_PATTERN",
+		"/v1/events?conversation_ids=" + url.QueryEscape("%"): "",
+	} {
+		got := g.do(t, http.MethodGet, target, "")
+		if want == "" {
+			assert.Equal(t, http.StatusOK, got.status, target)
+			continue
+		}
+		s := requireError(t, got, ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
+		bad := s.Details()[1].(*errdetails.BadRequest)
+		require.Len(t, bad.GetFieldViolations(), 1)
+		assert.Equal(t, want, bad.GetFieldViolations()[0].GetReason(), target)
 	}
 }

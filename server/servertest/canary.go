@@ -64,7 +64,8 @@ func (c *canaries) add(values ...string) {
 // isDocumented reports whether a value is one of Ongair's own words, which may be logged.
 func isDocumented(value string) bool {
 	switch value {
-	case "MessageSent", "MessageReceived", "ImageReceived", "TicketStatusUpdated":
+	case "MessageSent", "MessageReceived", "ImageReceived", "TicketStatusUpdated", "LocationReceived", "DeliveryReceipt",
+		"GroupMessageReceived", "ContactAddedToGroup", "ContactRemovedFromGroup", "GroupCreated":
 		return true
 	}
 	return false

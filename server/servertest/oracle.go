@@ -3,6 +3,7 @@ package servertest
 import (
 	"crypto/sha256"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -81,8 +82,15 @@ func takes(req *ongairv1.SubscribeRequest, e *ongairv1.Event) bool {
 	}
 	return in(req.GetChannels(), e.GetChannel()) &&
 		in(types, e.GetNotificationType()) &&
-		in(req.GetExternalContactIds(), e.GetContact().GetExternalId()) &&
+		contactIn(req.GetExternalContactIds(), e.GetContact().GetExternalId()) &&
 		in(req.GetConversationIds(), e.GetConversationId())
+}
+
+// contactIn reports whether one of ids is a contact's, with or without a plus.
+func contactIn(ids []string, contact string) bool {
+	bare := regexp.MustCompile(`^\s*\+?(\d.*?)\s*$`)
+	contact = bare.ReplaceAllString(contact, "$1")
+	return len(ids) == 0 || slices.ContainsFunc(ids, func(id string) bool { return bare.ReplaceAllString(id, "$1") == contact })
 }
 
 // documented are the fields that may be typed ones, in which an empty value and
@@ -90,7 +98,8 @@ func takes(req *ongairv1.SubscribeRequest, e *ongairv1.Event) bool {
 func documented(name string) bool {
 	return slices.Contains([]string{
 		"notification_type", "id", "name", "text", "external_contact_id",
-		"conversation_id", "status", "account_type", "image",
+		"conversation_id", "status", "account_type", "image", "phone_number", "address", "latitude", "longitude",
+		"group_id", "account",
 	}, name)
 }
 
@@ -105,7 +114,12 @@ func postKey(p Post) (key string, once bool) {
 	case "MessageSent", "MessageReceived", "ImageReceived":
 		once = last["id"] != ""
 	}
-	return spell(p.Channel, p.Fields), once
+	// A webhook with only a phone number has that as the contact's id, too.
+	fields := slices.Clone(p.Fields)
+	if phone := strings.TrimSpace(last["phone_number"]); phone != "" && strings.TrimSpace(last["external_contact_id"]) == "" {
+		fields = append(fields, Field{"external_contact_id", phone})
+	}
+	return spell(p.Channel, fields), once
 }
 
 // notification names the message notification that an event is of; empty for
@@ -134,6 +148,7 @@ func eventKey(e *ongairv1.Event) string {
 		{"conversation_id", e.GetConversationId()},
 		{"external_contact_id", e.GetContact().GetExternalId()},
 		{"name", e.GetContact().GetName()},
+		{"phone_number", e.GetContact().GetPhoneNumber()},
 	}
 	add := func(name, value string) { fields = append(fields, Field{name, value}) }
 	switch p := e.GetPayload().(type) {
@@ -151,20 +166,44 @@ func eventKey(e *ongairv1.Event) string {
 	case *ongairv1.Event_TicketStatusUpdated:
 		add("id", p.TicketStatusUpdated.GetId())
 		add("status", p.TicketStatusUpdated.GetStatus())
+	case *ongairv1.Event_LocationReceived:
+		add("address", p.LocationReceived.GetAddress())
+		add("latitude", p.LocationReceived.GetLatitude())
+		add("longitude", p.LocationReceived.GetLongitude())
+	case *ongairv1.Event_DeliveryReceipt:
+		add("id", p.DeliveryReceipt.GetId())
+	case *ongairv1.Event_GroupMessageReceived:
+		add("group_id", p.GroupMessageReceived.GetGroupId())
+		add("text", p.GroupMessageReceived.GetText())
+		add("account", p.GroupMessageReceived.GetAccount())
+	case *ongairv1.Event_ContactAddedToGroup:
+		add("group_id", p.ContactAddedToGroup.GetGroupId())
+		add("account", p.ContactAddedToGroup.GetAccount())
+	case *ongairv1.Event_ContactRemovedFromGroup:
+		add("group_id", p.ContactRemovedFromGroup.GetGroupId())
+		add("account", p.ContactRemovedFromGroup.GetAccount())
+	case *ongairv1.Event_GroupCreated:
+		add("id", p.GroupCreated.GetId())
+		add("name", p.GroupCreated.GetName())
 	}
 	if raw := e.GetRawBody(); raw != nil {
 		fields = append(fields, RawBody(raw.GetContentType(), string(raw.GetContent()))...)
 	}
 	for _, f := range e.GetFields() {
 		name, value := f.GetName(), f.GetValue()
-		if f.GetNameBytes() != nil {
-			name = string(f.GetNameBytes())
+		if f.GetRawName() != nil {
+			name = string(f.GetRawName())
 		}
-		if f.GetValueBytes() != nil {
-			value = string(f.GetValueBytes())
-			// The typed field beside it holds the same value as far as it is text.
+		text := value
+		if f.GetRawValue() != nil {
+			value = string(f.GetRawValue())
+			text = strings.ToValidUTF8(value, "\uFFFD")
+		}
+		if trimmed := strings.TrimSpace(text); f.GetRawValue() != nil || name == "external_contact_id" && trimmed != text {
+			// The typed field beside it holds the same value, as far as it is text and that
+			// is not trimmed.
 			fields = slices.DeleteFunc(fields, func(typed Field) bool {
-				return typed.Name == name && typed.Value == strings.ToValidUTF8(value, "\uFFFD")
+				return typed.Name == name && (typed.Value == text || typed.Value == trimmed)
 			})
 		}
 		add(name, value)

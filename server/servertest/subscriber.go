@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
@@ -42,7 +43,7 @@ type Endpoints struct {
 	TLS                *tls.Config
 }
 
-// Transports returns all of them.
+// Transports returns those that stream.
 func Transports() []Transport { return []Transport{OverGRPC{}, OverNDJSON{}} }
 
 // Endpoints returns where the gateway's callers find it.
@@ -116,6 +117,52 @@ func (c OverConnection) Subscribe(ctx context.Context, _ Endpoints, req *ongairv
 		}
 		if err := handle(response); err != nil {
 			return err
+		}
+	}
+}
+
+// OverPages lists pages, one after the other, in place of a stream.
+type OverPages struct{}
+
+func (OverPages) String() string { return "pages" }
+
+// pageSize is small, so that pages are full and end anywhere.
+const pageSize = 7
+
+// Subscribe implements Transport.
+func (OverPages) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error {
+	conn, err := Dial(e)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // no call is under way
+	client := ongairv1.NewOngairServiceClient(conn)
+	list := &ongairv1.ListEventsRequest{
+		Channels: req.GetChannels(), EventTypes: req.GetEventTypes(), NotificationTypes: req.GetNotificationTypes(),
+		ExternalContactIds: req.GetExternalContactIds(), ConversationIds: req.GetConversationIds(), PageSize: pageSize,
+	}
+	switch start := req.GetStart().(type) {
+	case *ongairv1.SubscribeRequest_Cursor:
+		list.Start = &ongairv1.ListEventsRequest_Cursor{Cursor: start.Cursor}
+	case *ongairv1.SubscribeRequest_StartTime:
+		list.Start = &ongairv1.ListEventsRequest_StartTime{StartTime: start.StartTime}
+	case *ongairv1.SubscribeRequest_Position:
+		list.Start = &ongairv1.ListEventsRequest_Position{Position: start.Position}
+	default:
+		list.Start = &ongairv1.ListEventsRequest_Position{Position: ongairv1.Position_POSITION_LATEST}
+	}
+	for {
+		page, err := client.ListEvents(ctx, list)
+		if err != nil {
+			return err
+		}
+		if err := handle(&ongairv1.SubscribeResponse{Events: page.GetEvents(), Cursor: page.GetCursor(), Pending: page.GetPending()}); err != nil {
+			return err
+		}
+		list.Start = &ongairv1.ListEventsRequest_Cursor{Cursor: page.GetCursor()}
+		list.Wait = durationpb.New(15 * time.Second)
+		if req.GetHeartbeatInterval() != nil {
+			list.Wait = req.GetHeartbeatInterval()
 		}
 	}
 }

@@ -114,7 +114,11 @@ func marshalGolden(t *testing.T, e *ongairv1.Event) []byte {
 // identified reports whether the event's id is derived from the webhook.
 func identified(e *ongairv1.Event) bool {
 	id, _ := typedValue(e, "id")
-	return event.TypeOf(e.GetNotificationType()) != ongairv1.EventType_EVENT_TYPE_TICKET_STATUS_UPDATED && id != ""
+	switch e.GetPayload().(type) {
+	case *ongairv1.Event_MessageSent, *ongairv1.Event_MessageReceived, *ongairv1.Event_ImageReceived:
+		return id != ""
+	}
+	return false
 }
 
 func checkID(t *testing.T, e *ongairv1.Event) {

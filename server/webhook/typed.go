@@ -35,13 +35,22 @@ func parse(channel, contentType string, body []byte) *ongairv1.Event {
 	for i, f := range found {
 		home, typed := homes[f.name]
 		typed = typed && last[f.name] == i && !f.null
+		exact := typed
 		if typed {
-			*home() = strings.ToValidUTF8(f.value, replacement)
+			text := strings.ToValidUTF8(f.value, replacement)
+			if f.name == "external_contact_id" {
+				text = strings.TrimSpace(text)
+			}
+			*home() = text
+			exact = text == f.value
 		}
-		// The exact bytes of a typed value are in the body already where that is kept.
-		if !typed || whole && !utf8.ValidString(f.value) {
+		// If the whole body is kept, it has the exact bytes of typed values.
+		if !typed || whole && !exact {
 			e.Fields = append(e.Fields, keep(f, whole))
 		}
+	}
+	if e.Contact != nil && e.Contact.ExternalId == "" {
+		e.Contact.ExternalId = strings.TrimSpace(e.Contact.PhoneNumber)
 	}
 	if t := e.GetTicketStatusUpdated(); t != nil {
 		t.TicketStatus = ticketStatus(t.GetStatus())
@@ -65,6 +74,7 @@ func homesOf(e *ongairv1.Event, notificationType string) map[string]func() *stri
 		"conversation_id":     func() *string { return &e.ConversationId },
 		"external_contact_id": func() *string { return &contact().ExternalId },
 		"name":                func() *string { return &contact().Name },
+		"phone_number":        func() *string { return &contact().PhoneNumber },
 	}
 	home := func(name string, field *string) { homes[name] = func() *string { return field } }
 	switch event.TypeOf(notificationType) {
@@ -90,6 +100,37 @@ func homesOf(e *ongairv1.Event, notificationType string) map[string]func() *stri
 		e.Payload = &ongairv1.Event_TicketStatusUpdated{TicketStatusUpdated: p}
 		home("id", &p.Id)
 		home("status", &p.Status)
+	case ongairv1.EventType_EVENT_TYPE_LOCATION_RECEIVED:
+		p := &ongairv1.LocationReceived{}
+		e.Payload = &ongairv1.Event_LocationReceived{LocationReceived: p}
+		home("address", &p.Address)
+		home("latitude", &p.Latitude)
+		home("longitude", &p.Longitude)
+	case ongairv1.EventType_EVENT_TYPE_DELIVERY_RECEIPT:
+		p := &ongairv1.DeliveryReceipt{}
+		e.Payload = &ongairv1.Event_DeliveryReceipt{DeliveryReceipt: p}
+		home("id", &p.Id)
+	case ongairv1.EventType_EVENT_TYPE_GROUP_MESSAGE_RECEIVED:
+		p := &ongairv1.GroupMessageReceived{}
+		e.Payload = &ongairv1.Event_GroupMessageReceived{GroupMessageReceived: p}
+		home("group_id", &p.GroupId)
+		home("text", &p.Text)
+		home("account", &p.Account)
+	case ongairv1.EventType_EVENT_TYPE_CONTACT_ADDED_TO_GROUP:
+		p := &ongairv1.ContactAddedToGroup{}
+		e.Payload = &ongairv1.Event_ContactAddedToGroup{ContactAddedToGroup: p}
+		home("group_id", &p.GroupId)
+		home("account", &p.Account)
+	case ongairv1.EventType_EVENT_TYPE_CONTACT_REMOVED_FROM_GROUP:
+		p := &ongairv1.ContactRemovedFromGroup{}
+		e.Payload = &ongairv1.Event_ContactRemovedFromGroup{ContactRemovedFromGroup: p}
+		home("group_id", &p.GroupId)
+		home("account", &p.Account)
+	case ongairv1.EventType_EVENT_TYPE_GROUP_CREATED:
+		p := &ongairv1.GroupCreated{}
+		e.Payload = &ongairv1.Event_GroupCreated{GroupCreated: p}
+		home("id", &p.Id)
+		home("name", &p.Name) // the group's, not a contact's
 	case ongairv1.EventType_EVENT_TYPE_UNSPECIFIED:
 	}
 	return homes
@@ -98,15 +139,15 @@ func homesOf(e *ongairv1.Event, notificationType string) map[string]func() *stri
 // keep returns a field as the event holds it. The exact bytes of a name that is
 // not UTF-8 are left out where the whole body is kept anyway, so that an event is
 // at most about three times its body: alternating bytes double in a string.
-func keep(f field, whole bool) *ongairv1.Field {
-	kept := &ongairv1.Field{Name: strings.ToValidUTF8(f.name, replacement)}
+func keep(f field, whole bool) *ongairv1.WebhookField {
+	kept := &ongairv1.WebhookField{Name: strings.ToValidUTF8(f.name, replacement)}
 	if whole && !utf8.ValidString(f.name) {
-		kept.NameBytes = []byte(f.name)
+		kept.RawName = []byte(f.name)
 	}
 	if utf8.ValidString(f.value) {
 		kept.Value = f.value
 	} else {
-		kept.ValueBytes = []byte(f.value)
+		kept.RawValue = []byte(f.value)
 	}
 	return kept
 }

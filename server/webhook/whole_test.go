@@ -53,13 +53,13 @@ func checkWhole(t testing.TB, contentType string, body []byte, e *ongairv1.Event
 // pair is a field, byte for byte.
 type pair struct{ name, value string }
 
-func exact(f *ongairv1.Field) pair {
+func exact(f *ongairv1.WebhookField) pair {
 	p := pair{f.GetName(), f.GetValue()}
-	if f.NameBytes != nil {
-		p.name = string(f.GetNameBytes())
+	if f.RawName != nil {
+		p.name = string(f.GetRawName())
 	}
-	if f.ValueBytes != nil {
-		p.value = string(f.GetValueBytes())
+	if f.RawValue != nil {
+		p.value = string(f.GetRawValue())
 	}
 	return p
 }
@@ -67,6 +67,9 @@ func exact(f *ongairv1.Field) pair {
 // typedValue returns the value of a documented field; ok is false where the
 // event has no place for it.
 func typedValue(e *ongairv1.Event, name string) (_ string, ok bool) {
+	if value, ok := payloadValue(e, name); ok {
+		return value, true
+	}
 	switch name {
 	case "notification_type":
 		return e.GetNotificationType(), true
@@ -78,7 +81,13 @@ func typedValue(e *ongairv1.Event, name string) (_ string, ok bool) {
 		return e.GetContact().GetExternalId(), true
 	case "name":
 		return e.GetContact().GetName(), true
+	case "phone_number":
+		return e.GetContact().GetPhoneNumber(), true
 	}
+	return "", false
+}
+
+func payloadValue(e *ongairv1.Event, name string) (_ string, ok bool) {
 	m := e.ProtoReflect()
 	payload := m.WhichOneof(m.Descriptor().Oneofs().ByName("payload"))
 	if payload == nil {

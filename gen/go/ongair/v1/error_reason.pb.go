@@ -21,14 +21,14 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ErrorReason says why a call failed. It is the reason of the
-// google.rpc.ErrorInfo in the status, without the prefix ERROR_REASON_, under
-// the domain "ongair-gateway". docs/errors.md tables each with its gRPC code,
-// HTTP status, advice and an example.
+// ErrorReason says why a call failed. The google.rpc.ErrorInfo in the status has
+// it as reason, without the prefix ERROR_REASON_, under the domain
+// "gateway.ongair.im". docs/errors.md has a table of the reasons with gRPC code,
+// HTTP status, advice and an example each.
 //
-// The metadata of the ErrorInfo of a sending call has "effect": "none" where
-// nothing reached the contact, "unknown" where it may have. A
-// google.rpc.RetryInfo is there only where the same call can be repeated.
+// The ErrorInfo of a sending call has the metadata "effect": "none" if nothing
+// reached the contact, "unknown" if it may have. The details hold a
+// google.rpc.RetryInfo only if the same call can be repeated.
 type ErrorReason int32
 
 const (
@@ -122,6 +122,12 @@ const (
 	// is "rate", "in_flight", "streams" or "connections"; or "health_calls" and
 	// "watches", of those who ask for the gateway's health.
 	ErrorReason_ERROR_REASON_CALLER_LIMITED ErrorReason = 34
+	// The gateway ended the connection because of its age: subscribe again from the
+	// last cursor. Nothing is wrong.
+	ErrorReason_ERROR_REASON_STREAM_MOVED ErrorReason = 35
+	// The log under an open stream was replaced or has lost its end, so the stream's
+	// cursor is of no use: start from POSITION_EARLIEST or a start_time.
+	ErrorReason_ERROR_REASON_LOG_REPLACED ErrorReason = 36
 )
 
 // Enum value maps for ErrorReason.
@@ -162,6 +168,8 @@ var (
 		32: "ERROR_REASON_ONGAIR_CIRCUIT_OPEN",
 		33: "ERROR_REASON_FORBIDDEN",
 		34: "ERROR_REASON_CALLER_LIMITED",
+		35: "ERROR_REASON_STREAM_MOVED",
+		36: "ERROR_REASON_LOG_REPLACED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":              0,
@@ -199,6 +207,8 @@ var (
 		"ERROR_REASON_ONGAIR_CIRCUIT_OPEN":      32,
 		"ERROR_REASON_FORBIDDEN":                33,
 		"ERROR_REASON_CALLER_LIMITED":           34,
+		"ERROR_REASON_STREAM_MOVED":             35,
+		"ERROR_REASON_LOG_REPLACED":             36,
 	}
 )
 
@@ -233,7 +243,7 @@ var File_ongair_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_ongair_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\x1congair/v1/error_reason.proto\x12\tongair.v1*\xc6\t\n" +
+	"\x1congair/v1/error_reason.proto\x12\tongair.v1*\x80\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12 \n" +
@@ -270,8 +280,10 @@ const file_ongair_v1_error_reason_proto_rawDesc = "" +
 	"\x19ERROR_REASON_CHANNEL_BUSY\x10\x1f\x12$\n" +
 	" ERROR_REASON_ONGAIR_CIRCUIT_OPEN\x10 \x12\x1a\n" +
 	"\x16ERROR_REASON_FORBIDDEN\x10!\x12\x1f\n" +
-	"\x1bERROR_REASON_CALLER_LIMITED\x10\"BT\n" +
-	"\x14im.ongair.gateway.v1P\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
+	"\x1bERROR_REASON_CALLER_LIMITED\x10\"\x12\x1d\n" +
+	"\x19ERROR_REASON_STREAM_MOVED\x10#\x12\x1d\n" +
+	"\x19ERROR_REASON_LOG_REPLACED\x10$\"\x04\b%\x10(*\x1dERROR_REASON_CONSUMER_UNKNOWN*\x1bERROR_REASON_CONSUMER_LIMIT*\x17ERROR_REASON_LEASE_LOST*\x1fERROR_REASON_CONVERSATION_MOVEDBf\n" +
+	"\x14im.ongair.gateway.v1B\x10ErrorReasonProtoP\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
 
 var (
 	file_ongair_v1_error_reason_proto_rawDescOnce sync.Once

@@ -24,11 +24,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// EventType names the webhooks that Ongair documents.
+// EventType is a type of webhook that Ongair documents.
 type EventType int32
 
 const (
-	// Not a type; a filter that names it is refused.
+	// Not a type. A filter with this value is INVALID_REQUEST.
 	EventType_EVENT_TYPE_UNSPECIFIED EventType = 0
 	// "MessageSent": the business sent a message.
 	EventType_EVENT_TYPE_MESSAGE_SENT EventType = 1
@@ -36,25 +36,49 @@ const (
 	EventType_EVENT_TYPE_MESSAGE_RECEIVED EventType = 2
 	// "ImageReceived": the contact sent an image.
 	EventType_EVENT_TYPE_IMAGE_RECEIVED EventType = 3
-	// "TicketStatusUpdated": a conversation's status changed.
+	// "TicketStatusUpdated": the status of a conversation changed.
 	EventType_EVENT_TYPE_TICKET_STATUS_UPDATED EventType = 4
+	// "LocationReceived": the contact sent a location.
+	EventType_EVENT_TYPE_LOCATION_RECEIVED EventType = 5
+	// "DeliveryReceipt": a message that the business sent was delivered.
+	EventType_EVENT_TYPE_DELIVERY_RECEIPT EventType = 6
+	// "GroupMessageReceived": the contact wrote to a group.
+	EventType_EVENT_TYPE_GROUP_MESSAGE_RECEIVED EventType = 7
+	// "ContactAddedToGroup": the contact was added to a group.
+	EventType_EVENT_TYPE_CONTACT_ADDED_TO_GROUP EventType = 8
+	// "ContactRemovedFromGroup": the contact was removed from a group.
+	EventType_EVENT_TYPE_CONTACT_REMOVED_FROM_GROUP EventType = 9
+	// "GroupCreated": a group was created.
+	EventType_EVENT_TYPE_GROUP_CREATED EventType = 10
 )
 
 // Enum value maps for EventType.
 var (
 	EventType_name = map[int32]string{
-		0: "EVENT_TYPE_UNSPECIFIED",
-		1: "EVENT_TYPE_MESSAGE_SENT",
-		2: "EVENT_TYPE_MESSAGE_RECEIVED",
-		3: "EVENT_TYPE_IMAGE_RECEIVED",
-		4: "EVENT_TYPE_TICKET_STATUS_UPDATED",
+		0:  "EVENT_TYPE_UNSPECIFIED",
+		1:  "EVENT_TYPE_MESSAGE_SENT",
+		2:  "EVENT_TYPE_MESSAGE_RECEIVED",
+		3:  "EVENT_TYPE_IMAGE_RECEIVED",
+		4:  "EVENT_TYPE_TICKET_STATUS_UPDATED",
+		5:  "EVENT_TYPE_LOCATION_RECEIVED",
+		6:  "EVENT_TYPE_DELIVERY_RECEIPT",
+		7:  "EVENT_TYPE_GROUP_MESSAGE_RECEIVED",
+		8:  "EVENT_TYPE_CONTACT_ADDED_TO_GROUP",
+		9:  "EVENT_TYPE_CONTACT_REMOVED_FROM_GROUP",
+		10: "EVENT_TYPE_GROUP_CREATED",
 	}
 	EventType_value = map[string]int32{
-		"EVENT_TYPE_UNSPECIFIED":           0,
-		"EVENT_TYPE_MESSAGE_SENT":          1,
-		"EVENT_TYPE_MESSAGE_RECEIVED":      2,
-		"EVENT_TYPE_IMAGE_RECEIVED":        3,
-		"EVENT_TYPE_TICKET_STATUS_UPDATED": 4,
+		"EVENT_TYPE_UNSPECIFIED":                0,
+		"EVENT_TYPE_MESSAGE_SENT":               1,
+		"EVENT_TYPE_MESSAGE_RECEIVED":           2,
+		"EVENT_TYPE_IMAGE_RECEIVED":             3,
+		"EVENT_TYPE_TICKET_STATUS_UPDATED":      4,
+		"EVENT_TYPE_LOCATION_RECEIVED":          5,
+		"EVENT_TYPE_DELIVERY_RECEIPT":           6,
+		"EVENT_TYPE_GROUP_MESSAGE_RECEIVED":     7,
+		"EVENT_TYPE_CONTACT_ADDED_TO_GROUP":     8,
+		"EVENT_TYPE_CONTACT_REMOVED_FROM_GROUP": 9,
+		"EVENT_TYPE_GROUP_CREATED":              10,
 	}
 )
 
@@ -89,11 +113,11 @@ func (EventType) EnumDescriptor() ([]byte, []int) {
 type Position int32
 
 const (
-	// Not said: POSITION_LATEST.
+	// Not set: POSITION_LATEST in Subscribe, POSITION_EARLIEST in ListEvents.
 	Position_POSITION_UNSPECIFIED Position = 0
 	// Before the oldest event that is kept.
 	Position_POSITION_EARLIEST Position = 1
-	// After the newest event: only what comes from now on.
+	// After the newest event: only events that come from now on.
 	Position_POSITION_LATEST Position = 2
 )
 
@@ -142,7 +166,7 @@ func (Position) EnumDescriptor() ([]byte, []int) {
 type TicketStatus int32
 
 const (
-	// None of those that Ongair documents.
+	// Not one of the statuses that Ongair documents.
 	TicketStatus_TICKET_STATUS_UNSPECIFIED TicketStatus = 0
 	// "Open".
 	TicketStatus_TICKET_STATUS_OPEN TicketStatus = 1
@@ -195,28 +219,32 @@ func (TicketStatus) EnumDescriptor() ([]byte, []int) {
 	return file_ongair_v1_event_proto_rawDescGZIP(), []int{2}
 }
 
-// SubscribeRequest says which events to stream, and from where.
+// SubscribeRequest selects the events to stream, and where to start.
 //
-// The filters are combined: an event is delivered if it passes each filter that
-// is not empty, and passes a filter if it equals one of its values. Over REST
-// the fields are query parameters, a repeated field by repeating it.
+// An event is delivered if it passes every filter that is not empty. It passes a
+// filter if it equals one of the filter's values. Over REST the fields are query
+// parameters of GET, a repeated field by repeating its name, or the JSON body of
+// POST.
 type SubscribeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channels whose events to take, by configured name, at most 100. Empty means
-	// all. A name that is not configured is CHANNEL_UNKNOWN.
+	// Channels to deliver, by configured name: at most 100. Empty means every
+	// channel that the caller may use. A name that is not configured fails with
+	// CHANNEL_UNKNOWN.
 	Channels []string `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
-	// Documented types of event to take. Empty means all, unless
-	// notification_types names some: the two are one filter.
+	// Documented types of event to deliver: at most 100. Empty means all types,
+	// unless notification_types has values: the two fields are one filter.
 	EventTypes []EventType `protobuf:"varint,2,rep,packed,name=event_types,json=eventTypes,proto3,enum=ongair.v1.EventType" json:"event_types,omitempty"`
-	// Types of event to take by Ongair's own name, for example
-	// "LocationReceived", for those that EventType lacks: at most 100, each of 1
-	// to 256 bytes. Empty means all, unless event_types names some.
+	// Types of event to deliver, by Ongair's name: at most 100, each of 1 to 256
+	// bytes. It is for types that EventType lacks. Empty means all types, unless
+	// event_types has values.
 	NotificationTypes []string `protobuf:"bytes,3,rep,name=notification_types,json=notificationTypes,proto3" json:"notification_types,omitempty"`
-	// Contacts whose events to take, by their id on the channel: at most 1,000,
-	// each of 1 to 256 bytes. Empty means all.
+	// Contacts to deliver the events of, by their id on the channel: at most 1,000,
+	// each of 1 to 256 bytes. Empty means all contacts. White space around an id and
+	// a plus before digits do not count: "+254722200200" and "254722200200" are one
+	// contact.
 	ExternalContactIds []string `protobuf:"bytes,4,rep,name=external_contact_ids,json=externalContactIds,proto3" json:"external_contact_ids,omitempty"`
-	// Conversations whose events to take, by Ongair's id: at most 1,000, each of 1
-	// to 256 bytes. Empty means all.
+	// Conversations to deliver the events of, by Ongair's id: at most 1,000, each of
+	// 1 to 256 bytes. Empty means all conversations.
 	ConversationIds []string `protobuf:"bytes,5,rep,name=conversation_ids,json=conversationIds,proto3" json:"conversation_ids,omitempty"`
 	// Where to start. Unset means POSITION_LATEST.
 	//
@@ -226,8 +254,8 @@ type SubscribeRequest struct {
 	//	*SubscribeRequest_StartTime
 	//	*SubscribeRequest_Position
 	Start isSubscribeRequest_Start `protobuf_oneof:"start"`
-	// Longest time without a response, 0.1 s to 300 s: after it comes one without
-	// events, whose cursor is safe to store. Absent means 15 s.
+	// Longest time without a response: 0.1 s to 300 s, absent means 15 s. After it a
+	// response without events comes, whose cursor can be stored.
 	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,9,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
@@ -344,17 +372,19 @@ type isSubscribeRequest_Start interface {
 }
 
 type SubscribeRequest_Cursor struct {
-	// Continue exactly after this cursor, from any response or event, over any
-	// transport. One that is no cursor is CURSOR_MALFORMED, one of another log
-	// CURSOR_FOREIGN, one that the log has not reached CURSOR_AHEAD, one whose
-	// next event retention has removed CURSOR_EXPIRED.
+	// Continue right after this cursor. It may come from any response or event,
+	// over any transport and from any replica. The errors are
+	//   - CURSOR_MALFORMED: it is not a cursor;
+	//   - CURSOR_FOREIGN: it belongs to another log;
+	//   - CURSOR_AHEAD: the log does not reach it;
+	//   - CURSOR_EXPIRED: retention has removed the next event.
 	Cursor string `protobuf:"bytes,6,opt,name=cursor,proto3,oneof"`
 }
 
 type SubscribeRequest_StartTime struct {
-	// Start with the first event received at or after this time. A time before
-	// the oldest event that is kept means the oldest, one in the future means
-	// the events that come from now on.
+	// Start with the first event received at or after this time. A time before the
+	// oldest event means the oldest event; a time in the future means the events
+	// that come from now on.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3,oneof"`
 }
 
@@ -372,17 +402,17 @@ func (*SubscribeRequest_Position) isSubscribeRequest_Start() {}
 // SubscribeResponse is a run of events, or a heartbeat.
 type SubscribeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Events in the order of the log; empty in the first response where there are
-	// none yet, and in a heartbeat. All of them together are at most 1 MiB, or it
-	// is one event.
+	// Events in the order of the log. Empty in a heartbeat, and in the first response
+	// if there are none yet. All events together have at most 1 MiB, or there is one
+	// event.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// Position after all of the events above, and after every event before them
-	// that the filters hid. Store it once they are handled, and start from it next
+	// Position after all of the events above, and after every event before them that
+	// the filters hid. Store it once the events are handled, and start from it next
 	// time.
 	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// How many events the log holds after cursor at this moment, before filters:
-	// 0 for a subscriber that has caught up.
-	Pending       int64 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
+	// Number of events in the log after cursor at this moment, before filters. 0
+	// means that the subscriber has caught up; 2147483647 means that many or more.
+	Pending       int32 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -431,40 +461,294 @@ func (x *SubscribeResponse) GetCursor() string {
 	return ""
 }
 
-func (x *SubscribeResponse) GetPending() int64 {
+func (x *SubscribeResponse) GetPending() int32 {
 	if x != nil {
 		return x.Pending
 	}
 	return 0
 }
 
-// Event is one webhook from Ongair: what it says in typed fields, and whatever
-// else arrived in it. Nothing of a webhook is lost.
+// ListEventsRequest selects the events of a page, and where it starts.
+//
+// Filters and start are those of SubscribeRequest.
+type ListEventsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Channels to deliver, by configured name: at most 100. Empty means every
+	// channel that the caller may use. A name that is not configured fails with
+	// CHANNEL_UNKNOWN.
+	Channels []string `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
+	// Documented types of event to deliver: at most 100. Empty means all types,
+	// unless notification_types has values: the two fields are one filter.
+	EventTypes []EventType `protobuf:"varint,2,rep,packed,name=event_types,json=eventTypes,proto3,enum=ongair.v1.EventType" json:"event_types,omitempty"`
+	// Types of event to deliver, by Ongair's name: at most 100, each of 1 to 256
+	// bytes. It is for types that EventType lacks. Empty means all types, unless
+	// event_types has values.
+	NotificationTypes []string `protobuf:"bytes,3,rep,name=notification_types,json=notificationTypes,proto3" json:"notification_types,omitempty"`
+	// Contacts to deliver the events of, by their id on the channel: at most 1,000,
+	// each of 1 to 256 bytes. Empty means all contacts. White space around an id and
+	// a plus before digits do not count: "+254722200200" and "254722200200" are one
+	// contact.
+	ExternalContactIds []string `protobuf:"bytes,4,rep,name=external_contact_ids,json=externalContactIds,proto3" json:"external_contact_ids,omitempty"`
+	// Conversations to deliver the events of, by Ongair's id: at most 1,000, each of
+	// 1 to 256 bytes. Empty means all conversations.
+	ConversationIds []string `protobuf:"bytes,5,rep,name=conversation_ids,json=conversationIds,proto3" json:"conversation_ids,omitempty"`
+	// Where to start. Unset means POSITION_EARLIEST.
+	//
+	// Types that are valid to be assigned to Start:
+	//
+	//	*ListEventsRequest_Cursor
+	//	*ListEventsRequest_StartTime
+	//	*ListEventsRequest_Position
+	Start isListEventsRequest_Start `protobuf_oneof:"start"`
+	// Largest number of events to return: 1 to 1,000, 0 means 100. The page may have
+	// fewer although there are more; read on until pending is 0.
+	PageSize int32 `protobuf:"varint,10,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// Longest time to wait for the first event: 0 to 60 s, absent means 0. The page
+	// comes as soon as it has an event.
+	Wait          *durationpb.Duration `protobuf:"bytes,11,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsRequest) Reset() {
+	*x = ListEventsRequest{}
+	mi := &file_ongair_v1_event_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsRequest) ProtoMessage() {}
+
+func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ongair_v1_event_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListEventsRequest) Descriptor() ([]byte, []int) {
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListEventsRequest) GetChannels() []string {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetEventTypes() []EventType {
+	if x != nil {
+		return x.EventTypes
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetNotificationTypes() []string {
+	if x != nil {
+		return x.NotificationTypes
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetExternalContactIds() []string {
+	if x != nil {
+		return x.ExternalContactIds
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetConversationIds() []string {
+	if x != nil {
+		return x.ConversationIds
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetStart() isListEventsRequest_Start {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetCursor() string {
+	if x != nil {
+		if x, ok := x.Start.(*ListEventsRequest_Cursor); ok {
+			return x.Cursor
+		}
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		if x, ok := x.Start.(*ListEventsRequest_StartTime); ok {
+			return x.StartTime
+		}
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetPosition() Position {
+	if x != nil {
+		if x, ok := x.Start.(*ListEventsRequest_Position); ok {
+			return x.Position
+		}
+	}
+	return Position_POSITION_UNSPECIFIED
+}
+
+func (x *ListEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetWait() *durationpb.Duration {
+	if x != nil {
+		return x.Wait
+	}
+	return nil
+}
+
+type isListEventsRequest_Start interface {
+	isListEventsRequest_Start()
+}
+
+type ListEventsRequest_Cursor struct {
+	// Continue right after this cursor. It may come from any response or event,
+	// over any transport and from any replica. The errors are
+	//   - CURSOR_MALFORMED: it is not a cursor;
+	//   - CURSOR_FOREIGN: it belongs to another log;
+	//   - CURSOR_AHEAD: the log does not reach it;
+	//   - CURSOR_EXPIRED: retention has removed the next event.
+	Cursor string `protobuf:"bytes,6,opt,name=cursor,proto3,oneof"`
+}
+
+type ListEventsRequest_StartTime struct {
+	// Start with the first event received at or after this time. A time before the
+	// oldest event means the oldest event; a time in the future means the events
+	// that come from now on.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3,oneof"`
+}
+
+type ListEventsRequest_Position struct {
+	// Start at an end of the log.
+	Position Position `protobuf:"varint,8,opt,name=position,proto3,enum=ongair.v1.Position,oneof"`
+}
+
+func (*ListEventsRequest_Cursor) isListEventsRequest_Start() {}
+
+func (*ListEventsRequest_StartTime) isListEventsRequest_Start() {}
+
+func (*ListEventsRequest_Position) isListEventsRequest_Start() {}
+
+// ListEventsResponse is a page of events.
+type ListEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Events in the order of the log, at most page_size. All events together have at
+	// most 1 MiB, or there is one event.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Position after all of the events above, and after every event before them that
+	// the filters hid. Store it once the events are handled, and pass it to the next
+	// call.
+	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	// Number of events in the log after cursor at this moment, before filters. 0
+	// means that there is nothing more; 2147483647 means that many or more.
+	Pending       int32 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsResponse) Reset() {
+	*x = ListEventsResponse{}
+	mi := &file_ongair_v1_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsResponse) ProtoMessage() {}
+
+func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ongair_v1_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListEventsResponse) Descriptor() ([]byte, []int) {
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ListEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListEventsResponse) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+func (x *ListEventsResponse) GetPending() int32 {
+	if x != nil {
+		return x.Pending
+	}
+	return 0
+}
+
+// Event is one webhook from Ongair: its documented fields in typed ones, and
+// everything else that arrived. Nothing of a webhook is lost.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Identity of the event: 32 hexadecimal digits. For a message notification it
-	// is derived from the channel, the type and Ongair's id, so it is the same
-	// each time that Ongair delivers the notification; for anything else it is
-	// random.
+	// Id of the event: 32 hexadecimal digits. The id of a message notification is
+	// derived from its content, so it is the same each time that Ongair delivers the
+	// notification. Any other id is random.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Position right after this event: 1 to 128 characters that are safe in a URL.
 	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// Channel whose webhook this is, by its configured name.
+	// Channel whose webhook this is, by configured name.
 	Channel string `protobuf:"bytes,3,opt,name=channel,proto3" json:"channel,omitempty"`
-	// When the gateway received the webhook, by the gateway's clock. Ongair sends
-	// no time of its own.
+	// Time at which the gateway received the webhook, by the gateway's clock. Ongair
+	// sends no time of its own.
 	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
-	// Ongair's notification_type, verbatim, for example "MessageReceived". Empty
-	// where the webhook had none or could not be parsed.
+	// Ongair's notification_type, verbatim, for example "MessageReceived". Empty if
+	// the webhook had none or could not be parsed.
 	NotificationType string `protobuf:"bytes,5,opt,name=notification_type,json=notificationType,proto3" json:"notification_type,omitempty"`
-	// Kind of the channel, verbatim, for example "WhatsApp"; empty where the
-	// webhook had none.
+	// Kind of the channel, verbatim, for example "WhatsApp"; empty if the webhook had
+	// none.
 	AccountType string `protobuf:"bytes,6,opt,name=account_type,json=accountType,proto3" json:"account_type,omitempty"`
-	// The contact that the event is about; absent where the webhook names none.
+	// Contact that the event is about; absent if the webhook names none.
 	Contact *Contact `protobuf:"bytes,7,opt,name=contact,proto3" json:"contact,omitempty"`
-	// Ongair's id of the conversation; empty where the webhook had none.
+	// Ongair's id of the conversation; empty if the webhook had none.
 	ConversationId string `protobuf:"bytes,8,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	// What happened, for the documented types; unset for all others.
+	// What happened, for the documented types; unset for all other types.
 	//
 	// Types that are valid to be assigned to Payload:
 	//
@@ -472,23 +756,30 @@ type Event struct {
 	//	*Event_MessageReceived
 	//	*Event_ImageReceived
 	//	*Event_TicketStatusUpdated
+	//	*Event_LocationReceived
+	//	*Event_DeliveryReceipt
+	//	*Event_GroupMessageReceived
+	//	*Event_ContactAddedToGroup
+	//	*Event_ContactRemovedFromGroup
+	//	*Event_GroupCreated
 	Payload isEvent_Payload `protobuf_oneof:"payload"`
-	// Every field of the webhook that has no typed home in this event, in the
-	// order in which it arrived: fields that Ongair does not document, earlier
-	// values of a repeated field (the last one is the typed one), and the exact
-	// bytes of a value that is not UTF-8.
-	Fields []*Field `protobuf:"bytes,13,rep,name=fields,proto3" json:"fields,omitempty"`
-	// The body as it arrived, where the fields above cannot say all of it: it
-	// could not be parsed, had more than 1,000 fields, or had parts that are more
-	// than a name and a value.
-	RawBody       *RawBody `protobuf:"bytes,14,opt,name=raw_body,json=rawBody,proto3" json:"raw_body,omitempty"`
+	// Fields of the webhook that have no typed place in this event, in the order in
+	// which they arrived:
+	//   - fields that Ongair does not document for this type;
+	//   - all values of a repeated field but the last, which is the typed one;
+	//   - the exact value of a typed field, if that was not UTF-8 or was trimmed.
+	Fields []*WebhookField `protobuf:"bytes,9,rep,name=fields,proto3" json:"fields,omitempty"`
+	// Body as it arrived, if the fields above cannot represent all of it: it could
+	// not be parsed, had more than 1,000 fields, or had parts that are more than a
+	// name and a value.
+	RawBody       *RawBody `protobuf:"bytes,10,opt,name=raw_body,json=rawBody,proto3" json:"raw_body,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_ongair_v1_event_proto_msgTypes[2]
+	mi := &file_ongair_v1_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -500,7 +791,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_ongair_v1_event_proto_msgTypes[2]
+	mi := &file_ongair_v1_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -513,7 +804,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_ongair_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Event) GetId() string {
@@ -615,7 +906,61 @@ func (x *Event) GetTicketStatusUpdated() *TicketStatusUpdated {
 	return nil
 }
 
-func (x *Event) GetFields() []*Field {
+func (x *Event) GetLocationReceived() *LocationReceived {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_LocationReceived); ok {
+			return x.LocationReceived
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetDeliveryReceipt() *DeliveryReceipt {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_DeliveryReceipt); ok {
+			return x.DeliveryReceipt
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetGroupMessageReceived() *GroupMessageReceived {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_GroupMessageReceived); ok {
+			return x.GroupMessageReceived
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetContactAddedToGroup() *ContactAddedToGroup {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_ContactAddedToGroup); ok {
+			return x.ContactAddedToGroup
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetContactRemovedFromGroup() *ContactRemovedFromGroup {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_ContactRemovedFromGroup); ok {
+			return x.ContactRemovedFromGroup
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetGroupCreated() *GroupCreated {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_GroupCreated); ok {
+			return x.GroupCreated
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetFields() []*WebhookField {
 	if x != nil {
 		return x.Fields
 	}
@@ -634,23 +979,53 @@ type isEvent_Payload interface {
 }
 
 type Event_MessageSent struct {
-	// A message that the business sent ("MessageSent").
-	MessageSent *MessageSent `protobuf:"bytes,9,opt,name=message_sent,json=messageSent,proto3,oneof"`
+	// The business sent a message ("MessageSent").
+	MessageSent *MessageSent `protobuf:"bytes,11,opt,name=message_sent,json=messageSent,proto3,oneof"`
 }
 
 type Event_MessageReceived struct {
-	// A text that the contact sent ("MessageReceived").
-	MessageReceived *MessageReceived `protobuf:"bytes,10,opt,name=message_received,json=messageReceived,proto3,oneof"`
+	// The contact sent a text ("MessageReceived").
+	MessageReceived *MessageReceived `protobuf:"bytes,12,opt,name=message_received,json=messageReceived,proto3,oneof"`
 }
 
 type Event_ImageReceived struct {
-	// An image that the contact sent ("ImageReceived").
-	ImageReceived *ImageReceived `protobuf:"bytes,11,opt,name=image_received,json=imageReceived,proto3,oneof"`
+	// The contact sent an image ("ImageReceived").
+	ImageReceived *ImageReceived `protobuf:"bytes,13,opt,name=image_received,json=imageReceived,proto3,oneof"`
 }
 
 type Event_TicketStatusUpdated struct {
-	// A conversation whose status changed ("TicketStatusUpdated").
-	TicketStatusUpdated *TicketStatusUpdated `protobuf:"bytes,12,opt,name=ticket_status_updated,json=ticketStatusUpdated,proto3,oneof"`
+	// The status of a conversation changed ("TicketStatusUpdated").
+	TicketStatusUpdated *TicketStatusUpdated `protobuf:"bytes,14,opt,name=ticket_status_updated,json=ticketStatusUpdated,proto3,oneof"`
+}
+
+type Event_LocationReceived struct {
+	// The contact sent a location ("LocationReceived").
+	LocationReceived *LocationReceived `protobuf:"bytes,15,opt,name=location_received,json=locationReceived,proto3,oneof"`
+}
+
+type Event_DeliveryReceipt struct {
+	// A message that the business sent was delivered ("DeliveryReceipt").
+	DeliveryReceipt *DeliveryReceipt `protobuf:"bytes,16,opt,name=delivery_receipt,json=deliveryReceipt,proto3,oneof"`
+}
+
+type Event_GroupMessageReceived struct {
+	// The contact wrote to a group ("GroupMessageReceived").
+	GroupMessageReceived *GroupMessageReceived `protobuf:"bytes,17,opt,name=group_message_received,json=groupMessageReceived,proto3,oneof"`
+}
+
+type Event_ContactAddedToGroup struct {
+	// The contact was added to a group ("ContactAddedToGroup").
+	ContactAddedToGroup *ContactAddedToGroup `protobuf:"bytes,18,opt,name=contact_added_to_group,json=contactAddedToGroup,proto3,oneof"`
+}
+
+type Event_ContactRemovedFromGroup struct {
+	// The contact was removed from a group ("ContactRemovedFromGroup").
+	ContactRemovedFromGroup *ContactRemovedFromGroup `protobuf:"bytes,19,opt,name=contact_removed_from_group,json=contactRemovedFromGroup,proto3,oneof"`
+}
+
+type Event_GroupCreated struct {
+	// A group was created ("GroupCreated").
+	GroupCreated *GroupCreated `protobuf:"bytes,20,opt,name=group_created,json=groupCreated,proto3,oneof"`
 }
 
 func (*Event_MessageSent) isEvent_Payload() {}
@@ -661,21 +1036,37 @@ func (*Event_ImageReceived) isEvent_Payload() {}
 
 func (*Event_TicketStatusUpdated) isEvent_Payload() {}
 
+func (*Event_LocationReceived) isEvent_Payload() {}
+
+func (*Event_DeliveryReceipt) isEvent_Payload() {}
+
+func (*Event_GroupMessageReceived) isEvent_Payload() {}
+
+func (*Event_ContactAddedToGroup) isEvent_Payload() {}
+
+func (*Event_ContactRemovedFromGroup) isEvent_Payload() {}
+
+func (*Event_GroupCreated) isEvent_Payload() {}
+
 // Contact is a customer on a channel.
 type Contact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the contact on the channel (Ongair's external_contact_id), for example
-	// "+254722200200".
+	// "+254722200200", without white space around it. If the webhook has only a
+	// phone_number, it is that.
 	ExternalId string `protobuf:"bytes,1,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
-	// The contact's name, if Ongair knows it.
-	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Name of the contact; empty if Ongair does not know it.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Phone number of the contact, verbatim, for example "254722200200"; empty if the
+	// webhook had none.
+	PhoneNumber   string `protobuf:"bytes,3,opt,name=phone_number,json=phoneNumber,proto3" json:"phone_number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Contact) Reset() {
 	*x = Contact{}
-	mi := &file_ongair_v1_event_proto_msgTypes[3]
+	mi := &file_ongair_v1_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +1078,7 @@ func (x *Contact) String() string {
 func (*Contact) ProtoMessage() {}
 
 func (x *Contact) ProtoReflect() protoreflect.Message {
-	mi := &file_ongair_v1_event_proto_msgTypes[3]
+	mi := &file_ongair_v1_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +1091,7 @@ func (x *Contact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Contact.ProtoReflect.Descriptor instead.
 func (*Contact) Descriptor() ([]byte, []int) {
-	return file_ongair_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Contact) GetExternalId() string {
@@ -713,6 +1104,13 @@ func (x *Contact) GetExternalId() string {
 func (x *Contact) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *Contact) GetPhoneNumber() string {
+	if x != nil {
+		return x.PhoneNumber
 	}
 	return ""
 }
@@ -732,7 +1130,7 @@ type MessageSent struct {
 
 func (x *MessageSent) Reset() {
 	*x = MessageSent{}
-	mi := &file_ongair_v1_event_proto_msgTypes[4]
+	mi := &file_ongair_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +1142,7 @@ func (x *MessageSent) String() string {
 func (*MessageSent) ProtoMessage() {}
 
 func (x *MessageSent) ProtoReflect() protoreflect.Message {
-	mi := &file_ongair_v1_event_proto_msgTypes[4]
+	mi := &file_ongair_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +1155,7 @@ func (x *MessageSent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageSent.ProtoReflect.Descriptor instead.
 func (*MessageSent) Descriptor() ([]byte, []int) {
-	return file_ongair_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MessageSent) GetId() string {
@@ -794,7 +1192,7 @@ type MessageReceived struct {
 
 func (x *MessageReceived) Reset() {
 	*x = MessageReceived{}
-	mi := &file_ongair_v1_event_proto_msgTypes[5]
+	mi := &file_ongair_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -806,7 +1204,7 @@ func (x *MessageReceived) String() string {
 func (*MessageReceived) ProtoMessage() {}
 
 func (x *MessageReceived) ProtoReflect() protoreflect.Message {
-	mi := &file_ongair_v1_event_proto_msgTypes[5]
+	mi := &file_ongair_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -819,7 +1217,7 @@ func (x *MessageReceived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MessageReceived.ProtoReflect.Descriptor instead.
 func (*MessageReceived) Descriptor() ([]byte, []int) {
-	return file_ongair_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MessageReceived) GetId() string {
@@ -841,17 +1239,17 @@ type ImageReceived struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ongair's id of the message.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Caption of the image; empty if it has none.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	// URL of the image.
-	Image string `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
-	// Caption of the image; empty where it has none.
-	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	Image         string `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ImageReceived) Reset() {
 	*x = ImageReceived{}
-	mi := &file_ongair_v1_event_proto_msgTypes[6]
+	mi := &file_ongair_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -863,7 +1261,7 @@ func (x *ImageReceived) String() string {
 func (*ImageReceived) ProtoMessage() {}
 
 func (x *ImageReceived) ProtoReflect() protoreflect.Message {
-	mi := &file_ongair_v1_event_proto_msgTypes[6]
+	mi := &file_ongair_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -876,19 +1274,12 @@ func (x *ImageReceived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImageReceived.ProtoReflect.Descriptor instead.
 func (*ImageReceived) Descriptor() ([]byte, []int) {
-	return file_ongair_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ImageReceived) GetId() string {
 	if x != nil {
 		return x.Id
-	}
-	return ""
-}
-
-func (x *ImageReceived) GetImage() string {
-	if x != nil {
-		return x.Image
 	}
 	return ""
 }
@@ -900,23 +1291,29 @@ func (x *ImageReceived) GetText() string {
 	return ""
 }
 
+func (x *ImageReceived) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
 // TicketStatusUpdated is a change of a conversation's status.
 type TicketStatusUpdated struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The new status, verbatim, for example "Closed".
-	Status string `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
-	// The new status as one of those that Ongair documents; unspecified for any
-	// other.
-	TicketStatus TicketStatus `protobuf:"varint,2,opt,name=ticket_status,json=ticketStatus,proto3,enum=ongair.v1.TicketStatus" json:"ticket_status,omitempty"`
-	// Ongair's id, where the webhook has one.
-	Id            string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	// Ongair's id; empty if the webhook had none.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// New status, verbatim, for example "Closed".
+	Status string `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
+	// New status as an enum; unspecified if Ongair does not document it.
+	TicketStatus  TicketStatus `protobuf:"varint,3,opt,name=ticket_status,json=ticketStatus,proto3,enum=ongair.v1.TicketStatus" json:"ticket_status,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TicketStatusUpdated) Reset() {
 	*x = TicketStatusUpdated{}
-	mi := &file_ongair_v1_event_proto_msgTypes[7]
+	mi := &file_ongair_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -928,7 +1325,7 @@ func (x *TicketStatusUpdated) String() string {
 func (*TicketStatusUpdated) ProtoMessage() {}
 
 func (x *TicketStatusUpdated) ProtoReflect() protoreflect.Message {
-	mi := &file_ongair_v1_event_proto_msgTypes[7]
+	mi := &file_ongair_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -941,7 +1338,14 @@ func (x *TicketStatusUpdated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TicketStatusUpdated.ProtoReflect.Descriptor instead.
 func (*TicketStatusUpdated) Descriptor() ([]byte, []int) {
-	return file_ongair_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *TicketStatusUpdated) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
 }
 
 func (x *TicketStatusUpdated) GetStatus() string {
@@ -958,46 +1362,34 @@ func (x *TicketStatusUpdated) GetTicketStatus() TicketStatus {
 	return TicketStatus_TICKET_STATUS_UNSPECIFIED
 }
 
-func (x *TicketStatusUpdated) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-// Field is one name and value of a webhook, as it arrived.
-type Field struct {
+// LocationReceived is a place that the contact sent.
+type LocationReceived struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the field. Where it is not UTF-8, each invalid run of bytes is
-	// U+FFFD here and name_bytes has the exact bytes.
-	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Value of the field. Where it is not UTF-8 it is empty, and value_bytes has
-	// the exact bytes. In a JSON webhook: a string as it is, anything else as its
-	// JSON text.
-	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
-	// The exact name, only where it is not UTF-8.
-	NameBytes []byte `protobuf:"bytes,3,opt,name=name_bytes,json=nameBytes,proto3" json:"name_bytes,omitempty"`
-	// The exact value, only where it is not UTF-8.
-	ValueBytes    []byte `protobuf:"bytes,4,opt,name=value_bytes,json=valueBytes,proto3" json:"value_bytes,omitempty"`
+	// Address or name of the place; empty if the webhook had none.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// Latitude in degrees, verbatim, for example "-1.2921".
+	Latitude string `protobuf:"bytes,2,opt,name=latitude,proto3" json:"latitude,omitempty"`
+	// Longitude in degrees, verbatim, for example "36.8219".
+	Longitude     string `protobuf:"bytes,3,opt,name=longitude,proto3" json:"longitude,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Field) Reset() {
-	*x = Field{}
-	mi := &file_ongair_v1_event_proto_msgTypes[8]
+func (x *LocationReceived) Reset() {
+	*x = LocationReceived{}
+	mi := &file_ongair_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Field) String() string {
+func (x *LocationReceived) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Field) ProtoMessage() {}
+func (*LocationReceived) ProtoMessage() {}
 
-func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_ongair_v1_event_proto_msgTypes[8]
+func (x *LocationReceived) ProtoReflect() protoreflect.Message {
+	mi := &file_ongair_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1008,35 +1400,380 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Field.ProtoReflect.Descriptor instead.
-func (*Field) Descriptor() ([]byte, []int) {
-	return file_ongair_v1_event_proto_rawDescGZIP(), []int{8}
+// Deprecated: Use LocationReceived.ProtoReflect.Descriptor instead.
+func (*LocationReceived) Descriptor() ([]byte, []int) {
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
-func (x *Field) GetName() string {
+func (x *LocationReceived) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *LocationReceived) GetLatitude() string {
+	if x != nil {
+		return x.Latitude
+	}
+	return ""
+}
+
+func (x *LocationReceived) GetLongitude() string {
+	if x != nil {
+		return x.Longitude
+	}
+	return ""
+}
+
+// DeliveryReceipt says that a message reached the contact's phone. Ongair may send
+// several receipts of one message.
+type DeliveryReceipt struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ongair's id of the message: the id in the response of the call that sent it.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliveryReceipt) Reset() {
+	*x = DeliveryReceipt{}
+	mi := &file_ongair_v1_event_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliveryReceipt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliveryReceipt) ProtoMessage() {}
+
+func (x *DeliveryReceipt) ProtoReflect() protoreflect.Message {
+	mi := &file_ongair_v1_event_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliveryReceipt.ProtoReflect.Descriptor instead.
+func (*DeliveryReceipt) Descriptor() ([]byte, []int) {
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DeliveryReceipt) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// GroupMessageReceived is a text that the contact wrote to a group.
+type GroupMessageReceived struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ongair's id of the group.
+	GroupId string `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Text of the message.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// Ongair's account field, verbatim.
+	Account       string `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupMessageReceived) Reset() {
+	*x = GroupMessageReceived{}
+	mi := &file_ongair_v1_event_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupMessageReceived) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupMessageReceived) ProtoMessage() {}
+
+func (x *GroupMessageReceived) ProtoReflect() protoreflect.Message {
+	mi := &file_ongair_v1_event_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupMessageReceived.ProtoReflect.Descriptor instead.
+func (*GroupMessageReceived) Descriptor() ([]byte, []int) {
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GroupMessageReceived) GetGroupId() string {
+	if x != nil {
+		return x.GroupId
+	}
+	return ""
+}
+
+func (x *GroupMessageReceived) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *GroupMessageReceived) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+// ContactAddedToGroup is a contact who became a member of a group.
+type ContactAddedToGroup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ongair's id of the group.
+	GroupId string `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Ongair's account field, verbatim.
+	Account       string `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContactAddedToGroup) Reset() {
+	*x = ContactAddedToGroup{}
+	mi := &file_ongair_v1_event_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContactAddedToGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContactAddedToGroup) ProtoMessage() {}
+
+func (x *ContactAddedToGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_ongair_v1_event_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContactAddedToGroup.ProtoReflect.Descriptor instead.
+func (*ContactAddedToGroup) Descriptor() ([]byte, []int) {
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ContactAddedToGroup) GetGroupId() string {
+	if x != nil {
+		return x.GroupId
+	}
+	return ""
+}
+
+func (x *ContactAddedToGroup) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+// ContactRemovedFromGroup is a contact who is no longer a member of a group.
+type ContactRemovedFromGroup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ongair's id of the group.
+	GroupId string `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	// Ongair's account field, verbatim.
+	Account       string `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContactRemovedFromGroup) Reset() {
+	*x = ContactRemovedFromGroup{}
+	mi := &file_ongair_v1_event_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContactRemovedFromGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContactRemovedFromGroup) ProtoMessage() {}
+
+func (x *ContactRemovedFromGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_ongair_v1_event_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContactRemovedFromGroup.ProtoReflect.Descriptor instead.
+func (*ContactRemovedFromGroup) Descriptor() ([]byte, []int) {
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ContactRemovedFromGroup) GetGroupId() string {
+	if x != nil {
+		return x.GroupId
+	}
+	return ""
+}
+
+func (x *ContactRemovedFromGroup) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+// GroupCreated is a new group.
+type GroupCreated struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ongair's id of the group.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Name of the group.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupCreated) Reset() {
+	*x = GroupCreated{}
+	mi := &file_ongair_v1_event_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupCreated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupCreated) ProtoMessage() {}
+
+func (x *GroupCreated) ProtoReflect() protoreflect.Message {
+	mi := &file_ongair_v1_event_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupCreated.ProtoReflect.Descriptor instead.
+func (*GroupCreated) Descriptor() ([]byte, []int) {
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GroupCreated) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *GroupCreated) GetName() string {
 	if x != nil {
 		return x.Name
 	}
 	return ""
 }
 
-func (x *Field) GetValue() string {
+// WebhookField is one name and value of a webhook, as it arrived.
+type WebhookField struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the field. If it is not UTF-8, each invalid run of bytes is U+FFFD here
+	// and raw_name has the exact bytes.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Value of the field. If it is not UTF-8, this is empty and raw_value has the
+	// exact bytes. In a JSON webhook, a string is itself and anything else is its
+	// JSON text.
+	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// Exact name, only if it is not UTF-8.
+	RawName []byte `protobuf:"bytes,3,opt,name=raw_name,json=rawName,proto3" json:"raw_name,omitempty"`
+	// Exact value, only if it is not UTF-8.
+	RawValue      []byte `protobuf:"bytes,4,opt,name=raw_value,json=rawValue,proto3" json:"raw_value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookField) Reset() {
+	*x = WebhookField{}
+	mi := &file_ongair_v1_event_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookField) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookField) ProtoMessage() {}
+
+func (x *WebhookField) ProtoReflect() protoreflect.Message {
+	mi := &file_ongair_v1_event_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookField.ProtoReflect.Descriptor instead.
+func (*WebhookField) Descriptor() ([]byte, []int) {
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *WebhookField) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WebhookField) GetValue() string {
 	if x != nil {
 		return x.Value
 	}
 	return ""
 }
 
-func (x *Field) GetNameBytes() []byte {
+func (x *WebhookField) GetRawName() []byte {
 	if x != nil {
-		return x.NameBytes
+		return x.RawName
 	}
 	return nil
 }
 
-func (x *Field) GetValueBytes() []byte {
+func (x *WebhookField) GetRawValue() []byte {
 	if x != nil {
-		return x.ValueBytes
+		return x.RawValue
 	}
 	return nil
 }
@@ -1044,9 +1781,9 @@ func (x *Field) GetValueBytes() []byte {
 // RawBody is the body of a webhook, byte for byte.
 type RawBody struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The request's Content-Type, verbatim; empty where it had none.
+	// Content-Type of the request, verbatim; empty if it had none.
 	ContentType string `protobuf:"bytes,1,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// The body: at most 1 MiB.
+	// Body: at most 1 MiB.
 	Content       []byte `protobuf:"bytes,2,opt,name=content,proto3" json:"content,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1054,7 +1791,7 @@ type RawBody struct {
 
 func (x *RawBody) Reset() {
 	*x = RawBody{}
-	mi := &file_ongair_v1_event_proto_msgTypes[9]
+	mi := &file_ongair_v1_event_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1803,7 @@ func (x *RawBody) String() string {
 func (*RawBody) ProtoMessage() {}
 
 func (x *RawBody) ProtoReflect() protoreflect.Message {
-	mi := &file_ongair_v1_event_proto_msgTypes[9]
+	mi := &file_ongair_v1_event_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1816,7 @@ func (x *RawBody) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RawBody.ProtoReflect.Descriptor instead.
 func (*RawBody) Descriptor() ([]byte, []int) {
-	return file_ongair_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RawBody) GetContentType() string {
@@ -1118,7 +1855,28 @@ const file_ongair_v1_event_proto_rawDesc = "" +
 	"\x11SubscribeResponse\x12(\n" +
 	"\x06events\x18\x01 \x03(\v2\x10.ongair.v1.EventR\x06events\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x18\n" +
-	"\apending\x18\x03 \x01(\x03R\apending\"\xba\x05\n" +
+	"\apending\x18\x03 \x01(\x05R\apending\"\xfe\x04\n" +
+	"\x11ListEventsRequest\x12?\n" +
+	"\bchannels\x18\x01 \x03(\tB#\xbaH \x92\x01\x1d\x10d\"\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bchannels\x12H\n" +
+	"\vevent_types\x18\x02 \x03(\x0e2\x14.ongair.v1.EventTypeB\x11\xbaH\x0e\x92\x01\v\x10d\"\a\x82\x01\x04\x10\x01 \x00R\n" +
+	"eventTypes\x12@\n" +
+	"\x12notification_types\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\"\ar\x05 \x01(\x80\x02R\x11notificationTypes\x12D\n" +
+	"\x14external_contact_ids\x18\x04 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05 \x01(\x80\x02R\x12externalContactIds\x12=\n" +
+	"\x10conversation_ids\x18\x05 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05 \x01(\x80\x02R\x0fconversationIds\x12$\n" +
+	"\x06cursor\x18\x06 \x01(\tB\n" +
+	"\xbaH\ar\x05 \x01(\x80\x01H\x00R\x06cursor\x12E\n" +
+	"\n" +
+	"start_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\b\xbaH\x05\xb2\x01\x022\x00H\x00R\tstartTime\x12;\n" +
+	"\bposition\x18\b \x01(\x0e2\x13.ongair.v1.PositionB\b\xbaH\x05\x82\x01\x02\x10\x01H\x00R\bposition\x12'\n" +
+	"\tpage_size\x18\n" +
+	" \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xe8\a(\x00R\bpageSize\x12;\n" +
+	"\x04wait\x18\v \x01(\v2\x19.google.protobuf.DurationB\f\xbaH\t\xaa\x01\x06\"\x02\b<2\x00R\x04waitB\a\n" +
+	"\x05start\"p\n" +
+	"\x12ListEventsResponse\x12(\n" +
+	"\x06events\x18\x01 \x03(\v2\x10.ongair.v1.EventR\x06events\x12\x16\n" +
+	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x18\n" +
+	"\apending\x18\x03 \x01(\x05R\apending\"\xa9\t\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06cursor\x18\x02 \x01(\tR\x06cursor\x12\x18\n" +
@@ -1128,18 +1886,25 @@ const file_ongair_v1_event_proto_rawDesc = "" +
 	"\faccount_type\x18\x06 \x01(\tR\vaccountType\x12,\n" +
 	"\acontact\x18\a \x01(\v2\x12.ongair.v1.ContactR\acontact\x12'\n" +
 	"\x0fconversation_id\x18\b \x01(\tR\x0econversationId\x12;\n" +
-	"\fmessage_sent\x18\t \x01(\v2\x16.ongair.v1.MessageSentH\x00R\vmessageSent\x12G\n" +
-	"\x10message_received\x18\n" +
-	" \x01(\v2\x1a.ongair.v1.MessageReceivedH\x00R\x0fmessageReceived\x12A\n" +
-	"\x0eimage_received\x18\v \x01(\v2\x18.ongair.v1.ImageReceivedH\x00R\rimageReceived\x12T\n" +
-	"\x15ticket_status_updated\x18\f \x01(\v2\x1e.ongair.v1.TicketStatusUpdatedH\x00R\x13ticketStatusUpdated\x12(\n" +
-	"\x06fields\x18\r \x03(\v2\x10.ongair.v1.FieldR\x06fields\x12-\n" +
-	"\braw_body\x18\x0e \x01(\v2\x12.ongair.v1.RawBodyR\arawBodyB\t\n" +
-	"\apayloadJ\x06\b\xe8\a\x10\xe9\a\">\n" +
+	"\fmessage_sent\x18\v \x01(\v2\x16.ongair.v1.MessageSentH\x00R\vmessageSent\x12G\n" +
+	"\x10message_received\x18\f \x01(\v2\x1a.ongair.v1.MessageReceivedH\x00R\x0fmessageReceived\x12A\n" +
+	"\x0eimage_received\x18\r \x01(\v2\x18.ongair.v1.ImageReceivedH\x00R\rimageReceived\x12T\n" +
+	"\x15ticket_status_updated\x18\x0e \x01(\v2\x1e.ongair.v1.TicketStatusUpdatedH\x00R\x13ticketStatusUpdated\x12J\n" +
+	"\x11location_received\x18\x0f \x01(\v2\x1b.ongair.v1.LocationReceivedH\x00R\x10locationReceived\x12G\n" +
+	"\x10delivery_receipt\x18\x10 \x01(\v2\x1a.ongair.v1.DeliveryReceiptH\x00R\x0fdeliveryReceipt\x12W\n" +
+	"\x16group_message_received\x18\x11 \x01(\v2\x1f.ongair.v1.GroupMessageReceivedH\x00R\x14groupMessageReceived\x12U\n" +
+	"\x16contact_added_to_group\x18\x12 \x01(\v2\x1e.ongair.v1.ContactAddedToGroupH\x00R\x13contactAddedToGroup\x12a\n" +
+	"\x1acontact_removed_from_group\x18\x13 \x01(\v2\".ongair.v1.ContactRemovedFromGroupH\x00R\x17contactRemovedFromGroup\x12>\n" +
+	"\rgroup_created\x18\x14 \x01(\v2\x17.ongair.v1.GroupCreatedH\x00R\fgroupCreated\x12/\n" +
+	"\x06fields\x18\t \x03(\v2\x17.ongair.v1.WebhookFieldR\x06fields\x12-\n" +
+	"\braw_body\x18\n" +
+	" \x01(\v2\x12.ongair.v1.RawBodyR\arawBodyB\t\n" +
+	"\apayloadJ\x06\b\xe8\a\x10\xe9\a\"a\n" +
 	"\aContact\x12\x1f\n" +
 	"\vexternal_id\x18\x01 \x01(\tR\n" +
 	"externalId\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"G\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
+	"\fphone_number\x18\x03 \x01(\tR\vphoneNumber\"G\n" +
 	"\vMessageSent\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x14\n" +
@@ -1148,29 +1913,53 @@ const file_ongair_v1_event_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"I\n" +
 	"\rImageReceived\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
-	"\x05image\x18\x02 \x01(\tR\x05image\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"{\n" +
-	"\x13TicketStatusUpdated\x12\x16\n" +
-	"\x06status\x18\x01 \x01(\tR\x06status\x12<\n" +
-	"\rticket_status\x18\x02 \x01(\x0e2\x17.ongair.v1.TicketStatusR\fticketStatus\x12\x0e\n" +
-	"\x02id\x18\x03 \x01(\tR\x02id\"q\n" +
-	"\x05Field\x12\x12\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x14\n" +
+	"\x05image\x18\x03 \x01(\tR\x05image\"{\n" +
+	"\x13TicketStatusUpdated\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06status\x18\x02 \x01(\tR\x06status\x12<\n" +
+	"\rticket_status\x18\x03 \x01(\x0e2\x17.ongair.v1.TicketStatusR\fticketStatus\"f\n" +
+	"\x10LocationReceived\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1a\n" +
+	"\blatitude\x18\x02 \x01(\tR\blatitude\x12\x1c\n" +
+	"\tlongitude\x18\x03 \x01(\tR\tlongitude\"!\n" +
+	"\x0fDeliveryReceipt\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"_\n" +
+	"\x14GroupMessageReceived\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12\x18\n" +
+	"\aaccount\x18\x03 \x01(\tR\aaccount\"J\n" +
+	"\x13ContactAddedToGroup\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x18\n" +
+	"\aaccount\x18\x03 \x01(\tR\aaccount\"N\n" +
+	"\x17ContactRemovedFromGroup\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x18\n" +
+	"\aaccount\x18\x03 \x01(\tR\aaccount\"2\n" +
+	"\fGroupCreated\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"p\n" +
+	"\fWebhookField\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\x12\x1d\n" +
-	"\n" +
-	"name_bytes\x18\x03 \x01(\fR\tnameBytes\x12\x1f\n" +
-	"\vvalue_bytes\x18\x04 \x01(\fR\n" +
-	"valueBytes\"F\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x19\n" +
+	"\braw_name\x18\x03 \x01(\fR\arawName\x12\x1b\n" +
+	"\traw_value\x18\x04 \x01(\fR\brawValue\"F\n" +
 	"\aRawBody\x12!\n" +
 	"\fcontent_type\x18\x01 \x01(\tR\vcontentType\x12\x18\n" +
-	"\acontent\x18\x02 \x01(\fR\acontent*\xaa\x01\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent*\x84\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17EVENT_TYPE_MESSAGE_SENT\x10\x01\x12\x1f\n" +
 	"\x1bEVENT_TYPE_MESSAGE_RECEIVED\x10\x02\x12\x1d\n" +
 	"\x19EVENT_TYPE_IMAGE_RECEIVED\x10\x03\x12$\n" +
-	" EVENT_TYPE_TICKET_STATUS_UPDATED\x10\x04*P\n" +
+	" EVENT_TYPE_TICKET_STATUS_UPDATED\x10\x04\x12 \n" +
+	"\x1cEVENT_TYPE_LOCATION_RECEIVED\x10\x05\x12\x1f\n" +
+	"\x1bEVENT_TYPE_DELIVERY_RECEIPT\x10\x06\x12%\n" +
+	"!EVENT_TYPE_GROUP_MESSAGE_RECEIVED\x10\a\x12%\n" +
+	"!EVENT_TYPE_CONTACT_ADDED_TO_GROUP\x10\b\x12)\n" +
+	"%EVENT_TYPE_CONTACT_REMOVED_FROM_GROUP\x10\t\x12\x1c\n" +
+	"\x18EVENT_TYPE_GROUP_CREATED\x10\n" +
+	"*P\n" +
 	"\bPosition\x12\x18\n" +
 	"\x14POSITION_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11POSITION_EARLIEST\x10\x01\x12\x13\n" +
@@ -1179,8 +1968,9 @@ const file_ongair_v1_event_proto_rawDesc = "" +
 	"\x19TICKET_STATUS_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12TICKET_STATUS_OPEN\x10\x01\x12\x19\n" +
 	"\x15TICKET_STATUS_PENDING\x10\x02\x12\x18\n" +
-	"\x14TICKET_STATUS_CLOSED\x10\x03BT\n" +
-	"\x14im.ongair.gateway.v1P\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
+	"\x14TICKET_STATUS_CLOSED\x10\x03B`\n" +
+	"\x14im.ongair.gateway.v1B\n" +
+	"EventProtoP\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
 
 var (
 	file_ongair_v1_event_proto_rawDescOnce sync.Once
@@ -1195,44 +1985,63 @@ func file_ongair_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_ongair_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_ongair_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_ongair_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_ongair_v1_event_proto_goTypes = []any{
-	(EventType)(0),                // 0: ongair.v1.EventType
-	(Position)(0),                 // 1: ongair.v1.Position
-	(TicketStatus)(0),             // 2: ongair.v1.TicketStatus
-	(*SubscribeRequest)(nil),      // 3: ongair.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),     // 4: ongair.v1.SubscribeResponse
-	(*Event)(nil),                 // 5: ongair.v1.Event
-	(*Contact)(nil),               // 6: ongair.v1.Contact
-	(*MessageSent)(nil),           // 7: ongair.v1.MessageSent
-	(*MessageReceived)(nil),       // 8: ongair.v1.MessageReceived
-	(*ImageReceived)(nil),         // 9: ongair.v1.ImageReceived
-	(*TicketStatusUpdated)(nil),   // 10: ongair.v1.TicketStatusUpdated
-	(*Field)(nil),                 // 11: ongair.v1.Field
-	(*RawBody)(nil),               // 12: ongair.v1.RawBody
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 14: google.protobuf.Duration
+	(EventType)(0),                  // 0: ongair.v1.EventType
+	(Position)(0),                   // 1: ongair.v1.Position
+	(TicketStatus)(0),               // 2: ongair.v1.TicketStatus
+	(*SubscribeRequest)(nil),        // 3: ongair.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),       // 4: ongair.v1.SubscribeResponse
+	(*ListEventsRequest)(nil),       // 5: ongair.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),      // 6: ongair.v1.ListEventsResponse
+	(*Event)(nil),                   // 7: ongair.v1.Event
+	(*Contact)(nil),                 // 8: ongair.v1.Contact
+	(*MessageSent)(nil),             // 9: ongair.v1.MessageSent
+	(*MessageReceived)(nil),         // 10: ongair.v1.MessageReceived
+	(*ImageReceived)(nil),           // 11: ongair.v1.ImageReceived
+	(*TicketStatusUpdated)(nil),     // 12: ongair.v1.TicketStatusUpdated
+	(*LocationReceived)(nil),        // 13: ongair.v1.LocationReceived
+	(*DeliveryReceipt)(nil),         // 14: ongair.v1.DeliveryReceipt
+	(*GroupMessageReceived)(nil),    // 15: ongair.v1.GroupMessageReceived
+	(*ContactAddedToGroup)(nil),     // 16: ongair.v1.ContactAddedToGroup
+	(*ContactRemovedFromGroup)(nil), // 17: ongair.v1.ContactRemovedFromGroup
+	(*GroupCreated)(nil),            // 18: ongair.v1.GroupCreated
+	(*WebhookField)(nil),            // 19: ongair.v1.WebhookField
+	(*RawBody)(nil),                 // 20: ongair.v1.RawBody
+	(*timestamppb.Timestamp)(nil),   // 21: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 22: google.protobuf.Duration
 }
 var file_ongair_v1_event_proto_depIdxs = []int32{
 	0,  // 0: ongair.v1.SubscribeRequest.event_types:type_name -> ongair.v1.EventType
-	13, // 1: ongair.v1.SubscribeRequest.start_time:type_name -> google.protobuf.Timestamp
+	21, // 1: ongair.v1.SubscribeRequest.start_time:type_name -> google.protobuf.Timestamp
 	1,  // 2: ongair.v1.SubscribeRequest.position:type_name -> ongair.v1.Position
-	14, // 3: ongair.v1.SubscribeRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	5,  // 4: ongair.v1.SubscribeResponse.events:type_name -> ongair.v1.Event
-	13, // 5: ongair.v1.Event.receive_time:type_name -> google.protobuf.Timestamp
-	6,  // 6: ongair.v1.Event.contact:type_name -> ongair.v1.Contact
-	7,  // 7: ongair.v1.Event.message_sent:type_name -> ongair.v1.MessageSent
-	8,  // 8: ongair.v1.Event.message_received:type_name -> ongair.v1.MessageReceived
-	9,  // 9: ongair.v1.Event.image_received:type_name -> ongair.v1.ImageReceived
-	10, // 10: ongair.v1.Event.ticket_status_updated:type_name -> ongair.v1.TicketStatusUpdated
-	11, // 11: ongair.v1.Event.fields:type_name -> ongair.v1.Field
-	12, // 12: ongair.v1.Event.raw_body:type_name -> ongair.v1.RawBody
-	2,  // 13: ongair.v1.TicketStatusUpdated.ticket_status:type_name -> ongair.v1.TicketStatus
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	22, // 3: ongair.v1.SubscribeRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	7,  // 4: ongair.v1.SubscribeResponse.events:type_name -> ongair.v1.Event
+	0,  // 5: ongair.v1.ListEventsRequest.event_types:type_name -> ongair.v1.EventType
+	21, // 6: ongair.v1.ListEventsRequest.start_time:type_name -> google.protobuf.Timestamp
+	1,  // 7: ongair.v1.ListEventsRequest.position:type_name -> ongair.v1.Position
+	22, // 8: ongair.v1.ListEventsRequest.wait:type_name -> google.protobuf.Duration
+	7,  // 9: ongair.v1.ListEventsResponse.events:type_name -> ongair.v1.Event
+	21, // 10: ongair.v1.Event.receive_time:type_name -> google.protobuf.Timestamp
+	8,  // 11: ongair.v1.Event.contact:type_name -> ongair.v1.Contact
+	9,  // 12: ongair.v1.Event.message_sent:type_name -> ongair.v1.MessageSent
+	10, // 13: ongair.v1.Event.message_received:type_name -> ongair.v1.MessageReceived
+	11, // 14: ongair.v1.Event.image_received:type_name -> ongair.v1.ImageReceived
+	12, // 15: ongair.v1.Event.ticket_status_updated:type_name -> ongair.v1.TicketStatusUpdated
+	13, // 16: ongair.v1.Event.location_received:type_name -> ongair.v1.LocationReceived
+	14, // 17: ongair.v1.Event.delivery_receipt:type_name -> ongair.v1.DeliveryReceipt
+	15, // 18: ongair.v1.Event.group_message_received:type_name -> ongair.v1.GroupMessageReceived
+	16, // 19: ongair.v1.Event.contact_added_to_group:type_name -> ongair.v1.ContactAddedToGroup
+	17, // 20: ongair.v1.Event.contact_removed_from_group:type_name -> ongair.v1.ContactRemovedFromGroup
+	18, // 21: ongair.v1.Event.group_created:type_name -> ongair.v1.GroupCreated
+	19, // 22: ongair.v1.Event.fields:type_name -> ongair.v1.WebhookField
+	20, // 23: ongair.v1.Event.raw_body:type_name -> ongair.v1.RawBody
+	2,  // 24: ongair.v1.TicketStatusUpdated.ticket_status:type_name -> ongair.v1.TicketStatus
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_ongair_v1_event_proto_init() }
@@ -1246,10 +2055,21 @@ func file_ongair_v1_event_proto_init() {
 		(*SubscribeRequest_Position)(nil),
 	}
 	file_ongair_v1_event_proto_msgTypes[2].OneofWrappers = []any{
+		(*ListEventsRequest_Cursor)(nil),
+		(*ListEventsRequest_StartTime)(nil),
+		(*ListEventsRequest_Position)(nil),
+	}
+	file_ongair_v1_event_proto_msgTypes[4].OneofWrappers = []any{
 		(*Event_MessageSent)(nil),
 		(*Event_MessageReceived)(nil),
 		(*Event_ImageReceived)(nil),
 		(*Event_TicketStatusUpdated)(nil),
+		(*Event_LocationReceived)(nil),
+		(*Event_DeliveryReceipt)(nil),
+		(*Event_GroupMessageReceived)(nil),
+		(*Event_ContactAddedToGroup)(nil),
+		(*Event_ContactRemovedFromGroup)(nil),
+		(*Event_GroupCreated)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1257,7 +2077,7 @@ func file_ongair_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ongair_v1_event_proto_rawDesc), len(file_ongair_v1_event_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   10,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -24,36 +24,41 @@ const (
 )
 
 // SendRequest is a text message to one contact.
+//
+// A field that several requests have has the same number in all of them.
 type SendRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channel to send through, by its configured name: 1 to 64 letters, digits,
-	// underscores and hyphens. Empty means the only one that the caller may use. An
-	// unknown name is CHANNEL_UNKNOWN; an empty one where there are several is
-	// CHANNEL_REQUIRED.
+	// Name of the configured channel to send through: 1 to 64 letters, digits,
+	// underscores and hyphens. Empty means the only channel that the caller may
+	// use; if there are several, the call fails with CHANNEL_REQUIRED. An unknown
+	// name fails with CHANNEL_UNKNOWN.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
 	// Id of the contact on the channel, for example "+254722200200": 1 to 256
-	// bytes, opaque, never checked as a phone number, because WeChat and Telegram
-	// have none.
+	// bytes. It is opaque and never checked as a phone number, because contacts on
+	// WeChat and Telegram have none.
 	ExternalId string `protobuf:"bytes,2,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
-	// The text: 1 to 65,536 bytes of UTF-8, passed on as it is. Channels have
-	// limits of their own below this one (WhatsApp's is 4,096 characters), which
-	// Ongair reports.
-	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
-	// The contact's id once more, at most 256 bytes: Ongair documents it as
-	// mandatory beside external_id, with the same meaning. Empty means the value
-	// of external_id.
-	ExternalContactId string `protobuf:"bytes,4,opt,name=external_contact_id,json=externalContactId,proto3" json:"external_contact_id,omitempty"`
-	// Whether to attach the message to the contact's open conversation on Ongair's
-	// dashboard. Absent means that Ongair's own default holds.
-	Thread *bool `protobuf:"varint,5,opt,name=thread,proto3,oneof" json:"thread,omitempty"`
+	// Id of the contact once more, at most 256 bytes. Ongair documents it as
+	// mandatory beside external_id, with the same meaning. Empty means the value of
+	// external_id.
+	ExternalContactId string `protobuf:"bytes,3,opt,name=external_contact_id,json=externalContactId,proto3" json:"external_contact_id,omitempty"`
 	// Key that makes the call safe to repeat (AIP-155): 1 to 128 printable ASCII
-	// characters, a UUID or not; over REST also the header Idempotency-Key. Calls
-	// with the same caller, channel, method and request_id reach Ongair once, and
-	// the later ones get the first one's answer with replayed set. Another body
-	// under the same id is IDEMPOTENCY_KEY_REUSED, one that is still running
-	// IDEMPOTENCY_IN_FLIGHT, one whose end is not known OUTCOME_UNKNOWN. Empty
-	// means that every call is a call of its own.
-	RequestId     string `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// characters, a UUID or not. Over REST the header Idempotency-Key is the same.
+	// Empty means that every call sends.
+	//
+	// Calls with the same caller, channel, method and request_id reach Ongair once.
+	// A repeated call gets
+	//   - the first call's response, with replayed set, if that succeeded;
+	//   - IDEMPOTENCY_KEY_REUSED if its other fields differ;
+	//   - IDEMPOTENCY_IN_FLIGHT while the first call is running;
+	//   - OUTCOME_UNKNOWN if the gateway does not know how the first call ended.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Whether to attach the message to the contact's open conversation on Ongair's
+	// dashboard. Absent means Ongair's own default.
+	Thread *bool `protobuf:"varint,5,opt,name=thread,proto3,oneof" json:"thread,omitempty"`
+	// Text of the message: 1 to 65,536 bytes of UTF-8, passed on unchanged. Channels
+	// have lower limits of their own, which Ongair reports (WhatsApp's is 4,096
+	// characters).
+	Text          string `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -102,16 +107,16 @@ func (x *SendRequest) GetExternalId() string {
 	return ""
 }
 
-func (x *SendRequest) GetText() string {
+func (x *SendRequest) GetExternalContactId() string {
 	if x != nil {
-		return x.Text
+		return x.ExternalContactId
 	}
 	return ""
 }
 
-func (x *SendRequest) GetExternalContactId() string {
+func (x *SendRequest) GetRequestId() string {
 	if x != nil {
-		return x.ExternalContactId
+		return x.RequestId
 	}
 	return ""
 }
@@ -123,23 +128,25 @@ func (x *SendRequest) GetThread() bool {
 	return false
 }
 
-func (x *SendRequest) GetRequestId() string {
+func (x *SendRequest) GetText() string {
 	if x != nil {
-		return x.RequestId
+		return x.Text
 	}
 	return ""
 }
 
 // SendResponse is Ongair's answer to a text message.
+//
+// A field that several responses have has the same number in all of them.
 type SendResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ongair's id of the message, as it gave it; empty where it gave none.
+	// Ongair's id of the message, verbatim; empty if Ongair gave none.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Ongair's id of the conversation that the message belongs to; empty where
-	// Ongair did not say.
+	// Ongair's id of the conversation that the message belongs to; empty if Ongair
+	// gave none.
 	ConversationId string `protobuf:"bytes,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	// Whether this is the stored answer of an earlier call with the same
-	// request_id, and this call reached nobody.
+	// Whether this is the stored response of an earlier call with the same
+	// request_id. This call then sent nothing.
 	Replayed      bool `protobuf:"varint,3,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -199,38 +206,35 @@ func (x *SendResponse) GetReplayed() bool {
 // SendImageRequest is an image to one contact.
 type SendImageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channel to send through, by its configured name: 1 to 64 letters, digits,
-	// underscores and hyphens. Empty means the only one that the caller may use. An
-	// unknown name is CHANNEL_UNKNOWN; an empty one where there are several is
-	// CHANNEL_REQUIRED.
+	// Name of the configured channel to send through: 1 to 64 letters, digits,
+	// underscores and hyphens. Empty means the only channel that the caller may
+	// use; if there are several, the call fails with CHANNEL_REQUIRED. An unknown
+	// name fails with CHANNEL_UNKNOWN.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
 	// Id of the contact on the channel, for example "+254722200200": 1 to 256
-	// bytes, opaque, never checked as a phone number, because WeChat and Telegram
-	// have none.
+	// bytes. It is opaque and never checked as a phone number, because contacts on
+	// WeChat and Telegram have none.
 	ExternalId string `protobuf:"bytes,2,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
-	// URL of the image, http or https, at most 2,048 bytes. Ongair fetches it, so
-	// it must be reachable from there.
-	Image string `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
-	// MIME type of the image: "image/jpeg" or "image/png", which are what Ongair
-	// documents.
-	ContentType string `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// The contact's id once more, at most 256 bytes: Ongair documents it as
-	// mandatory beside external_id, with the same meaning. Empty means the value
-	// of external_id.
-	ExternalContactId string `protobuf:"bytes,5,opt,name=external_contact_id,json=externalContactId,proto3" json:"external_contact_id,omitempty"`
+	// Id of the contact once more, at most 256 bytes. Ongair documents it as
+	// mandatory beside external_id, with the same meaning. Empty means the value of
+	// external_id.
+	ExternalContactId string `protobuf:"bytes,3,opt,name=external_contact_id,json=externalContactId,proto3" json:"external_contact_id,omitempty"`
+	// Key that makes the call safe to repeat (AIP-155): 1 to 128 printable ASCII
+	// characters, a UUID or not. Over REST the header Idempotency-Key is the same.
+	// Empty means that every call sends. SendRequest.request_id lists what a
+	// repeated call gets.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Whether to attach the message to the contact's open conversation on Ongair's
+	// dashboard. Absent means Ongair's own default.
+	Thread *bool `protobuf:"varint,5,opt,name=thread,proto3,oneof" json:"thread,omitempty"`
 	// Caption under the image: at most 65,536 bytes of UTF-8. Empty means none.
 	Text string `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
-	// Whether to attach the message to the contact's open conversation on Ongair's
-	// dashboard. Absent means that Ongair's own default holds.
-	Thread *bool `protobuf:"varint,7,opt,name=thread,proto3,oneof" json:"thread,omitempty"`
-	// Key that makes the call safe to repeat (AIP-155): 1 to 128 printable ASCII
-	// characters, a UUID or not; over REST also the header Idempotency-Key. Calls
-	// with the same caller, channel, method and request_id reach Ongair once, and
-	// the later ones get the first one's answer with replayed set. Another body
-	// under the same id is IDEMPOTENCY_KEY_REUSED, one that is still running
-	// IDEMPOTENCY_IN_FLIGHT, one whose end is not known OUTCOME_UNKNOWN. Empty
-	// means that every call is a call of its own.
-	RequestId     string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// MIME type of the image: "image/jpeg" or "image/png", the two that Ongair
+	// documents.
+	ContentType string `protobuf:"bytes,7,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// URL of the image: http or https, at most 2,048 bytes. Ongair fetches it, so it
+	// must be reachable from there.
+	Image         string `protobuf:"bytes,8,opt,name=image,proto3" json:"image,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -279,20 +283,6 @@ func (x *SendImageRequest) GetExternalId() string {
 	return ""
 }
 
-func (x *SendImageRequest) GetImage() string {
-	if x != nil {
-		return x.Image
-	}
-	return ""
-}
-
-func (x *SendImageRequest) GetContentType() string {
-	if x != nil {
-		return x.ContentType
-	}
-	return ""
-}
-
 func (x *SendImageRequest) GetExternalContactId() string {
 	if x != nil {
 		return x.ExternalContactId
@@ -300,9 +290,9 @@ func (x *SendImageRequest) GetExternalContactId() string {
 	return ""
 }
 
-func (x *SendImageRequest) GetText() string {
+func (x *SendImageRequest) GetRequestId() string {
 	if x != nil {
-		return x.Text
+		return x.RequestId
 	}
 	return ""
 }
@@ -314,9 +304,23 @@ func (x *SendImageRequest) GetThread() bool {
 	return false
 }
 
-func (x *SendImageRequest) GetRequestId() string {
+func (x *SendImageRequest) GetText() string {
 	if x != nil {
-		return x.RequestId
+		return x.Text
+	}
+	return ""
+}
+
+func (x *SendImageRequest) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *SendImageRequest) GetImage() string {
+	if x != nil {
+		return x.Image
 	}
 	return ""
 }
@@ -324,13 +328,13 @@ func (x *SendImageRequest) GetRequestId() string {
 // SendImageResponse is Ongair's answer to an image.
 type SendImageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ongair's id of the message, as it gave it; empty where it gave none.
+	// Ongair's id of the message, verbatim; empty if Ongair gave none.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Ongair's id of the conversation that the message belongs to; empty where
-	// Ongair did not say.
+	// Ongair's id of the conversation that the message belongs to; empty if Ongair
+	// gave none.
 	ConversationId string `protobuf:"bytes,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	// Whether this is the stored answer of an earlier call with the same
-	// request_id, and this call reached nobody.
+	// Whether this is the stored response of an earlier call with the same
+	// request_id. This call then sent nothing.
 	Replayed      bool `protobuf:"varint,3,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -390,37 +394,33 @@ func (x *SendImageResponse) GetReplayed() bool {
 // SendDocumentRequest is a document to one contact.
 type SendDocumentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channel to send through, by its configured name: 1 to 64 letters, digits,
-	// underscores and hyphens. Empty means the only one that the caller may use. An
-	// unknown name is CHANNEL_UNKNOWN; an empty one where there are several is
-	// CHANNEL_REQUIRED.
+	// Name of the configured channel to send through: 1 to 64 letters, digits,
+	// underscores and hyphens. Empty means the only channel that the caller may
+	// use; if there are several, the call fails with CHANNEL_REQUIRED. An unknown
+	// name fails with CHANNEL_UNKNOWN.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
 	// Id of the contact on the channel, for example "+254722200200": 1 to 256
-	// bytes, opaque, never checked as a phone number, because WeChat and Telegram
-	// have none.
+	// bytes. It is opaque and never checked as a phone number, because contacts on
+	// WeChat and Telegram have none.
 	ExternalId string `protobuf:"bytes,2,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
-	// URL of the document, http or https, at most 2,048 bytes. Ongair fetches it,
-	// so it must be reachable from there.
-	FileUrl string `protobuf:"bytes,3,opt,name=file_url,json=fileUrl,proto3" json:"file_url,omitempty"`
-	// MIME type of the document, at most 255 bytes, for example
-	// "application/pdf", which is also what empty means.
-	ContentType string `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// Caption under the document: at most 65,536 bytes of UTF-8. Empty means none.
-	Caption string `protobuf:"bytes,5,opt,name=caption,proto3" json:"caption,omitempty"`
-	// The contact's id once more, at most 256 bytes. Ongair documents no such
-	// field for documents, so it is passed on only if given.
-	ExternalContactId string `protobuf:"bytes,6,opt,name=external_contact_id,json=externalContactId,proto3" json:"external_contact_id,omitempty"`
-	// Whether to attach the message to the contact's open conversation on Ongair's
-	// dashboard. Absent means that Ongair's own default holds.
-	Thread *bool `protobuf:"varint,7,opt,name=thread,proto3,oneof" json:"thread,omitempty"`
+	// Id of the contact once more, at most 256 bytes. Ongair documents no such field
+	// for documents, so it is passed on only if it is set.
+	ExternalContactId string `protobuf:"bytes,3,opt,name=external_contact_id,json=externalContactId,proto3" json:"external_contact_id,omitempty"`
 	// Key that makes the call safe to repeat (AIP-155): 1 to 128 printable ASCII
-	// characters, a UUID or not; over REST also the header Idempotency-Key. Calls
-	// with the same caller, channel, method and request_id reach Ongair once, and
-	// the later ones get the first one's answer with replayed set. Another body
-	// under the same id is IDEMPOTENCY_KEY_REUSED, one that is still running
-	// IDEMPOTENCY_IN_FLIGHT, one whose end is not known OUTCOME_UNKNOWN. Empty
-	// means that every call is a call of its own.
-	RequestId     string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// characters, a UUID or not. Over REST the header Idempotency-Key is the same.
+	// Empty means that every call sends. SendRequest.request_id lists what a
+	// repeated call gets.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Whether to attach the message to the contact's open conversation on Ongair's
+	// dashboard. Absent means Ongair's own default.
+	Thread *bool `protobuf:"varint,5,opt,name=thread,proto3,oneof" json:"thread,omitempty"`
+	// MIME type of the document, at most 255 bytes. Empty means "application/pdf".
+	ContentType string `protobuf:"bytes,7,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// URL of the document: http or https, at most 2,048 bytes. Ongair fetches it, so
+	// it must be reachable from there.
+	FileUrl string `protobuf:"bytes,9,opt,name=file_url,json=fileUrl,proto3" json:"file_url,omitempty"`
+	// Caption under the document: at most 65,536 bytes of UTF-8. Empty means none.
+	Caption       string `protobuf:"bytes,10,opt,name=caption,proto3" json:"caption,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -469,30 +469,16 @@ func (x *SendDocumentRequest) GetExternalId() string {
 	return ""
 }
 
-func (x *SendDocumentRequest) GetFileUrl() string {
-	if x != nil {
-		return x.FileUrl
-	}
-	return ""
-}
-
-func (x *SendDocumentRequest) GetContentType() string {
-	if x != nil {
-		return x.ContentType
-	}
-	return ""
-}
-
-func (x *SendDocumentRequest) GetCaption() string {
-	if x != nil {
-		return x.Caption
-	}
-	return ""
-}
-
 func (x *SendDocumentRequest) GetExternalContactId() string {
 	if x != nil {
 		return x.ExternalContactId
+	}
+	return ""
+}
+
+func (x *SendDocumentRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
 	}
 	return ""
 }
@@ -504,9 +490,23 @@ func (x *SendDocumentRequest) GetThread() bool {
 	return false
 }
 
-func (x *SendDocumentRequest) GetRequestId() string {
+func (x *SendDocumentRequest) GetContentType() string {
 	if x != nil {
-		return x.RequestId
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *SendDocumentRequest) GetFileUrl() string {
+	if x != nil {
+		return x.FileUrl
+	}
+	return ""
+}
+
+func (x *SendDocumentRequest) GetCaption() string {
+	if x != nil {
+		return x.Caption
 	}
 	return ""
 }
@@ -514,13 +514,13 @@ func (x *SendDocumentRequest) GetRequestId() string {
 // SendDocumentResponse is Ongair's answer to a document.
 type SendDocumentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ongair's id of the message, as it gave it; empty where it gave none.
+	// Ongair's id of the message, verbatim; empty if Ongair gave none.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Ongair's id of the conversation that the message belongs to; empty where
-	// Ongair did not say.
+	// Ongair's id of the conversation that the message belongs to; empty if Ongair
+	// gave none.
 	ConversationId string `protobuf:"bytes,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	// Whether this is the stored answer of an earlier call with the same
-	// request_id, and this call reached nobody.
+	// Whether this is the stored response of an earlier call with the same
+	// request_id. This call then sent nothing.
 	Replayed      bool `protobuf:"varint,3,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -581,57 +581,58 @@ var File_ongair_v1_message_proto protoreflect.FileDescriptor
 
 const file_ongair_v1_message_proto_rawDesc = "" +
 	"\n" +
-	"\x17ongair/v1/message.proto\x12\tongair.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xb7\x02\n" +
+	"\x17ongair/v1/message.proto\x12\tongair.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xde\x02\n" +
 	"\vSendRequest\x129\n" +
 	"\achannel\x18\x01 \x01(\tB\x1f\xbaH\x1c\xd8\x01\x01r\x172\x15^[A-Za-z0-9_-]{1,64}$R\achannel\x12.\n" +
 	"\vexternal_id\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05 \x01(\x80\x02R\n" +
-	"externalId\x12\"\n" +
-	"\x04text\x18\x03 \x01(\tB\x0e\xe0A\x02\xbaH\br\x06 \x01(\x80\x80\x04R\x04text\x128\n" +
-	"\x13external_contact_id\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x11externalContactId\x12\x1b\n" +
-	"\x06thread\x18\x05 \x01(\bH\x00R\x06thread\x88\x01\x01\x127\n" +
+	"externalId\x128\n" +
+	"\x13external_contact_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x11externalContactId\x127\n" +
 	"\n" +
-	"request_id\x18\x06 \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[ -~]{1,128}$R\trequestIdB\t\n" +
-	"\a_thread\"c\n" +
+	"request_id\x18\x04 \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[ -~]{1,128}$R\trequestId\x12\x1b\n" +
+	"\x06thread\x18\x05 \x01(\bH\x00R\x06thread\x88\x01\x01\x12\"\n" +
+	"\x04text\x18\x06 \x01(\tB\x0e\xe0A\x02\xbaH\br\x06 \x01(\x80\x80\x04R\x04textB\t\n" +
+	"\a_threadJ\x04\b\x11\x10\x12J\x04\b\x12\x10\x13R\x05leaseR\x12if_unchanged_since\"q\n" +
 	"\fSendResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x0fconversation_id\x18\x02 \x01(\tR\x0econversationId\x12\x1a\n" +
-	"\breplayed\x18\x03 \x01(\bR\breplayed\"\xad\x03\n" +
+	"\breplayed\x18\x03 \x01(\bR\breplayedJ\x04\b\x04\x10\x05R\x06cursor\"\xd4\x03\n" +
 	"\x10SendImageRequest\x129\n" +
 	"\achannel\x18\x01 \x01(\tB\x1f\xbaH\x1c\xd8\x01\x01r\x172\x15^[A-Za-z0-9_-]{1,64}$R\achannel\x12.\n" +
 	"\vexternal_id\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05 \x01(\x80\x02R\n" +
-	"externalId\x120\n" +
-	"\x05image\x18\x03 \x01(\tB\x1a\xe0A\x02\xbaH\x14r\x12(\x80\x102\n" +
-	"^https?://\x88\x01\x01R\x05image\x12B\n" +
-	"\fcontent_type\x18\x04 \x01(\tB\x1f\xe0A\x02\xbaH\x19r\x17R\n" +
-	"image/jpegR\timage/pngR\vcontentType\x128\n" +
-	"\x13external_contact_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x11externalContactId\x12\x1d\n" +
-	"\x04text\x18\x06 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\x04text\x12\x1b\n" +
-	"\x06thread\x18\a \x01(\bH\x00R\x06thread\x88\x01\x01\x127\n" +
+	"externalId\x128\n" +
+	"\x13external_contact_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x11externalContactId\x127\n" +
 	"\n" +
-	"request_id\x18\b \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[ -~]{1,128}$R\trequestIdB\t\n" +
-	"\a_thread\"h\n" +
+	"request_id\x18\x04 \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[ -~]{1,128}$R\trequestId\x12\x1b\n" +
+	"\x06thread\x18\x05 \x01(\bH\x00R\x06thread\x88\x01\x01\x12\x1d\n" +
+	"\x04text\x18\x06 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\x04text\x12B\n" +
+	"\fcontent_type\x18\a \x01(\tB\x1f\xe0A\x02\xbaH\x19r\x17R\n" +
+	"image/jpegR\timage/pngR\vcontentType\x120\n" +
+	"\x05image\x18\b \x01(\tB\x1a\xe0A\x02\xbaH\x14r\x12(\x80\x102\n" +
+	"^https?://\x88\x01\x01R\x05imageB\t\n" +
+	"\a_threadJ\x04\b\x11\x10\x12J\x04\b\x12\x10\x13R\x05leaseR\x12if_unchanged_since\"v\n" +
 	"\x11SendImageResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x0fconversation_id\x18\x02 \x01(\tR\x0econversationId\x12\x1a\n" +
-	"\breplayed\x18\x03 \x01(\bR\breplayed\"\xd6\x03\n" +
+	"\breplayed\x18\x03 \x01(\bR\breplayedJ\x04\b\x04\x10\x05R\x06cursor\"\xfd\x03\n" +
 	"\x13SendDocumentRequest\x129\n" +
 	"\achannel\x18\x01 \x01(\tB\x1f\xbaH\x1c\xd8\x01\x01r\x172\x15^[A-Za-z0-9_-]{1,64}$R\achannel\x12.\n" +
 	"\vexternal_id\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05 \x01(\x80\x02R\n" +
-	"externalId\x125\n" +
-	"\bfile_url\x18\x03 \x01(\tB\x1a\xe0A\x02\xbaH\x14r\x12(\x80\x102\n" +
-	"^https?://\x88\x01\x01R\afileUrl\x12]\n" +
-	"\fcontent_type\x18\x04 \x01(\tB:\xbaH7\xd8\x01\x01r2(\xff\x012-^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$R\vcontentType\x12#\n" +
-	"\acaption\x18\x05 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\acaption\x128\n" +
-	"\x13external_contact_id\x18\x06 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x11externalContactId\x12\x1b\n" +
-	"\x06thread\x18\a \x01(\bH\x00R\x06thread\x88\x01\x01\x127\n" +
+	"externalId\x128\n" +
+	"\x13external_contact_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x11externalContactId\x127\n" +
 	"\n" +
-	"request_id\x18\b \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[ -~]{1,128}$R\trequestIdB\t\n" +
-	"\a_thread\"k\n" +
+	"request_id\x18\x04 \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[ -~]{1,128}$R\trequestId\x12\x1b\n" +
+	"\x06thread\x18\x05 \x01(\bH\x00R\x06thread\x88\x01\x01\x12]\n" +
+	"\fcontent_type\x18\a \x01(\tB:\xbaH7\xd8\x01\x01r2(\xff\x012-^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$R\vcontentType\x125\n" +
+	"\bfile_url\x18\t \x01(\tB\x1a\xe0A\x02\xbaH\x14r\x12(\x80\x102\n" +
+	"^https?://\x88\x01\x01R\afileUrl\x12#\n" +
+	"\acaption\x18\n" +
+	" \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\acaptionB\t\n" +
+	"\a_threadJ\x04\b\x11\x10\x12J\x04\b\x12\x10\x13R\x05leaseR\x12if_unchanged_since\"y\n" +
 	"\x14SendDocumentResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12'\n" +
 	"\x0fconversation_id\x18\x02 \x01(\tR\x0econversationId\x12\x1a\n" +
-	"\breplayed\x18\x03 \x01(\bR\breplayedBT\n" +
-	"\x14im.ongair.gateway.v1P\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
+	"\breplayed\x18\x03 \x01(\bR\breplayedJ\x04\b\x04\x10\x05R\x06cursorBb\n" +
+	"\x14im.ongair.gateway.v1B\fMessageProtoP\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
 
 var (
 	file_ongair_v1_message_proto_rawDescOnce sync.Once

@@ -7,18 +7,18 @@
 // Package ongair.v1 is the contract of Ongair Gateway: typed calls that reach
 // customers through Ongair, and one stream of everything that comes back.
 //
-// Names follow Ongair's own where Ongair has one (external_id, thread,
-// conversation_id), so that its documentation still helps. Every id is a
-// string: Ongair sends ids as numbers and as strings, and a string loses
-// nothing.
+// Field names follow Ongair's where Ongair has one (external_id, thread,
+// conversation_id), so its documentation still helps. Every id is a string,
+// because Ongair sends ids as numbers and as strings.
 //
-// Every error is a google.rpc.Status whose details hold a google.rpc.ErrorInfo
-// with a reason from ErrorReason and the domain "ongair-gateway".
+// Every error that the gateway makes is a google.rpc.Status whose details hold a
+// google.rpc.ErrorInfo: its reason is a name of ErrorReason, its domain
+// "gateway.ongair.im". An error without an ErrorInfo was made by the transport: a
+// stream can be resumed, and a send may have gone out.
 
 package ongairv1
 
 import (
-	_ "github.com/grpc-ecosystem/grpc-gateway/v2/protoc-gen-openapiv2/options"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -37,49 +37,50 @@ var File_ongair_v1_ongair_service_proto protoreflect.FileDescriptor
 
 const file_ongair_v1_ongair_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eongair/v1/ongair_service.proto\x12\tongair.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x15ongair/v1/event.proto\x1a\x17ongair/v1/message.proto\x1a\x16ongair/v1/ticket.proto\x1a.protoc-gen-openapiv2/options/annotations.proto2\x99\x04\n" +
+	"\x1eongair/v1/ongair_service.proto\x12\tongair.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x15ongair/v1/event.proto\x1a\x17ongair/v1/message.proto\x1a\x16ongair/v1/ticket.proto2\x94\x05\n" +
 	"\rOngairService\x12U\n" +
 	"\x04Send\x12\x16.ongair.v1.SendRequest\x1a\x17.ongair.v1.SendResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/messages:send\x12i\n" +
 	"\tSendImage\x12\x1b.ongair.v1.SendImageRequest\x1a\x1c.ongair.v1.SendImageResponse\"!\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/messages:sendImage\x12u\n" +
 	"\fSendDocument\x12\x1e.ongair.v1.SendDocumentRequest\x1a\x1f.ongair.v1.SendDocumentResponse\"$\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/v1/messages:sendDocument\x12g\n" +
-	"\fCreateTicket\x12\x1e.ongair.v1.CreateTicketRequest\x1a\x1f.ongair.v1.CreateTicketResponse\"\x16\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/tickets\x12f\n" +
-	"\tSubscribe\x12\x1b.ongair.v1.SubscribeRequest\x1a\x1c.ongair.v1.SubscribeResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/events:subscribe0\x01B\xd1\x02\x92A\xf9\x01\x12F\n" +
-	"\x0eOngair Gateway\x120Send through Ongair, and stream what comes back.2\x02v1*\x02\x01\x022\x10application/json:\x10application/jsonZy\n" +
-	"w\n" +
-	"\x06bearer\x12m\b\x02\x12XBearer, a space, and the API key; not needed where the gateway has no caller configured.\x1a\rAuthorization \x02b\f\n" +
+	"\fCreateTicket\x12\x1e.ongair.v1.CreateTicketRequest\x1a\x1f.ongair.v1.CreateTicketResponse\"\x16\x82\xd3\xe4\x93\x02\x10:\x01*\"\v/v1/tickets\x12]\n" +
 	"\n" +
-	"\n" +
-	"\x06bearer\x12\x00\n" +
-	"\x14im.ongair.gateway.v1P\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
+	"ListEvents\x12\x1c.ongair.v1.ListEventsRequest\x1a\x1d.ongair.v1.ListEventsResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
+	"/v1/events\x12\x81\x01\n" +
+	"\tSubscribe\x12\x1b.ongair.v1.SubscribeRequest\x1a\x1c.ongair.v1.SubscribeResponse\"7\x82\xd3\xe4\x93\x021Z\x19:\x01*\"\x14/v1/events:subscribe\x12\x14/v1/events:subscribe0\x01Bh\n" +
+	"\x14im.ongair.gateway.v1B\x12OngairServiceProtoP\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
 
 var file_ongair_v1_ongair_service_proto_goTypes = []any{
 	(*SendRequest)(nil),          // 0: ongair.v1.SendRequest
 	(*SendImageRequest)(nil),     // 1: ongair.v1.SendImageRequest
 	(*SendDocumentRequest)(nil),  // 2: ongair.v1.SendDocumentRequest
 	(*CreateTicketRequest)(nil),  // 3: ongair.v1.CreateTicketRequest
-	(*SubscribeRequest)(nil),     // 4: ongair.v1.SubscribeRequest
-	(*SendResponse)(nil),         // 5: ongair.v1.SendResponse
-	(*SendImageResponse)(nil),    // 6: ongair.v1.SendImageResponse
-	(*SendDocumentResponse)(nil), // 7: ongair.v1.SendDocumentResponse
-	(*CreateTicketResponse)(nil), // 8: ongair.v1.CreateTicketResponse
-	(*SubscribeResponse)(nil),    // 9: ongair.v1.SubscribeResponse
+	(*ListEventsRequest)(nil),    // 4: ongair.v1.ListEventsRequest
+	(*SubscribeRequest)(nil),     // 5: ongair.v1.SubscribeRequest
+	(*SendResponse)(nil),         // 6: ongair.v1.SendResponse
+	(*SendImageResponse)(nil),    // 7: ongair.v1.SendImageResponse
+	(*SendDocumentResponse)(nil), // 8: ongair.v1.SendDocumentResponse
+	(*CreateTicketResponse)(nil), // 9: ongair.v1.CreateTicketResponse
+	(*ListEventsResponse)(nil),   // 10: ongair.v1.ListEventsResponse
+	(*SubscribeResponse)(nil),    // 11: ongair.v1.SubscribeResponse
 }
 var file_ongair_v1_ongair_service_proto_depIdxs = []int32{
-	0, // 0: ongair.v1.OngairService.Send:input_type -> ongair.v1.SendRequest
-	1, // 1: ongair.v1.OngairService.SendImage:input_type -> ongair.v1.SendImageRequest
-	2, // 2: ongair.v1.OngairService.SendDocument:input_type -> ongair.v1.SendDocumentRequest
-	3, // 3: ongair.v1.OngairService.CreateTicket:input_type -> ongair.v1.CreateTicketRequest
-	4, // 4: ongair.v1.OngairService.Subscribe:input_type -> ongair.v1.SubscribeRequest
-	5, // 5: ongair.v1.OngairService.Send:output_type -> ongair.v1.SendResponse
-	6, // 6: ongair.v1.OngairService.SendImage:output_type -> ongair.v1.SendImageResponse
-	7, // 7: ongair.v1.OngairService.SendDocument:output_type -> ongair.v1.SendDocumentResponse
-	8, // 8: ongair.v1.OngairService.CreateTicket:output_type -> ongair.v1.CreateTicketResponse
-	9, // 9: ongair.v1.OngairService.Subscribe:output_type -> ongair.v1.SubscribeResponse
-	5, // [5:10] is the sub-list for method output_type
-	0, // [0:5] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	0,  // 0: ongair.v1.OngairService.Send:input_type -> ongair.v1.SendRequest
+	1,  // 1: ongair.v1.OngairService.SendImage:input_type -> ongair.v1.SendImageRequest
+	2,  // 2: ongair.v1.OngairService.SendDocument:input_type -> ongair.v1.SendDocumentRequest
+	3,  // 3: ongair.v1.OngairService.CreateTicket:input_type -> ongair.v1.CreateTicketRequest
+	4,  // 4: ongair.v1.OngairService.ListEvents:input_type -> ongair.v1.ListEventsRequest
+	5,  // 5: ongair.v1.OngairService.Subscribe:input_type -> ongair.v1.SubscribeRequest
+	6,  // 6: ongair.v1.OngairService.Send:output_type -> ongair.v1.SendResponse
+	7,  // 7: ongair.v1.OngairService.SendImage:output_type -> ongair.v1.SendImageResponse
+	8,  // 8: ongair.v1.OngairService.SendDocument:output_type -> ongair.v1.SendDocumentResponse
+	9,  // 9: ongair.v1.OngairService.CreateTicket:output_type -> ongair.v1.CreateTicketResponse
+	10, // 10: ongair.v1.OngairService.ListEvents:output_type -> ongair.v1.ListEventsResponse
+	11, // 11: ongair.v1.OngairService.Subscribe:output_type -> ongair.v1.SubscribeResponse
+	6,  // [6:12] is the sub-list for method output_type
+	0,  // [0:6] is the sub-list for method input_type
+	0,  // [0:0] is the sub-list for extension type_name
+	0,  // [0:0] is the sub-list for extension extendee
+	0,  // [0:0] is the sub-list for field type_name
 }
 
 func init() { file_ongair_v1_ongair_service_proto_init() }

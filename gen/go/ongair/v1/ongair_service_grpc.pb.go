@@ -7,13 +7,14 @@
 // Package ongair.v1 is the contract of Ongair Gateway: typed calls that reach
 // customers through Ongair, and one stream of everything that comes back.
 //
-// Names follow Ongair's own where Ongair has one (external_id, thread,
-// conversation_id), so that its documentation still helps. Every id is a
-// string: Ongair sends ids as numbers and as strings, and a string loses
-// nothing.
+// Field names follow Ongair's where Ongair has one (external_id, thread,
+// conversation_id), so its documentation still helps. Every id is a string,
+// because Ongair sends ids as numbers and as strings.
 //
-// Every error is a google.rpc.Status whose details hold a google.rpc.ErrorInfo
-// with a reason from ErrorReason and the domain "ongair-gateway".
+// Every error that the gateway makes is a google.rpc.Status whose details hold a
+// google.rpc.ErrorInfo: its reason is a name of ErrorReason, its domain
+// "gateway.ongair.im". An error without an ErrorInfo was made by the transport: a
+// stream can be resumed, and a send may have gone out.
 
 package ongairv1
 
@@ -34,6 +35,7 @@ const (
 	OngairService_SendImage_FullMethodName    = "/ongair.v1.OngairService/SendImage"
 	OngairService_SendDocument_FullMethodName = "/ongair.v1.OngairService/SendDocument"
 	OngairService_CreateTicket_FullMethodName = "/ongair.v1.OngairService/CreateTicket"
+	OngairService_ListEvents_FullMethodName   = "/ongair.v1.OngairService/ListEvents"
 	OngairService_Subscribe_FullMethodName    = "/ongair.v1.OngairService/Subscribe"
 )
 
@@ -41,12 +43,12 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// OngairService sends through Ongair and streams what comes back.
+// OngairService sends through Ongair, and delivers what Ongair's webhooks bring.
 //
-// The four unary calls make one HTTP call to Ongair each. Ongair has no
-// idempotency key, so a call that failed with an unknown effect (ErrorInfo
-// metadata "effect" is "unknown") MUST NOT be repeated without a request_id
-// unless a second message to the customer is acceptable.
+// Send, SendImage, SendDocument and CreateTicket make one HTTP call to Ongair
+// each. Ongair has no idempotency key: a call that failed with an unknown effect
+// (ErrorInfo metadata "effect" is "unknown") MUST NOT be repeated without a
+// request_id, unless a second message to the customer is acceptable.
 type OngairServiceClient interface {
 	// Send sends a text message to a contact.
 	Send(ctx context.Context, in *SendRequest, opts ...grpc.CallOption) (*SendResponse, error)
@@ -56,16 +58,24 @@ type OngairServiceClient interface {
 	SendDocument(ctx context.Context, in *SendDocumentRequest, opts ...grpc.CallOption) (*SendDocumentResponse, error)
 	// CreateTicket opens a conversation with a contact on Ongair's dashboard.
 	CreateTicket(ctx context.Context, in *CreateTicketRequest, opts ...grpc.CallOption) (*CreateTicketResponse, error)
-	// Subscribe streams what Ongair's webhooks brought, in the order of the log.
+	// ListEvents returns one page of events, in the order of the log.
 	//
-	// The first response comes at once, possibly without events, so that a client
-	// knows it is connected and where. After it a response comes whenever there
-	// are events, and an empty one after each heartbeat_interval without any, unless
-	// the gateway has lost its log for the moment and cannot know. A stream never
-	// delivers an event twice and never skips one; where it cannot go on it ends with
-	// a reason. To continue, subscribe again from the cursor of the last response that
-	// was handled: delivery over such reconnects is at least once, and an event's id
-	// is the same each time.
+	// It is for programs that cannot hold a stream open: cron jobs, PHP, shells,
+	// serverless functions. To read on, call it again with the cursor of the last
+	// page. With wait it is a long poll, which counts as one of the caller's
+	// streams; a gateway that stops answers it with an empty page.
+	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
+	// Subscribe streams events, in the order of the log.
+	//
+	// The first response comes at once, possibly without events, so the client knows
+	// that it is connected and where. After it, a response comes whenever there are
+	// events, and an empty one as heartbeat after each heartbeat_interval without
+	// any. Heartbeats stop while the gateway cannot reach its log.
+	//
+	// One stream never delivers an event twice and never skips one. If it cannot go
+	// on, it ends with a reason. To resume, subscribe again from the cursor of the
+	// last response that was handled. Delivery over such reconnects is at least
+	// once; an event's id is the same each time.
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error)
 }
 
@@ -117,6 +127,16 @@ func (c *ongairServiceClient) CreateTicket(ctx context.Context, in *CreateTicket
 	return out, nil
 }
 
+func (c *ongairServiceClient) ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListEventsResponse)
+	err := c.cc.Invoke(ctx, OngairService_ListEvents_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ongairServiceClient) Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &OngairService_ServiceDesc.Streams[0], OngairService_Subscribe_FullMethodName, cOpts...)
@@ -140,12 +160,12 @@ type OngairService_SubscribeClient = grpc.ServerStreamingClient[SubscribeRespons
 // All implementations must embed UnimplementedOngairServiceServer
 // for forward compatibility.
 //
-// OngairService sends through Ongair and streams what comes back.
+// OngairService sends through Ongair, and delivers what Ongair's webhooks bring.
 //
-// The four unary calls make one HTTP call to Ongair each. Ongair has no
-// idempotency key, so a call that failed with an unknown effect (ErrorInfo
-// metadata "effect" is "unknown") MUST NOT be repeated without a request_id
-// unless a second message to the customer is acceptable.
+// Send, SendImage, SendDocument and CreateTicket make one HTTP call to Ongair
+// each. Ongair has no idempotency key: a call that failed with an unknown effect
+// (ErrorInfo metadata "effect" is "unknown") MUST NOT be repeated without a
+// request_id, unless a second message to the customer is acceptable.
 type OngairServiceServer interface {
 	// Send sends a text message to a contact.
 	Send(context.Context, *SendRequest) (*SendResponse, error)
@@ -155,16 +175,24 @@ type OngairServiceServer interface {
 	SendDocument(context.Context, *SendDocumentRequest) (*SendDocumentResponse, error)
 	// CreateTicket opens a conversation with a contact on Ongair's dashboard.
 	CreateTicket(context.Context, *CreateTicketRequest) (*CreateTicketResponse, error)
-	// Subscribe streams what Ongair's webhooks brought, in the order of the log.
+	// ListEvents returns one page of events, in the order of the log.
 	//
-	// The first response comes at once, possibly without events, so that a client
-	// knows it is connected and where. After it a response comes whenever there
-	// are events, and an empty one after each heartbeat_interval without any, unless
-	// the gateway has lost its log for the moment and cannot know. A stream never
-	// delivers an event twice and never skips one; where it cannot go on it ends with
-	// a reason. To continue, subscribe again from the cursor of the last response that
-	// was handled: delivery over such reconnects is at least once, and an event's id
-	// is the same each time.
+	// It is for programs that cannot hold a stream open: cron jobs, PHP, shells,
+	// serverless functions. To read on, call it again with the cursor of the last
+	// page. With wait it is a long poll, which counts as one of the caller's
+	// streams; a gateway that stops answers it with an empty page.
+	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
+	// Subscribe streams events, in the order of the log.
+	//
+	// The first response comes at once, possibly without events, so the client knows
+	// that it is connected and where. After it, a response comes whenever there are
+	// events, and an empty one as heartbeat after each heartbeat_interval without
+	// any. Heartbeats stop while the gateway cannot reach its log.
+	//
+	// One stream never delivers an event twice and never skips one. If it cannot go
+	// on, it ends with a reason. To resume, subscribe again from the cursor of the
+	// last response that was handled. Delivery over such reconnects is at least
+	// once; an event's id is the same each time.
 	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error
 	mustEmbedUnimplementedOngairServiceServer()
 }
@@ -187,6 +215,9 @@ func (UnimplementedOngairServiceServer) SendDocument(context.Context, *SendDocum
 }
 func (UnimplementedOngairServiceServer) CreateTicket(context.Context, *CreateTicketRequest) (*CreateTicketResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateTicket not implemented")
+}
+func (UnimplementedOngairServiceServer) ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListEvents not implemented")
 }
 func (UnimplementedOngairServiceServer) Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error {
 	return status.Error(codes.Unimplemented, "method Subscribe not implemented")
@@ -284,6 +315,24 @@ func _OngairService_CreateTicket_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OngairService_ListEvents_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListEventsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OngairServiceServer).ListEvents(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OngairService_ListEvents_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OngairServiceServer).ListEvents(ctx, req.(*ListEventsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _OngairService_Subscribe_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(SubscribeRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -317,6 +366,10 @@ var OngairService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CreateTicket",
 			Handler:    _OngairService_CreateTicket_Handler,
+		},
+		{
+			MethodName: "ListEvents",
+			Handler:    _OngairService_ListEvents_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -23,11 +23,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Direction says who wrote the first message of a conversation.
+// Direction says which side wrote the first message of a conversation.
 type Direction int32
 
 const (
-	// Not said: Ongair takes it as DIRECTION_IN.
+	// Not set. Ongair takes it as DIRECTION_IN.
 	Direction_DIRECTION_UNSPECIFIED Direction = 0
 	// The contact wrote to the business ("IN").
 	Direction_DIRECTION_IN Direction = 1
@@ -79,45 +79,42 @@ func (Direction) EnumDescriptor() ([]byte, []int) {
 // CreateTicketRequest opens a conversation with one contact.
 type CreateTicketRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channel to open the conversation through, by its configured name: 1 to 64 letters, digits,
-	// underscores and hyphens. Empty means the only one that the caller may use. An
-	// unknown name is CHANNEL_UNKNOWN; an empty one where there are several is
-	// CHANNEL_REQUIRED.
+	// Name of the configured channel to open the conversation through: 1 to 64
+	// letters, digits, underscores and hyphens. Empty means the only channel that
+	// the caller may use; if there are several, the call fails with
+	// CHANNEL_REQUIRED. An unknown name fails with CHANNEL_UNKNOWN.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
 	// Id of the contact on the channel, for example "+254722200200": 1 to 256
-	// bytes, opaque, never checked as a phone number, because WeChat and Telegram
-	// have none.
+	// bytes. It is opaque and never checked as a phone number, because contacts on
+	// WeChat and Telegram have none.
 	ExternalId string `protobuf:"bytes,2,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
-	// Id of the message that the ticket is about, unique on the caller's platform:
-	// 1 to 256 bytes.
-	MessageId string `protobuf:"bytes,3,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	// The contact's id once more, at most 256 bytes: Ongair documents it as
-	// mandatory beside external_id, with the same meaning. Empty means the value
-	// of external_id.
-	ExternalContactId string `protobuf:"bytes,4,opt,name=external_contact_id,json=externalContactId,proto3" json:"external_contact_id,omitempty"`
-	// The contact's name: at most 1,024 bytes. Empty means that none is passed on.
-	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
-	// Who wrote first. Unspecified means that Ongair's default holds, which is
-	// DIRECTION_IN. A number that is not in the enum is refused.
-	Direction Direction `protobuf:"varint,6,opt,name=direction,proto3,enum=ongair.v1.Direction" json:"direction,omitempty"`
-	// Text of the message: at most 65,536 bytes of UTF-8. Empty means none.
-	Text string `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`
-	// URL of the contact's picture, http or https, at most 2,048 bytes. Empty
-	// means none.
-	ProfilePictureUrl string `protobuf:"bytes,8,opt,name=profile_picture_url,json=profilePictureUrl,proto3" json:"profile_picture_url,omitempty"`
-	// The contact's e-mail address. Empty means none.
-	Email string `protobuf:"bytes,9,opt,name=email,proto3" json:"email,omitempty"`
-	// The contact's phone number, at most 64 bytes, passed on as it is. Empty
-	// means none.
-	PhoneNumber string `protobuf:"bytes,10,opt,name=phone_number,json=phoneNumber,proto3" json:"phone_number,omitempty"`
+	// Id of the contact once more, at most 256 bytes. Ongair documents it as
+	// mandatory beside external_id, with the same meaning. Empty means the value of
+	// external_id.
+	ExternalContactId string `protobuf:"bytes,3,opt,name=external_contact_id,json=externalContactId,proto3" json:"external_contact_id,omitempty"`
 	// Key that makes the call safe to repeat (AIP-155): 1 to 128 printable ASCII
-	// characters, a UUID or not; over REST also the header Idempotency-Key. Calls
-	// with the same caller, channel, method and request_id reach Ongair once, and
-	// the later ones get the first one's answer with replayed set. Another body
-	// under the same id is IDEMPOTENCY_KEY_REUSED, one that is still running
-	// IDEMPOTENCY_IN_FLIGHT, one whose end is not known OUTCOME_UNKNOWN. Empty
-	// means that every call is a call of its own.
-	RequestId     string `protobuf:"bytes,11,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// characters, a UUID or not. Over REST the header Idempotency-Key is the same.
+	// Empty means that every call opens a conversation. SendRequest.request_id lists
+	// what a repeated call gets.
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Text of the message: at most 65,536 bytes of UTF-8. Empty means none.
+	Text string `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
+	// Id of the message that the ticket is about, unique on the caller's platform: 1
+	// to 256 bytes.
+	MessageId string `protobuf:"bytes,11,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
+	// Name of the contact: at most 1,024 bytes. Empty means that none is passed on.
+	Name string `protobuf:"bytes,12,opt,name=name,proto3" json:"name,omitempty"`
+	// Which side wrote first. Unspecified means Ongair's default, DIRECTION_IN. A
+	// number outside the enum is INVALID_REQUEST.
+	Direction Direction `protobuf:"varint,13,opt,name=direction,proto3,enum=ongair.v1.Direction" json:"direction,omitempty"`
+	// URL of the contact's picture: http or https, at most 2,048 bytes. Empty means
+	// none.
+	ProfilePictureUrl string `protobuf:"bytes,14,opt,name=profile_picture_url,json=profilePictureUrl,proto3" json:"profile_picture_url,omitempty"`
+	// E-mail address of the contact. Empty means none.
+	Email string `protobuf:"bytes,15,opt,name=email,proto3" json:"email,omitempty"`
+	// Phone number of the contact, at most 64 bytes, passed on unchanged. Empty
+	// means none.
+	PhoneNumber   string `protobuf:"bytes,16,opt,name=phone_number,json=phoneNumber,proto3" json:"phone_number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -166,16 +163,30 @@ func (x *CreateTicketRequest) GetExternalId() string {
 	return ""
 }
 
-func (x *CreateTicketRequest) GetMessageId() string {
+func (x *CreateTicketRequest) GetExternalContactId() string {
 	if x != nil {
-		return x.MessageId
+		return x.ExternalContactId
 	}
 	return ""
 }
 
-func (x *CreateTicketRequest) GetExternalContactId() string {
+func (x *CreateTicketRequest) GetRequestId() string {
 	if x != nil {
-		return x.ExternalContactId
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CreateTicketRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *CreateTicketRequest) GetMessageId() string {
+	if x != nil {
+		return x.MessageId
 	}
 	return ""
 }
@@ -192,13 +203,6 @@ func (x *CreateTicketRequest) GetDirection() Direction {
 		return x.Direction
 	}
 	return Direction_DIRECTION_UNSPECIFIED
-}
-
-func (x *CreateTicketRequest) GetText() string {
-	if x != nil {
-		return x.Text
-	}
-	return ""
 }
 
 func (x *CreateTicketRequest) GetProfilePictureUrl() string {
@@ -222,21 +226,14 @@ func (x *CreateTicketRequest) GetPhoneNumber() string {
 	return ""
 }
 
-func (x *CreateTicketRequest) GetRequestId() string {
-	if x != nil {
-		return x.RequestId
-	}
-	return ""
-}
-
 // CreateTicketResponse is Ongair's answer to a new conversation.
 type CreateTicketResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ongair's id of the conversation, as it gave it; empty where it gave none.
-	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	// Whether this is the stored answer of an earlier call with the same
-	// request_id, and this call reached nobody.
-	Replayed      bool `protobuf:"varint,2,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	// Ongair's id of the conversation, verbatim; empty if Ongair gave none.
+	ConversationId string `protobuf:"bytes,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	// Whether this is the stored response of an earlier call with the same
+	// request_id. This call then opened nothing.
+	Replayed      bool `protobuf:"varint,3,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -289,33 +286,32 @@ var File_ongair_v1_ticket_proto protoreflect.FileDescriptor
 
 const file_ongair_v1_ticket_proto_rawDesc = "" +
 	"\n" +
-	"\x16ongair/v1/ticket.proto\x12\tongair.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xb6\x04\n" +
+	"\x16ongair/v1/ticket.proto\x12\tongair.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xdd\x04\n" +
 	"\x13CreateTicketRequest\x129\n" +
 	"\achannel\x18\x01 \x01(\tB\x1f\xbaH\x1c\xd8\x01\x01r\x172\x15^[A-Za-z0-9_-]{1,64}$R\achannel\x12.\n" +
 	"\vexternal_id\x18\x02 \x01(\tB\r\xe0A\x02\xbaH\ar\x05 \x01(\x80\x02R\n" +
-	"externalId\x12,\n" +
+	"externalId\x128\n" +
+	"\x13external_contact_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x11externalContactId\x127\n" +
 	"\n" +
-	"message_id\x18\x03 \x01(\tB\r\xe0A\x02\xbaH\ar\x05 \x01(\x80\x02R\tmessageId\x128\n" +
-	"\x13external_contact_id\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x11externalContactId\x12\x1c\n" +
-	"\x04name\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x04name\x12<\n" +
-	"\tdirection\x18\x06 \x01(\x0e2\x14.ongair.v1.DirectionB\b\xbaH\x05\x82\x01\x02\x10\x01R\tdirection\x12\x1d\n" +
-	"\x04text\x18\a \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\x04text\x12J\n" +
-	"\x13profile_picture_url\x18\b \x01(\tB\x1a\xbaH\x17\xd8\x01\x01r\x12(\x80\x102\n" +
+	"request_id\x18\x04 \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[ -~]{1,128}$R\trequestId\x12\x1d\n" +
+	"\x04text\x18\x06 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\x04text\x12,\n" +
+	"\n" +
+	"message_id\x18\v \x01(\tB\r\xe0A\x02\xbaH\ar\x05 \x01(\x80\x02R\tmessageId\x12\x1c\n" +
+	"\x04name\x18\f \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x04name\x12<\n" +
+	"\tdirection\x18\r \x01(\x0e2\x14.ongair.v1.DirectionB\b\xbaH\x05\x82\x01\x02\x10\x01R\tdirection\x12J\n" +
+	"\x13profile_picture_url\x18\x0e \x01(\tB\x1a\xbaH\x17\xd8\x01\x01r\x12(\x80\x102\n" +
 	"^https?://\x88\x01\x01R\x11profilePictureUrl\x12 \n" +
-	"\x05email\x18\t \x01(\tB\n" +
+	"\x05email\x18\x0f \x01(\tB\n" +
 	"\xbaH\a\xd8\x01\x01r\x02`\x01R\x05email\x12*\n" +
-	"\fphone_number\x18\n" +
-	" \x01(\tB\a\xbaH\x04r\x02(@R\vphoneNumber\x127\n" +
-	"\n" +
-	"request_id\x18\v \x01(\tB\x18\xbaH\x15\xd8\x01\x01r\x102\x0e^[ -~]{1,128}$R\trequestId\"[\n" +
+	"\fphone_number\x18\x10 \x01(\tB\a\xbaH\x04r\x02(@R\vphoneNumberJ\x04\b\x11\x10\x12J\x04\b\x12\x10\x13R\x05leaseR\x12if_unchanged_since\"i\n" +
 	"\x14CreateTicketResponse\x12'\n" +
-	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x1a\n" +
-	"\breplayed\x18\x02 \x01(\bR\breplayed*K\n" +
+	"\x0fconversation_id\x18\x02 \x01(\tR\x0econversationId\x12\x1a\n" +
+	"\breplayed\x18\x03 \x01(\bR\breplayedJ\x04\b\x04\x10\x05R\x06cursor*K\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fDIRECTION_IN\x10\x01\x12\x11\n" +
-	"\rDIRECTION_OUT\x10\x02BT\n" +
-	"\x14im.ongair.gateway.v1P\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
+	"\rDIRECTION_OUT\x10\x02Ba\n" +
+	"\x14im.ongair.gateway.v1B\vTicketProtoP\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
 
 var (
 	file_ongair_v1_ticket_proto_rawDescOnce sync.Once

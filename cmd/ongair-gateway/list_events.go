@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
+
+type listEventsCmd struct {
+	clientFlags    `group:"Gateway"`
+	selectionFlags `group:"Request"`
+
+	From     string        `default:"earliest" group:"Request" placeholder:"WHERE" help:"Where to start: earliest, latest, the cursor of the last page, or a time as in 2026-01-31T12:00:00Z (${default})."`
+	PageSize int32         `name:"page-size" group:"Request" placeholder:"N" help:"Print at most this many events: 1 to 1000, 100 if not set."`
+	Wait     time.Duration `group:"Request" placeholder:"DURATION" help:"If there is no event, wait this long for one: 20s, at most 60s. Not set means not to wait."`
+}
+
+// Run prints a page of events as a line of JSON.
+func (c listEventsCmd) Run(ctx context.Context, s streams) error {
+	sub, err := c.subscription(c.From)
+	if err != nil {
+		return err
+	}
+	req := &ongairv1.ListEventsRequest{
+		Channels:           sub.GetChannels(),
+		EventTypes:         sub.GetEventTypes(),
+		NotificationTypes:  sub.GetNotificationTypes(),
+		ExternalContactIds: sub.GetExternalContactIds(),
+		ConversationIds:    sub.GetConversationIds(),
+		PageSize:           c.PageSize,
+		Wait:               durationpb.New(c.Wait),
+	}
+	switch start := sub.GetStart().(type) {
+	case *ongairv1.SubscribeRequest_Cursor:
+		req.Start = &ongairv1.ListEventsRequest_Cursor{Cursor: start.Cursor}
+	case *ongairv1.SubscribeRequest_StartTime:
+		req.Start = &ongairv1.ListEventsRequest_StartTime{StartTime: start.StartTime}
+	case *ongairv1.SubscribeRequest_Position:
+		req.Start = &ongairv1.ListEventsRequest_Position{Position: start.Position}
+	}
+	return call(ctx, c.clientFlags, s.out, req, ongairv1.OngairServiceClient.ListEvents)
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/ongair/ongair-gateway/gen"
+)
+
+// bufFile is the only file of the output that an existing project may have, too.
+const bufFile = "buf.yaml"
+
+type protoCmd struct {
+	Output string `required:"" placeholder:"DIR" help:"Folder to write to. Files of the same name are replaced, except buf.yaml."`
+	Plain  bool   `help:"Leave out validation rules and REST annotations, so that the files import nothing but google/protobuf."`
+}
+
+// Run writes the .proto files of the API, and everything that they import.
+func (c protoCmd) Run(s streams) error {
+	files := gen.Protos(c.Plain)
+	written := 0
+	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+		target := filepath.Join(c.Output, filepath.FromSlash(path))
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			return os.MkdirAll(target, 0o777) //nolint:gosec // source code, as open as the umask says
+		case path == bufFile:
+			if _, err := os.Lstat(target); !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+		content, err := fs.ReadFile(files, path)
+		if err != nil {
+			return err
+		}
+		written++
+		return os.WriteFile(target, content, 0o666) //nolint:gosec // source code, as open as the umask says
+	})
+	if err != nil {
+		return fmt.Errorf("--output: %w", err)
+	}
+	_, _ = fmt.Fprintf(s.err, "ongair-gateway: wrote %d files to %s\n", written, c.Output) // nowhere left to complain
+	return nil
+}
