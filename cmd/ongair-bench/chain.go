@@ -55,7 +55,7 @@ func newChain(maxBytes int, contiguous bool) *chain {
 const (
 	fieldEvents         protowire.Number = 1
 	fieldResponseCursor protowire.Number = 2
-	fieldRawBody        protowire.Number = 14
+	fieldRawBody        protowire.Number = 10
 	fieldContent        protowire.Number = 2
 
 	bareCursor = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"

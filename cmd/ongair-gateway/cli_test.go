@@ -108,7 +108,7 @@ func TestExitCodesSayWhatAScriptNeedsToKnow(t *testing.T) {
 		{"a contact that does not exist", []string{"--external-id", "+254705865640", "--text", "Hello"}, nil, exitRefused, "ONGAIR_REFUSED"},
 		{"throttled", []string{"--external-id", Contact, "--text", "Hello"}, &sandbox.Fault{Status: 429}, exitUnavailable, "ONGAIR_THROTTLED"},
 		{"no gateway", []string{"--addr", dead.Addr().String(), "--external-id", Contact, "--text", "Hello"}, nil, exitUnavailable, "connection refused"},
-		{"a connection that breaks", []string{"--addr", breaking(t), "--external-id", Contact, "--text", "Hello"}, nil, exitUnknown, "EOF"},
+		{"a connection that breaks", []string{"--addr", breaking(t), "--external-id", Contact, "--text", "Hello"}, nil, exitUnknown, "error reading from server"},
 		{"no port", []string{"--addr", "localhost", "--external-id", Contact, "--text", "Hello"}, nil, exitUsage, "HOST:PORT"},
 		{"a URL", []string{"--addr", "http://localhost:9090", "--external-id", Contact, "--text", "Hello"}, nil, exitUsage, "HOST:PORT"},
 		{"Ongair failed", []string{"--external-id", Contact, "--text", "Hello"}, &sandbox.Fault{Status: 500}, exitUnknown, "ONGAIR_FAILED"},
