@@ -184,8 +184,10 @@ func TestADrainAnswersALongPollWithAnEmptyPage(t *testing.T) {
 		page <- got
 	}()
 	g.waitForPolls(t, 1)
+	drained := time.Now()
 	g.service.Drain()
 	got := <-page
+	assert.Less(t, time.Since(drained), 10*time.Second, "a stop does not wait for it")
 	assert.Empty(t, got.GetEvents())
 	assert.Equal(t, old[0].GetCursor(), got.GetCursor())
 

@@ -109,6 +109,19 @@ func TestAPageOfAFilterThatHidesAllEndsAfterItsScan(t *testing.T) {
 	})
 }
 
+func TestAPageEndsBehindWhatTheLogPassedOverForIt(t *testing.T) {
+	log := newMemoryLog(record(1, "support", 0))
+	for i := range uint64(10 * pageEvents) {
+		log.records = append(log.records, record(i+2, "sales", 0))
+	}
+	running(t, log, 1, func(t *testing.T, f *Fanout) {
+		synctest.Wait()
+		got := readPage(t, reader(t, f, 0, only("support")), 10, 0, scan)
+		assert.Equal(t, batch{sequences: []uint64{1}, position: 10*pageEvents + 1}, got)
+		assert.Positive(t, log.matching, "the log looked for them")
+	})
+}
+
 func TestAnEmptyPageIsRefusedWhileTheLogIsAway(t *testing.T) {
 	log := newMemoryLog(records(1, 3)...)
 	running(t, log, 0, func(t *testing.T, f *Fanout) {

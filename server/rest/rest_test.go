@@ -473,6 +473,24 @@ func TestADeadlineThatPassesSaysWhatIsKnown(t *testing.T) {
 	assert.Equal(t, "unknown", fault.Info(s).GetMetadata()["effect"])
 }
 
+// An error of the connection in memory has no reason, and only a send has an effect.
+func TestAnErrorWithoutAReasonHasAnUnknownEffectOnlyIfTheCallSends(t *testing.T) {
+	found, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
+	require.NoError(t, err)
+	effects := map[string]string{}
+	for _, route := range listRoutes(found) {
+		method, path, _ := strings.Cut(route, " ")
+		w := httptest.NewRecorder()
+		found.writeError(t.Context(), nil, nil, w, httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody),
+			status.Error(codes.Internal, "the connection broke"))
+		effects[route] = fault.Info(requireStatus(t, w.Body.String(), ongairv1.ErrorReason_ERROR_REASON_INTERNAL)).GetMetadata()["effect"]
+	}
+	assert.Equal(t, map[string]string{
+		"POST /v1/messages:send": "unknown", "POST /v1/messages:sendImage": "unknown", "POST /v1/messages:sendDocument": "unknown",
+		"POST /v1/tickets": "unknown", "GET /v1/events": "", "GET /v1/events:subscribe": "", "POST /v1/events:subscribe": "",
+	}, effects)
+}
+
 func TestTheRoutesAreThoseOfTheProto(t *testing.T) {
 	found, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
 	require.NoError(t, err)
