@@ -140,9 +140,9 @@ func TestAPageKeepsItsEventsWhereTheLogFails(t *testing.T) {
 		synctest.Wait()
 		reads := 0
 		log.read = func(context.Context) {
+			log.mu.Lock()
+			defer log.mu.Unlock()
 			if reads++; reads == 2 {
-				log.mu.Lock()
-				defer log.mu.Unlock()
 				log.removed = uint64(len(log.records))
 			}
 		}
