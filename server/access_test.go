@@ -21,8 +21,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server"
 	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
@@ -34,7 +34,7 @@ const (
 
 // twoChannels gives a gateway another channel, a caller who may do everything, and
 // one who may read the first channel.
-func twoChannels(c *server.Config) {
+func twoChannels(c *config.Config) {
 	c.Channels["sales"] = c.Channels[Channel]
 	c.Callers = map[string]auth.Caller{
 		"auditor": auth.Unrestricted(auditorKey),
@@ -120,7 +120,7 @@ func TestACertificateIsACredential(t *testing.T) {
 	cert, key := Certificate(t, dir)
 	authority, stranger := NewAuthority(t), NewAuthority(t)
 	const spiffe = "spiffe://mesh/ns/billing/sa/api"
-	g := Start(t, func(c *server.Config) {
+	g := Start(t, func(c *config.Config) {
 		c.TLSCertFile, c.TLSKeyFile, c.TLSClientCAFile = cert, key, authority.File(t, dir)
 		billing, crm := auth.Unrestricted(billingKey), auth.Unrestricted()
 		billing.Certificates, crm.Certificates = []string{spiffe}, []string{"dns:crm.internal"}
@@ -129,7 +129,9 @@ func TestACertificateIsACredential(t *testing.T) {
 		c.Callers = map[string]auth.Caller{"billing": billing, "crm": crm}
 	})
 	trusted := Trusting(t, cert)
-	forged := metadata.Pairs(auth.MetadataNames, spiffe)
+	// What the HTTP port tells the connection in memory of a call that it admitted.
+	const callHeader = "ongair-gateway-call"
+	forged := metadata.Pairs(callHeader, "1")
 
 	for _, tt := range []struct {
 		name        string
@@ -147,7 +149,7 @@ func TestACertificateIsACredential(t *testing.T) {
 		{"a name that metadata cannot carry", []tls.Certificate{authority.Client(t, nil, []string{"crm\x01internal"})}, "", false, "CREDENTIALS_MISSING"},
 		{"no name", []tls.Certificate{authority.Client(t, nil, nil)}, "", false, "CREDENTIALS_MISSING"},
 		{"no certificate", nil, "", false, "CREDENTIALS_MISSING"},
-		{"no certificate, and the names in metadata", nil, "", true, "CREDENTIALS_MISSING"},
+		{"no certificate, and the metadata of an admitted call", nil, "", true, "CREDENTIALS_MISSING"},
 		{"a key", nil, billingKey, false, "UNSPECIFIED"},
 		{"a key before a certificate", []tls.Certificate{authority.Client(t, nil, []string{"crm.internal"})}, billingKey, false, "UNSPECIFIED"},
 		{"a wrong key in spite of a certificate", []tls.Certificate{authority.Client(t, []string{spiffe}, nil)}, "wrong", false, "CREDENTIALS_INVALID"},
@@ -181,8 +183,8 @@ func TestACertificateIsACredential(t *testing.T) {
 				req.Header.Set("Authorization", "Bearer "+tt.key)
 			}
 			if tt.forge {
-				for _, name := range []string{auth.MetadataNames, "Grpc-Metadata-" + auth.MetadataNames} {
-					req.Header.Set(name, spiffe)
+				for _, name := range []string{callHeader, "Grpc-Metadata-" + callHeader} {
+					req.Header.Set(name, "1")
 				}
 			}
 			response, httpErr := client.Do(req)
@@ -214,8 +216,8 @@ func TestACertificateIsACredential(t *testing.T) {
 
 // A caller's limit is one for all ways to come in, and changes while the gateway runs.
 func TestALimitIsSharedByGRPCAndREST(t *testing.T) {
-	limit := func(streams int) func(*server.Config) {
-		return func(c *server.Config) {
+	limit := func(streams int) func(*config.Config) {
+		return func(c *config.Config) {
 			caller := auth.Unrestricted(billingKey)
 			caller.MaxStreams = streams
 			c.Callers = map[string]auth.Caller{"billing": caller}
@@ -241,7 +243,7 @@ func TestALimitIsSharedByGRPCAndREST(t *testing.T) {
 // What comes on a connection more than a caller may have is refused, whichever port it
 // comes on, until one of the others ends.
 func TestACallerHasItsShareOfConnectionsOverGRPCAndREST(t *testing.T) {
-	g := Start(t, func(c *server.Config) {
+	g := Start(t, func(c *config.Config) {
 		caller := auth.Unrestricted(billingKey)
 		caller.MaxConnections = 2
 		c.Callers = map[string]auth.Caller{"billing": caller, "auditor": auth.Unrestricted(auditorKey)}
@@ -306,7 +308,7 @@ func TestACallerHasItsShareOfConnectionsOverGRPCAndREST(t *testing.T) {
 
 // A caller who floods a channel takes no more of it than leaves room for another one.
 func TestOneFloodingCallerDoesNotHurtTheOthersOfItsChannel(t *testing.T) {
-	g := Start(t, func(c *server.Config) {
+	g := Start(t, func(c *config.Config) {
 		channel := c.Channels[Channel]
 		channel.MaxInFlight = 9
 		c.Channels[Channel] = channel
@@ -332,7 +334,7 @@ func TestOneFloodingCallerDoesNotHurtTheOthersOfItsChannel(t *testing.T) {
 // The connections that it had too many would keep the others from the port.
 func TestACallerOverItsLimitLeavesThePortToOthers(t *testing.T) {
 	const most = 4
-	g := Start(t, func(c *server.Config) {
+	g := Start(t, func(c *config.Config) {
 		c.MaxConnections = most
 		wild := auth.Unrestricted(billingKey)
 		wild.MaxConnections = 1
@@ -379,7 +381,7 @@ func TestACallerOverItsLimitLeavesThePortToOthers(t *testing.T) {
 // Whoever guesses keys has an address, over REST, too.
 func TestTheLogSaysWhereACallCameFrom(t *testing.T) {
 	lines := &lockedBuffer{}
-	g := Start(t, twoChannels, func(c *server.Config) { c.Logger = slog.New(slog.NewTextHandler(lines, nil)) })
+	g := Start(t, twoChannels, func(c *config.Config) { c.Logger = slog.New(slog.NewTextHandler(lines, nil)) })
 	for transport, send := range senders() {
 		_, s, _ := send(t, Endpoints{GRPC: g.GRPC, HTTP: g.HTTP}, time.Minute, &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
 		require.Equal(t, codes.Unauthenticated, s.Code(), transport)

@@ -16,15 +16,15 @@ import (
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server"
 	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
 // A client can have connections from one address and port to each of the gateway's addresses:
 // all of 127.0.0.0/8 here.
 func TestConnectionsFromOneAddressToSeveralAreSeveral(t *testing.T) {
-	g := Start(t, func(c *server.Config) {
+	g := Start(t, func(c *config.Config) {
 		c.GRPCAddr, c.HTTPAddr = "0.0.0.0:0", "0.0.0.0:0"
 		caller, other := auth.Unrestricted(billingKey), auth.Unrestricted(auditorKey)
 		caller.MaxConnections, other.MaxConnections = 1, 1

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
@@ -20,9 +20,9 @@ import (
 // gateways.
 func TestAChangeOfLeaderUnderLoadLosesAndDoublesNothing(t *testing.T) {
 	cluster := jetstreamtest.ServeCluster(t)
-	on := func(c *server.Config) { c.NATSURL, c.DataDir = cluster.URL(), "" }
+	on := func(c *config.Config) { c.NATSURL, c.DataDir = cluster.URL(), "" }
 	first := Start(t, on)
-	second := Start(t, on, func(c *server.Config) { c.Channels = first.Config.Channels })
+	second := Start(t, on, func(c *config.Config) { c.Channels = first.Config.Channels })
 	streams := cluster.Replicate(t)
 	require.Len(t, streams, 2, "events and request_ids")
 

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/servertest/faultfs"
 )
@@ -38,7 +38,7 @@ func getStatus(t *testing.T, url string) int {
 
 func TestAFullDiskRefusesWebhooksUntilThereIsRoom(t *testing.T) {
 	disk := smallDisk(t, 64<<20)
-	g, r := Start(t, func(c *server.Config) { c.DataDir = filepath.Join(disk, "data") }), NewRecorder(t)
+	g, r := Start(t, func(c *config.Config) { c.DataDir = filepath.Join(disk, "data") }), NewRecorder(t)
 	at, url := g.Endpoints(), g.WebhookURL(Channel)
 	text := strings.Repeat("x", 100<<10)
 	live := r.Subscribe("live", OverGRPC{}, at, earliest())

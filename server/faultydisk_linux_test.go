@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/servertest/faultfs"
 )
@@ -34,7 +34,7 @@ type faultyDisk struct {
 func startOnFaultyDisk(t *testing.T) *faultyDisk {
 	t.Helper()
 	f := &faultyDisk{t: t, disk: faultfs.New(t), recorder: NewRecorder(t)}
-	f.Gateway = Start(t, func(c *server.Config) { c.DataDir = filepath.Join(f.disk.Dir(), "data") })
+	f.Gateway = Start(t, func(c *config.Config) { c.DataDir = filepath.Join(f.disk.Dir(), "data") })
 	f.live = f.recorder.Subscribe("live", OverGRPC{}, f.Endpoints(), earliest())
 	require.Equal(t, []int{http.StatusOK}, f.post(1))
 	return f

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
@@ -38,8 +38,8 @@ func TestADataDirectoryOfThisFormatIsServedWhoeverWroteIt(t *testing.T) {
 	for name, keys := range map[string][]string{"clear": nil, "encrypted": {"a-key-for-tests-of-32-characters"}} {
 		t.Run(name, func(t *testing.T) {
 			golden := filepath.Join("testdata", "format-1", name)
-			kept := func(dir string) func(*server.Config) {
-				return func(c *server.Config) {
+			kept := func(dir string) func(*config.Config) {
+				return func(c *config.Config) {
 					c.DataDir, c.EncryptionKeys, c.RetentionAge, c.RequestIDAge = dir, keys, forever, forever
 				}
 			}
@@ -78,7 +78,7 @@ func TestADataDirectoryOfThisFormatIsServedWhoeverWroteIt(t *testing.T) {
 }
 
 // writeDirectory makes a data directory, and the page of its events.
-func writeDirectory(t *testing.T, golden string, kept func(string) func(*server.Config)) {
+func writeDirectory(t *testing.T, golden string, kept func(string) func(*config.Config)) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
 	g := Start(t, kept(dir))

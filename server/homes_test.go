@@ -3,23 +3,23 @@ package server_test
 import (
 	"testing"
 
-	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
 // home makes a place for a log, an empty one each time, and returns what has a
 // gateway keep its log there.
-type home func(*testing.T) func(*server.Config)
+type home func(*testing.T) func(*config.Config)
 
 // embedded is what a gateway has that is told nothing.
-func embedded(*testing.T) func(*server.Config) { return func(*server.Config) {} }
+func embedded(*testing.T) func(*config.Config) { return func(*config.Config) {} }
 
 // external is a NATS server.
-func external(t *testing.T) func(*server.Config) {
+func external(t *testing.T) func(*config.Config) {
 	t.Helper()
 	url := jetstreamtest.Serve(t, nil).URL()
-	return func(c *server.Config) { c.NATSURL, c.DataDir = url, "" }
+	return func(c *config.Config) { c.NATSURL, c.DataDir = url, "" }
 }
 
 // onEachHome runs a test of the contract of streams on every home of the log.

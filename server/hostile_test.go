@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
@@ -141,7 +141,7 @@ func TestHostileWebhooks(t *testing.T) {
 
 func TestHostileWebhooksOverHTTP2(t *testing.T) {
 	cert, key := Certificate(t, t.TempDir())
-	g := Start(t, func(c *server.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key })
+	g := Start(t, func(c *config.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key })
 	trusted := Trusting(t, cert)
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted}, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()

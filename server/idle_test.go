@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
@@ -22,8 +22,8 @@ func TestAFullPortClosesAConnectionThatIsIdle(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := Certificate(t, dir)
 	trusted := Trusting(t, cert)
-	plain := Start(t, func(c *server.Config) { c.MaxConnections = 3 })
-	secured := Start(t, func(c *server.Config) { c.MaxConnections, c.TLSCertFile, c.TLSKeyFile = 3, cert, key })
+	plain := Start(t, func(c *config.Config) { c.MaxConnections = 3 })
+	secured := Start(t, func(c *config.Config) { c.MaxConnections, c.TLSCertFile, c.TLSKeyFile = 3, cert, key })
 	for name, tt := range map[string]struct {
 		addr   string
 		config *tls.Config

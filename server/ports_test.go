@@ -10,13 +10,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/http2"
 
-	"github.com/ongair/ongair-gateway/server"
 	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
 func TestEachPortHasAsManyConnectionsAsItMay(t *testing.T) {
-	g := Start(t, func(c *server.Config) { c.MaxConnections = 2 })
+	g := Start(t, func(c *config.Config) { c.MaxConnections = 2 })
 	for name, addr := range map[string]string{"gRPC": g.GRPC, "HTTP": g.HTTP, "webhook": g.Webhook, "admin": g.Admin} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -49,11 +49,11 @@ func TestEachPortHasAsManyConnectionsAsItMay(t *testing.T) {
 // say no.
 func TestAGRPCConnectionHasAllCallsAndStreamsThatACallerMayHave(t *testing.T) {
 	for name, tt := range map[string]struct {
-		edit func(*server.Config)
+		edit func(*config.Config)
 		most uint32
 	}{
-		"by default": {func(*server.Config) {}, auth.DefaultMaxStreams + auth.DefaultMaxInFlight},
-		"where one may have more": {func(c *server.Config) {
+		"by default": {func(*config.Config) {}, auth.DefaultMaxStreams + auth.DefaultMaxInFlight},
+		"where one may have more": {func(c *config.Config) {
 			caller := auth.Unrestricted(billingKey)
 			caller.MaxStreams, caller.MaxInFlight = 50_000, 2
 			c.Callers = map[string]auth.Caller{"billing": caller}

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
-	"slices"
 
 	"github.com/ongair/ongair-gateway/server/api"
 	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/ongair"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
@@ -22,7 +21,7 @@ import (
 // ready. It is safe for concurrent use.
 //
 // A channel that stays as it is keeps its limits' state; one that changed begins anew.
-func (s *Server) Reload(cfg Config) error {
+func (s *Server) Reload(cfg config.Config) error {
 	select {
 	case <-s.ready:
 	default:
@@ -31,74 +30,35 @@ func (s *Server) Reload(cfg Config) error {
 	if err := cfg.Check(); err != nil {
 		return err
 	}
-	cfg.setDefaults()
+	cfg = cfg.WithDefaults()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current.CallerCount() > 0 && cfg.CallerCount() == 0 {
-		// Half a file must not open the gateway.
-		return Problems{{"callers", "to take away all callers, and so ask nobody for a key, needs a restart"}}
-	}
-	var problems Problems
-	for _, setting := range changes(s.current, cfg, "restart") {
-		problems.Add(setting, "a change of %s needs a restart", setting)
-	}
-	if err := problems.err(); err != nil {
+	if err := config.NeedsRestart(s.current, cfg); err != nil {
 		return err
 	}
 	upstreams, err := s.newUpstreams(cfg)
 	if err != nil {
 		return err
 	}
-	files, problem := cfg.loadTLS()
-	if problem != nil {
-		return *problem
+	files, err := cfg.LoadTLS()
+	if err != nil {
+		return err
 	}
 	// Also where they are what they were: a start, or another reload, may have failed to.
 	if err := s.js.ReplaceKeys(cfg.EncryptionKeys); err != nil {
-		return Problems{{"encryption_key_file", fmt.Sprintf("encryption key: %v", err)}}
+		var problems config.Problems
+		problems.Add("encryption_key_file", "encryption key: %v", err)
+		return problems
 	}
-	s.tls.Store(files)
+	s.tls.Replace(files)
 	s.replace(cfg, upstreams)
 	s.current, s.upstreams = cfg, upstreams
 	return nil
 }
 
-// Changes returns the names of the settings that differ between two configurations and
-// may change while the gateway runs. Of channels and callers it names each.
-func Changes(before, after Config) []string { return changes(before, after, "reload") }
-
-// changes returns the names of the settings with a tag that differ.
-func changes(before, after Config, tag string) (names []string) {
-	was, is := reflect.ValueOf(before), reflect.ValueOf(after)
-	for field, old := range was.Fields() {
-		name, ok := field.Tag.Lookup(tag)
-		now := is.FieldByIndex(field.Index)
-		switch {
-		case !ok || reflect.DeepEqual(old.Interface(), now.Interface()):
-		case old.Kind() == reflect.Map:
-			names = append(names, changedKeys(name, old, now)...)
-		default:
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// changedKeys returns the names of what differs between two maps of a setting.
-func changedKeys(setting string, old, now reflect.Value) (names []string) {
-	for _, key := range append(old.MapKeys(), now.MapKeys()...) {
-		was, is := old.MapIndex(key), now.MapIndex(key)
-		if !was.IsValid() || !is.IsValid() || !reflect.DeepEqual(was.Interface(), is.Interface()) {
-			names = append(names, SettingName(setting, key.String()))
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
 // newUpstreams returns the clients of the channels: those that there are, where
 // nothing about them changed.
-func (s *Server) newUpstreams(cfg Config) (map[string]api.Upstream, error) {
+func (s *Server) newUpstreams(cfg config.Config) (map[string]api.Upstream, error) {
 	upstreams := make(map[string]api.Upstream, len(cfg.Channels))
 	for name, channel := range cfg.Channels {
 		if there, ok := s.upstreams[name]; ok && s.current.Channels[name] == channel {
@@ -106,7 +66,7 @@ func (s *Server) newUpstreams(cfg Config) (map[string]api.Upstream, error) {
 			continue
 		}
 		if channel.BaseURL == "" {
-			channel.BaseURL = DefaultBaseURL
+			channel.BaseURL = config.DefaultBaseURL
 		}
 		client, err := ongair.New(ongair.Config{
 			BaseURL:     channel.BaseURL,
@@ -127,11 +87,11 @@ func (s *Server) newUpstreams(cfg Config) (map[string]api.Upstream, error) {
 }
 
 // webhookAccess is who may post webhooks.
-func (c *Config) webhookAccess() webhook.Access {
+func webhookAccess(cfg config.Config) webhook.Access {
 	access := webhook.Access{
-		Channels: map[string]webhook.Credentials{}, AllowFrom: c.WebhookAllowFrom, TrustedProxies: c.TrustedProxies,
+		Channels: map[string]webhook.Credentials{}, AllowFrom: cfg.WebhookAllowFrom, TrustedProxies: cfg.TrustedProxies,
 	}
-	for name, channel := range c.Channels {
+	for name, channel := range cfg.Channels {
 		access.Channels[name] = webhook.Credentials{
 			Secret: channel.WebhookSecret, Previous: channel.PreviousWebhookSecret,
 			Username: channel.WebhookUsername, Password: channel.WebhookPassword, PreviousPassword: channel.PreviousWebhookPassword,

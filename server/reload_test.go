@@ -25,21 +25,21 @@ import (
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server"
 	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
 // withKeys has one caller, who may do everything, with API keys.
-func withKeys(keys ...string) func(*server.Config) {
-	return func(c *server.Config) { c.Callers = map[string]auth.Caller{"billing": auth.Unrestricted(keys...)} }
+func withKeys(keys ...string) func(*config.Config) {
+	return func(c *config.Config) { c.Callers = map[string]auth.Caller{"billing": auth.Unrestricted(keys...)} }
 }
 
 // withSecrets has the webhook secret of the channel, and the one before.
-func withSecrets(secret, previous string) func(*server.Config) {
-	return func(c *server.Config) {
+func withSecrets(secret, previous string) func(*config.Config) {
+	return func(c *config.Config) {
 		channel := c.Channels[Channel]
 		channel.WebhookSecret, channel.PreviousWebhookSecret = secret, previous
 		c.Channels[Channel] = channel
@@ -147,8 +147,8 @@ func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 	token := func(n int64) string { return fmt.Sprintf("the-token-of-the-channel-%d", n) }
 	const none = -1
 	// Of none there is no previous one.
-	withChannel := func(n, previous int64) func(*server.Config) {
-		return func(c *server.Config) {
+	withChannel := func(n, previous int64) func(*config.Config) {
+		return func(c *config.Config) {
 			channel := c.Channels[Channel]
 			channel.WebhookUsername, channel.WebhookPassword, channel.PreviousWebhookPassword = "ongair", password(n), ""
 			channel.WebhookSecret, channel.PreviousWebhookSecret = secret(n), ""
@@ -189,7 +189,7 @@ func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 		if n == 1 {
 			keys = keys[1:]
 		}
-		require.NoError(t, g.Reload(func(c *server.Config) {
+		require.NoError(t, g.Reload(func(c *config.Config) {
 			withKeys(keys...)(c)
 			withChannel(n, n-1)(c)
 		}))
@@ -199,7 +199,7 @@ func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 	previous := rounds - 1
 	assert.NoError(t, callGRPC(previous), "within the grace")
 	assert.Equal(t, http.StatusOK, r.Post(urlOf(previous, previous), Channel, received(-1, "Hi")...), "within the grace")
-	require.NoError(t, g.Reload(func(c *server.Config) {
+	require.NoError(t, g.Reload(func(c *config.Config) {
 		withKeys(key(0), key(rounds))(c)
 		withChannel(rounds, none)(c)
 	}))
@@ -214,7 +214,7 @@ func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 }
 
 func TestEverySettingIsReloadedOrNeedsARestart(t *testing.T) {
-	for field := range reflect.TypeFor[server.Config]().Fields() {
+	for field := range reflect.TypeFor[config.Config]().Fields() {
 		_, reloaded := field.Tag.Lookup("reload")
 		_, fixed := field.Tag.Lookup("restart")
 		assert.True(t, reloaded != fixed || field.Name == "Logger", field.Name)
@@ -225,8 +225,8 @@ func encryptionKey(n int) string { return fmt.Sprintf("the-encryption-key-of-the
 
 func TestTheEncryptionKeyIsReplacedUnderLoad(t *testing.T) {
 	dir := t.TempDir()
-	with := func(keys ...string) func(*server.Config) {
-		return func(c *server.Config) { c.DataDir, c.EncryptionKeys = dir, keys }
+	with := func(keys ...string) func(*config.Config) {
+		return func(c *config.Config) { c.DataDir, c.EncryptionKeys = dir, keys }
 	}
 	g, r := Start(t, with(encryptionKey(0))), NewRecorder(t)
 	at := g.Endpoints()
@@ -268,14 +268,14 @@ func TestWhoMayPostWebhooksIsReloaded(t *testing.T) {
 	networks := func(one string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(one)} }
 	for _, step := range []struct {
 		why    string
-		change func(*server.Config)
+		change func(*config.Config)
 		status int
 	}{
-		{"anybody may", func(*server.Config) {}, http.StatusOK},
-		{"others may", func(c *server.Config) { c.WebhookAllowFrom = networks("203.0.113.0/24") }, http.StatusNotFound},
-		{"a proxy is believed", func(c *server.Config) { c.TrustedProxies = networks("127.0.0.0/8") }, http.StatusOK},
-		{"the proxy speaks for somebody who may not", func(c *server.Config) { c.WebhookAllowFrom = networks("127.0.0.0/8") }, http.StatusNotFound},
-		{"it is believed no more", func(c *server.Config) { c.TrustedProxies = nil }, http.StatusOK},
+		{"anybody may", func(*config.Config) {}, http.StatusOK},
+		{"others may", func(c *config.Config) { c.WebhookAllowFrom = networks("203.0.113.0/24") }, http.StatusNotFound},
+		{"a proxy is believed", func(c *config.Config) { c.TrustedProxies = networks("127.0.0.0/8") }, http.StatusOK},
+		{"the proxy speaks for somebody who may not", func(c *config.Config) { c.WebhookAllowFrom = networks("127.0.0.0/8") }, http.StatusNotFound},
+		{"it is believed no more", func(c *config.Config) { c.TrustedProxies = nil }, http.StatusOK},
 	} {
 		require.NoError(t, g.Reload(step.change))
 		assert.Equal(t, step.status, post(), step.why)
@@ -284,8 +284,8 @@ func TestWhoMayPostWebhooksIsReloaded(t *testing.T) {
 
 func TestAReloadReplacesTheEncryptionKeyThatTheStartCouldNot(t *testing.T) {
 	dir := t.TempDir()
-	with := func(keys ...string) func(*server.Config) {
-		return func(c *server.Config) { c.DataDir, c.EncryptionKeys = dir, keys }
+	with := func(keys ...string) func(*config.Config) {
+		return func(c *config.Config) { c.DataDir, c.EncryptionKeys = dir, keys }
 	}
 	g := Start(t, with(encryptionKey(0)))
 	inTheWay := filepath.Join(dir, "encryption.new")
@@ -303,16 +303,16 @@ func TestAReloadReplacesTheEncryptionKeyThatTheStartCouldNot(t *testing.T) {
 func TestAStreamEndsWithTheReasonForWhichItsCallerLostIt(t *testing.T) {
 	onEachStream(t, func(t *testing.T, transport Transport) {
 		for name, tt := range map[string]struct {
-			change func(*server.Config)
+			change func(*config.Config)
 			reason string
 		}{
-			"its key is gone": {func(c *server.Config) { delete(c.Callers, "billing") }, "CREDENTIALS_INVALID"},
-			"the action": {func(c *server.Config) {
+			"its key is gone": {func(c *config.Config) { delete(c.Callers, "billing") }, "CREDENTIALS_INVALID"},
+			"the action": {func(c *config.Config) {
 				billing := c.Callers["billing"]
 				billing.Actions = []auth.Action{auth.ActionSend}
 				c.Callers["billing"] = billing
 			}, "FORBIDDEN"},
-			"the channel": {func(c *server.Config) {
+			"the channel": {func(c *config.Config) {
 				billing := c.Callers["billing"]
 				billing.Channels = []string{"sales"}
 				c.Callers["billing"] = billing
@@ -346,21 +346,21 @@ func TestAnOpenGatewayThatGetsCallersEndsItsStreams(t *testing.T) {
 func TestAReloadThatIsWrongChangesNothing(t *testing.T) {
 	g := Start(t, withKeys(billingKey))
 	for name, tt := range map[string]struct {
-		change func(*server.Config)
+		change func(*config.Config)
 		says   string
 	}{
-		"a caller without rights": {func(c *server.Config) { c.Callers = map[string]auth.Caller{"new": {}} }, "callers.new"},
-		"no callers":              {func(c *server.Config) { c.Callers = nil }, "all callers"},
-		"no channels":             {func(c *server.Config) { c.Channels = nil }, "no channel"},
-		"a channel that cannot be": {func(c *server.Config) {
-			c.Channels["new"] = server.Channel{BaseURL: "ftp://x", Token: "t", WebhookSecret: Secret}
+		"a caller without rights": {func(c *config.Config) { c.Callers = map[string]auth.Caller{"new": {}} }, "callers.new"},
+		"no callers":              {func(c *config.Config) { c.Callers = nil }, "all callers"},
+		"no channels":             {func(c *config.Config) { c.Channels = nil }, "no channel"},
+		"a channel that cannot be": {func(c *config.Config) {
+			c.Channels["new"] = config.Channel{BaseURL: "ftp://x", Token: "t", WebhookSecret: Secret}
 		}, "channels.new"},
-		"another data directory": {func(c *server.Config) { c.DataDir += "-2" }, "data_dir needs a restart"},
-		"an encryption key":      {func(c *server.Config) { c.EncryptionKeys = []string{encryptionKey(1)} }, "encryption key"},
-		"another port":           {func(c *server.Config) { c.GRPCAddr = "127.0.0.1:1" }, "grpc_addr needs a restart"},
+		"another data directory": {func(c *config.Config) { c.DataDir += "-2" }, "data_dir needs a restart"},
+		"an encryption key":      {func(c *config.Config) { c.EncryptionKeys = []string{encryptionKey(1)} }, "encryption key"},
+		"another port":           {func(c *config.Config) { c.GRPCAddr = "127.0.0.1:1" }, "grpc_addr needs a restart"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.ErrorContains(t, g.Reload(func(c *server.Config) {
+			require.ErrorContains(t, g.Reload(func(c *config.Config) {
 				withSecrets("a-secret-that-must-not-come", "")(c)
 				tt.change(c)
 			}), tt.says)
@@ -383,7 +383,7 @@ func TestAReloadKeepsTheCircuitOfAChannelThatStaysAsItIs(t *testing.T) {
 		send(Channel)
 	}
 	require.Equal(t, "ONGAIR_CIRCUIT_OPEN", send(Channel))
-	require.NoError(t, g.Reload(func(c *server.Config) { c.Channels["sales"] = c.Channels[Channel] }))
+	require.NoError(t, g.Reload(func(c *config.Config) { c.Channels["sales"] = c.Channels[Channel] }))
 	assert.Equal(t, "ONGAIR_CIRCUIT_OPEN", send(Channel))
 	assert.Equal(t, "ONGAIR_FAILED", send("sales"), "a new channel begins anew")
 }
@@ -409,8 +409,8 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 		}
 		require.NoError(t, os.WriteFile(clients, all, 0o600))
 	}
-	withNames := func(numbers ...int64) func(*server.Config) {
-		return func(c *server.Config) {
+	withNames := func(numbers ...int64) func(*config.Config) {
+		return func(c *config.Config) {
 			caller := auth.Unrestricted()
 			for _, n := range numbers {
 				caller.Certificates = append(caller.Certificates, name(n))
@@ -420,7 +420,7 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 	}
 	authority := NewAuthority(t)
 	believe(authority)
-	g, r := Start(t, func(c *server.Config) {
+	g, r := Start(t, func(c *config.Config) {
 		c.TLSCertFile, c.TLSKeyFile, c.TLSClientCAFile = cert, key, clients
 		withNames(0)(c)
 	}), NewRecorder(t)
@@ -478,7 +478,7 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := Certificate(t, dir)
-	g, r := Start(t, func(c *server.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key }), NewRecorder(t)
+	g, r := Start(t, func(c *config.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key }), NewRecorder(t)
 	trusted := x509.NewCertPool()
 	trust := func() {
 		pem, err := os.ReadFile(cert)
@@ -517,7 +517,7 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 		for _, port := range ports {
 			assert.Equal(t, before, serial(port), "nothing changes by itself")
 		}
-		require.NoError(t, g.Reload(func(*server.Config) {}))
+		require.NoError(t, g.Reload(func(*config.Config) {}))
 		for _, port := range ports {
 			assert.NotEqual(t, before, serial(port))
 		}
@@ -536,7 +536,7 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 	// Half of a pair is no reason to fall over.
 	now := serial(g.GRPC)
 	require.NoError(t, os.WriteFile(key, []byte("half a key"), 0o600))
-	require.ErrorContains(t, g.Reload(func(*server.Config) {}), "TLS certificate")
+	require.ErrorContains(t, g.Reload(func(*config.Config) {}), "TLS certificate")
 	assert.Equal(t, now, serial(g.GRPC))
 	r.Verify(at())
 }

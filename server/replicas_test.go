@@ -13,7 +13,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
@@ -23,9 +23,9 @@ import (
 func replicas(t *testing.T) (nats *jetstreamtest.Server, first, second *Gateway) {
 	t.Helper()
 	nats = jetstreamtest.Serve(t, nil)
-	on := func(c *server.Config) { c.NATSURL, c.DataDir = nats.URL(), "" }
+	on := func(c *config.Config) { c.NATSURL, c.DataDir = nats.URL(), "" }
 	first = Start(t, on)
-	return nats, first, Start(t, on, func(c *server.Config) { c.Channels = first.Config.Channels })
+	return nats, first, Start(t, on, func(c *config.Config) { c.Channels = first.Config.Channels })
 }
 
 func TestReplicasGiveEverySubscriberTheSame(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server"
 	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/fanout"
 	"github.com/ongair/ongair-gateway/server/fault"
 	. "github.com/ongair/ongair-gateway/server/servertest"
@@ -45,7 +45,7 @@ func continuesAfterTheGap(t *testing.T, g *Gateway, at Endpoints, transport Tran
 
 func TestARetentionThatPassesACursorIsOneExplicitGap(t *testing.T) {
 	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
-		g, r := Start(t, log(t), func(c *server.Config) { c.RetentionBytes = 4 << 20 }), NewRecorder(t)
+		g, r := Start(t, log(t), func(c *config.Config) { c.RetentionBytes = 4 << 20 }), NewRecorder(t)
 		at := g.Endpoints()
 		live := r.Subscribe("live", OverGRPC{}, at, &ongairv1.SubscribeRequest{})
 		text := strings.Repeat("x", 400<<10)
@@ -64,7 +64,7 @@ func TestARetentionThatPassesACursorIsOneExplicitGap(t *testing.T) {
 func TestARetentionThatOvertakesAConnectedReaderIsOneExplicitGap(t *testing.T) {
 	const size, kept = 500_000, 4 << 20
 	onEachTransport(t, func(t *testing.T, transport Transport) {
-		g, r := Start(t, func(c *server.Config) {
+		g, r := Start(t, func(c *config.Config) {
 			c.RetentionBytes = kept
 			// One that goes on and one that reads the log in the end: a third, that has ended
 			// and is still there, would be in their way.

@@ -22,7 +22,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
@@ -267,7 +267,7 @@ func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			g := Start(t, func(c *server.Config) {
+			g := Start(t, func(c *config.Config) {
 				if tt.upstream != nil {
 					channel := c.Channels[Channel]
 					channel.BaseURL = tt.upstream(t)
@@ -367,9 +367,9 @@ func TestOneDeadChannelDoesNotHurtTheOthers(t *testing.T) {
 	dead := make(chan struct{})
 	hangUp := sync.OnceFunc(func() { close(dead) })
 	defer hangUp() // before the Ongair waits for its connections, where the test fails
-	g := Start(t, func(c *server.Config) {
+	g := Start(t, func(c *config.Config) {
 		url := ongairThat(t, func(net.Conn) { <-dead })
-		c.Channels["dead"] = server.Channel{BaseURL: url, Token: Token, WebhookSecret: Secret, MaxInFlight: 50}
+		c.Channels["dead"] = config.Channel{BaseURL: url, Token: Token, WebhookSecret: Secret, MaxInFlight: 50}
 	})
 	conn, err := Dial(g.Endpoints())
 	require.NoError(t, err)

@@ -16,6 +16,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
@@ -91,7 +92,7 @@ func TestACallThatOutlivesTheGraceIsToldWhatBecameOfIt(t *testing.T) {
 	} {
 		for transport, send := range senders() {
 			t.Run(name+" over "+transport, func(t *testing.T) {
-				g := Start(t, func(c *server.Config) { c.Grace = time.Second })
+				g := Start(t, func(c *config.Config) { c.Grace = time.Second })
 				g.Sandbox.SetFaults(tt.fault)
 				req := &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello", RequestId: "the one"}
 				ended := make(chan *status.Status, 1)

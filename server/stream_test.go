@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/fault"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
@@ -105,7 +105,7 @@ func TestTwoCustomersSayYesAndATicketIsClosedTwice(t *testing.T) {
 
 func TestARedeliveredNotificationIsOneEvent(t *testing.T) {
 	onEachHome(t, func(t *testing.T, log home) {
-		g, r := Start(t, log(t), func(c *server.Config) {
+		g, r := Start(t, log(t), func(c *config.Config) {
 			other := c.Channels[Channel]
 			c.Channels["sales"] = other
 		}), NewRecorder(t)
@@ -134,7 +134,7 @@ func TestARedeliveredNotificationIsOneEvent(t *testing.T) {
 
 func TestARedeliveryAfterTheDuplicateWindowIsAnotherEvent(t *testing.T) {
 	onEachHome(t, func(t *testing.T, log home) {
-		g, r := Start(t, log(t), func(c *server.Config) { c.DuplicateWindow = 100 * time.Millisecond }), NewRecorder(t)
+		g, r := Start(t, log(t), func(c *config.Config) { c.DuplicateWindow = 100 * time.Millisecond }), NewRecorder(t)
 		s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
 		require.Eventually(t, func() bool {
 			r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...)
@@ -148,7 +148,7 @@ func TestARedeliveryAfterTheDuplicateWindowIsAnotherEvent(t *testing.T) {
 
 func TestFiltersAreCombinedAndHideNothingElse(t *testing.T) {
 	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
-		g, r := Start(t, log(t), func(c *server.Config) { c.Channels["sales"] = c.Channels[Channel] }), NewRecorder(t)
+		g, r := Start(t, log(t), func(c *config.Config) { c.Channels["sales"] = c.Channels[Channel] }), NewRecorder(t)
 		at := g.Endpoints()
 		subscribe := func(name string, req *ongairv1.SubscribeRequest) {
 			req.Start = earliest().Start
@@ -319,7 +319,7 @@ func TestASubscriberWhoIsStoppedWithItsGatewayContinuesAfterARestart(t *testing.
 
 func TestASubscriberWhoNeverReadsHoldsUpNobody(t *testing.T) {
 	onEachHome(t, func(t *testing.T, log home) {
-		g, r := Start(t, log(t), func(c *server.Config) { c.Grace = time.Second }), NewRecorder(t)
+		g, r := Start(t, log(t), func(c *config.Config) { c.Grace = time.Second }), NewRecorder(t)
 		conn, err := Dial(g.Endpoints())
 		require.NoError(t, err)
 		defer conn.Close()

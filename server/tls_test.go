@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
@@ -43,7 +43,7 @@ func rsaCertificate(t *testing.T) (certFile, keyFile string) {
 
 func TestWeakTLSIsRefusedOnEveryPort(t *testing.T) {
 	cert, key := rsaCertificate(t)
-	g := Start(t, func(c *server.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key })
+	g := Start(t, func(c *config.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key })
 	trusted := Trusting(t, cert)
 	for name, tt := range map[string]struct {
 		client *tls.Config

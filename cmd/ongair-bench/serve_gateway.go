@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
@@ -28,9 +29,9 @@ type serveGatewayCmd struct {
 func (c *serveGatewayCmd) Run(ctx context.Context, io stdio) error {
 	const anyPort = "127.0.0.1:0"
 	ctx = untilClosed(ctx, io.in)
-	gateway, err := server.New(server.Config{
+	gateway, err := server.New(config.Config{
 		GRPCAddr: anyPort, HTTPAddr: anyPort, WebhookAddr: anyPort, AdminAddr: anyPort,
-		Channels: map[string]server.Channel{channel: {BaseURL: c.Upstream, Token: "unused", WebhookSecret: secret}},
+		Channels: map[string]config.Channel{channel: {BaseURL: c.Upstream, Token: "unused", WebhookSecret: secret}},
 		DataDir:  c.Dir,
 		Logger:   slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: slog.LevelError})),
 	})

@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,27 +11,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
 // secretVariable are the names of variables with secrets. Those with a path are others.
 var secretVariable = regexp.MustCompile(`(TOKEN|SECRET|PASSWORD|API_KEY)$`)
 
-// secretValue finds the secrets in a config file, also in one that is no YAML: the values
-// of the keys that can be given by file, too, and keys in the place of their hashes.
-var secretValue = regexp.MustCompile(`\b(?:` + strings.Join(secretKeys(), "|") + `)\s*:[ \t]*([^,}\n]*)`)
-
-func secretKeys() []string {
-	keys := []string{"key_hashes"}
-	for _, in := range []reflect.Type{reflect.TypeFor[configFile](), reflect.TypeFor[channelConfig]()} {
-		for field := range in.Fields() {
-			if key, byFile := strings.CutSuffix(field.Tag.Get("yaml"), "_file"); byFile {
-				keys = append(keys, key)
-			}
-		}
-	}
-	return keys
-}
+// secretValue finds the secrets in a config file, also in one that is no YAML.
+var secretValue = regexp.MustCompile(`\b(?:` + strings.Join(config.SecretKeys(), "|") + `)\s*:[ \t]*([^,}\n]*)`)
 
 // writeFile writes a new file for the gateway.
 func writeFile(t *testing.T, name, content string) string {
@@ -85,7 +72,7 @@ func withoutSandbox(t T, out string) string {
 	t.Helper()
 	said := tryOut.FindString(out)
 	said = strings.ReplaceAll(said, Contact, "CONTACT")
-	path := regexp.MustCompile(`/webhooks/` + defaultChannel + `/([\w-]+)`)
+	path := regexp.MustCompile(`/webhooks/` + config.DefaultChannel + `/([\w-]+)`)
 	if match := path.FindStringSubmatch(said); match != nil {
 		Given(match[1])
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
@@ -165,12 +166,12 @@ func TestTailGoesOnWhereItWasWhenTheGatewayComesBack(t *testing.T) {
 	env, dir, r := oneChannel(url), t.TempDir(), NewRecorder(t)
 	g := serve(t, env, "--data-dir", dir)
 	tail := start(t, nil, "tail", "--addr", g.GRPC, "--from", "earliest", "--output", "json")
-	r.Post(g.webhookURL(defaultChannel), defaultChannel, received(1, "before")...)
+	r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(1, "before")...)
 	tail.waitFor(t, "the first event", func() bool { return strings.Count(tail.out(), "\n") == 1 })
 	g.kill()
 	tail.waitFor(t, "noticing", func() bool { return strings.Contains(tail.errOut(), "connecting again") })
 	g = serve(t, env, "--data-dir", dir, "--grpc-addr", g.GRPC)
-	r.Post(g.webhookURL(defaultChannel), defaultChannel, received(2, "after")...)
+	r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(2, "after")...)
 	tail.waitFor(t, "the second event", func() bool { return strings.Count(tail.out(), "\n") >= 2 })
 	assert.Zero(t, tail.stop(t))
 	lines := strings.Split(strings.TrimSuffix(tail.out(), "\n"), "\n")
@@ -208,7 +209,7 @@ func TestTailThatCannotGoOnSaysWhy(t *testing.T) {
 func TestWhatACustomerWritesCannotControlATerminal(t *testing.T) {
 	_, url := silentSandbox(t)
 	g := serve(t, oneChannel(url), "--data-dir", t.TempDir())
-	NewRecorder(t).Post(g.webhookURL(defaultChannel), defaultChannel,
+	NewRecorder(t).Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel,
 		Form("notification_type", "\x1b[2JType", "external_contact_id", "a\nb", "x\x1b", "\x1b[31mred")...)
 	tail := start(t, nil, "tail", "--addr", g.GRPC, "--from", "earliest")
 	tail.waitFor(t, "the event", func() bool { return strings.HasSuffix(tail.out(), "\n") })

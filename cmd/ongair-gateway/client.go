@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
-	"os"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -18,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/listen"
 )
 
 // maxResponseBytes is more than the largest response that a gateway sends.
@@ -64,13 +63,9 @@ func (f clientFlags) transport() (credentials.TransportCredentials, error) {
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if f.TLSCA != "" {
-		pem, err := os.ReadFile(f.TLSCA)
-		if err != nil {
+		var err error
+		if config.RootCAs, err = listen.ReadCertPool(f.TLSCA); err != nil {
 			return nil, fmt.Errorf("--tls-ca: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--tls-ca: %s has no PEM certificate", f.TLSCA)
 		}
 	}
 	if f.TLSCert != "" || f.TLSKey != "" {

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+
+	"github.com/ongair/ongair-gateway/server/config"
 )
 
 // configCmd is about the configuration.
@@ -18,13 +20,14 @@ type configCheckCmd struct {
 // Run checks what serve would read: flags, environment, file, and the files it names.
 // What it says of the machine, such as a port in use, is for serve to find out.
 func (c configCheckCmd) Run(s streams) error {
-	cfg, r, err := c.settings()
+	loaded, err := config.Load(c.source())
 	if err != nil {
 		return usageError{err}
 	}
-	for _, warning := range r.warnings {
-		_, _ = fmt.Fprintln(s.err, "warning:", r.located(warning)) // what is valid is said on the other stream
+	for _, warning := range loaded.Warnings() {
+		_, _ = fmt.Fprintln(s.err, "warning:", warning) // the result goes to the other stream
 	}
+	cfg := loaded.Config
 	callers := cfg.CallerCount()
 	_, err = fmt.Fprintf(s.out, "The configuration is valid: %s, %s.\n", counted(len(cfg.Channels), "channel"), counted(callers, "caller"))
 	if callers == 0 && !cfg.InsecureNoAuthentication && err == nil {

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
@@ -128,7 +129,7 @@ func (c *crowd) post(t *testing.T, first, end int, text string) {
 		wg.Go(func() {
 			for id := next.Add(1); id <= int64(end); id = next.Add(1) {
 				body := "notification_type=MessageReceived&external_contact_id=wxid_1&text=" + text + "&id=" + strconv.FormatInt(id, 10)
-				response, err := c.client.Post(c.webhookURL(defaultChannel), "application/x-www-form-urlencoded", strings.NewReader(body))
+				response, err := c.client.Post(c.webhookURL(config.DefaultChannel), "application/x-www-form-urlencoded", strings.NewReader(body))
 				if err != nil {
 					refused.Add(1)
 					continue
@@ -175,7 +176,7 @@ func (c *crowd) recorded(t *testing.T, end int, text string) *Recorder {
 	t.Helper()
 	r := NewRecorder(t)
 	for i := range end {
-		r.RecordPost(Post{Channel: defaultChannel, Status: http.StatusOK, Fields: Form("notification_type", "MessageReceived",
+		r.RecordPost(Post{Channel: config.DefaultChannel, Status: http.StatusOK, Fields: Form("notification_type", "MessageReceived",
 			"external_contact_id", "wxid_1", "text", text, "id", strconv.Itoa(i+1))})
 	}
 	all := r.Subscribe("all", OverGRPC{}, c.endpoints(), &ongairv1.SubscribeRequest{

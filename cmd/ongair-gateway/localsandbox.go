@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
+	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
@@ -54,14 +56,14 @@ func (b *localSandbox) url() string { return "http://" + b.listener.Addr().Strin
 func (b *localSandbox) close() { _ = b.listener.Close() }
 
 // start makes the sandbox, which posts its webhooks to the gateway.
-func (b *localSandbox) start(cfg server.Config, addrs server.Addresses, secret string) error {
+func (b *localSandbox) start(cfg config.Config, addrs server.Addresses, secret string) error {
 	client, err := webhookClient(cfg.TLSCertFile)
 	if err != nil {
 		return err
 	}
 	b.sandbox = sandbox.New(sandbox.Config{
 		Token:      b.token,
-		WebhookURL: scheme(cfg) + addrs.Webhook + webhook.Path(defaultChannel, secret),
+		WebhookURL: scheme(cfg) + addrs.Webhook + webhook.Path(config.DefaultChannel, secret),
 		HTTPClient: client,
 		Logger:     cfg.Logger.With(slog.String("part", "sandbox")),
 	})
@@ -75,13 +77,9 @@ func webhookClient(certFile string) (*http.Client, error) {
 	if certFile == "" {
 		return client, nil
 	}
-	pem, err := os.ReadFile(certFile)
+	roots, err := listen.ReadCertPool(certFile)
 	if err != nil {
 		return nil, err
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s has no PEM certificate", certFile)
 	}
 	client.Transport = &http.Transport{TLSClientConfig: &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -95,7 +93,7 @@ func webhookClient(certFile string) (*http.Client, error) {
 	return client, nil
 }
 
-func scheme(cfg server.Config) string {
+func scheme(cfg config.Config) string {
 	if cfg.TLSCertFile != "" {
 		return "https://"
 	}
@@ -106,9 +104,9 @@ func scheme(cfg server.Config) string {
 func randomSecret() string { return rand.Text() }
 
 // printTryOut prints commands that work as they are, in another terminal.
-func printTryOut(out io.Writer, cfg server.Config, addrs server.Addresses, sandboxURL, secret string) {
+func printTryOut(out io.Writer, cfg config.Config, addrs server.Addresses, sandboxURL, secret string) {
 	grpcFlags, curlFlags, grpcurlFlags := "", "", "-plaintext "
-	if addrs.GRPC != server.DefaultGRPCAddr {
+	if addrs.GRPC != config.DefaultGRPCAddr {
 		grpcFlags += " --addr " + addrs.GRPC
 	}
 	if cfg.TLSCertFile != "" {
@@ -149,5 +147,5 @@ func printTryOut(out io.Writer, cfg server.Config, addrs server.Addresses, sandb
 What else the sandbox can do: curl %[10]s/_sandbox/
 `,
 		command, grpcFlags, curlFlags, grpcurlFlags, scheme(cfg), addrs.HTTP, addrs.GRPC, addrs.Webhook,
-		webhook.Path(defaultChannel, secret), sandboxURL)
+		webhook.Path(config.DefaultChannel, secret), sandboxURL)
 }

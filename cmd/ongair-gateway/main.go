@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/ongair/ongair-gateway/server/config"
 )
 
 func main() {
@@ -91,7 +93,7 @@ func run(ctx context.Context, hangup hangups, args []string, stdout, stderr io.W
 // fail says why a command failed, in one line where it is one fact.
 func fail(stderr io.Writer, err error) int {
 	_, _ = fmt.Fprintln(stderr, "ongair-gateway:", describe(err)) // nowhere left to complain
-	_, configured := errors.AsType[configError](err)
+	_, configured := errors.AsType[config.Error](err)
 	if usage, ok := errors.AsType[usageError](err); ok && usage.error != nil && !configured {
 		_, _ = fmt.Fprintln(stderr, "Run \"ongair-gateway --help\" for the commands and their flags.")
 	}

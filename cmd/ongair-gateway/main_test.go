@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	"github.com/ongair/ongair-gateway/server/servertest"
@@ -249,7 +250,7 @@ func (g *gateway) webhookURL(channel string) string {
 
 // secretOf is the webhook secret of a channel: each has one of its own.
 func secretOf(channel string) string {
-	if channel == defaultChannel {
+	if channel == config.DefaultChannel {
 		return servertest.Secret
 	}
 	return servertest.Secret + "-of-" + channel

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/servertest/faultfs"
 )
@@ -56,7 +57,7 @@ func cutPower(t *testing.T, rounds int, flags ...string) {
 					id := int(posted.Add(1))
 					// Of sizes that fill a block of the log within a test.
 					text := strings.Repeat("x", 1<<(id%17))
-					if r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, text)...) != http.StatusOK {
+					if r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, text)...) != http.StatusOK {
 						return
 					}
 					acknowledged.Add(1)
@@ -85,10 +86,10 @@ func TestAWebhookThatIsPostedAgainAfterACrashSurvivesAPowerCut(t *testing.T) {
 	_, url := silentSandbox(t)
 	env, dir, r := oneChannel(url), filepath.Join(disk.Dir(), "data"), NewRecorder(t)
 	g := serve(t, env, "--data-dir", dir)
-	require.Equal(t, http.StatusOK, r.Post(g.webhookURL(defaultChannel), defaultChannel, received(1, "Hi")...))
+	require.Equal(t, http.StatusOK, r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(1, "Hi")...))
 	// The process ends between the write of an event and its sync.
 	disk.FailSyncs(syscall.EIO)
-	require.Equal(t, http.StatusServiceUnavailable, r.Post(g.webhookURL(defaultChannel), defaultChannel, received(2, "Hi")...))
+	require.Equal(t, http.StatusServiceUnavailable, r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(2, "Hi")...))
 	g.kill()
 	disk.FailSyncs(0)
 
@@ -97,7 +98,7 @@ func TestAWebhookThatIsPostedAgainAfterACrashSurvivesAPowerCut(t *testing.T) {
 	s := r.Subscribe("after the crash", OverGRPC{}, g.endpoints(), &ongairv1.SubscribeRequest{
 		Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},
 	})
-	require.Equal(t, http.StatusOK, r.Post(g.webhookURL(defaultChannel), defaultChannel, received(2, "Hi")...))
+	require.Equal(t, http.StatusOK, r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(2, "Hi")...))
 	disk.PowerOff()
 	g.kill()
 	s.Killed()

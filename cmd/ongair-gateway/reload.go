@@ -2,15 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"log/slog"
-	"maps"
 	"os"
-	"reflect"
 	"strings"
 	"time"
 
 	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 )
 
 // reloadEvery is how often it is looked whether the configuration changed. It is read
@@ -22,57 +20,21 @@ const reloadEvery = 5 * time.Second
 // process on, which SIGHUP would end otherwise.
 type hangups <-chan os.Signal
 
-// loaded is what the configuration was when it was read: what it says, what is in
-// the files that the gateway reads itself, and where it is from.
-type loaded struct {
-	cfg     server.Config
-	files   map[string][sha256.Size]byte
-	reading *reading
-}
-
-// load reads the configuration.
-func (c serveCmd) load() (loaded, error) {
-	cfg, r, err := c.settings()
-	return loaded{cfg: cfg, reading: r, files: map[string][sha256.Size]byte{
-		"tls_cert": hashOfFile(cfg.TLSCertFile), "tls_key": hashOfFile(cfg.TLSKeyFile), "tls_client_ca": hashOfFile(cfg.TLSClientCAFile),
-	}}, err
-}
-
-// hashOfFile is zero for a file that cannot be read: whoever needs it says why.
-func hashOfFile(path string) [sha256.Size]byte {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return [sha256.Size]byte{}
-	}
-	return sha256.Sum256(content)
-}
-
-// warn logs what may be a mistake.
-func (l loaded) warn(log *slog.Logger) {
-	for _, warning := range l.reading.warnings {
-		log.Warn("the configuration is taken, and may be a mistake", "warning", l.reading.located(warning))
+// logWarnings logs what is valid and may be a mistake.
+func logWarnings(log *slog.Logger, l config.Loaded) {
+	for _, warning := range l.Warnings() {
+		log.Warn("the configuration is taken, and may be a mistake", "warning", warning)
 	}
 }
 
-// changes returns the names of the settings that differ.
-func (l loaded) changes(now loaded) []string {
-	names := server.Changes(l.cfg, now.cfg)
-	for _, name := range []string{"tls_cert", "tls_key", "tls_client_ca"} {
-		if l.files[name] != now.files[name] {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// reloader has the gateway take what changes in the configuration.
+// reloader reloads the gateway when its configuration changes.
 type reloader struct {
-	serveCmd
+	source  config.Source
 	gateway *server.Server
 	level   *slog.LevelVar
 	log     *slog.Logger
 	// before is what the gateway has, and complaint what is wrong with what came since.
-	before    loaded
+	before    config.Loaded
 	complaint string
 }
 
@@ -101,11 +63,11 @@ func (r *reloader) run(ctx context.Context, hangup hangups) {
 // reload looks for what changed, and says what became of it; that nothing did, only to
 // who asked.
 func (r *reloader) reload(asked bool) {
-	now, err := r.load()
-	now.cfg.Logger = r.log
-	unchanged := err == nil && reflect.DeepEqual(now.cfg, r.before.cfg) && maps.Equal(now.files, r.before.files)
+	now, err := config.Load(r.source)
+	now.Config.Logger = r.log
+	unchanged := err == nil && now.Equal(r.before)
 	if err == nil && !unchanged {
-		err = now.reading.locate(r.gateway.Reload(now.cfg))
+		err = now.Locate(r.gateway.Reload(now.Config))
 	}
 	switch {
 	case err != nil && (asked || err.Error() != r.complaint):
@@ -118,12 +80,12 @@ func (r *reloader) reload(asked bool) {
 	case unchanged && asked:
 		r.log.Info("configuration unchanged")
 	case !unchanged:
-		changed := r.before.changes(now)
-		r.level.Set(min(r.before.cfg.LogLevel, now.cfg.LogLevel)) // so that it is said
+		changed := r.before.Changes(now)
+		r.level.Set(min(r.before.Config.LogLevel, now.Config.LogLevel)) // so that it is said
 		r.before, r.complaint = now, ""
 		r.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "),
-			"channels", len(now.cfg.Channels), "callers", now.cfg.CallerCount())
-		now.warn(r.log)
-		r.level.Set(now.cfg.LogLevel)
+			"channels", len(now.Config.Channels), "callers", now.Config.CallerCount())
+		logWarnings(r.log, now)
+		r.level.Set(now.Config.LogLevel)
 	}
 }

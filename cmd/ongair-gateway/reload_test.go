@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
@@ -92,7 +91,7 @@ func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
 	}
 	g, r := run(), NewRecorder(t)
 	post := func() int {
-		return r.Post(g.webhookURL(defaultChannel), defaultChannel, Form("notification_type", "TicketStatusUpdated")...)
+		return r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, Form("notification_type", "TicketStatusUpdated")...)
 	}
 	require.Equal(t, http.StatusOK, post())
 
@@ -173,16 +172,4 @@ func TestAnAPIKeyIsReplacedWithATimeInWhichTwoAreValid(t *testing.T) {
 	assert.Equal(t, exitRefused, send(first))
 	assert.Equal(t, exitOK, send(second))
 	assert.NotContains(t, g.errOut(), "-key-of-the-tests")
-}
-
-// What a key of the file says is in a field of the configuration, which says by its tag
-// what a reload makes of it.
-func TestEveryKeyOfTheFileIsReloadedOrNeedsARestart(t *testing.T) {
-	tags := map[string]bool{}
-	for field := range reflect.TypeFor[server.Config]().Fields() {
-		tags[field.Tag.Get("reload")+field.Tag.Get("restart")] = true
-	}
-	for _, key := range fileKeys() {
-		assert.True(t, tags[key] || tags[strings.TrimSuffix(key, "_file")], key)
-	}
 }

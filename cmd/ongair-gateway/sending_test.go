@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
@@ -64,7 +65,7 @@ func TestAKilledGatewaySendsNoCallTwice(t *testing.T) {
 				for range atOnce {
 					wg.Go(func() {
 						for i := range next {
-							first[i], _ = sendTo(t, g, defaultChannel, fmt.Sprintf("%d-%d", round, i), patience)
+							first[i], _ = sendTo(t, g, config.DefaultChannel, fmt.Sprintf("%d-%d", round, i), patience)
 						}
 					})
 				}
@@ -88,7 +89,7 @@ func TestAKilledGatewaySendsNoCallTwice(t *testing.T) {
 					other = g
 				}
 				for i := range calls {
-					again, s := sendTo(t, other, defaultChannel, first[i].RequestID, patience)
+					again, s := sendTo(t, other, config.DefaultChannel, first[i].RequestID, patience)
 					r.RecordCall(again)
 					if first[i].Err == nil { // otherwise the kill ended it, without a reason
 						r.RecordCall(first[i])

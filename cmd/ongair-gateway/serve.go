@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
@@ -55,25 +56,56 @@ type serveCmd struct {
 	LogFormat string `env:"ONGAIR_GATEWAY_LOG_FORMAT" placeholder:"FORMAT" help:"text or json (text)."`
 }
 
+// source returns where the configuration is read from.
+func (c serveCmd) source() config.Source {
+	return config.Source{
+		File: c.Config,
+		Flags: map[string]string{
+			"data_dir":                   c.DataDir,
+			"encryption_key_file":        c.EncryptionKeyFile,
+			"nats_url":                   c.NATSURL,
+			"retention_age":              c.RetentionAge,
+			"retention_bytes":            c.RetentionBytes,
+			"duplicate_window":           c.DuplicateWindow,
+			"request_id_age":             c.RequestIDAge,
+			"grace":                      c.Grace,
+			"grpc_addr":                  c.GRPCAddr,
+			"http_addr":                  c.HTTPAddr,
+			"webhook_addr":               c.WebhookAddr,
+			"admin_addr":                 c.AdminAddr,
+			"tls_cert":                   c.TLSCert,
+			"tls_key":                    c.TLSKey,
+			"tls_client_ca":              c.TLSClientCA,
+			"webhook_allow_from":         c.WebhookAllowFrom,
+			"trusted_proxies":            c.TrustedProxies,
+			"max_connections":            c.MaxConnections,
+			"insecure_no_authentication": string(c.InsecureNoAuthentication),
+			"log_level":                  c.LogLevel,
+			"log_format":                 c.LogFormat,
+		},
+		Sandbox: c.Sandbox,
+	}
+}
+
 // Run runs the gateway until ctx ends.
 func (c serveCmd) Run(ctx context.Context, s streams, hangup hangups) error {
-	before, err := c.load()
+	before, err := config.Load(c.source())
 	if err != nil {
 		return usageError{err}
 	}
 	level := &slog.LevelVar{}
-	level.Set(before.cfg.LogLevel)
-	log, err := telemetry.NewLoggerFrom(s.err, level, before.cfg.LogFormat)
+	level.Set(before.Config.LogLevel)
+	log, err := telemetry.NewLoggerFrom(s.err, level, before.Config.LogFormat)
 	if err != nil {
 		return usageError{err}
 	}
 	telemetry.TakeGRPC(log)
-	before.cfg.Logger = log
-	before.warn(log)
+	before.Config.Logger = log
+	logWarnings(log, before)
 	if c.Sandbox {
-		return serveWithSandbox(ctx, s, before.cfg, c.SandboxAddr, hangup)
+		return serveWithSandbox(ctx, s, before.Config, c.SandboxAddr, hangup)
 	}
-	gateway, err := server.New(before.cfg)
+	gateway, err := server.New(before.Config)
 	if err != nil {
 		return err
 	}
@@ -84,7 +116,7 @@ func (c serveCmd) Run(ctx context.Context, s streams, hangup hangups) error {
 		return gateway.Run(groupCtx)
 	})
 	group.Go(func() error {
-		(&reloader{serveCmd: c, gateway: gateway, level: level, log: log, before: before}).run(ended, hangup)
+		(&reloader{source: c.source(), gateway: gateway, level: level, log: log, before: before}).run(ended, hangup)
 		return nil
 	})
 	return group.Wait()
@@ -109,7 +141,7 @@ func (boolFlag) IsBool() bool { return true }
 
 // serveWithSandbox runs a gateway and an Ongair for it, and prints how to try
 // them.
-func serveWithSandbox(ctx context.Context, s streams, cfg server.Config, sandboxAddr string, hangup hangups) error {
+func serveWithSandbox(ctx context.Context, s streams, cfg config.Config, sandboxAddr string, hangup hangups) error {
 	if cfg.DataDir == "" && cfg.NATSURL == "" {
 		dir, err := os.MkdirTemp("", "ongair-gateway-")
 		if err != nil {
@@ -123,10 +155,10 @@ func serveWithSandbox(ctx context.Context, s streams, cfg server.Config, sandbox
 		return err
 	}
 	defer box.close()
-	channel := cfg.Channels[defaultChannel]
+	channel := cfg.Channels[config.DefaultChannel]
 	channel.BaseURL, channel.Token = box.url(), box.token
 	channel.WebhookSecret = cmp.Or(channel.WebhookSecret, randomSecret())
-	cfg.Channels[defaultChannel] = channel
+	cfg.Channels[config.DefaultChannel] = channel
 	gateway, err := server.New(cfg)
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
@@ -73,7 +74,7 @@ func killedOverAndOver(t *testing.T, log []string, transport Transport) {
 			wg.Go(func() {
 				for id := range next {
 					underWay.Add(1)
-					r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...)
+					r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, "Hi")...)
 					underWay.Add(-1)
 				}
 			})
@@ -114,7 +115,9 @@ func TestAWebhookThatAStopInterruptedIsOneEventWhenItComesAgain(t *testing.T) {
 			answered := make(chan int, webhooks)
 			var wg sync.WaitGroup
 			for id := range webhooks {
-				wg.Go(func() { answered <- r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...) })
+				wg.Go(func() {
+					answered <- r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, "Hi")...)
+				})
 			}
 			for range webhooks / 4 {
 				assert.Equal(t, http.StatusOK, <-answered)
@@ -126,7 +129,7 @@ func TestAWebhookThatAStopInterruptedIsOneEventWhenItComesAgain(t *testing.T) {
 
 			g = serve(t, env, "--data-dir", dir)
 			for id := range webhooks {
-				require.Equal(t, http.StatusOK, r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...))
+				require.Equal(t, http.StatusOK, r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, "Hi")...))
 			}
 			s := r.Subscribe("all", OverGRPC{}, g.endpoints(), &ongairv1.SubscribeRequest{
 				Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
@@ -63,7 +64,7 @@ func TestSIGTERMDuringTheStartIsAnOrderlyStop(t *testing.T) {
 		dir, r := t.TempDir(), NewRecorder(t)
 		g := serve(t, env, "--data-dir", dir)
 		for id := range 100 {
-			require.Equal(t, http.StatusOK, r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...))
+			require.Equal(t, http.StatusOK, r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, "Hi")...))
 		}
 		r.HangUp()
 		require.Zero(t, g.stop(t))
@@ -139,7 +140,7 @@ func TestASubscriberThatGoesAwayLeavesNoLineOutsideTheLog(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, conn.(*net.TCPConn).SetLinger(0)) // its end is a reset
 		require.NoError(t, conn.Close())
-		require.Equal(t, http.StatusOK, r.Post(g.webhookURL(defaultChannel), defaultChannel, received(id, "Hi")...))
+		require.Equal(t, http.StatusOK, r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, "Hi")...))
 	}
 	assert.Zero(t, g.stop(t))
 }

@@ -5,15 +5,14 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
-	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/admission"
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
@@ -34,10 +33,9 @@ import (
 // under five interceptors, ten thousand waiting streams kept 16 KiB each, and now
 // keep 8 (docs/performance.md).
 type calls struct {
-	authenticator *auth.Authenticator
-	// origin returns where a call comes from.
-	origin    func(context.Context) auth.Origin
-	limits    *Limits
+	gate *admission.Gate
+	// inMemory means that calls come from the HTTP port, which has admitted them.
+	inMemory  bool
 	validator protovalidate.Validator
 	log       *slog.Logger
 	endings   endings
@@ -63,23 +61,20 @@ func (c *calls) unary(fullMethod string, next methodHandler) methodHandler {
 		growStack(0)
 		start := time.Now()
 		var req any
+		var call *admission.Call
 		defer func() {
 			if p := recover(); p != nil {
 				err = c.panicked(ctx, p)
 			}
 			channel := channelOf(err)
 			err = explainCall(req, err)
-			c.logEnd(ctx, ended{fullMethod, "unary", start, channel, err})
+			c.logEnd(ctx, ended{fullMethod, "unary", start, call, channel, err})
 		}()
-		origin := c.origin(ctx)
-		if ctx, err = c.admit(ctx, fullMethod, origin); err != nil {
+		if call, err = c.admit(ctx, fullMethod, false); err != nil {
 			return nil, err
 		}
-		done, err := c.admitCall(ctx, fullMethod, origin)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { done() }()
+		defer c.done(call)
+		ctx = auth.NewContext(ctx, call.Principal)
 		receiveInTime := func(m any) error { return inTime(ctx, m, receive) }
 		return next(srv, ctx, receiveInTime, func(ctx context.Context, m any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			req = m
@@ -91,9 +86,7 @@ func (c *calls) unary(fullMethod string, next methodHandler) methodHandler {
 			}
 			if poll, ok := req.(*ongairv1.ListEventsRequest); ok && poll.GetWait().AsDuration() > 0 {
 				// A long poll lasts as a stream does, and would keep short calls waiting.
-				done()
-				if done, err = c.admitStream(ctx, fullMethod, origin); err != nil {
-					done = func() {}
+				if err := call.MakeStream(); err != nil {
 					return nil, err
 				}
 			}
@@ -117,86 +110,21 @@ func growStack(i int) byte {
 func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	start := time.Now()
 	ctx := stream.Context()
+	var call *admission.Call
 	defer func() {
 		if p := recover(); p != nil {
 			err = c.panicked(ctx, p)
 		}
 		channel := channelOf(err)
 		err = explain(err)
-		c.logEnd(ctx, ended{info.FullMethod, "server_stream", start, channel, err})
+		c.logEnd(ctx, ended{info.FullMethod, "server_stream", start, call, channel, err})
 	}()
-	origin := c.origin(ctx)
-	if ctx, err = c.admit(ctx, info.FullMethod, origin); err != nil {
+	if call, err = c.admit(ctx, info.FullMethod, true); err != nil {
 		return err
 	}
-	done, err := c.admitStream(ctx, info.FullMethod, origin)
-	if err != nil {
-		return err
-	}
-	defer done()
+	defer c.done(call)
+	ctx = auth.NewContext(ctx, call.Principal)
 	return handler(srv, &checkedStream{ServerStream: stream, ctx: ctx, validator: c.validator})
-}
-
-// admit returns the context of a call whose caller is known and may make it; where
-// it fails, with the caller if that is known. On which channels is for the call
-// itself, which knows what they are.
-func (c *calls) admit(ctx context.Context, fullMethod string, origin auth.Origin) (context.Context, error) {
-	service, method, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
-	if isHealth(fullMethod) {
-		return ctx, nil // load balancers and orchestrators ask for health, and have no key
-	}
-	authenticated, err := c.authenticator.Authenticate(ctx, origin.Names)
-	if err != nil {
-		return ctx, err
-	}
-	ctx = authenticated
-	if service != ongairv1.OngairService_ServiceDesc.ServiceName || !exists(method) {
-		return ctx, nil // any caller may ask for reflection, and what does not exist says so
-	}
-	return ctx, auth.FromContext(ctx).MayDo(actionOf(method))
-}
-
-// admitCall has the limits admit a call until done is called.
-func (c *calls) admitCall(ctx context.Context, fullMethod string, origin auth.Origin) (done func(), err error) {
-	if isHealth(fullMethod) {
-		return c.limits.check(origin.Connection)
-	}
-	return c.limits.call(auth.FromContext(ctx), origin.Connection)
-}
-
-// admitStream has the limits admit a stream until done is called.
-func (c *calls) admitStream(ctx context.Context, fullMethod string, origin auth.Origin) (done func(), err error) {
-	if isHealth(fullMethod) {
-		return c.limits.watch(origin.Connection)
-	}
-	return c.limits.stream(auth.FromContext(ctx), origin.Connection)
-}
-
-// isHealth reports whether a method is one of grpc.health.v1.
-func isHealth(fullMethod string) bool {
-	service, _, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
-	return service == healthv1.Health_ServiceDesc.ServiceName
-}
-
-// exists reports whether the service has an RPC.
-func exists(method string) bool {
-	service := ongairv1.OngairService_ServiceDesc
-	return slices.ContainsFunc(service.Methods, func(m grpc.MethodDesc) bool { return m.MethodName == method }) ||
-		slices.ContainsFunc(service.Streams, func(s grpc.StreamDesc) bool { return s.StreamName == method })
-}
-
-// actionOf returns the action that an RPC is. One that is not named here is an action
-// that nobody may do.
-func actionOf(method string) auth.Action {
-	switch method {
-	case "Send", "SendImage", "SendDocument":
-		return auth.ActionSend
-	case "CreateTicket":
-		return auth.ActionTickets
-	case "ListEvents", "Subscribe":
-		return auth.ActionSubscribe
-	}
-	return auth.Action("call " + method)
 }
 
 // panicked is the error of a call that panicked, which says nothing to the caller

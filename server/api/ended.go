@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/admission"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
@@ -53,7 +53,8 @@ func explainCall(req any, err error) error {
 type ended struct {
 	fullMethod, kind string
 	start            time.Time
-	channel          string // that the call was on, where it got that far
+	call             *admission.Call // nil if it was not admitted
+	channel          string          // that the call was on, if it got that far
 	err              error
 }
 
@@ -97,11 +98,11 @@ func (c *calls) logEnd(ctx context.Context, e ended) {
 		slog.String("grpc.method", method),
 		slog.String("grpc.method_type", e.kind),
 	}
-	if caller := auth.FromContext(ctx).Name; caller != "" {
-		attrs = append(attrs, slog.String("caller", caller))
+	if e.call != nil && e.call.Principal.Name != "" {
+		attrs = append(attrs, slog.String("caller", e.call.Principal.Name))
 	}
-	if remote := c.origin(ctx).Remote(); remote != "" {
-		attrs = append(attrs, slog.String("peer.address", remote))
+	if e.call != nil && e.call.Origin.Remote() != "" {
+		attrs = append(attrs, slog.String("peer.address", e.call.Origin.Remote()))
 	}
 	attrs = append(attrs, slog.String("grpc.code", status.Code(e.err).String()))
 	facts := map[string]string{}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"crypto/tls"
 	"log/slog"
 	"time"
@@ -15,7 +14,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/admission"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
@@ -40,12 +39,11 @@ type ServerConfig struct {
 	Service *Service
 	// Health is served as grpc.health.v1. Its statuses are the caller's to set.
 	Health *health.Server
-	// Authenticator knows the callers.
-	Authenticator *auth.Authenticator
-	// Origin returns where a call comes from; nil means auth.PeerOrigin.
-	Origin func(context.Context) auth.Origin
-	// Limits are those of the callers; nil means ones of this server alone.
-	Limits *Limits
+	// Gate admits the calls.
+	Gate *admission.Gate
+	// InMemory means that calls come from the HTTP port, whose RequestGate has admitted
+	// them.
+	InMemory bool
 	// TLS is used where it is not nil.
 	TLS *tls.Config
 	// MaxStreams is how many calls and streams a connection has at a time; its client
@@ -65,13 +63,7 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &calls{authenticator: cfg.Authenticator, origin: cfg.Origin, limits: cfg.Limits, validator: validator, log: cfg.Logger}
-	if c.origin == nil {
-		c.origin = auth.PeerOrigin
-	}
-	if c.limits == nil {
-		c.limits = &Limits{}
-	}
+	c := &calls{gate: cfg.Gate, inMemory: cfg.InMemory, validator: validator, log: cfg.Logger}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(MaxRequestBytes),

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/admission"
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/idempotency"
@@ -122,10 +123,10 @@ func start(t *testing.T, cfg Config, change ...func(*options)) *gateway {
 	g := &gateway{service: NewService(cfg), lines: &logBuffer{}}
 	var err error
 	g.server, err = NewServer(ServerConfig{
-		Service:       g.service,
-		Health:        health.NewServer(),
-		Authenticator: auth.New(o.callers),
-		Logger:        slog.New(slog.NewTextHandler(g.lines, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Service: g.service,
+		Health:  health.NewServer(),
+		Gate:    admission.New(auth.New(o.callers)),
+		Logger:  slog.New(slog.NewTextHandler(g.lines, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)
 	listener := bufconn.Listen(64 << 10)

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/admission"
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
@@ -84,15 +85,15 @@ func TestAConnectionHasItsShareOfHealthCalls(t *testing.T) {
 		t.Run(method, func(t *testing.T) {
 			g := start(t, sends(&fakeOngair{}))
 			ctx, giveUp := context.WithCancel(withinTest(t))
-			ended := make(chan error, maxHealthCalls+1)
-			for range maxHealthCalls + 1 {
+			ended := make(chan error, admission.MaxHealthCalls+1)
+			for range admission.MaxHealthCalls + 1 {
 				ends := g.open(ctx, t, method)
 				go func() { ended <- ends() }()
 			}
 			s := requireFault(t, <-ended, ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED)
 			assert.Equal(t, "health_calls", fault.Info(s).GetMetadata()["limit"])
 			giveUp()
-			for range maxHealthCalls {
+			for range admission.MaxHealthCalls {
 				require.Error(t, <-ended)
 			}
 			require.Eventually(t, func() bool {

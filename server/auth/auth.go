@@ -2,7 +2,7 @@
 // principal may do.
 //
 // The credential is an API key (key.go), as `Authorization: Bearer KEY`, which over gRPC
-// is the metadata "authorization", or a client certificate (origin.go). The gateway
+// is the metadata "authorization", or a client certificate (certificate.go). The gateway
 // knows keys by their SHA-256 hash alone, and compares in constant time. A plain hash is
 // enough because NewKey makes keys of 256 random bits, which no dictionary has.
 //
@@ -14,12 +14,9 @@
 package auth
 
 import (
-	"context"
 	"crypto/subtle"
 	"strings"
 	"sync/atomic"
-
-	"google.golang.org/grpc/metadata"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
@@ -154,36 +151,26 @@ func (a *Authenticator) principalOf(hash KeyHash) (Principal, error) {
 	return Principal{}, invalid()
 }
 
-// Authenticate returns ctx with the principal of the call whose incoming metadata it
-// holds, and whose client certificate, verified by whoever calls this, has some names.
-// A key counts before a certificate: a mesh may give a certificate to everybody. It
+// Authenticate returns the principal of a call with the values of its header
+// Authorization, and with the names in its client certificate, which MUST be verified. A
+// key counts before a certificate, because a mesh may give every client a certificate. It
 // fails with CREDENTIALS_MISSING or CREDENTIALS_INVALID.
-func (a *Authenticator) Authenticate(ctx context.Context, certificate []string) (context.Context, error) {
+func (a *Authenticator) Authenticate(authorization, certificateNames []string) (Principal, error) {
 	if all := a.callers.Load(); all.open() {
-		return NewContext(ctx, all.anonymous), nil
+		return all.anonymous, nil
 	}
-	given := metadata.ValueFromIncomingContext(ctx, "authorization")
-	if len(given) == 0 && len(certificate) == 0 {
-		return nil, missing()
+	switch {
+	case len(authorization) == 0 && len(certificateNames) == 0:
+		return Principal{}, missing()
+	case len(authorization) == 0:
+		return a.principalNamed(certificateNames)
+	case len(authorization) > 1:
+		return Principal{}, invalid()
 	}
-	if len(given) == 0 {
-		p, err := a.principalNamed(certificate)
-		if err != nil {
-			return nil, err
-		}
-		return NewContext(ctx, p), nil
-	}
-	if len(given) > 1 {
-		return nil, invalid()
-	}
-	scheme, secret, _ := strings.Cut(given[0], " ")
+	scheme, secret, _ := strings.Cut(authorization[0], " ")
 	secret = strings.TrimSpace(secret)
 	if !strings.EqualFold(scheme, "Bearer") || secret == "" {
-		return nil, invalid() // an empty key opens nothing, even where one is configured
+		return Principal{}, invalid() // an empty key opens nothing, even where one is configured
 	}
-	p, err := a.principalOf(HashKey(secret))
-	if err != nil {
-		return nil, err
-	}
-	return NewContext(ctx, p), nil
+	return a.principalOf(HashKey(secret))
 }

@@ -87,5 +87,5 @@ func write(w http.ResponseWriter, err error) {
 	}
 	setWriteDeadline(w, time.Now().Add(answerTimeout)) // what is wrong with a request can be long
 	w.WriteHeader(fault.HTTPStatus(reason))
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(append(body, '\n')) //nolint:gosec // it is JSON, and nosniff keeps browsers from reading it as HTML
 }

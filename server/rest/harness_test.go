@@ -29,6 +29,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/admission"
 	"github.com/ongair/ongair-gateway/server/api"
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/eventlog"
@@ -97,8 +98,9 @@ func start(t *testing.T, options ...option) *gateway {
 	}
 	g.service = api.NewService(cfg)
 	var err error
+	gate, discard := admission.New(auth.New(callers)), slog.New(slog.DiscardHandler)
 	g.grpc, err = api.NewServer(api.ServerConfig{
-		Service: g.service, Health: health.NewServer(), Authenticator: auth.New(callers), Logger: slog.New(slog.DiscardHandler),
+		Service: g.service, Health: health.NewServer(), Gate: gate, InMemory: true, Logger: discard,
 	})
 	require.NoError(t, err)
 	listener := bufconn.Listen(1 << 20)
@@ -109,7 +111,7 @@ func start(t *testing.T, options ...option) *gateway {
 		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	g.spy = &spy{ClientConnInterface: conn}
-	handler, err := New(t.Context(), g.spy)
+	handler, err := New(t.Context(), g.spy, api.NewRequestGate(gate, discard))
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
 	g.url = server.URL

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -14,15 +15,16 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// check refuses what is no RPC's, whatever routes grpc-gateway has, and what grpc-gateway
-// would ignore. It passes the rest on to next.
-func (r routes) check(next http.Handler) http.Handler {
+// handler passes the requests that are calls of an RPC on to next, whatever routes
+// grpc-gateway has. It rejects what grpc-gateway would ignore.
+func (r routes) handler(gate Gate, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		methods, ok := r[req.URL.Path]
 		if !ok {
@@ -36,6 +38,13 @@ func (r routes) check(next http.Handler) http.Handler {
 			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED, "this path takes %s only", allowed))
 			return
 		}
+		md, done, err := gate.Admit(req, target.rpc)
+		if err != nil {
+			write(w, err)
+			return
+		}
+		defer done()
+		req = req.WithContext(context.WithValue(req.Context(), admittedKey{}, md))
 		for _, check := range []func(http.ResponseWriter, *http.Request) *fault.Fault{
 			checkHeader, target.checkQuery, target.checkBody,
 		} {
@@ -46,6 +55,14 @@ func (r routes) check(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, req)
 	})
+}
+
+type admittedKey struct{}
+
+// admitted returns the metadata of a request that was admitted.
+func admitted(ctx context.Context, _ *http.Request) metadata.MD {
+	md, _ := ctx.Value(admittedKey{}).(metadata.MD)
+	return md
 }
 
 // checkHeader refuses a key that gRPC metadata cannot carry: grpc-gateway would

@@ -1,8 +1,8 @@
 // Package rest is the HTTP port: every RPC as REST/JSON, through grpc-gateway.
 //
-// A request becomes a gRPC call on a connection that the caller of New provides,
-// so it passes through the same interceptors as a call over gRPC, and nothing
-// about access or validation is decided here. What this package adds is what
+// A request is admitted at its headers by the Gate that both ports share, before its body
+// is read. It then becomes a gRPC call on a connection in memory, so it passes through the
+// same validation and logging as a call over gRPC. What this package adds is what
 // grpc-gateway's defaults lack: unknown fields, unknown query parameters and
 // trailing bytes are refused instead of ignored (request.go), a wrong method is
 // 405, every error is a google.rpc.Status with details and the HTTP status of
@@ -25,7 +25,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
@@ -39,12 +38,16 @@ const (
 	idempotentReplayed = "Idempotent-Replayed"
 )
 
-// origin tells the gRPC server where a request comes from.
-func origin(_ context.Context, r *http.Request) metadata.MD { return auth.Forwarded(r) }
+// Gate admits requests (api.RequestGate).
+type Gate interface {
+	// Admit admits a request that is a call of an RPC, until done is called. The call has to
+	// have the metadata.
+	Admit(r *http.Request, rpc string) (md metadata.MD, done func(), err error)
+}
 
 // New returns the handler of the HTTP port, which makes its calls on conn. It is
 // safe for concurrent use.
-func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, error) {
+func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate) (http.Handler, error) {
 	routes, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
 	if err != nil {
 		return nil, err
@@ -52,7 +55,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, erro
 	mux := runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, newMarshaler()),
 		runtime.WithIncomingHeaderMatcher(only(idempotencyKey)),
-		runtime.WithMetadata(origin),
+		runtime.WithMetadata(admitted),
 		runtime.WithOutgoingHeaderMatcher(only(idempotentReplayed)),
 		runtime.WithOutgoingTrailerMatcher(only()),
 		runtime.WithErrorHandler(routes.writeError),
@@ -73,7 +76,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface) (http.Handler, erro
 		write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN,
 			"a browser made this request for a page of another origin"))
 	}))
-	return boundAnswer(sameOrigin.Handler(routes.check(mux))), nil
+	return boundAnswer(sameOrigin.Handler(routes.handler(gate, mux))), nil
 }
 
 // only matches the given HTTP headers and no other, in both directions.

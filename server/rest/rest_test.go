@@ -17,10 +17,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
@@ -118,7 +118,7 @@ func (c *counted) Read(p []byte) (int, error) {
 
 func TestABodyThatIsTooLargeIsNotReadBeyondTheLimit(t *testing.T) {
 	const size = 64 << 20
-	handler, err := New(t.Context(), nil) // no call is ever made
+	handler, err := New(t.Context(), nil, openGate{}) // no call is ever made
 	require.NoError(t, err)
 	for name, length := range map[string]int64{"with a length": size, "in chunks": -1} {
 		for _, tt := range []struct {
@@ -430,7 +430,7 @@ func TestTheCredentialsPassThroughAndNoOtherHeaderDoes(t *testing.T) {
 	md, _ := g.spy.last()
 	for key := range md {
 		// The last ones are what grpc-gateway and we say of the request itself.
-		assert.Contains(t, []string{"authorization", "idempotency-key", "x-forwarded-host", "x-forwarded-for", auth.MetadataConnection}, key)
+		assert.Contains(t, []string{"authorization", "idempotency-key", "x-forwarded-host", "x-forwarded-for", "ongair-gateway-call"}, key)
 	}
 	assert.Equal(t, []string{"r-1"}, md.Get("idempotency-key"))
 	for name := range got.header {
@@ -515,12 +515,37 @@ func listRoutes(found routes) (listed []string) {
 	return listed
 }
 
+// openGate admits every request.
+type openGate struct{}
+
+func (openGate) Admit(*http.Request, string) (metadata.MD, func(), error) { return nil, func() {}, nil }
+
+// closedGate admits no request.
+type closedGate struct{}
+
+func (closedGate) Admit(*http.Request, string) (metadata.MD, func(), error) {
+	return nil, nil, fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING, "no credentials")
+}
+
+func TestABodyIsNotReadBeforeItsRequestIsAdmitted(t *testing.T) {
+	handler, err := New(t.Context(), nil, closedGate{}) // no call is ever made
+	require.NoError(t, err)
+	for _, route := range []string{"POST /v1/messages:send", "POST /v1/events:subscribe", "GET /v1/events"} {
+		method, path, _ := strings.Cut(route, " ")
+		body := &counted{Reader: bytes.NewReader(make([]byte, 1000))}
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), method, path, body))
+		assert.Equal(t, http.StatusUnauthorized, answer.Code, route)
+		assert.Zero(t, body.read, route)
+	}
+}
+
 // Whatever else grpc-gateway comes to have a route for, nobody reaches it.
 func TestWhatIsNoRouteOfAnRPCIsNotReached(t *testing.T) {
 	found, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
 	require.NoError(t, err)
 	var reached []string
-	handler := found.check(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = append(reached, r.Method+" "+r.URL.Path) }))
+	handler := found.handler(openGate{}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = append(reached, r.Method+" "+r.URL.Path) }))
 	paths := []string{"/", "/v1", "/v1/messages", "/metrics", "/debug/pprof/", "/openapi.json", "/ongair.v1.OngairService/Send"}
 	want := listRoutes(found)
 	for path := range found {

@@ -12,6 +12,8 @@ import (
 
 // route is an RPC over REST, by one HTTP method.
 type route struct {
+	// rpc is the name of the RPC, and input its request.
+	rpc   string
 	input protoreflect.MessageType
 	// sends says that the RPC sends to a contact.
 	sends bool
@@ -35,7 +37,7 @@ func routesOf(service protoreflect.ServiceDescriptor) (routes, error) {
 		if err != nil {
 			return nil, err
 		}
-		r := route{input, rpc.Input().Fields().ByName("request_id") != nil}
+		r := route{string(rpc.Name()), input, rpc.Input().Fields().ByName("request_id") != nil}
 		for _, binding := range append([]*annotations.HttpRule{rule}, rule.GetAdditionalBindings()...) {
 			switch pattern := binding.GetPattern().(type) {
 			case *annotations.HttpRule_Get:

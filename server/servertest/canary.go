@@ -10,8 +10,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"github.com/ongair/ongair-gateway/server"
 	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 )
 
@@ -72,7 +72,7 @@ func isDocumented(value string) bool {
 }
 
 // givenConfig notes what is secret in a configuration.
-func givenConfig(cfg server.Config) {
+func givenConfig(cfg config.Config) {
 	Given(secretsOf(reflect.ValueOf(cfg))...)
 	given.mu.Lock()
 	defer given.mu.Unlock()

@@ -10,14 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server"
 	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/config"
 )
 
 // Nothing here is noted by the test: what is handed over is found, whichever way it goes.
 func TestWhateverAGatewayIsGivenIsFoundInALog(t *testing.T) {
-	secrets := func(when string) func(*server.Config) {
-		return func(c *server.Config) {
+	secrets := func(when string) func(*config.Config) {
+		return func(c *config.Config) {
 			c.APIKey = "the-api-key-of-all-" + when
 			c.Callers = map[string]auth.Caller{"billing": auth.Unrestricted("the-callers-key-" + when)}
 			c.EncryptionKeys = slices.Compact([]string{"the-encryption-key-of-32-characters-" + when, "the-encryption-key-of-32-characters-at-first"})
@@ -30,7 +30,7 @@ func TestWhateverAGatewayIsGivenIsFoundInALog(t *testing.T) {
 	g := Start(t, secrets("at-first"))
 	require.NoError(t, g.Reload(secrets("now")))
 	g.Sandbox.SetTokens("the-token-now")
-	require.Error(t, g.Reload(func(c *server.Config) { c.APIKey = "a key that is refused" }))
+	require.Error(t, g.Reload(func(c *config.Config) { c.APIKey = "a key that is refused" }))
 
 	NewRecorder(t).Post(g.WebhookURL(Channel), Channel, Form("text", "a text that is posted", "name", "Asha, who writes", "external_contact_id", "+254700000001")...)
 	conn, err := Dial(g.Endpoints())

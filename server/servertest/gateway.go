@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server"
+	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	"github.com/ongair/ongair-gateway/server/telemetry"
 	"github.com/ongair/ongair-gateway/server/webhook"
@@ -38,15 +39,15 @@ type Gateway struct {
 	// Sandbox is the Ongair behind every channel.
 	Sandbox *sandbox.Sandbox
 	// Config is what the gateway was made of.
-	Config server.Config
+	Config config.Config
 
 	stop   func()
-	reload func(server.Config) error
+	reload func(config.Config) error
 }
 
 // Reload has the gateway take a changed configuration while it runs. change gets a
 // copy of the one that it has.
-func (g *Gateway) Reload(change func(*server.Config)) error {
+func (g *Gateway) Reload(change func(*config.Config)) error {
 	cfg := g.Config
 	cfg.Channels, cfg.Callers = maps.Clone(cfg.Channels), maps.Clone(cfg.Callers)
 	change(&cfg)
@@ -61,12 +62,12 @@ func (g *Gateway) Reload(change func(*server.Config)) error {
 // Start starts a gateway with a silent sandbox, and stops both when the test
 // ends. edit may change the configuration; the data directory is the test's own
 // unless it does.
-func Start(t T, edit ...func(*server.Config)) *Gateway {
+func Start(t T, edit ...func(*config.Config)) *Gateway {
 	t.Helper()
 	box, url := StartSandbox(t, sandbox.Config{Silent: true})
-	cfg := server.Config{
+	cfg := config.Config{
 		GRPCAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0", WebhookAddr: "127.0.0.1:0", AdminAddr: "127.0.0.1:0",
-		Channels: map[string]server.Channel{Channel: {BaseURL: url, Token: Token, WebhookSecret: Secret}},
+		Channels: map[string]config.Channel{Channel: {BaseURL: url, Token: Token, WebhookSecret: Secret}},
 		DataDir:  TempDir(t),
 		Grace:    5 * time.Second,
 	}
@@ -97,7 +98,7 @@ func (g *Gateway) WebhookURL(channel string) string {
 	return "http://" + g.Webhook + webhook.Path(channel, Secret)
 }
 
-func run(t T, cfg server.Config, box *sandbox.Sandbox) *Gateway {
+func run(t T, cfg config.Config, box *sandbox.Sandbox) *Gateway {
 	t.Helper()
 	givenConfig(cfg)
 	gateway, err := server.New(cfg)

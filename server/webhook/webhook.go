@@ -39,6 +39,11 @@ import (
 // MaxBody is the largest body that is taken, in bytes.
 const MaxBody = 1 << 20
 
+// AnswerTimeout bounds a webhook on its port, from the end of its headers to that of its
+// answer. A webhook is small and Ongair's servers are fast: a sender that takes longer is
+// holding a connection.
+const AnswerTimeout = 30 * time.Second
+
 const (
 	pathPrefix = "/webhooks/"
 	// appendTimeout bounds the wait for the log: beyond it the sender is told to

@@ -1,4 +1,4 @@
-package api
+package admission
 
 import (
 	"testing"
@@ -21,19 +21,19 @@ func (l *line) Close() error {
 	return nil
 }
 
-// opened tells limits of connections.
-func opened(l *Limits, names ...string) map[string]*line {
+// register registers connections.
+func register(l *limits, names ...string) map[string]*line {
 	lines := map[string]*line{}
 	for _, name := range names {
 		lines[name] = &line{}
-		l.Opened(name, lines[name])
+		l.opened(named(name), lines[name])
 	}
 	return lines
 }
 
 // calls makes a call that ends at once.
-func (l *Limits) calls(p auth.Principal, connection string) error {
-	done, err := l.call(p, connection)
+func (l *limits) calls(p auth.Principal, connection string) error {
+	done, err := l.call(p, named(connection))
 	if err == nil {
 		done()
 	}
@@ -41,15 +41,15 @@ func (l *Limits) calls(p auth.Principal, connection string) error {
 }
 
 func TestACallerHasItsShareOfConnections(t *testing.T) {
-	l, billing, crm := &Limits{}, limited(t, "billing", auth.Limits{MaxConnections: 2}), limited(t, "crm", auth.Limits{MaxConnections: 2})
-	lines := opened(l, "a", "b", "c")
+	l, billing, crm := &limits{}, limited(t, "billing", auth.Limits{MaxConnections: 2}), limited(t, "crm", auth.Limits{MaxConnections: 2})
+	lines := register(l, "a", "b", "c")
 	require.NoError(t, l.calls(billing, "a"))
-	_, err := l.stream(billing, "b")
+	_, err := l.stream(billing, named("b"))
 	require.NoError(t, err)
 	require.NoError(t, l.calls(billing, "a"), "however many calls come on it")
 	require.NoError(t, l.calls(crm, "c"), "another caller has its own")
 	assertLimit(t, l.calls(billing, "c"), "connections")
-	_, err = l.stream(billing, "c")
+	_, err = l.stream(billing, named("c"))
 	assertLimit(t, err, "connections")
 	require.NoError(t, l.calls(crm, "b"), "also those of others, as behind a proxy")
 	assertLimit(t, l.calls(crm, "a"), "connections")
@@ -59,7 +59,7 @@ func TestACallerHasItsShareOfConnections(t *testing.T) {
 	require.NoError(t, l.calls(crm, "a"))
 	require.NoError(t, l.calls(billing, "b"), "what came late on one that has ended does not count")
 	for _, name := range []string{"a", "b", "c"} {
-		l.Ended(name, lines[name])
+		l.ended(named(name), lines[name])
 	}
 	for _, u := range l.callers {
 		assert.Empty(t, u.connections)
@@ -68,20 +68,20 @@ func TestACallerHasItsShareOfConnections(t *testing.T) {
 }
 
 func TestTheEndOfAConnectionSaysNothingOfTheNextOneOfItsName(t *testing.T) {
-	l, billing := &Limits{}, limited(t, "billing", auth.Limits{MaxConnections: 1})
-	first := opened(l, "a", "b")["a"]
+	l, billing := &limits{}, limited(t, "billing", auth.Limits{MaxConnections: 1})
+	first := register(l, "a", "b")["a"]
 	require.NoError(t, l.calls(billing, "a"))
-	opened(l, "a")
+	register(l, "a")
 	require.NoError(t, l.calls(billing, "a"), "the first one has ended")
-	l.Ended("a", first)
+	l.ended(named("a"), first)
 	assertLimit(t, l.calls(billing, "b"), "connections")
 }
 
 // Or a caller over its limit would keep the others from the port.
 func TestAConnectionOnWhichNothingIsAdmittedIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, billing, crm := &Limits{}, limited(t, "billing", auth.Limits{MaxConnections: 1}), limited(t, "crm", auth.Limits{MaxConnections: 1})
-		lines := opened(l, "a", "beyond", "shared", "later shared")
+		l, billing, crm := &limits{}, limited(t, "billing", auth.Limits{MaxConnections: 1}), limited(t, "crm", auth.Limits{MaxConnections: 1})
+		lines := register(l, "a", "beyond", "shared", "later shared")
 		require.NoError(t, l.calls(billing, "a"))
 		require.NoError(t, l.calls(crm, "shared"))
 		for range 2 {

@@ -1,4 +1,4 @@
-package server
+package config
 
 import (
 	"math"
@@ -29,6 +29,6 @@ func TestAConnectionHasAllThatACallerMayHave(t *testing.T) {
 			caller.Limits = limits
 			cfg.Callers[string(rune('a'+i))] = caller
 		}
-		assert.Equal(t, tt.want, cfg.maxStreams(), name)
+		assert.Equal(t, tt.want, cfg.MaxStreams(), name)
 	}
 }

@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"bytes"
@@ -11,28 +11,29 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/ongair/ongair-gateway/server/api"
 )
 
-// accepting is a port whose connections come out of a channel.
+// accepting is a listener whose connections come out of a channel.
 type accepting struct {
-	*port
+	*Listener
 	accepted chan net.Conn
 	ended    chan error
 	log      *bytes.Buffer
+	// observed are the connections that an observer knows.
+	observed map[Conn]bool
 }
+
+func (a *accepting) Opened(c Conn) { a.observed[c] = true }
+func (a *accepting) Ended(c Conn)  { delete(a.observed, c) }
 
 func accept(t *testing.T, most int) *accepting {
 	t.Helper()
-	listener, err := listenTCP(t.Context(), "127.0.0.1:0")
+	a := &accepting{log: &bytes.Buffer{}, observed: map[Conn]bool{}, accepted: make(chan net.Conn), ended: make(chan error, 1)}
+	var err error
+	a.Listener, err = TCP(t.Context(), Config{
+		Addr: "127.0.0.1:0", Name: "webhook", MaxConnections: most, Observer: a, Logger: slog.New(slog.NewTextHandler(a.log, nil)),
+	})
 	require.NoError(t, err)
-	log := &bytes.Buffer{}
-	a := &accepting{
-		port: bound(listener, "webhook", most, slog.New(slog.NewTextHandler(log, nil))),
-		log:  log, accepted: make(chan net.Conn), ended: make(chan error, 1),
-	}
-	a.tell(&api.Limits{})
 	go func() {
 		for {
 			conn, err := a.Accept()
@@ -108,16 +109,16 @@ func TestAFullPortClosesWhatIsIdleForLongest(t *testing.T) {
 		conns = append(conns, a.next(t))
 	}
 	for _, i := range []int{1, 2, 0} { // and 3 is not idle
-		a.note(conns[i], http.StateIdle)
+		a.connState(conns[i], http.StateIdle)
 	}
-	a.note(conns[1], http.StateActive)
-	a.note(conns[1], http.StateIdle)
+	a.connState(conns[1], http.StateActive)
+	a.connState(conns[1], http.StateIdle)
 	var order []int
 	for range 3 {
 		a.dial(t)
 		a.next(t)
 		for i, conn := range conns {
-			if (tcp{conn.(*net.TCPConn)}).Ended() && !slices.Contains(order, i) {
+			if (Conn{conn.(*net.TCPConn)}).Ended() && !slices.Contains(order, i) {
 				order = append(order, i)
 			}
 		}
@@ -134,10 +135,11 @@ func TestAFullPortClosesWhatIsIdleForLongest(t *testing.T) {
 func TestAConnectionThatAnHTTPServerEndedIsForgottenAtOnce(t *testing.T) {
 	a := accept(t, 1)
 	a.dial(t)
-	a.note(a.next(t), http.StateClosed)
+	a.connState(a.next(t), http.StateClosed)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	assert.Empty(t, a.open)
+	assert.Empty(t, a.observed)
 }
 
 func TestConnectionsThatEndedAreForgotten(t *testing.T) {
@@ -147,6 +149,7 @@ func TestConnectionsThatEndedAreForgotten(t *testing.T) {
 		require.NoError(t, a.next(t).Close())
 		a.mu.Lock()
 		assert.LessOrEqual(t, len(a.open), fewConnections)
+		assert.Len(t, a.observed, len(a.open))
 		a.mu.Unlock()
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"cmp"
@@ -9,13 +9,11 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-
-	"github.com/ongair/ongair-gateway/server"
 )
 
 // reading is what is found out while the configuration is read: what is wrong with it,
 // and where each setting is from, so that a problem can say where it is. Those of
-// server.Config.Check have the names that settings have in the file, wherever they are
+// Config.Check have the names that settings have in the file, wherever they are
 // from, and get their places here, too.
 type reading struct {
 	// file is the path of the config file, and lines where its settings are.
@@ -25,7 +23,7 @@ type reading struct {
 	// paths of the files that they are in.
 	given, files map[string]string
 
-	problems, warnings server.Problems
+	problems, warnings Problems
 }
 
 func newReading(file string) *reading {
@@ -102,9 +100,9 @@ func cause(err error) error {
 
 // check adds what is wrong with the configuration to what is wrong with how it is
 // written, but for what follows from that.
-func (r *reading) check(cfg server.Config) {
+func (r *reading) check(cfg Config) {
 	follows := func(setting string) bool {
-		return slices.ContainsFunc(r.problems, func(p server.Problem) bool {
+		return slices.ContainsFunc(r.problems, func(p Problem) bool {
 			return p.Setting == setting+"_file" || p.Setting == setting ||
 				strings.HasPrefix(setting, p.Setting+".") || strings.HasPrefix(p.Setting, setting+".")
 		})
@@ -112,11 +110,11 @@ func (r *reading) check(cfg server.Config) {
 	if len(r.problems) > 0 {
 		cfg.InsecureNoAuthentication = true // whether there are callers is not known
 	}
-	found, ok := errors.AsType[server.Problems](cfg.Check())
+	found, ok := errors.AsType[Problems](cfg.Check())
 	if !ok {
 		return
 	}
-	found = slices.DeleteFunc(found, func(p server.Problem) bool { return follows(p.Setting) })
+	found = slices.DeleteFunc(found, func(p Problem) bool { return follows(p.Setting) })
 	r.problems = append(r.problems, found...)
 }
 
@@ -130,12 +128,12 @@ func (r *reading) err() error {
 
 // locate has an error of problems say where they are. Others stay as they are.
 func (r *reading) locate(err error) error {
-	problems, ok := errors.AsType[server.Problems](err)
+	problems, ok := errors.AsType[Problems](err)
 	if !ok {
 		return err
 	}
-	slices.SortStableFunc(problems, func(a, b server.Problem) int { return cmp.Compare(r.line(a.Setting), r.line(b.Setting)) })
-	var lines configError
+	slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Compare(r.line(a.Setting), r.line(b.Setting)) })
+	var lines Error
 	for _, problem := range problems {
 		lines = append(lines, r.located(problem))
 	}
@@ -143,7 +141,7 @@ func (r *reading) locate(err error) error {
 }
 
 // located says where a problem is, and what it is.
-func (r *reading) located(problem server.Problem) string {
+func (r *reading) located(problem Problem) string {
 	return r.place(problem.Setting) + ": " + problem.Says
 }
 
@@ -178,7 +176,7 @@ func (r *reading) line(setting string) int {
 	return 0
 }
 
-// configError is what is wrong with the configuration, a line each.
-type configError []string
+// Error is everything that is wrong with the configuration, a line each.
+type Error []string
 
-func (e configError) Error() string { return strings.Join(e, "\n") }
+func (e Error) Error() string { return strings.Join(e, "\n") }

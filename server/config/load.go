@@ -1,13 +1,15 @@
-package main
+package config
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"io"
 	"log/slog"
 	"maps"
 	"math"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,14 +17,13 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"github.com/ongair/ongair-gateway/server"
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/ongair"
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
-// defaultChannel is the name of the channel that is configured without a file.
-const defaultChannel = "default"
+// DefaultChannel is the name of the channel that is configured without a file.
+const DefaultChannel = "default"
 
 // configFile is the YAML file: the settings of `serve` under the names of its
 // flags with underscores, and the channels. An unknown key is an error.
@@ -92,58 +93,105 @@ type callerConfig struct {
 	MaxConnections text `yaml:"max_connections"`
 }
 
-// settings merges flags and environment, which kong has merged already, with the
-// file and the defaults, and checks the outcome. It fails with everything that is wrong,
-// as serve does.
-func (c serveCmd) settings() (server.Config, *reading, error) {
-	cfg, r, err := c.read()
-	if err != nil {
-		return cfg, r, configError{err.Error()}
+// SecretKeys returns the keys of the file whose values are secrets: those that can be given
+// by file, too, and key_hashes, where a key may stand by mistake.
+func SecretKeys() []string {
+	keys := []string{"key_hashes"}
+	for _, in := range []reflect.Type{reflect.TypeFor[configFile](), reflect.TypeFor[channelConfig]()} {
+		for field := range in.Fields() {
+			if key, byFile := strings.CutSuffix(field.Tag.Get("yaml"), "_file"); byFile {
+				keys = append(keys, key)
+			}
+		}
 	}
-	if c.Sandbox {
-		// What the sandbox makes is not there yet.
-		checked := cfg
-		channel := cfg.Channels[defaultChannel]
-		channel.Token, channel.WebhookSecret = "of the sandbox", cmp.Or(channel.WebhookSecret, randomSecret())
-		checked.Channels, checked.DataDir = map[string]server.Channel{defaultChannel: channel}, cmp.Or(cfg.DataDir, os.TempDir())
-		r.check(checked)
-	} else {
-		r.check(cfg)
-	}
-	r.warnings = append(r.warnings, cfg.Warnings()...)
-	return cfg, r, r.err()
+	return keys
 }
 
-// read is settings without the check.
-func (c serveCmd) read() (cfg server.Config, r *reading, err error) {
-	r = newReading(c.Config)
+// Source is where settings are read from, beside the environment variables that have no
+// flag.
+type Source struct {
+	// File is the path of the config file; empty means none.
+	File string
+	// Flags has the values of flags, or of their environment variables, by the names that
+	// the settings have in the file. Empty ones are not set.
+	Flags map[string]string
+	// Sandbox means that the gateway runs against a sandbox, which makes the channel and its
+	// token, and needs no data directory.
+	Sandbox bool
+}
+
+// Loaded is a configuration and where it comes from. It is immutable.
+type Loaded struct {
+	// Config is what was read. Its Logger is not set.
+	Config Config
+
+	reading *reading
+	// files has hashes of the files that Config names and does not hold, by setting.
+	files map[string][sha256.Size]byte
+}
+
+// Load reads a configuration and checks it. It fails with an Error, of everything that is
+// wrong.
+func Load(source Source) (Loaded, error) {
+	cfg, r, err := read(source)
+	loaded := Loaded{Config: cfg, reading: r, files: hashFiles(cfg)}
+	if err != nil {
+		return loaded, Error{err.Error()}
+	}
+	checked := cfg
+	if source.Sandbox {
+		// The sandbox makes these later.
+		channel := cfg.Channels[DefaultChannel]
+		channel.Token, channel.WebhookSecret = "of the sandbox", cmp.Or(channel.WebhookSecret, strings.Repeat("x", minSecretLength))
+		checked.Channels, checked.DataDir = map[string]Channel{DefaultChannel: channel}, cmp.Or(cfg.DataDir, os.TempDir())
+	}
+	r.check(checked)
+	r.warnings = append(r.warnings, cfg.Warnings()...)
+	return loaded, r.err()
+}
+
+// Warnings returns what is valid and may be a mistake, each with its place.
+func (l Loaded) Warnings() (lines []string) {
+	for _, warning := range l.reading.warnings {
+		lines = append(lines, l.reading.located(warning))
+	}
+	return lines
+}
+
+// Locate returns an error of Problems with the place of each, and any other as it is.
+func (l Loaded) Locate(err error) error { return l.reading.locate(err) }
+
+// read is Load without the check.
+func read(source Source) (cfg Config, r *reading, err error) {
+	r = newReading(source.File)
 	var file configFile
-	if c.Config != "" {
+	if source.File != "" {
 		if file, err = r.readFile(); err != nil {
 			return cfg, r, err
 		}
 	}
-	cfg = server.Config{
-		GRPCAddr:        r.pick("grpc_addr", c.GRPCAddr, file.GRPCAddr),
-		HTTPAddr:        r.pick("http_addr", c.HTTPAddr, file.HTTPAddr),
-		WebhookAddr:     r.pick("webhook_addr", c.WebhookAddr, file.WebhookAddr),
-		AdminAddr:       r.pick("admin_addr", c.AdminAddr, file.AdminAddr),
-		TLSCertFile:     r.pick("tls_cert", c.TLSCert, file.TLSCert),
-		TLSKeyFile:      r.pick("tls_key", c.TLSKey, file.TLSKey),
-		TLSClientCAFile: r.pick("tls_client_ca", c.TLSClientCA, file.TLSClientCA),
-		NATSURL:         r.pick("nats_url", c.NATSURL, file.NATSURL),
-		DataDir:         r.pick("data_dir", c.DataDir, file.DataDir),
+	pick := func(setting string, inFile text) string { return r.pick(setting, source.Flags[setting], inFile) }
+	cfg = Config{
+		GRPCAddr:        pick("grpc_addr", file.GRPCAddr),
+		HTTPAddr:        pick("http_addr", file.HTTPAddr),
+		WebhookAddr:     pick("webhook_addr", file.WebhookAddr),
+		AdminAddr:       pick("admin_addr", file.AdminAddr),
+		TLSCertFile:     pick("tls_cert", file.TLSCert),
+		TLSKeyFile:      pick("tls_key", file.TLSKey),
+		TLSClientCAFile: pick("tls_client_ca", file.TLSClientCA),
+		NATSURL:         pick("nats_url", file.NATSURL),
+		DataDir:         pick("data_dir", file.DataDir),
 
 		APIKey:         r.fromEnvironment("api_key", "ONGAIR_GATEWAY_API_KEY"),
 		PreviousAPIKey: r.fromEnvironment("previous_api_key", "ONGAIR_GATEWAY_PREVIOUS_API_KEY"),
 	}
-	if cfg.DataDir == "" && !c.Sandbox {
+	if cfg.DataDir == "" && !source.Sandbox {
 		cfg.DataDir = "ongair-data"
 	}
 	if cfg.TLSKeyFile != "" {
 		r.warnOfReaders("tls_key", cfg.TLSKeyFile)
 	}
-	if keys := r.secret("encryption_key", "", r.pick("encryption_key_file", c.EncryptionKeyFile, file.EncryptionKey)); keys != "" {
+	if keys := r.secret("encryption_key", "", pick("encryption_key_file", file.EncryptionKey)); keys != "" {
 		cfg.EncryptionKeys = strings.Fields(keys)
 	}
 	if cfg.APIKey == "" {
@@ -152,33 +200,33 @@ func (c serveCmd) read() (cfg server.Config, r *reading, err error) {
 	if cfg.PreviousAPIKey == "" {
 		cfg.PreviousAPIKey = r.secret("previous_api_key", file.PreviousAPIKey, string(file.PreviousAPIKeyFile))
 	}
-	cfg.RetentionAge = r.duration("retention_age", r.pick("retention_age", c.RetentionAge, file.RetentionAge), "168h")
-	cfg.DuplicateWindow = r.duration("duplicate_window", r.pick("duplicate_window", c.DuplicateWindow, file.DuplicateWindow), "2m")
-	cfg.RequestIDAge = r.duration("request_id_age", r.pick("request_id_age", c.RequestIDAge, file.RequestIDAge), "24h")
-	cfg.Grace = r.duration("grace", r.pick("grace", c.Grace, file.Grace), "25s")
-	if size := r.pick("retention_bytes", c.RetentionBytes, file.RetentionBytes); size != "" {
+	cfg.RetentionAge = r.duration("retention_age", pick("retention_age", file.RetentionAge), "168h")
+	cfg.DuplicateWindow = r.duration("duplicate_window", pick("duplicate_window", file.DuplicateWindow), "2m")
+	cfg.RequestIDAge = r.duration("request_id_age", pick("request_id_age", file.RequestIDAge), "24h")
+	cfg.Grace = r.duration("grace", pick("grace", file.Grace), "25s")
+	if size := pick("retention_bytes", file.RetentionBytes); size != "" {
 		bytes, err := humanize.ParseBytes(size)
 		if err != nil || bytes == 0 || bytes > 1<<62 {
 			r.problems.Add("retention_bytes", "%q: want a size as in 10GiB", size)
 		}
 		cfg.RetentionBytes = int64(bytes)
 	}
-	cfg.MaxConnections = r.count("max_connections", r.pick("max_connections", c.MaxConnections, file.MaxConnections))
-	if insecure := r.pick("insecure_no_authentication", string(c.InsecureNoAuthentication), file.InsecureNoAuthentication); insecure != "" {
+	cfg.MaxConnections = r.count("max_connections", pick("max_connections", file.MaxConnections))
+	if insecure := pick("insecure_no_authentication", file.InsecureNoAuthentication); insecure != "" {
 		if cfg.InsecureNoAuthentication, err = strconv.ParseBool(insecure); err != nil {
 			r.problems.Add("insecure_no_authentication", "%q: want true or false", insecure)
 		}
 	}
-	cfg.WebhookAllowFrom = r.networks("webhook_allow_from", r.pick("webhook_allow_from", c.WebhookAllowFrom, text(file.WebhookAllowFrom)))
-	cfg.TrustedProxies = r.networks("trusted_proxies", r.pick("trusted_proxies", c.TrustedProxies, text(file.TrustedProxies)))
-	cfg.LogLevel, cfg.LogFormat = r.logging(r.pick("log_level", c.LogLevel, file.LogLevel), r.pick("log_format", c.LogFormat, file.LogFormat))
+	cfg.WebhookAllowFrom = r.networks("webhook_allow_from", pick("webhook_allow_from", text(file.WebhookAllowFrom)))
+	cfg.TrustedProxies = r.networks("trusted_proxies", pick("trusted_proxies", text(file.TrustedProxies)))
+	cfg.LogLevel, cfg.LogFormat = r.logging(pick("log_level", file.LogLevel), pick("log_format", file.LogFormat))
 	for _, name := range slices.Sorted(maps.Keys(file.Callers)) {
 		if cfg.Callers == nil {
 			cfg.Callers = map[string]auth.Caller{}
 		}
 		cfg.Callers[name] = r.caller(name, file.Callers[name])
 	}
-	cfg.Channels = r.channels(file.Channels, c.Sandbox)
+	cfg.Channels = r.channels(file.Channels, source.Sandbox)
 	return cfg, r, nil
 }
 
@@ -251,7 +299,7 @@ func (r *reading) perSecond(setting, value string) float64 {
 
 // caller returns what is configured of a caller.
 func (r *reading) caller(name string, c callerConfig) (caller auth.Caller) {
-	at := func(key string) string { return server.SettingName("callers", name, key) }
+	at := func(key string) string { return SettingName("callers", name, key) }
 	numbered := func(key string, i int) string { return at(key) + "." + strconv.Itoa(i+1) }
 	for i, in := range c.KeyHashes {
 		hash, err := auth.ParseKeyHash(string(in))
@@ -285,14 +333,14 @@ func (r *reading) caller(name string, c callerConfig) (caller auth.Caller) {
 }
 
 // channel returns what is configured of a channel.
-func (r *reading) channel(name string, c channelConfig) server.Channel {
-	at := func(key string) string { return server.SettingName("channels", name, key) }
+func (r *reading) channel(name string, c channelConfig) Channel {
+	at := func(key string) string { return SettingName("channels", name, key) }
 	secret := func(key string, value, file text) string { return r.secret(at(key), value, string(file)) }
 	form, err := ongair.ParseAuthForm(cmp.Or(string(c.AuthForm), ongair.AuthAuto.String()))
 	if err != nil {
 		r.problems.Add(at("auth_form"), "%v", err)
 	}
-	return server.Channel{
+	return Channel{
 		BaseURL:                 string(c.BaseURL),
 		Token:                   secret("token", c.Token, c.TokenFile),
 		WebhookSecret:           secret("webhook_secret", c.WebhookSecret, c.WebhookSecretFile),
@@ -307,17 +355,17 @@ func (r *reading) channel(name string, c channelConfig) server.Channel {
 }
 
 // channels are those of the file and the one of the environment.
-func (r *reading) channels(inFile map[string]channelConfig, sandbox bool) map[string]server.Channel {
+func (r *reading) channels(inFile map[string]channelConfig, sandbox bool) map[string]Channel {
 	if sandbox {
 		if len(inFile) > 0 {
 			r.problems.Add("channels", "--sandbox makes its own channel: leave the channels out of %s", r.file)
 		}
 		// The token of a real account stays out of it, even where it is set.
-		return map[string]server.Channel{defaultChannel: {
+		return map[string]Channel{DefaultChannel: {
 			WebhookSecret: r.fromEnvironment("channels.default.webhook_secret", "ONGAIR_WEBHOOK_SECRET"),
 		}}
 	}
-	channels := map[string]server.Channel{}
+	channels := map[string]Channel{}
 	for _, name := range slices.Sorted(maps.Keys(inFile)) {
 		channels[name] = r.channel(name, inFile[name])
 	}
@@ -327,13 +375,13 @@ func (r *reading) channels(inFile map[string]channelConfig, sandbox bool) map[st
 }
 
 // addChannelOfEnvironment adds the channel that environment variables make.
-func (r *reading) addChannelOfEnvironment(channels map[string]server.Channel) {
+func (r *reading) addChannelOfEnvironment(channels map[string]Channel) {
 	if os.Getenv("ONGAIR_TOKEN") == "" && os.Getenv("ONGAIR_WEBHOOK_SECRET") == "" {
 		return
 	}
-	setting := server.SettingName("channels", defaultChannel)
-	if _, taken := channels[defaultChannel]; taken {
-		r.problems.Add(setting, "channel %q is both in %s and in the environment", defaultChannel, r.file)
+	setting := SettingName("channels", DefaultChannel)
+	if _, taken := channels[DefaultChannel]; taken {
+		r.problems.Add(setting, "channel %q is both in %s and in the environment", DefaultChannel, r.file)
 		return
 	}
 	if len(channels) > 0 {
@@ -343,7 +391,7 @@ func (r *reading) addChannelOfEnvironment(channels map[string]server.Channel) {
 		r.given[setting+"."+key] = variable // also where it is not set: that is what is missing
 		return os.Getenv(variable)
 	}
-	channels[defaultChannel] = server.Channel{
+	channels[DefaultChannel] = Channel{
 		BaseURL:               read("base_url", "ONGAIR_BASE_URL"),
 		Token:                 read("token", "ONGAIR_TOKEN"),
 		WebhookSecret:         read("webhook_secret", "ONGAIR_WEBHOOK_SECRET"),
@@ -353,13 +401,13 @@ func (r *reading) addChannelOfEnvironment(channels map[string]server.Channel) {
 
 // checkSecretsOfTheirOwn makes sure that whoever learns the path of one channel cannot
 // post as another.
-func (r *reading) checkSecretsOfTheirOwn(channels map[string]server.Channel) {
+func (r *reading) checkSecretsOfTheirOwn(channels map[string]Channel) {
 	known := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(channels)) {
 		secret := channels[name].WebhookSecret
 		if other, taken := known[secret]; taken && secret != "" {
-			r.problems.Add(server.SettingName("channels", name, "webhook_secret"),
-				"is also that of channel %s: give each channel one of its own", server.SettingName(other))
+			r.problems.Add(SettingName("channels", name, "webhook_secret"),
+				"is also that of channel %s: give each channel one of its own", SettingName(other))
 		}
 		known[secret] = name
 	}

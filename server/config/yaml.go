@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"bytes"
@@ -15,8 +15,6 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
-
-	"github.com/ongair/ongair-gateway/server"
 )
 
 // byteOrderMark is what some editors begin a file with.
@@ -79,7 +77,7 @@ func line(node ast.Node) int { return node.GetToken().Position.Line }
 // read puts a node into a struct, a map of them, a list or a text, which is the setting
 // that keys lead to.
 func (y yamlReader) read(node ast.Node, into reflect.Value, keys ...string) {
-	setting := server.SettingName(keys...)
+	setting := SettingName(keys...)
 	node, err := y.resolve(node)
 	if err != nil {
 		y.problems.Add(setting, "%v", err)
@@ -106,7 +104,7 @@ func (y yamlReader) read(node ast.Node, into reflect.Value, keys ...string) {
 		for i, value := range sequence.Values {
 			// The clone is for append, which would write over the keys of whoever called.
 			element := append(append([]string{}, keys...), strconv.Itoa(i+1))
-			y.lines[server.SettingName(element...)] = line(value)
+			y.lines[SettingName(element...)] = line(value)
 			y.read(value, into.Index(i), element...)
 		}
 	case isText:
@@ -141,7 +139,7 @@ func (y yamlReader) readPairs(pairs []*ast.MappingValueNode, into reflect.Value,
 		node, err := y.resolve(pair.Value)
 		merged, ok := pairsOf(node)
 		if err != nil || !ok {
-			y.problems.Add(server.SettingName(keys...), "<< wants one alias of a map")
+			y.problems.Add(SettingName(keys...), "<< wants one alias of a map")
 			continue
 		}
 		y.readPairs(merged, into, keys)
@@ -155,7 +153,7 @@ func (y yamlReader) readPairs(pairs []*ast.MappingValueNode, into reflect.Value,
 			key = textOf(scalar)
 		}
 		below := append(append([]string{}, keys...), key)
-		setting := server.SettingName(below...)
+		setting := SettingName(below...)
 		y.lines[setting] = line(pair.Key)
 		if into.Kind() == reflect.Map {
 			if into.IsNil() {
@@ -173,7 +171,7 @@ func (y yamlReader) readPairs(pairs []*ast.MappingValueNode, into reflect.Value,
 		case pair.Key.GetToken().NextType() == token.MappingValueType:
 			y.problems.Add(setting, "there is no such setting")
 		default: // without a colon it may be a part of a secret, after a comma between braces
-			setting = strings.TrimPrefix(server.SettingName(keys...)+"."+unknown, ".")
+			setting = strings.TrimPrefix(SettingName(keys...)+"."+unknown, ".")
 			y.lines[setting] = line(pair.Key)
 			y.problems.Add(setting, "there is a setting here that does not exist")
 		}

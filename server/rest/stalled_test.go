@@ -1,21 +1,21 @@
-package server
+package rest
 
 import (
 	"bufio"
 	"io"
-	"log/slog"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/test/bufconn"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server/rest"
+	"github.com/ongair/ongair-gateway/server/listen/listentest"
 )
 
 // endlessStreams is a service whose streams have as many responses as are taken.
@@ -42,15 +42,15 @@ func (e *endlessStreams) Subscribe(_ *ongairv1.SubscribeRequest, stream grpc.Ser
 // with how fast it read before.
 func TestWhoDoesNotReadOverRESTHoldsNoMoreThanItsWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		service, pipe := &endlessStreams{}, bufconn.Listen(memoryPipe)
+		service, pipe := &endlessStreams{}, NewPipe()
 		server, served := grpc.NewServer(), make(chan error, 1)
 		ongairv1.RegisterOngairServiceServer(server, service)
-		go func() { served <- serveGRPC(server, pipe) }()
-		calls, err := dialMemory(pipe)
+		go func() { served <- server.Serve(pipe) }()
+		calls, err := pipe.Dial(1 << 20)
 		require.NoError(t, err)
-		handler, err := rest.New(t.Context(), calls)
+		handler, err := New(t.Context(), calls, openGate{})
 		require.NoError(t, err)
-		conn, done := overHTTP(t, newHTTPServer(handler, nil, slog.New(slog.DiscardHandler)))
+		conn, done := listentest.ServeHTTP(t, &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute})
 
 		_, err = io.WriteString(conn, "GET /v1/events:subscribe HTTP/1.1\r\nHost: x\r\n\r\n")
 		require.NoError(t, err)
@@ -64,7 +64,7 @@ func TestWhoDoesNotReadOverRESTHoldsNoMoreThanItsWindow(t *testing.T) {
 		}
 		synctest.Wait() // until everything waits for this one to read
 		// What was sent and not acknowledged, and the buffers of HTTP, come on top.
-		assert.Less(t, (service.taken.Load()-read)*responseSize, int64(memoryWindow+128<<10))
+		assert.Less(t, (service.taken.Load()-read)*responseSize, int64(streamWindow+128<<10))
 
 		done()
 		require.NoError(t, calls.Close())

@@ -1,4 +1,4 @@
-package server
+package listen_test
 
 import (
 	"bufio"
@@ -17,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
+	"github.com/ongair/ongair-gateway/server/listen"
+	"github.com/ongair/ongair-gateway/server/listen/listentest"
 	"github.com/ongair/ongair-gateway/server/rest"
 )
 
@@ -25,33 +27,23 @@ type answers struct{ heartbeats }
 
 func (answers) Invoke(context.Context, string, any, any, ...grpc.CallOption) error { return nil }
 
-// serveInMemory serves until the test ends, and returns a connection whose other side holds
-// nothing that is not read.
+// serveInMemory serves until the test ends.
 func serveInMemory(t *testing.T, server *http.Server) net.Conn {
 	t.Helper()
-	listener, served := newPipes(), make(chan error, 1)
-	go func() { served <- serveHTTP(server, listener) }()
-	ours, theirs := net.Pipe()
-	listener.conns <- theirs
-	t.Cleanup(func() {
-		require.NoError(t, ours.Close())
-		require.NoError(t, server.Close())
-		require.NoError(t, <-served)
-	})
-	return ours
+	conn, done := listentest.ServeHTTP(t, server)
+	t.Cleanup(done)
+	return conn
 }
 
 func restServer(t *testing.T) *http.Server {
 	t.Helper()
-	handler, err := rest.New(t.Context(), answers{})
+	handler, err := rest.New(t.Context(), answers{}, openGate{})
 	require.NoError(t, err)
-	return newHTTPServer(handler, nil, slog.New(slog.DiscardHandler))
+	return listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler))
 }
 
 func TestWhoDoesNotReadAnAnswerIsCutOff(t *testing.T) {
-	admin := func(*testing.T) *http.Server {
-		return newAdminServer(newReadiness(nil, nil, nil), nil, slog.New(slog.DiscardHandler))
-	}
+	operators := func(*testing.T) *http.Server { return adminServer() }
 	var wrong strings.Builder // of which the answer is larger than what net/http keeps of one
 	for i := range 1000 {
 		fmt.Fprintf(&wrong, "&x%d", i)
@@ -63,7 +55,7 @@ func TestWhoDoesNotReadAnAnswerIsCutOff(t *testing.T) {
 		"an answer":            {restServer, "POST /v1/messages:send HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"},
 		"a refusal":            {restServer, "GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n"},
 		"a long refusal":       {restServer, "GET /v1/events:subscribe?" + wrong.String() + " HTTP/1.1\r\nHost: x\r\n\r\n"},
-		"a page for operators": {admin, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"},
+		"a page for operators": {operators, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

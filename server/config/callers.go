@@ -1,9 +1,7 @@
-package server
+package config
 
 import (
-	"cmp"
 	"maps"
-	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,7 +37,7 @@ func (c *Config) checkCallers(problems *Problems) {
 		fail := func(key, format string, args ...any) {
 			problems.Add(SettingName("callers", name, key), format, args...)
 		}
-		if !regexp.MustCompile(namePattern).MatchString(name) {
+		if !isName(name) {
 			problems.Add(SettingName("callers", name), "a name is 1 to 64 letters, digits, _ and -")
 		}
 		if name == defaultCaller && c.APIKey != "" {
@@ -90,35 +88,3 @@ func alsoOf(other, name string) string {
 	}
 	return "is also one of caller " + other
 }
-
-// callers are all callers.
-func (c *Config) callers() map[string]auth.Caller {
-	callers := maps.Clone(c.Callers)
-	if c.APIKey != "" {
-		if callers == nil {
-			callers = map[string]auth.Caller{}
-		}
-		keys := []string{c.APIKey}
-		if c.PreviousAPIKey != "" {
-			keys = append(keys, c.PreviousAPIKey)
-		}
-		callers[defaultCaller] = auth.Unrestricted(keys...)
-	}
-	return callers
-}
-
-// maxStreams is how many calls and streams a gRPC connection has at a time: all that any
-// caller may have, and by default, so that it is its limits that say no, with a reason;
-// beyond it a client waits. It is fixed while the gateway runs: a caller who is given more
-// than that needs another connection.
-func (c *Config) maxStreams() uint32 {
-	most := uint64(auth.DefaultMaxStreams + auth.DefaultMaxInFlight)
-	for _, caller := range c.Callers {
-		streams, calls := cmp.Or(caller.MaxStreams, auth.DefaultMaxStreams), cmp.Or(caller.MaxInFlight, auth.DefaultMaxInFlight)
-		most = max(most, uint64(streams)+uint64(calls)) // neither is negative, says check
-	}
-	return uint32(min(most, math.MaxUint32))
-}
-
-// CallerCount returns how many callers there are; none means that the gateway is open.
-func (c *Config) CallerCount() int { return len(c.callers()) }

@@ -1,4 +1,4 @@
-package server
+package listen_test
 
 import (
 	"bufio"
@@ -11,49 +11,34 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/metadata"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server/api"
-	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/admin"
+	"github.com/ongair/ongair-gateway/server/listen"
+	"github.com/ongair/ongair-gateway/server/listen/listentest"
 	"github.com/ongair/ongair-gateway/server/rest"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
-// pipes is a listener in memory, so that time can be virtual.
-type pipes struct {
-	conns chan net.Conn
-	once  sync.Once
-	done  chan struct{}
-}
+// Bounds of the HTTP ports, which clients and proxies rely on.
+const (
+	headerTimeout  = 10 * time.Second
+	requestTimeout = 30 * time.Second
+	idleTimeout    = 2 * time.Minute
+)
 
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+// openGate admits every request.
+type openGate struct{}
 
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case conn := <-p.conns:
-		return conn, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.done) })
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+func (openGate) Admit(*http.Request, string) (metadata.MD, func(), error) { return nil, func() {}, nil }
 
 // noLog takes nothing.
 type noLog struct{ t *testing.T }
@@ -90,9 +75,9 @@ func (h heartbeat) RecvMsg(any) error {
 
 func TestAStreamIsNotCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		handler, err := rest.New(t.Context(), heartbeats{})
+		handler, err := rest.New(t.Context(), heartbeats{}, openGate{})
 		require.NoError(t, err)
-		conn, done := overHTTP(t, newHTTPServer(handler, nil, slog.New(slog.DiscardHandler)))
+		conn, done := listentest.ServeHTTP(t, listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler)))
 		defer done()
 		start := time.Now()
 		_, err = io.WriteString(conn, "GET /v1/events:subscribe HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -113,34 +98,18 @@ const slowSecret = "the-secret-of-the-tests"
 func webhookServer(log webhook.Log) *http.Server {
 	discard := slog.New(slog.DiscardHandler)
 	access := webhook.Access{Channels: map[string]webhook.Credentials{"default": {Secret: slowSecret}}}
-	return newWebhookServer(webhook.New(webhook.Config{Access: access, Log: log, Logger: discard}), nil, discard)
+	return listen.NewHTTPServer(webhook.New(webhook.Config{Access: access, Log: log, Logger: discard}), nil, webhook.AnswerTimeout, discard)
 }
 
 func callsServer(t *testing.T) *http.Server {
-	handler, err := rest.New(t.Context(), nil) // no call is ever made
+	handler, err := rest.New(t.Context(), nil, openGate{}) // no call is ever made
 	require.NoError(t, err)
-	return newHTTPServer(handler, nil, slog.New(slog.DiscardHandler))
+	return listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler))
 }
 
 func adminServer() *http.Server {
-	return newAdminServer(&readiness{}, nil, slog.New(slog.DiscardHandler))
-}
-
-// over serves in memory, until done is called, and returns a connection to it.
-func over(t *testing.T, serve func(net.Listener) error, stop func()) (conn net.Conn, done func()) {
-	listener, served := newPipes(), make(chan error, 1)
-	go func() { served <- serve(listener) }()
-	ours, theirs := net.Pipe()
-	listener.conns <- theirs
-	return ours, func() {
-		require.NoError(t, ours.Close())
-		stop()
-		require.NoError(t, <-served)
-	}
-}
-
-func overHTTP(t *testing.T, server *http.Server) (conn net.Conn, done func()) {
-	return over(t, func(l net.Listener) error { return serveHTTP(server, l) }, func() { require.NoError(t, server.Close()) })
+	discard := slog.New(slog.DiscardHandler)
+	return listen.NewHTTPServer(admin.Handler(admin.NewReadiness(nil, nil, discard)), nil, admin.AnswerTimeout, discard)
 }
 
 func withLength(request string) string {
@@ -151,7 +120,7 @@ func withLength(request string) string {
 // the bounds say and no longer.
 func TestWhoSendsSlowlyIsCutOff(t *testing.T) {
 	intake := func(t *testing.T) *http.Server { return webhookServer(noLog{t}) }
-	admin := func(*testing.T) *http.Server { return adminServer() }
+	operators := func(*testing.T) *http.Server { return adminServer() }
 	for name, tt := range map[string]struct {
 		server func(*testing.T) *http.Server
 		atOnce string
@@ -167,13 +136,13 @@ func TestWhoSendsSlowlyIsCutOff(t *testing.T) {
 		"a body of no call that takes none": {callsServer, withLength("GET /v1/nothing"), requestTimeout},
 		"a body of another method":          {callsServer, withLength("GET /v1/messages:send"), requestTimeout},
 		"a body of a page of elsewhere":     {callsServer, strings.Replace(withLength("POST /v1/messages:send"), "Host: x", "Host: x\r\nSec-Fetch-Site: cross-site", 1), requestTimeout},
-		"an operator's headers":             {admin, "GET /live", headerTimeout},
-		"an operator's body":                {admin, withLength("GET /livez"), requestTimeout},
-		"an operator's body of no page":     {admin, withLength("POST /nothing"), requestTimeout},
+		"an operator's headers":             {operators, "GET /live", headerTimeout},
+		"an operator's body":                {operators, withLength("GET /livez"), requestTimeout},
+		"an operator's body of no page":     {operators, withLength("POST /nothing"), requestTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn, done := overHTTP(t, tt.server(t))
+				conn, done := listentest.ServeHTTP(t, tt.server(t))
 				defer done()
 				go func() { _, _ = io.Copy(io.Discard, conn) }() // what is answered
 				start := time.Now()
@@ -205,7 +174,7 @@ func TestWhatTakesLongIsNotCutOff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn, done := overHTTP(t, newHTTPServer(slow, nil, discard))
+				conn, done := listentest.ServeHTTP(t, listen.NewHTTPServer(slow, nil, 0, discard))
 				defer done()
 				_, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\n"+body)
 				require.NoError(t, err)
@@ -220,7 +189,7 @@ func TestWhatTakesLongIsNotCutOff(t *testing.T) {
 		other := httptest.NewTLSServer(nil) // it lends its certificate
 		defer other.Close()
 		synctest.Test(t, func(t *testing.T) {
-			conn, done := overHTTP(t, newHTTPServer(slow, &tls.Config{Certificates: other.TLS.Certificates, NextProtos: []string{"h2"}}, discard))
+			conn, done := listentest.ServeHTTP(t, listen.NewHTTPServer(slow, &tls.Config{Certificates: other.TLS.Certificates, NextProtos: []string{"h2"}}, 0, discard))
 			defer done()
 			trusted := x509.NewCertPool()
 			trusted.AddCert(other.Certificate())
@@ -248,7 +217,7 @@ func (everyWebhook) Append(context.Context, *ongairv1.Event) (bool, error) { ret
 
 func TestWhoDoesNotReadTheAnswerToAWebhookIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		conn, done := overHTTP(t, webhookServer(everyWebhook{}))
+		conn, done := listentest.ServeHTTP(t, webhookServer(everyWebhook{}))
 		defer done()
 		start := time.Now()
 		require.NoError(t, conn.SetDeadline(start.Add(time.Hour)))
@@ -257,7 +226,7 @@ func TestWhoDoesNotReadTheAnswerToAWebhookIsCutOff(t *testing.T) {
 			_, err = conn.Write([]byte("x")) // until the other side hangs up
 		}
 		require.ErrorIs(t, err, io.ErrClosedPipe)
-		assert.Equal(t, answerTimeout, time.Since(start))
+		assert.Equal(t, webhook.AnswerTimeout, time.Since(start))
 	})
 }
 
@@ -269,7 +238,7 @@ func TestAConnectionThatNobodyUsesEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn, done := overHTTP(t, server(t))
+				conn, done := listentest.ServeHTTP(t, server(t))
 				defer done()
 				require.NoError(t, conn.SetDeadline(time.Now().Add(time.Hour)))
 				_, err := io.WriteString(conn, "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -287,54 +256,4 @@ func TestAConnectionThatNobodyUsesEnds(t *testing.T) {
 			})
 		})
 	}
-}
-
-// overGRPC is over, with a gRPC server.
-func overGRPC(t *testing.T) (conn net.Conn, done func()) {
-	server, err := api.NewServer(api.ServerConfig{
-		Service: api.NewService(api.Config{}), Health: health.NewServer(), Authenticator: auth.New(nil), Logger: slog.New(slog.DiscardHandler),
-	})
-	require.NoError(t, err)
-	return over(t, func(l net.Listener) error { return serveGRPC(server, l) }, server.Stop)
-}
-
-func TestAGRPCConnectionThatDoesNotBeginEnds(t *testing.T) {
-	for name, atOnce := range map[string]string{"nothing": "", "half a preface": http2.ClientPreface[:10], "no settings": http2.ClientPreface} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				conn, done := overGRPC(t)
-				defer done()
-				start := time.Now()
-				require.NoError(t, conn.SetDeadline(start.Add(time.Hour)))
-				go func() { _, _ = io.WriteString(conn, atOnce) }()
-				_, err := io.Copy(io.Discard, conn)
-				require.NoError(t, err)
-				assert.Equal(t, 10*time.Second, time.Since(start))
-			})
-		})
-	}
-}
-
-func TestAGRPCConnectionWithoutCallsEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		conn, done := overGRPC(t)
-		defer done()
-		start := time.Now()
-		require.NoError(t, conn.SetDeadline(start.Add(time.Hour)))
-		go func() {
-			_, _ = io.WriteString(conn, http2.ClientPreface)
-			_ = http2.NewFramer(conn, nil).WriteSettings()
-		}()
-		framer := http2.NewFramer(nil, conn)
-		for {
-			frame, err := framer.ReadFrame()
-			require.NoError(t, err)
-			if _, ok := frame.(*http2.GoAwayFrame); ok {
-				break
-			}
-		}
-		assert.Equal(t, 5*time.Minute, time.Since(start))
-		_, err := io.Copy(io.Discard, conn)
-		require.NoError(t, err, "and then it is closed")
-	})
 }

@@ -1,4 +1,4 @@
-package api
+package admission
 
 import (
 	"sync"
@@ -17,27 +17,24 @@ const limitDelay = time.Second
 
 // Calls of grpc.health.v1 ask for no credential.
 const (
-	// maxHealthCalls is how many of them a connection has at once: some times what a client
+	// MaxHealthCalls is how many of them a connection has at once: some times what a client
 	// or a load balancer needs, also where a proxy has several of them on one connection.
-	maxHealthCalls = 16
-	// maxWatches is how many of those that watch there are at once, over all connections.
-	maxWatches = 1024
+	MaxHealthCalls = 16
+	// MaxWatches is how many of those that watch there are at once, over all connections.
+	MaxWatches = 1024
 )
 
-// Limits keep each caller to its share of the gateway, over all servers that they are
-// given to. A call beyond it is refused at once, before it does anything: a queue
-// would take memory for whoever asks for most. The zero value is ready, and safe for
-// concurrent use.
-//
-// Which connections count for a caller is in connections.go.
-type Limits struct {
+// limits keep each caller to its share of the gateway, on all ports together. A call
+// beyond the share is rejected at once: a queue would hold memory for the caller that
+// asks for most. The zero value is ready, and safe for concurrent use.
+type limits struct {
 	mu      sync.Mutex
 	callers map[string]*usage
-	// open has the connections by their names.
-	open map[string]*connection
+	// open has the connections.
+	open map[Key]*connection
 	// health are the health calls of each connection that has any, watches those of all
 	// that watch.
-	health  map[string]int
+	health  map[Key]int
 	watches int
 }
 
@@ -50,9 +47,9 @@ type usage struct {
 }
 
 // call admits a call of a caller until done is called.
-func (l *Limits) call(p auth.Principal, connection string) (done func(), err error) {
-	return l.admit(p, connection, func(u *usage, limits auth.Limits) (*int, error) {
-		if u.calls >= limits.MaxInFlight {
+func (l *limits) call(p auth.Principal, connection Key) (done func(), err error) {
+	return l.admit(p, connection, func(u *usage, most auth.Limits) (*int, error) {
+		if u.calls >= most.MaxInFlight {
 			return nil, overLimit("in_flight", limitDelay)
 		}
 		turn := u.rate.Reserve()
@@ -65,9 +62,9 @@ func (l *Limits) call(p auth.Principal, connection string) (done func(), err err
 }
 
 // stream admits a stream of a caller until done is called.
-func (l *Limits) stream(p auth.Principal, connection string) (done func(), err error) {
-	return l.admit(p, connection, func(u *usage, limits auth.Limits) (*int, error) {
-		if u.streams >= limits.MaxStreams {
+func (l *limits) stream(p auth.Principal, connection Key) (done func(), err error) {
+	return l.admit(p, connection, func(u *usage, most auth.Limits) (*int, error) {
+		if u.streams >= most.MaxStreams {
 			return nil, overLimit("streams", limitDelay)
 		}
 		return &u.streams, nil
@@ -76,18 +73,18 @@ func (l *Limits) stream(p auth.Principal, connection string) (done func(), err e
 
 // admit admits what a caller asks for on a connection, if count, which returns what it
 // counts as, does.
-func (l *Limits) admit(p auth.Principal, connection string, count func(*usage, auth.Limits) (*int, error)) (done func(), err error) {
-	limits, ok := p.Limits()
-	if !ok {
+func (l *limits) admit(p auth.Principal, connection Key, count func(*usage, auth.Limits) (*int, error)) (done func(), err error) {
+	most, limited := p.Limits()
+	if !limited {
 		return func() {}, nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	u := l.usageOf(p.Name, limits)
-	if !l.connected(u, connection, limits) {
+	u := l.usageOf(p.Name, most)
+	if !l.connected(u, connection, most) {
 		return nil, overLimit("connections", limitDelay)
 	}
-	counted, err := count(u, limits)
+	counted, err := count(u, most)
 	if err != nil {
 		return nil, err
 	}
@@ -96,17 +93,17 @@ func (l *Limits) admit(p auth.Principal, connection string, count func(*usage, a
 }
 
 // check admits a health call until done is called.
-func (l *Limits) check(connection string) (done func(), err error) {
+func (l *limits) check(connection Key) (done func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.checkLocked(connection)
 }
 
 // watch admits a health call that goes on, until done is called.
-func (l *Limits) watch(connection string) (done func(), err error) {
+func (l *limits) watch(connection Key) (done func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.watches >= maxWatches {
+	if l.watches >= MaxWatches {
 		return nil, overLimit("watches", limitDelay)
 	}
 	checked, err := l.checkLocked(connection)
@@ -119,12 +116,12 @@ func (l *Limits) watch(connection string) (done func(), err error) {
 }
 
 // checkLocked is check, with l.mu held.
-func (l *Limits) checkLocked(connection string) (done func(), err error) {
-	if l.health[connection] >= maxHealthCalls {
+func (l *limits) checkLocked(connection Key) (done func(), err error) {
+	if l.health[connection] >= MaxHealthCalls {
 		return nil, overLimit("health_calls", limitDelay)
 	}
 	if l.health == nil {
-		l.health = map[string]int{}
+		l.health = map[Key]int{}
 	}
 	l.health[connection]++
 	return func() {
@@ -137,7 +134,7 @@ func (l *Limits) checkLocked(connection string) (done func(), err error) {
 }
 
 // done returns what gives back a place in a count.
-func (l *Limits) done(count *int) func() {
+func (l *limits) done(count *int) func() {
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -146,7 +143,7 @@ func (l *Limits) done(count *int) func() {
 }
 
 // usageOf returns what a caller takes, under the limits that it has now. l.mu is held.
-func (l *Limits) usageOf(name string, limits auth.Limits) *usage {
+func (l *limits) usageOf(name string, most auth.Limits) *usage {
 	u, ok := l.callers[name]
 	if !ok {
 		if l.callers == nil {
@@ -155,9 +152,9 @@ func (l *Limits) usageOf(name string, limits auth.Limits) *usage {
 		u = &usage{rate: rate.NewLimiter(0, 0), connections: map[*connection]struct{}{}}
 		l.callers[name] = u
 	}
-	if limit := rate.Limit(limits.MaxRate); u.rate.Limit() != limit {
+	if limit := rate.Limit(most.MaxRate); u.rate.Limit() != limit {
 		// Anew: a limiter whose burst grows would have to earn it first.
-		u.rate = rate.NewLimiter(limit, max(1, int(limits.MaxRate)))
+		u.rate = rate.NewLimiter(limit, max(1, int(most.MaxRate)))
 	}
 	return u
 }

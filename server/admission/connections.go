@@ -1,4 +1,4 @@
-package api
+package admission
 
 import (
 	"slices"
@@ -11,8 +11,8 @@ import (
 // first call on it was refused: for the answer to get out.
 const refusedGrace = time.Second
 
-// Connection is one on which calls come. Its values MUST be comparable.
-type Connection interface {
+// conn is a connection on which calls come. Its values MUST be comparable.
+type conn interface {
 	// Ended reports whether it has ended.
 	Ended() bool
 	// Close ends it. It MUST NOT block.
@@ -25,8 +25,8 @@ type Connection interface {
 // ends: for several, where a proxy is between. One on which nothing was admitted is closed,
 // or it would keep its place on the port, and one caller keep the others from that.
 type connection struct {
-	Connection
-	name string
+	conn
+	key Key
 	// users are those for whom it counts.
 	users []*usage
 	// refused is the last caller who was refused on it, and says that it is going to be
@@ -34,52 +34,52 @@ type connection struct {
 	refused *usage
 }
 
-// Opened tells of a connection, by auth.ConnectionOn. A call on one that nobody told of is
-// admitted, and counts for no connection.
-func (l *Limits) Opened(name string, c Connection) {
+// opened registers a connection. A call on a connection that is not registered is
+// admitted, and counts for none.
+func (l *limits) opened(key Key, c conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open == nil {
-		l.open = map[string]*connection{}
+		l.open = map[Key]*connection{}
 	}
-	if ended, ok := l.open[name]; ok { // or there could not be another one of this name
+	if ended, ok := l.open[key]; ok { // or the operating system would not have used its addresses again
 		l.forget(ended)
 	}
-	l.open[name] = &connection{Connection: c, name: name}
+	l.open[key] = &connection{conn: c, key: key}
 }
 
-// Ended tells of a connection that has ended, soon or late.
-func (l *Limits) Ended(name string, c Connection) {
+// ended removes a connection that has ended.
+func (l *limits) ended(key Key, c conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if open, ok := l.open[name]; ok && open.Connection == c {
+	if open, ok := l.open[key]; ok && open.conn == c {
 		l.forget(open)
 	}
 }
 
 // forget takes out a connection that has ended. l.mu is held.
-func (l *Limits) forget(c *connection) {
+func (l *limits) forget(c *connection) {
 	for _, u := range c.users {
 		delete(u.connections, c)
 	}
-	delete(l.open, c.name)
+	delete(l.open, c.key)
 }
 
 // connected counts a connection for a caller, if it does not yet; false where that
 // has as many as it may. l.mu is held.
-func (l *Limits) connected(u *usage, name string, limits auth.Limits) bool {
-	c, open := l.open[name]
+func (l *limits) connected(u *usage, key Key, most auth.Limits) bool {
+	c, open := l.open[key]
 	if !open || slices.Contains(c.users, u) {
 		return true
 	}
-	if len(u.connections) >= limits.MaxConnections && c.refused != u { // once is enough, since it is going to be closed
+	if len(u.connections) >= most.MaxConnections && c.refused != u { // once is enough, since it is going to be closed
 		for other := range u.connections {
 			if other.Ended() {
 				l.forget(other)
 			}
 		}
 	}
-	if len(u.connections) >= limits.MaxConnections {
+	if len(u.connections) >= most.MaxConnections {
 		l.refuse(c, u)
 		return false
 	}
@@ -89,7 +89,7 @@ func (l *Limits) connected(u *usage, name string, limits auth.Limits) bool {
 }
 
 // refuse closes a connection in a while, if it counts for nobody then. l.mu is held.
-func (l *Limits) refuse(c *connection, u *usage) {
+func (l *limits) refuse(c *connection, u *usage) {
 	if len(c.users) > 0 {
 		return
 	}

@@ -1,13 +1,27 @@
-package server
+// Package config has every setting of the gateway in one place: what there is, defaults,
+// where settings are read from, what is wrong with them, and what a reload may change.
+//
+// Load reads settings from flags, which beat environment variables, which beat the config
+// file, which beats the defaults. It returns everything that is wrong at once, each with
+// its place: a line of the file, a flag or a variable. Check has the rules; they are the
+// same wherever a setting comes from, and a Config that was not loaded is checked by them,
+// too. Nothing in an error or a warning is a secret.
+package config
 
 import (
+	"cmp"
+	"crypto/tls"
+	"fmt"
 	"log/slog"
+	"maps"
+	"math"
 	"net/netip"
 	"time"
 
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/eventlog"
 	"github.com/ongair/ongair-gateway/server/idempotency"
+	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
@@ -120,6 +134,7 @@ type Channel struct {
 // DefaultBaseURL is where Ongair is.
 const DefaultBaseURL = "https://ongair.im"
 
+// setDefaults fills in the settings that are not set.
 func (c *Config) setDefaults() {
 	for _, d := range []struct {
 		addr         *string
@@ -135,10 +150,75 @@ func (c *Config) setDefaults() {
 		}
 	}
 	if c.MaxConnections == 0 {
-		c.MaxConnections = defaultMaxConnections
+		c.MaxConnections = listen.DefaultMaxConnections
 	}
-	c.MaxConnections = min(c.MaxConnections, mostConnections())
+	c.MaxConnections = min(c.MaxConnections, listen.MaxConnections())
 	if c.Grace == 0 {
 		c.Grace = DefaultGrace
 	}
+}
+
+// WithDefaults returns the configuration with its defaults filled in.
+func (c Config) WithDefaults() Config {
+	c.setDefaults()
+	return c
+}
+
+// AllCallers returns the callers, and the one that has APIKey.
+func (c *Config) AllCallers() map[string]auth.Caller {
+	callers := maps.Clone(c.Callers)
+	if c.APIKey != "" {
+		if callers == nil {
+			callers = map[string]auth.Caller{}
+		}
+		keys := []string{c.APIKey}
+		if c.PreviousAPIKey != "" {
+			keys = append(keys, c.PreviousAPIKey)
+		}
+		callers[defaultCaller] = auth.Unrestricted(keys...)
+	}
+	return callers
+}
+
+// CallerCount returns how many callers there are; none means that the gateway is open.
+func (c *Config) CallerCount() int { return len(c.AllCallers()) }
+
+// MaxStreams returns how many calls and streams a gRPC connection has at a time: as many
+// as any caller may have, and at least the defaults. It is that high so that the limits of
+// a caller, which return a reason, apply first; beyond it a client waits. It is fixed while
+// the gateway runs: a caller that is given more needs another connection.
+func (c *Config) MaxStreams() uint32 {
+	most := uint64(auth.DefaultMaxStreams + auth.DefaultMaxInFlight)
+	for _, caller := range c.Callers {
+		streams, calls := cmp.Or(caller.MaxStreams, auth.DefaultMaxStreams), cmp.Or(caller.MaxInFlight, auth.DefaultMaxInFlight)
+		most = max(most, uint64(streams)+uint64(calls)) // Check refuses negative ones
+	}
+	return uint32(min(most, math.MaxUint32))
+}
+
+// LoadTLS reads the files of TLS. It returns nil if there are none.
+func (c *Config) LoadTLS() (*listen.TLS, error) {
+	files, problem := c.loadTLS()
+	if problem != nil {
+		return nil, Problems{*problem}
+	}
+	return files, nil
+}
+
+func (c *Config) loadTLS() (*listen.TLS, *Problem) {
+	if c.TLSCertFile == "" {
+		return nil, nil
+	}
+	certificate, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile)
+	if err != nil {
+		return nil, &Problem{"tls_cert", fmt.Sprintf("TLS certificate in %s and %s: %v", c.TLSCertFile, c.TLSKeyFile, err)}
+	}
+	files := &listen.TLS{Certificate: certificate}
+	if c.TLSClientCAFile == "" {
+		return files, nil
+	}
+	if files.ClientCAs, err = listen.ReadCertPool(c.TLSClientCAFile); err != nil {
+		return nil, &Problem{"tls_client_ca", fmt.Sprintf("authorities of client certificates: %v", err)}
+	}
+	return files, nil
 }

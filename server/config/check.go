@@ -1,8 +1,7 @@
-package server
+package config
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -16,55 +15,10 @@ import (
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
-// Problem is what is wrong with a setting.
-type Problem struct {
-	// Setting is its place in the config file, as in channels.support.token (SettingName).
-	Setting string
-	// Says is what is wrong with it, without any secret.
-	Says string
-}
-
-func (p Problem) Error() string { return p.Setting + ": " + p.Says }
-
-// Problems is everything that is wrong with a configuration, a line each.
-type Problems []Problem
-
-func (p Problems) Error() string {
-	var lines []string
-	for _, problem := range p {
-		lines = append(lines, problem.Error())
-	}
-	return strings.Join(lines, "\n")
-}
-
-// Add adds a problem of a setting.
-func (p *Problems) Add(setting, format string, args ...any) {
-	*p = append(*p, Problem{setting, fmt.Sprintf(format, args...)})
-}
-
-// err is nil where there are no problems.
-func (p Problems) err() error {
-	if len(p) == 0 {
-		return nil
-	}
-	return p
-}
-
-// SettingName returns the place of a setting in the config file, of the keys that lead
-// to it. One that is no name of anything is quoted, so that it stays on its line.
-func SettingName(keys ...string) string {
-	for i, key := range keys {
-		if !regexp.MustCompile(namePattern).MatchString(key) {
-			keys[i] = fmt.Sprintf("%.66q", key)
-		}
-	}
-	return strings.Join(keys, ".")
-}
-
 // What a configuration has to keep to.
 const (
-	namePattern          = `^[A-Za-z0-9_-]{1,64}$`
 	webhookSecretPattern = `^[A-Za-z0-9_-]{22,256}$`
+	minSecretLength      = 22
 	apiKeyPattern        = `^[!-~]{16,}$`
 
 	// minRequestIDAge is longer than any call, its claim's grace and a try again.
@@ -97,7 +51,7 @@ func (c *Config) checkChannels(problems *Problems) {
 		problems.Add("channels", "no channel is configured: set ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET, name channels in the config file, or try --sandbox")
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Channels)) {
-		if !regexp.MustCompile(namePattern).MatchString(name) {
+		if !isName(name) {
 			problems.Add(SettingName("channels", name), "a name is 1 to 64 letters, digits, _ and -")
 		}
 		c.Channels[name].check(name, problems)
@@ -302,7 +256,7 @@ func (c Config) Warnings() (problems Problems) {
 		}
 	}
 	if files, err := c.loadTLS(); err == nil && files != nil {
-		if end := files.certificate.Leaf.NotAfter; time.Now().After(end) {
+		if end := files.Certificate.Leaf.NotAfter; time.Now().After(end) {
 			problems.Add("tls_cert", "%s: the certificate expired at %s", c.TLSCertFile, end.UTC().Format(time.RFC3339))
 		}
 	}

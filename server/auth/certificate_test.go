@@ -9,7 +9,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"math/big"
-	"net"
 	"strings"
 	"testing"
 
@@ -84,21 +83,5 @@ func TestNamesThatNobodyCanHaveAreNone(t *testing.T) {
 			continue // Go does not even read it
 		}
 		assert.Empty(t, names, "%q", in)
-	}
-}
-
-// Whoever accepts a connection and whoever gets a call on it have to call it the same.
-func TestAConnectionIsCalledByItsAddressesHoweverTheyAreHeld(t *testing.T) {
-	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080}
-	for _, remote := range []*net.TCPAddr{
-		{IP: net.IPv4(203, 0, 113, 9), Port: 1},
-		{IP: net.IPv4(203, 0, 113, 9).To4(), Port: 1},
-		{IP: net.ParseIP("2001:db8::1"), Port: 65535},
-		{IP: net.ParseIP("fe80::1"), Zone: "eth0", Port: 2},
-	} {
-		want := "HTTP 127.0.0.1:8080 " + remote.String()
-		assert.Equal(t, want, ConnectionOn(PortHTTP, local, remote))
-		assert.Equal(t, want, ConnectionOn(PortHTTP, local, remoteAddr(remote.String())))
-		assert.Equal(t, remote.String(), Origin{Connection: want}.Remote())
 	}
 }

@@ -1,0 +1,180 @@
+// Package admission decides at the headers of a call whether the call comes in: which
+// connection and caller make it, whether the caller may do it, and whether the caller is
+// within its limits.
+//
+// Both ports of callers share one Gate. The gRPC port admits a call in its interceptors.
+// The HTTP port admits a request before it reads the body, and then makes a call on the
+// connection in memory: it holds the admitted Call at the Gate, and the metadata of the
+// inner call names it (Hold, Held). So each call is admitted once.
+//
+// A caller has a rate, and a number of calls, streams and connections at a time
+// (auth.Limits). What it takes is counted over all connections and both ports
+// (limits.go). A connection counts for each caller that had a call admitted on it, until
+// it ends; a connection on which no call was admitted is closed (connections.go). Calls of
+// grpc.health.v1 need no credential and have limits of their own. The anonymous caller of
+// a gateway without callers has no limits.
+package admission
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc/metadata"
+
+	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/listen"
+)
+
+// Kind is what a call counts as.
+type Kind uint8
+
+// The kinds of calls.
+const (
+	// Unary is a call with one response.
+	Unary Kind = iota
+	// Stream is a call that lasts.
+	Stream
+	// HealthCheck and HealthWatch are calls of grpc.health.v1. They need no credential.
+	HealthCheck
+	HealthWatch
+)
+
+// Request is what a call asks for, as its headers say.
+type Request struct {
+	Origin Origin
+	// Authorization are the values of the header of that name.
+	Authorization []string
+	Kind          Kind
+	// Action is what the caller has to be allowed to do; empty means that every caller may
+	// make the call. The call itself checks the channel.
+	Action auth.Action
+}
+
+// Gate admits calls. Its methods are safe for concurrent use.
+type Gate struct {
+	authenticator *auth.Authenticator
+	limits        limits
+
+	held sync.Map // Call by its name in metadata
+	last atomic.Uint64
+}
+
+// New returns a gate for the callers of an authenticator.
+func New(authenticator *auth.Authenticator) *Gate { return &Gate{authenticator: authenticator} }
+
+// Call is a call that was admitted, until Done. Its methods are safe for concurrent use.
+type Call struct {
+	Origin Origin
+	// Principal makes the call. The zero value if the call was rejected before the caller
+	// was known, and for calls of grpc.health.v1.
+	Principal auth.Principal
+
+	gate *Gate
+
+	mu sync.Mutex
+	// release gives back what the call takes of the limits; nil if it takes nothing.
+	release func()
+	done    bool
+}
+
+// Admit admits a call. It fails with CREDENTIALS_MISSING, CREDENTIALS_INVALID, FORBIDDEN
+// or CALLER_LIMITED; the call then says who made it, as far as that is known.
+func (g *Gate) Admit(req Request) (*Call, error) {
+	call := &Call{Origin: req.Origin, gate: g}
+	var err error
+	switch req.Kind {
+	case HealthCheck:
+		call.release, err = g.limits.check(req.Origin.Connection)
+		return call, err
+	case HealthWatch:
+		call.release, err = g.limits.watch(req.Origin.Connection)
+		return call, err
+	case Unary, Stream:
+	}
+	if call.Principal, err = g.authenticator.Authenticate(req.Authorization, req.Origin.CertificateNames); err != nil {
+		return call, err
+	}
+	if req.Action != "" {
+		if err := call.Principal.MayDo(req.Action); err != nil {
+			return call, err
+		}
+	}
+	if req.Kind == Stream {
+		call.release, err = g.limits.stream(call.Principal, req.Origin.Connection)
+	} else {
+		call.release, err = g.limits.call(call.Principal, req.Origin.Connection)
+	}
+	return call, err
+}
+
+// MakeStream counts a unary call as a stream from now on, because it lasts as one. It fails
+// with CALLER_LIMITED, and the call then counts as nothing.
+func (c *Call) MakeStream() (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done {
+		return nil // its client has gone
+	}
+	c.giveBack()
+	c.release, err = c.gate.limits.stream(c.Principal, c.Origin.Connection)
+	return err
+}
+
+// Done gives back what the call takes of its caller's limits.
+func (c *Call) Done() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.giveBack()
+	c.done = true
+}
+
+// giveBack is for when c.mu is held.
+func (c *Call) giveBack() {
+	if c.release != nil {
+		c.release()
+		c.release = nil
+	}
+}
+
+// metadataCall names a held call in the metadata of a call on the connection in memory. No
+// client can write it: the HTTP port passes on no header of this name.
+const metadataCall = "ongair-gateway-call"
+
+// Hold keeps an admitted call for the connection in memory, until release is called. The
+// metadata names it.
+func (g *Gate) Hold(call *Call) (md metadata.MD, release func()) {
+	name := strconv.FormatUint(g.last.Add(1), 10)
+	g.held.Store(name, call)
+	return metadata.Pairs(metadataCall, name), func() { g.held.Delete(name) }
+}
+
+// Held returns the call that the incoming metadata of ctx names.
+func (g *Gate) Held(ctx context.Context) (*Call, bool) {
+	call, ok := g.held.Load(strings.Join(metadata.ValueFromIncomingContext(ctx, metadataCall), ""))
+	if !ok {
+		return nil, false
+	}
+	return call.(*Call), true
+}
+
+// Observe returns the observer of a port's connections.
+func (g *Gate) Observe(port Port) listen.Observer { return observer{&g.limits, port} }
+
+// observer is a listen.Observer.
+type observer struct {
+	limits *limits
+	port   Port
+}
+
+// Opened implements listen.Observer.
+func (o observer) Opened(c listen.Conn) {
+	o.limits.opened(keyOf(o.port, c.LocalAddr(), c.RemoteAddr()), c)
+}
+
+// Ended implements listen.Observer.
+func (o observer) Ended(c listen.Conn) {
+	o.limits.ended(keyOf(o.port, c.LocalAddr(), c.RemoteAddr()), c)
+}

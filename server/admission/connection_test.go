@@ -1,0 +1,45 @@
+package admission
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"google.golang.org/grpc/peer"
+)
+
+// A port that accepts a connection and a call that comes on it have the same key.
+func TestAConnectionHasOneKeyHoweverItsAddressesAreHeld(t *testing.T) {
+	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080}
+	keys := map[Key]bool{}
+	remotes := []*net.TCPAddr{
+		{IP: net.IPv4(203, 0, 113, 9), Port: 1},
+		{IP: net.ParseIP("2001:db8::1"), Port: 65535},
+		{IP: net.ParseIP("fe80::1"), Zone: "eth0", Port: 2},
+	}
+	for _, remote := range remotes {
+		want := keyOf(PortHTTP, local, remote)
+		keys[want] = true
+		short := *remote
+		if v4 := remote.IP.To4(); v4 != nil {
+			short.IP = v4
+		}
+		assert.Equal(t, want, keyOf(PortHTTP, local, &short))
+		r := httptest.NewRequestWithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, net.Addr(local)), http.MethodGet, "/", http.NoBody)
+		r.RemoteAddr = remote.String()
+		origin := OriginOfRequest(r)
+		assert.Equal(t, want, origin.Connection)
+		assert.Equal(t, remote.String(), origin.Remote())
+
+		call := OriginOfCall(peer.NewContext(t.Context(), &peer.Peer{LocalAddr: local, Addr: remote}))
+		assert.NotEqual(t, want, call.Connection, "it is on another port")
+		assert.Equal(t, keyOf(PortGRPC, local, remote), call.Connection)
+	}
+	assert.Len(t, keys, len(remotes))
+	other := &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 8080}
+	assert.NotEqual(t, keyOf(PortHTTP, local, remotes[0]), keyOf(PortHTTP, other, remotes[0]), "a port may listen on several addresses")
+	assert.Empty(t, OriginOfCall(t.Context()).Remote())
+}

@@ -1,0 +1,59 @@
+package auth
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// dnsPrefix is before a host name of a certificate, to tell it from a URI.
+const dnsPrefix = "dns:"
+
+// CertificateNames returns the names in a client certificate that was verified: its
+// URIs, such as a SPIFFE id, and its host names. The common name is none: nobody has
+// checked what is in it. Nor is what no caller can have (ParseCertificateName).
+func CertificateNames(state *tls.ConnectionState) (names []string) {
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return nil
+	}
+	certificate := state.VerifiedChains[0][0]
+	for _, uri := range certificate.URIs {
+		if name := uri.String(); printable(name) && !strings.HasPrefix(strings.ToLower(name), dnsPrefix) { // or it would look like a host name
+			names = append(names, name)
+		}
+	}
+	for _, name := range certificate.DNSNames {
+		if printable(name) {
+			names = append(names, dnsPrefix+strings.ToLower(name))
+		}
+	}
+	return names
+}
+
+// printable reports whether a name is of printable ASCII without spaces, as those that mean
+// something are, and as metadata can carry.
+func printable(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool { return r < '!' || r > '~' })
+}
+
+// ParseCertificateName returns a name as CertificateNames has it. It fails where no
+// certificate has such a name.
+func ParseCertificateName(text string) (string, error) {
+	if name, ok := strings.CutPrefix(text, dnsPrefix); ok {
+		if name == "" || !printable(name) {
+			return "", fmt.Errorf("%q has no host name: one of a certificate is of printable ASCII", text)
+		}
+		return dnsPrefix + strings.ToLower(name), nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return "", fmt.Errorf("%q is neither a URI, as in spiffe://mesh/billing, nor dns: and a host name", text)
+	}
+	name := u.String()
+	if !printable(name) || !printable(u.Host) || slices.Contains(strings.Split(u.Host, "."), "") || u.Scheme+":" == dnsPrefix {
+		return "", fmt.Errorf("%q is a URI that no certificate has", text)
+	}
+	return name, nil
+}

@@ -1,0 +1,106 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/ongair/ongair-gateway/server/api"
+	"github.com/ongair/ongair-gateway/server/eventlog"
+	"github.com/ongair/ongair-gateway/server/fanout"
+	"github.com/ongair/ongair-gateway/server/jetstream"
+	"github.com/ongair/ongair-gateway/server/listen"
+)
+
+// serve runs everything until ctx ends or a part fails, and stops it in order.
+func (s *Server) serve(ctx context.Context, p *parts, js *jetstream.JetStream, events *eventlog.Log, tail *fanout.Fanout) error {
+	group, groupCtx := errgroup.WithContext(context.WithoutCancel(ctx))
+	logCtx, stopLog := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return js.Run(logCtx) })
+	group.Go(func() error { return tail.Run(logCtx) })
+	group.Go(func() error { return serveGRPC(p.memory, p.pipe) })
+	group.Go(func() error { return serveGRPC(p.grpc, s.listeners.grpc) })
+	group.Go(func() error { return listen.ServeHTTP(p.http, s.listeners.http) })
+	group.Go(func() error { return listen.ServeHTTP(p.webhook, s.listeners.webhook) })
+	group.Go(func() error { return listen.ServeHTTP(p.admin, s.listeners.admin) })
+	group.Go(func() error {
+		select {
+		case <-tail.Ready():
+			p.readiness.Start()
+			close(s.ready)
+			s.logReady(groupCtx, events)
+			running, stop := context.WithCancel(groupCtx)
+			defer stop()
+			defer context.AfterFunc(ctx, stop)()
+			p.readiness.Watch(running)
+		case <-groupCtx.Done():
+		case <-ctx.Done():
+		}
+		s.cfg.Logger.Info("gateway stopping", "grace", s.cfg.Grace.String())
+		p.stop(s.cfg.Grace)
+		stopLog()
+		return nil
+	})
+	err := group.Wait()
+	s.cfg.Logger.Info("gateway stopped")
+	return err
+}
+
+// logReady says where the gateway listens, and what it stands on: a directory that was
+// mistyped, or a volume that is not there, looks like a log without events.
+func (s *Server) logReady(ctx context.Context, events *eventlog.Log) {
+	addresses := s.Addresses()
+	attrs := []any{
+		"grpc", addresses.GRPC, "http", addresses.HTTP, "webhook", addresses.Webhook, "admin", addresses.Admin,
+		"channels", len(s.cfg.Channels), "callers", s.cfg.CallerCount(),
+	}
+	if s.cfg.NATSURL == "" {
+		attrs = append(attrs, "data_dir", s.cfg.DataDir, "encrypted", len(s.cfg.EncryptionKeys) > 0)
+	} else {
+		attrs = append(attrs, "nats", s.js.Conn().ConnectedUrlRedacted())
+	}
+	if bounds, err := events.Bounds(ctx); err == nil {
+		attrs = append(attrs, "events", bounds.Last+1-bounds.First, "newest_event", bounds.Last)
+	}
+	s.cfg.Logger.Info("gateway ready", attrs...)
+}
+
+// stop ends the parts in order, within grace.
+func (p *parts) stop(grace time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	p.readiness.Stop()
+	p.service.Drain()
+	defer time.AfterFunc(grace-api.AnswerTime(grace), p.service.CutOff).Stop()
+	// All ports at once: net/http waits 5 s for a connection that never sent a request,
+	// and ports one after the other would wait that long each. memory goes after them,
+	// since REST calls come in on it, and the admin port last: it tells an orchestrator
+	// that the gateway is alive.
+	var ports sync.WaitGroup
+	ports.Go(func() { listen.ShutdownHTTP(ctx, p.webhook) })
+	ports.Go(func() { listen.ShutdownHTTP(ctx, p.http) })
+	ports.Go(func() { shutdownGRPC(ctx, p.grpc) })
+	ports.Wait()
+	shutdownGRPC(ctx, p.memory)
+	_ = p.conn.Close() // of a connection in memory, whose server is gone
+	listen.ShutdownHTTP(ctx, p.admin)
+}
+
+// serveGRPC serves until the server is stopped, which may be before it begins.
+func serveGRPC(server *grpc.Server, listener net.Listener) error {
+	if err := server.Serve(listener); !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil
+}
+
+// shutdownGRPC lets running calls finish until ctx ends.
+func shutdownGRPC(ctx context.Context, server *grpc.Server) {
+	defer context.AfterFunc(ctx, server.Stop)()
+	server.GracefulStop()
+}
