@@ -7,7 +7,7 @@ TOOLS := tools/bin
 # How long `make soak` fuzzes each parser.
 FUZZTIME ?= 10m
 
-.PHONY: all tools generate check-generated check-contract lint test soak
+.PHONY: all tools generate check-generated check-contract lint vet-platforms test soak
 
 all: lint test
 
@@ -48,6 +48,12 @@ lint: tools third_party/proto
 	$(TOOLS)/golangci-lint run ./...
 	$(TOOLS)/buf lint
 	$(TOOLS)/buf format --diff --exit-code proto
+
+# Checks that everything, tests included, compiles on the machines of developers.
+vet-platforms:
+	for target in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do \
+		echo $$target; GOOS=$${target%/*} GOARCH=$${target#*/} go vet ./... || exit 1; \
+	done
 
 test:
 	go test -race ./...

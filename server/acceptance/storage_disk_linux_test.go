@@ -1,4 +1,4 @@
-package server_test
+package acceptance
 
 import (
 	"net/http"
@@ -26,14 +26,6 @@ func smallDisk(t *testing.T, size int) string {
 	faultfs.Mounted(t, syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+strconv.Itoa(size)))
 	t.Cleanup(func() { assert.NoError(t, syscall.Unmount(dir, 0)) })
 	return dir
-}
-
-func getStatus(t *testing.T, url string) int {
-	t.Helper()
-	response, err := http.Get(url)
-	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	return response.StatusCode
 }
 
 func TestAFullDiskRefusesWebhooksUntilThereIsRoom(t *testing.T) {

@@ -1,7 +1,20 @@
-package server_test
+// Package acceptance tests the promises of a whole gateway, on real ports, with a sandbox in
+// Ongair's place. The name of a file begins with what is promised:
+//
+//   - delivery: every subscriber gets every event, in order and once;
+//   - storage: what was answered 200 survives crashes, full disks and faulty ones;
+//   - sending: a call reaches Ongair once, and every failure says what is known;
+//   - access: only callers get in, within their limits, whatever clients do;
+//   - mesh: several replicas, clusters, and stops.
+//
+// Tests of streams run over every transport and on both homes of the log (harness_test.go).
+package acceptance
 
 import (
+	"net/http"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
@@ -63,4 +76,13 @@ func onEachHomeAndTransport(t *testing.T, test func(*testing.T, home, Transport)
 	onEachHome(t, func(t *testing.T, log home) {
 		onEachTransport(t, func(t *testing.T, transport Transport) { test(t, log, transport) })
 	})
+}
+
+// getStatus returns the status of a page.
+func getStatus(t *testing.T, url string) int {
+	t.Helper()
+	response, err := http.Get(url)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	return response.StatusCode
 }
