@@ -90,7 +90,7 @@ type RequestGate struct{ calls *calls }
 // NewRequestGate returns the gate of the HTTP port. The gRPC server on the connection in
 // memory MUST have the same gate (ServerConfig.InMemory).
 func NewRequestGate(gate *admission.Gate, log *slog.Logger) *RequestGate {
-	return &RequestGate{&calls{gate: gate, log: log}}
+	return &RequestGate{newCalls(gate, log)}
 }
 
 // Admit admits a request that is a call of an RPC, until done is called. The metadata tells

@@ -15,6 +15,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/admission"
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
 // calls is what every call goes through: it recovers from panics, explains and logs
@@ -38,7 +39,11 @@ type calls struct {
 	inMemory  bool
 	validator protovalidate.Validator
 	log       *slog.Logger
-	endings   endings
+	throttles *telemetry.Throttles[ongairv1.ErrorReason] // of lines about calls that ended
+}
+
+func newCalls(gate *admission.Gate, log *slog.Logger) *calls {
+	return &calls{gate: gate, log: log, throttles: telemetry.NewThrottles[ongairv1.ErrorReason](endedInterval, endedBurst)}
 }
 
 // methodHandler is that of a grpc.MethodDesc: it reads the message with receive, and passes

@@ -7,10 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -85,10 +83,10 @@ func (c *calls) logEnd(ctx context.Context, e ended) {
 	if !c.log.Enabled(ctx, level) {
 		return
 	}
-	unsaid := 0
+	suppressed := 0
 	if level > slog.LevelDebug {
-		var say bool
-		if unsaid, say = c.endings.say(reason); !say {
+		var ok bool
+		if suppressed, ok = c.throttles.Allow(reason); !ok {
 			return
 		}
 	}
@@ -126,51 +124,17 @@ func (c *calls) logEnd(ctx context.Context, e ended) {
 		attrs = append(attrs, slog.String(name, facts[name]))
 	}
 	attrs = append(attrs, slog.Float64("grpc.time_ms", float64(time.Since(e.start).Microseconds())/1000))
-	if unsaid > 0 {
-		attrs = append(attrs, slog.Int("unsaid", unsaid))
+	if suppressed > 0 {
+		attrs = append(attrs, slog.Int("suppressed", suppressed))
 	}
 	c.log.LogAttrs(ctx, level, "finished call", attrs...)
 }
 
-// endings bound how many ends of calls are logged for each reason: when Ongair is down, or
-// somebody guesses keys, a thousand lines a second say no more than ten. It is safe for
-// concurrent use.
-type endings struct {
-	mu       sync.Mutex
-	byReason map[ongairv1.ErrorReason]*saying
-}
-
-// The most lines of a reason, a second and at once.
+// The lines that are logged for each reason: ten a second, and a hundred at once.
 const (
-	saidPerSecond = 10
-	saidAtOnce    = 100
+	endedInterval = 100 * time.Millisecond
+	endedBurst    = 100
 )
-
-type saying struct {
-	rate   *rate.Limiter
-	unsaid int
-}
-
-// say reports whether a call that ended for a reason is to be logged, and how many were not
-// since the last one that was.
-func (e *endings) say(reason ongairv1.ErrorReason) (unsaid int, say bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	s, ok := e.byReason[reason]
-	if !ok {
-		if e.byReason == nil {
-			e.byReason = map[ongairv1.ErrorReason]*saying{}
-		}
-		s = &saying{rate: rate.NewLimiter(saidPerSecond, saidAtOnce)}
-		e.byReason[reason] = s
-	}
-	if !s.rate.Allow() {
-		s.unsaid++
-		return 0, false
-	}
-	unsaid, s.unsaid = s.unsaid, 0
-	return unsaid, true
-}
 
 // logLevel says how loud the end of a call is: what an operator should look into
 // is a warning or an error, what a caller did wrong is for information, and what

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
@@ -127,7 +129,7 @@ func TestAMethodThatDoesNotExistSaysSo(t *testing.T) {
 func TestAMessageThatIsTooLargeIsRefused(t *testing.T) {
 	upstream := &fakeOngair{}
 	g := start(t, sends(upstream))
-	_, err := g.Send(withinTest(t), &ongairv1.SendRequest{ExternalId: "42", Text: string(make([]byte, MaxRequestBytes))})
+	_, err := g.Send(withinTest(t), &ongairv1.SendRequest{ExternalId: "42", Text: string(make([]byte, listen.MaxBodyBytes))})
 	require.ErrorContains(t, err, codes.ResourceExhausted.String())
 	assert.Empty(t, upstream.taken())
 	_, err = g.Send(withinTest(t), minimal()["Send"].(*ongairv1.SendRequest))
@@ -184,7 +186,7 @@ func TestAnErrorOfGRPCsOwnKeepsItsCode(t *testing.T) {
 	g := start(t, sends(&fakeOngair{}))
 	stream, err := g.conn.NewStream(withinTest(t), &grpc.StreamDesc{ServerStreams: true}, "/ongair.v1.OngairService/Subscribe")
 	require.NoError(t, err)
-	require.NoError(t, stream.SendMsg(&ongairv1.SendRequest{ExternalId: string(make([]byte, MaxRequestBytes))}))
+	require.NoError(t, stream.SendMsg(&ongairv1.SendRequest{ExternalId: string(make([]byte, listen.MaxBodyBytes))}))
 	err = stream.RecvMsg(&ongairv1.SubscribeResponse{})
 	require.ErrorContains(t, err, codes.ResourceExhausted.String())
 	g.lines.waitFor(t, "grpc.code=ResourceExhausted", "cause=")
@@ -201,27 +203,21 @@ func TestTheEndOfACallSaysWhatItWasAbout(t *testing.T) {
 	g.lines.waitFor(t, "reason=FORBIDDEN", "channel=support", "action=send")
 }
 
-// When Ongair is down, a thousand lines a second say no more than some.
-func TestAFloodOfFailuresIsSaidAndNotRepeated(t *testing.T) {
+func TestAFloodOfFailuresIsThrottledByReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var e endings
-		down, busy := ongairv1.ErrorReason_ERROR_REASON_ONGAIR_UNREACHABLE, ongairv1.ErrorReason_ERROR_REASON_CHANNEL_BUSY
-		said := 0
-		for range 1000 {
-			if unsaid, say := e.say(down); say {
-				assert.Zero(t, unsaid)
-				said++
+		var lines bytes.Buffer
+		c := newCalls(nil, slog.New(slog.NewTextHandler(&lines, nil)))
+		flood := func(reason ongairv1.ErrorReason) (logged int) {
+			before := bytes.Count(lines.Bytes(), []byte("\n"))
+			for range 1000 {
+				c.logEnd(t.Context(), ended{fullMethod: "/ongair.v1.OngairService/Send", err: fault.New(reason, "no")})
 			}
+			return bytes.Count(lines.Bytes(), []byte("\n")) - before
 		}
-		assert.Equal(t, saidAtOnce, said)
-		_, say := e.say(busy)
-		assert.True(t, say, "another reason is said")
+		assert.Equal(t, 100, flood(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_UNREACHABLE))
+		assert.Equal(t, 100, flood(ongairv1.ErrorReason_ERROR_REASON_CHANNEL_BUSY), "another reason is logged, too")
 		time.Sleep(time.Second)
-		unsaid, say := e.say(down)
-		assert.True(t, say)
-		assert.Equal(t, 1000-saidAtOnce, unsaid)
-		unsaid, say = e.say(down)
-		assert.True(t, say)
-		assert.Zero(t, unsaid)
+		assert.Equal(t, 10, flood(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_UNREACHABLE))
+		assert.Contains(t, lines.String(), "suppressed=900")
 	})
 }

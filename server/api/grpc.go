@@ -16,16 +16,10 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/admission"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// MaxRequestBytes is the largest request that is read: every field at its bound
-// fits several times.
-const MaxRequestBytes = 1 << 20
-
 const (
-	// maxHeaderBytes bounds a call's metadata: more than what the HTTP port takes, whose
-	// calls come here, too. By itself gRPC reads 16 MiB of whoever sends them.
-	maxHeaderBytes = 64 << 10
 	// handshakeTimeout ends a connection that does not get to the point of making calls.
 	handshakeTimeout = 10 * time.Second
 	// idleTimeout ends a connection that no call is on. Its client makes another one when
@@ -63,11 +57,12 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &calls{gate: cfg.Gate, inMemory: cfg.InMemory, validator: validator, log: cfg.Logger}
+	c := newCalls(cfg.Gate, cfg.Logger)
+	c.inMemory, c.validator = cfg.InMemory, validator
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
-		grpc.MaxRecvMsgSize(MaxRequestBytes),
-		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.MaxRecvMsgSize(listen.MaxBodyBytes),
+		grpc.MaxHeaderListSize(listen.MaxMetadataBytes),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout}),
 		grpc.StreamInterceptor(c.stream),

@@ -15,6 +15,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
@@ -50,7 +51,7 @@ func TestACallBeyondALimitDoesNothing(t *testing.T) {
 
 func TestMetadataHasABound(t *testing.T) {
 	g := start(t, sends(&fakeOngair{}))
-	for size, code := range map[int]codes.Code{maxHeaderBytes / 2: codes.OK, 2 * maxHeaderBytes: codes.Internal} {
+	for size, code := range map[int]codes.Code{listen.MaxMetadataBytes / 2: codes.OK, 2 * listen.MaxMetadataBytes: codes.Internal} {
 		ctx := metadata.AppendToOutgoingContext(withinTest(t), "large", strings.Repeat("x", size))
 		_, err := g.invoke(ctx, minimal()["Send"])
 		assert.Equal(t, code, status.Code(err), "gRPC says of itself that it is too much: %v", err)

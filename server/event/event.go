@@ -32,12 +32,18 @@ const idBytes = 16
 // of it, other for any other channel, type or Ongair id. It is 32 hexadecimal
 // digits.
 func DerivedID(channel, notificationType, ongairID string) string {
+	sum := HashParts(channel, notificationType, ongairID)
+	return hex.EncodeToString(sum[:idBytes])
+}
+
+// HashParts returns the SHA-256 of a list of texts. The length of each text comes before it,
+// so no two lists are the same input.
+func HashParts(parts ...string) (sum [sha256.Size]byte) {
 	h := sha256.New()
-	// Lengths before the parts, so that no two triples spell the same input.
-	for _, part := range []string{channel, notificationType, ongairID} {
+	for _, part := range parts {
 		_, _ = fmt.Fprintf(h, "%d:%s,", len(part), part) // a hash's Write never fails
 	}
-	return hex.EncodeToString(h.Sum(nil)[:idBytes])
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 // RandomID returns the id of an event that nothing identifies. It is 32

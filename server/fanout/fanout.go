@@ -23,9 +23,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
 // DefaultRingBytes is the default bound of the ring: at 250 bytes an event,
@@ -38,8 +37,8 @@ const (
 	// followedAfter is how long a try to follow the log has to last to have succeeded,
 	// where no event says so before: JetStream answers within 5 s, or not at all.
 	followedAfter = 6 * time.Second
-	// complaintInterval is how often it is logged at most that the log cannot be followed.
-	complaintInterval = time.Minute
+	// logInterval is the shortest time between two lines about a log that cannot be followed.
+	logInterval = time.Minute
 )
 
 // Log is what a Fanout needs of the event log. A position is right after the
@@ -163,16 +162,16 @@ func New(log Log, cfg Config) *Fanout {
 // it tries again, from where it was. It MUST be called once.
 func (f *Fanout) Run(ctx context.Context) error {
 	started := false
-	complaints := rate.Sometimes{Interval: complaintInterval}
+	throttle := telemetry.NewThrottle(logInterval, 1)
 	for {
 		err := f.follow(ctx, &started)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end of ctx is what was asked for
 		}
 		f.lost()
-		complaints.Do(func() {
+		if _, ok := throttle.Allow(); ok {
 			f.logger.Warn("cannot follow the event log: subscribers get nothing until it is back", "error", err, "tried_every", retryDelay)
-		})
+		}
 		select {
 		case <-ctx.Done():
 			return nil

@@ -37,7 +37,6 @@ package idempotency
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -51,6 +50,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
 	gatewayjs "github.com/ongair/ongair-gateway/server/jetstream"
 	"github.com/ongair/ongair-gateway/server/jetstream/groupcommit"
@@ -94,11 +94,8 @@ type Key struct {
 }
 
 func (k Key) hash() string {
-	h := sha256.New()
-	for _, part := range []string{k.Caller, k.Channel, k.Method, k.RequestID} {
-		_, _ = fmt.Fprintf(h, "%d:%s,", len(part), part) // a hash's Write never fails
-	}
-	return hex.EncodeToString(h.Sum(nil))
+	sum := event.HashParts(k.Caller, k.Channel, k.Method, k.RequestID)
+	return hex.EncodeToString(sum[:])
 }
 
 // Config of a Store. The zero value has the defaults.

@@ -10,6 +10,18 @@ import (
 	"time"
 )
 
+// Bounds of what a client may send, in bytes.
+const (
+	// MaxBodyBytes bounds a webhook, the body of a REST request, and a gRPC request. Every
+	// field of a request at its bound fits several times.
+	MaxBodyBytes = 1 << 20
+	// MaxHeaderBytes bounds the headers of an HTTP request: several times what clients send.
+	MaxHeaderBytes = 16 << 10
+	// MaxMetadataBytes bounds the metadata of a gRPC call, which clients' libraries and meshes
+	// add to. gRPC by itself reads 16 MiB.
+	MaxMetadataBytes = 64 << 10
+)
+
 // Bounds of the HTTP ports.
 const (
 	// headerTimeout ends a connection that does not finish its headers.
@@ -20,8 +32,6 @@ const (
 	requestTimeout = 30 * time.Second
 	// idleTimeout ends a kept-alive connection that nobody uses.
 	idleTimeout = 2 * time.Minute
-	// maxHeaderBytes is several times what any client of ours sends.
-	maxHeaderBytes = 16 << 10
 )
 
 // NewHTTPServer returns a server for a port. tlsConfig is nil for clear text. writeTimeout
@@ -35,7 +45,7 @@ func NewHTTPServer(handler http.Handler, tlsConfig *tls.Config, writeTimeout tim
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
+		MaxHeaderBytes:    MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

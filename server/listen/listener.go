@@ -18,6 +18,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
 // DefaultMaxConnections is the most connections that a port has open by default.
@@ -31,7 +33,7 @@ func MaxConnections() int { return maxFiles() / 4 }
 const (
 	// fullInterval is how often a full port checks whether it still is full.
 	fullInterval = 50 * time.Millisecond
-	// fullLogInterval is the shortest time between two log lines of a full port.
+	// fullLogInterval is the shortest time between two log lines about a full port.
 	fullLogInterval = time.Minute
 	// fewConnections is the least number at which connections that have ended are removed.
 	fewConnections = 64
@@ -88,7 +90,8 @@ type Listener struct {
 	// have ended are removed.
 	open    map[Conn]time.Time
 	sweepAt int
-	fullLog time.Time
+
+	fullLog *telemetry.Throttle
 }
 
 // TCP opens a port.
@@ -99,7 +102,7 @@ func TCP(ctx context.Context, cfg Config) (*Listener, error) {
 	}
 	return &Listener{
 		TCPListener: listener.(*net.TCPListener), cfg: cfg, closed: make(chan struct{}),
-		open: map[Conn]time.Time{}, sweepAt: fewConnections,
+		open: map[Conn]time.Time{}, sweepAt: fewConnections, fullLog: telemetry.NewThrottle(fullLogInterval, 1),
 	}, nil
 }
 
@@ -137,8 +140,7 @@ func (l *Listener) full() bool {
 	if len(l.open) < l.cfg.MaxConnections {
 		return false
 	}
-	if now := time.Now(); now.Sub(l.fullLog) >= fullLogInterval {
-		l.fullLog = now
+	if _, ok := l.fullLog.Allow(); ok {
 		l.cfg.Logger.Warn("a port has as many connections as it may; idle ones are closed, and others wait until one ends",
 			"port", l.cfg.Name, "max_connections", l.cfg.MaxConnections)
 	}

@@ -95,7 +95,7 @@ func TestAPortThatIsFullCanBeClosed(t *testing.T) {
 	require.Eventually(t, func() bool { // it has found the port full, and waits
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return !a.fullLog.IsZero()
+		return a.log.Len() > 0
 	}, 10*time.Second, time.Millisecond)
 	require.NoError(t, a.Close())
 	require.ErrorIs(t, <-a.ended, net.ErrClosed)

@@ -20,6 +20,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/listen"
 )
 
 // handler passes the requests that are calls of an RPC on to next, whatever routes
@@ -121,12 +122,12 @@ func fieldOf(fields protoreflect.FieldDescriptors, name string) protoreflect.Fie
 	return fields.ByJSONName(name)
 }
 
-// checkBody reads the body whole, within MaxBody, and checks that it is one JSON
+// checkBody reads the body whole, within listen.MaxBodyBytes, and checks that it is one JSON
 // value: a decoder alone would stop reading after the first.
 func (r route) checkBody(w http.ResponseWriter, req *http.Request) *fault.Fault {
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, listen.MaxBodyBytes))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return fault.New(ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "the body is larger than %d bytes", MaxBody)
+		return fault.New(ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "the body is larger than %d bytes", listen.MaxBodyBytes)
 	}
 	if err != nil {
 		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body could not be read to its end")

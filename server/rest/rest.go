@@ -28,9 +28,6 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// MaxBody is the largest body that is read, in bytes.
-const MaxBody = 1 << 20
-
 // headers are the only metadata that cross over, both ways, beside Authorization,
 // which grpc-gateway passes on by itself.
 const (

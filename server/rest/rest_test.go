@@ -22,6 +22,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
@@ -87,9 +88,9 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 		{"a text that is not UTF-8", "{\"external_id\":\"42\",\"text\":\"\xff\"}", invalid, ""},
 		{"a field whose name is not UTF-8", "{\"\xff\":\"42\"}", invalid, ""},
 		{"a lone surrogate", `{"external_id":"42","text":"\ud800"}`, invalid, ""},
-		{"one over 1 MiB", `{"external_id":"42","text":"` + strings.Repeat("x", MaxBody) + `"}`, tooLarge, "1048576"},
-		{"one byte over 1 MiB", sendBody + strings.Repeat(" ", MaxBody+1-len(sendBody)), tooLarge, "1048576"},
-		{"spaces over 1 MiB", sendBody + strings.Repeat(" ", MaxBody), tooLarge, "1048576"},
+		{"one over 1 MiB", `{"external_id":"42","text":"` + strings.Repeat("x", listen.MaxBodyBytes) + `"}`, tooLarge, "1048576"},
+		{"one byte over 1 MiB", sendBody + strings.Repeat(" ", listen.MaxBodyBytes+1-len(sendBody)), tooLarge, "1048576"},
+		{"spaces over 1 MiB", sendBody + strings.Repeat(" ", listen.MaxBodyBytes), tooLarge, "1048576"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := requireError(t, g.do(t, http.MethodPost, sendPath, tt.body, "Content-Type", "application/json"), tt.reason)
@@ -100,7 +101,7 @@ func TestWhatIsNoRequestIsRefused(t *testing.T) {
 	for name, body := range map[string]string{"an empty body": "", "spaces": " \n", "an empty object": "{}"} {
 		assert.Equal(t, []string{"external_id", "text"}, violations(t, g.do(t, http.MethodPost, sendPath, body)), name)
 	}
-	body := sendBody + strings.Repeat(" ", MaxBody-len(sendBody))
+	body := sendBody + strings.Repeat(" ", listen.MaxBodyBytes-len(sendBody))
 	assert.Equal(t, http.StatusOK, g.do(t, http.MethodPost, sendPath, body).status, "a body of exactly 1 MiB")
 }
 
@@ -125,8 +126,8 @@ func TestABodyThatIsTooLargeIsNotReadBeyondTheLimit(t *testing.T) {
 			method, path string
 			status, most int
 		}{
-			{http.MethodPost, sendPath, http.StatusRequestEntityTooLarge, MaxBody + 1},
-			{http.MethodGet, subscribePath, http.StatusRequestEntityTooLarge, MaxBody + 1},
+			{http.MethodPost, sendPath, http.StatusRequestEntityTooLarge, listen.MaxBodyBytes + 1},
+			{http.MethodGet, subscribePath, http.StatusRequestEntityTooLarge, listen.MaxBodyBytes + 1},
 			{http.MethodGet, sendPath, http.StatusMethodNotAllowed, 0},
 			{http.MethodPost, "/v1/nothing", http.StatusNotFound, 0},
 		} {

@@ -8,10 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
+	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
 // Credentials are what the webhooks of a channel have to know.
@@ -43,10 +42,10 @@ type credentials struct {
 	secret, previous, basic, previousBasic hash
 	askBasic                               bool
 
-	// previousUses are those of the previous secret or password, turnedAway those who did
-	// not know all that they have to, by what they did not.
-	previousUses nowAndThen
-	turnedAway   [causes]nowAndThen
+	// previousUses are of the previous secret or password, rejections of requests that lack
+	// something.
+	previousUses *telemetry.Throttle
+	rejections   *telemetry.Throttles[cause]
 }
 
 // decoy returns a hash that no secret has.
@@ -57,10 +56,7 @@ func decoy() (h hash) {
 
 func newCredentials(channel string, in Credentials) *credentials {
 	c := &credentials{channel: channel, secret: hashOf(in.Secret), previous: decoy(), basic: decoy(), previousBasic: decoy()}
-	c.previousUses.sometimes.Interval = logEvery
-	for i := range c.turnedAway {
-		c.turnedAway[i].sometimes.Interval = logEvery
-	}
+	c.previousUses, c.rejections = telemetry.NewThrottle(logInterval, 1), telemetry.NewThrottles[cause](logInterval, 1)
 	if in.Secret == "" {
 		c.secret = decoy()
 	}
@@ -92,7 +88,7 @@ func (c *credentials) admit(r *http.Request, secret string) (wrong cause, previo
 	return wrong, !current || !currentBasic
 }
 
-// cause is why a request is turned away.
+// cause is why a request is rejected.
 type cause int
 
 const (
@@ -100,50 +96,38 @@ const (
 	wrongSecret
 	wrongPassword
 	wrongNetwork
-	causes
 )
 
 func (c cause) String() string {
-	return [causes]string{"nothing", "the secret", "the user name or password", "the sender's network"}[c]
+	return [...]string{"nothing", "the secret", "the user name or password", "the sender's network"}[c]
 }
 
-// logEvery is how often it is logged at most that a previous secret was used, or that
-// somebody was turned away: a channel may have thousands of webhooks a second.
-const logEvery = time.Minute
+// logInterval is the shortest time between two lines about a channel's credentials: a
+// channel may have thousands of webhooks a second.
+const logInterval = time.Minute
 
-// nowAndThen counts what is logged now and then. It is safe for concurrent use.
-type nowAndThen struct {
-	count     atomic.Int64
-	sometimes rate.Sometimes
-}
-
-// happened counts once more, and has it logged, with the count, if it is time.
-func (n *nowAndThen) happened(log func(count int64)) {
-	count := n.count.Add(1)
-	n.sometimes.Do(func() { log(count) })
-}
-
-// usedPrevious says that the previous secret or password was used: once nothing is said
-// any more, it can go.
-func (c *credentials) usedPrevious(logger *slog.Logger) {
-	c.previousUses.happened(func(uses int64) {
+// logPreviousUse logs that the previous secret or password was used. When the line no longer
+// comes, it can be removed.
+func (c *credentials) logPreviousUse(logger *slog.Logger) {
+	if suppressed, ok := c.previousUses.Allow(); ok {
 		logger.Warn("a webhook came with the channel's previous secret or password: give Ongair the new one before this one goes",
-			"channel", c.channel, "uses", uses)
-	})
+			"channel", c.channel, "suppressed", suppressed)
+	}
 }
 
-// turnAway says that somebody was turned away. The sender is told nothing, so whoever
-// changed a secret, or a proxy, has to learn it here. Where there is no such channel it
-// is a stranger, mostly, and of no concern; but no less work, whose time would tell.
-func (c *credentials) turnAway(logger *slog.Logger, wrong cause, sender string) {
+// logRejection logs that a request was rejected. Its sender is told nothing, so the log is
+// where the operator who changed a secret or a proxy learns it. An unknown channel is mostly
+// the work of a stranger and is logged at a lower level; it takes the same work, whose time
+// would tell otherwise.
+func (c *credentials) logRejection(logger *slog.Logger, wrong cause, sender string) {
 	level := slog.LevelWarn
 	if c.channel == "" {
 		level = slog.LevelInfo
 	}
-	c.turnedAway[wrong].happened(func(times int64) {
-		logger.Log(context.Background(), level, "a webhook was turned away with 404",
-			"channel", c.channel, "wrong", wrong.String(), "sender", sender, "times", times)
-	})
+	if suppressed, ok := c.rejections.Allow(wrong); ok {
+		logger.Log(context.Background(), level, "a webhook was rejected with 404",
+			"channel", c.channel, "wrong", wrong.String(), "sender", sender, "suppressed", suppressed)
+	}
 }
 
 // splitPath returns the channel and the secret of a webhook's path. Of another path

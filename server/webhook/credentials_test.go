@@ -53,7 +53,7 @@ func TestTwoSecretsAreValidWhileOneIsReplaced(t *testing.T) {
 	}
 }
 
-func TestTheUseOfAPreviousSecretIsCountedAndSaidOnceAMinute(t *testing.T) {
+func TestTheUseOfAPreviousSecretIsLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lines := &logBuffer{}
 		h := New(Config{
@@ -67,24 +67,24 @@ func TestTheUseOfAPreviousSecretIsCountedAndSaidOnceAMinute(t *testing.T) {
 			ask(t, h, Path(testChannel, oldSecret))
 		}
 		assert.Equal(t, 1, said())
-		time.Sleep(logEvery)
+		time.Sleep(logInterval)
 		ask(t, h, Path(testChannel, oldSecret))
 		assert.Equal(t, 2, said())
-		assert.Contains(t, lines.String(), `"uses":11`)
+		assert.Contains(t, lines.String(), `"suppressed":9`)
 		assert.NotContains(t, lines.String(), oldSecret)
 		assert.NotContains(t, lines.String(), newSecret)
 	})
 }
 
-// Whoever is turned away is told nothing, so the operator has to be.
-func TestWhyWebhooksAreTurnedAwayIsSaidOnceAMinute(t *testing.T) {
+// The sender is told nothing, so the log has to tell the operator.
+func TestWhyWebhooksAreRejectedIsLoggedOnceAMinute(t *testing.T) {
 	for name, tt := range map[string]struct {
 		path, password, sender, line string
 	}{
-		"the secret":   {Path(testChannel, oldSecret), "p", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was turned away with 404","channel":"support","wrong":"the secret","sender":"203.0.113.9:1"`},
-		"the password": {Path(testChannel, newSecret), "q", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was turned away with 404","channel":"support","wrong":"the user name or password"`},
-		"the network":  {Path(testChannel, newSecret), "p", "198.51.100.9:1", `"level":"WARN","msg":"a webhook was turned away with 404","channel":"support","wrong":"the sender's network","sender":"198.51.100.9:1"`},
-		"the channel":  {Path("nobody", newSecret), "p", "203.0.113.9:1", `"level":"INFO","msg":"a webhook was turned away with 404","channel":""`},
+		"the secret":   {Path(testChannel, oldSecret), "p", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"the secret","sender":"203.0.113.9:1"`},
+		"the password": {Path(testChannel, newSecret), "q", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"the user name or password"`},
+		"the network":  {Path(testChannel, newSecret), "p", "198.51.100.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"the sender's network","sender":"198.51.100.9:1"`},
+		"the channel":  {Path("nobody", newSecret), "p", "203.0.113.9:1", `"level":"INFO","msg":"a webhook was rejected with 404","channel":""`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -107,10 +107,10 @@ func TestWhyWebhooksAreTurnedAwayIsSaidOnceAMinute(t *testing.T) {
 				}
 				assert.Contains(t, lines.String(), tt.line)
 				assert.Equal(t, 1, strings.Count(lines.String(), "\n"))
-				time.Sleep(logEvery)
+				time.Sleep(logInterval)
 				post()
 				assert.Equal(t, 2, strings.Count(lines.String(), "\n"))
-				assert.Contains(t, lines.String(), `"times":11`)
+				assert.Contains(t, lines.String(), `"suppressed":9`)
 				for _, secret := range []string{oldSecret, newSecret} {
 					assert.NotContains(t, lines.String(), secret)
 				}

@@ -34,10 +34,8 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/listen"
 )
-
-// MaxBody is the largest body that is taken, in bytes.
-const MaxBody = 1 << 20
 
 // AnswerTimeout bounds a webhook on its port, from the end of its headers to that of its
 // answer. A webhook is small and Ongair's servers are fast: a sender that takes longer is
@@ -130,10 +128,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	received := time.Now()
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, listen.MaxBodyBytes))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			h.refuse(w, channel, http.StatusRequestEntityTooLarge, "limit_bytes", MaxBody)
+			h.refuse(w, channel, http.StatusRequestEntityTooLarge, "limit_bytes", listen.MaxBodyBytes)
 			return
 		}
 		// The sender went away, or was too slow, before it had said everything.
@@ -174,11 +172,11 @@ func (h *Handler) authenticate(r *http.Request) (channel string, ok bool) {
 		wrong = wrongNetwork
 	}
 	if wrong != nothingWrong {
-		c.turnAway(h.logger, wrong, r.RemoteAddr)
+		c.logRejection(h.logger, wrong, r.RemoteAddr)
 		return channel, false
 	}
 	if previous {
-		c.usedPrevious(h.logger)
+		c.logPreviousUse(h.logger)
 	}
 	return channel, true
 }

@@ -21,6 +21,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/listen"
 )
 
 const form = "notification_type=MessageReceived&id=7&text=hi"
@@ -122,11 +123,11 @@ func TestOnlyWhoKnowsTheSecretLearnsWhatIsWrong(t *testing.T) {
 		{"a compressed body", func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, http.StatusUnsupportedMediaType,
 			nil, map[string]any{"content_encoding": "gzip"}},
 		{"a body that is too large", func(r *http.Request) {
-			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(make([]byte, MaxBody+1))), MaxBody+1
-		}, http.StatusRequestEntityTooLarge, nil, map[string]any{"limit_bytes": float64(MaxBody)}},
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(make([]byte, listen.MaxBodyBytes+1))), listen.MaxBodyBytes+1
+		}, http.StatusRequestEntityTooLarge, nil, map[string]any{"limit_bytes": float64(listen.MaxBodyBytes)}},
 		{"a chunked body that is too large", func(r *http.Request) {
-			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(make([]byte, MaxBody+1))), -1
-		}, http.StatusRequestEntityTooLarge, nil, map[string]any{"limit_bytes": float64(MaxBody)}},
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(make([]byte, listen.MaxBodyBytes+1))), -1
+		}, http.StatusRequestEntityTooLarge, nil, map[string]any{"limit_bytes": float64(listen.MaxBodyBytes)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var lines logBuffer
@@ -167,7 +168,7 @@ func TestABodyThatIsTooLargeIsNotReadBeyondTheLimit(t *testing.T) {
 	h := New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard})
 	for name, length := range map[string]int64{"with a length": size, "in chunks": -1} {
 		for secret, want := range map[string]struct{ status, most int }{
-			testSecret:                {http.StatusRequestEntityTooLarge, MaxBody + 1},
+			testSecret:                {http.StatusRequestEntityTooLarge, listen.MaxBodyBytes + 1},
 			"wrong-secret-0123456789": {http.StatusNotFound, 0},
 		} {
 			body := &counted{Reader: bytes.NewReader(make([]byte, size))}
@@ -181,9 +182,9 @@ func TestABodyThatIsTooLargeIsNotReadBeyondTheLimit(t *testing.T) {
 func TestABodyOfExactlyTheLimitIsTaken(t *testing.T) {
 	log := &memoryLog{}
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard})) + Path(testChannel, testSecret)
-	body := append([]byte("text="), bytes.Repeat([]byte("a"), MaxBody-5)...)
+	body := append([]byte("text="), bytes.Repeat([]byte("a"), listen.MaxBodyBytes-5)...)
 	require.Equal(t, http.StatusOK, post(t, url, formType, body).status)
-	assert.Len(t, log.appended()[0].GetFields()[0].GetValue(), MaxBody-5)
+	assert.Len(t, log.appended()[0].GetFields()[0].GetValue(), listen.MaxBodyBytes-5)
 }
 
 func TestIdentityIsNoContentEncoding(t *testing.T) {
@@ -366,7 +367,7 @@ func TestNoLineOfTheLogHasTheSecretOrWhatWasPosted(t *testing.T) {
 	for contentType, body := range bodies {
 		post(t, url, contentType, []byte(body))
 	}
-	post(t, url, formType, bytes.Repeat([]byte(canary), MaxBody/len(canary)+1))
+	post(t, url, formType, bytes.Repeat([]byte(canary), listen.MaxBodyBytes/len(canary)+1))
 	assert.Contains(t, lines.String(), "webhook stored")
 	assert.Contains(t, lines.String(), "webhook refused")
 	assert.NotContains(t, lines.String(), "canary")

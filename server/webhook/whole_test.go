@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/listen"
 )
 
 // checkWhole is the guarantee "Whole": every field that was posted can be found
@@ -230,39 +231,39 @@ func TestAnEventOfTheLargestBodyFitsTheLog(t *testing.T) {
 	}
 	const head = "notification_type=MessageReceived&text="
 	for _, tt := range []struct{ name, contentType, body string }{
-		{"a typed value of 0xff", form, head + strings.Repeat("\xff", MaxBody-len(head))},
-		{"a typed value of a and 0xff", form, head + alternating(MaxBody-len(head))},
-		{"a typed value of escaped 0xff", form, head + strings.Repeat("%ff", (MaxBody-len(head))/3)},
-		{"a typed value of a and escaped 0xff", form, head + strings.Repeat("a%ff", (MaxBody-len(head))/4)},
-		{"a typed value that is repeated", form, head + alternating(MaxBody/2-len(head)) + "&text=" + alternating(MaxBody/2-6)},
-		{"a typed value of a and 0xff with malformed escapes", form, head + "%" + alternating(MaxBody-len(head)-1)},
-		{"malformed escapes", form, head + strings.Repeat("%", MaxBody-len(head))},
-		{"a name of a and 0xff", form, alternating(MaxBody)},
-		{"a name of a and 0xff with malformed escapes", form, "%" + alternating(MaxBody-1)},
-		{"a name of 0xff", form, strings.Repeat("\xff", MaxBody)},
-		{"a name and a value of a and 0xff", form, alternating(MaxBody/2) + "=" + alternating(MaxBody/2-1)},
-		{"a thousand fields of a and 0xff", form, many(alternating(MaxBody/maxFields - 6))},
-		{"a thousand fields of 0xff", form, many(strings.Repeat("\xff", MaxBody/maxFields-6))},
-		{"a thousand fields of escaped 0xff", form, many(strings.Repeat("%ff", (MaxBody/maxFields-6)/3))},
-		{"as many fields as go in", form, strings.Repeat("a&", MaxBody/2)},
-		{"nothing but 0xff", "application/octet-stream", strings.Repeat("\xff", MaxBody)},
-		{"JSON of 0xff", jsonType, `{"text":"` + strings.Repeat("\xff", MaxBody-11) + `"}`},
-		{"JSON of a and 0xff", jsonType, `{"text":"` + alternating(MaxBody-11) + `"}`},
-		{"JSON whose name is a and 0xff", jsonType, `{"` + alternating(MaxBody-6) + `":1}`},
-		{"JSON of typed a and 0xff", jsonType, `{"notification_type":"MessageSent","text":"` + alternating(MaxBody-45) + `"}`},
-		{"JSON of lone surrogates", jsonType, `{"text":"` + strings.Repeat(`\ud800`, (MaxBody-11)/6) + `"}`},
-		{"JSON of escapes", jsonType, `{"text":"` + strings.Repeat(`\u0800`, (MaxBody-11)/6) + `"}`},
-		{"JSON of short escapes", jsonType, `{"text":"` + strings.Repeat(`\n`, (MaxBody-11)/2) + `"}`},
-		{"JSON that is nested", jsonType, `{"a":` + strings.Repeat("[", MaxBody/2-4) + strings.Repeat("]", MaxBody/2-4) + `}`},
+		{"a typed value of 0xff", form, head + strings.Repeat("\xff", listen.MaxBodyBytes-len(head))},
+		{"a typed value of a and 0xff", form, head + alternating(listen.MaxBodyBytes-len(head))},
+		{"a typed value of escaped 0xff", form, head + strings.Repeat("%ff", (listen.MaxBodyBytes-len(head))/3)},
+		{"a typed value of a and escaped 0xff", form, head + strings.Repeat("a%ff", (listen.MaxBodyBytes-len(head))/4)},
+		{"a typed value that is repeated", form, head + alternating(listen.MaxBodyBytes/2-len(head)) + "&text=" + alternating(listen.MaxBodyBytes/2-6)},
+		{"a typed value of a and 0xff with malformed escapes", form, head + "%" + alternating(listen.MaxBodyBytes-len(head)-1)},
+		{"malformed escapes", form, head + strings.Repeat("%", listen.MaxBodyBytes-len(head))},
+		{"a name of a and 0xff", form, alternating(listen.MaxBodyBytes)},
+		{"a name of a and 0xff with malformed escapes", form, "%" + alternating(listen.MaxBodyBytes-1)},
+		{"a name of 0xff", form, strings.Repeat("\xff", listen.MaxBodyBytes)},
+		{"a name and a value of a and 0xff", form, alternating(listen.MaxBodyBytes/2) + "=" + alternating(listen.MaxBodyBytes/2-1)},
+		{"a thousand fields of a and 0xff", form, many(alternating(listen.MaxBodyBytes/maxFields - 6))},
+		{"a thousand fields of 0xff", form, many(strings.Repeat("\xff", listen.MaxBodyBytes/maxFields-6))},
+		{"a thousand fields of escaped 0xff", form, many(strings.Repeat("%ff", (listen.MaxBodyBytes/maxFields-6)/3))},
+		{"as many fields as go in", form, strings.Repeat("a&", listen.MaxBodyBytes/2)},
+		{"nothing but 0xff", "application/octet-stream", strings.Repeat("\xff", listen.MaxBodyBytes)},
+		{"JSON of 0xff", jsonType, `{"text":"` + strings.Repeat("\xff", listen.MaxBodyBytes-11) + `"}`},
+		{"JSON of a and 0xff", jsonType, `{"text":"` + alternating(listen.MaxBodyBytes-11) + `"}`},
+		{"JSON whose name is a and 0xff", jsonType, `{"` + alternating(listen.MaxBodyBytes-6) + `":1}`},
+		{"JSON of typed a and 0xff", jsonType, `{"notification_type":"MessageSent","text":"` + alternating(listen.MaxBodyBytes-45) + `"}`},
+		{"JSON of lone surrogates", jsonType, `{"text":"` + strings.Repeat(`\ud800`, (listen.MaxBodyBytes-11)/6) + `"}`},
+		{"JSON of escapes", jsonType, `{"text":"` + strings.Repeat(`\u0800`, (listen.MaxBodyBytes-11)/6) + `"}`},
+		{"JSON of short escapes", jsonType, `{"text":"` + strings.Repeat(`\n`, (listen.MaxBodyBytes-11)/2) + `"}`},
+		{"JSON that is nested", jsonType, `{"a":` + strings.Repeat("[", listen.MaxBodyBytes/2-4) + strings.Repeat("]", listen.MaxBodyBytes/2-4) + `}`},
 		{"multipart of a and 0xff", "multipart/form-data; boundary=b",
-			"--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n" + alternating(MaxBody-64) + "\r\n--b--"},
+			"--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n" + alternating(listen.MaxBodyBytes-64) + "\r\n--b--"},
 		{"multipart whose name is a and 0xff", "multipart/form-data; boundary=b",
-			"--b\r\nContent-Disposition: form-data; name=\"" + alternating(MaxBody-64) + "\"\r\n\r\n\r\n--b--"},
+			"--b\r\nContent-Disposition: form-data; name=\"" + alternating(listen.MaxBodyBytes-64) + "\"\r\n\r\n\r\n--b--"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			require.LessOrEqual(t, len(tt.body), MaxBody)
-			require.Greater(t, len(tt.body), MaxBody-MaxBody/50)
+			require.LessOrEqual(t, len(tt.body), listen.MaxBodyBytes)
+			require.Greater(t, len(tt.body), listen.MaxBodyBytes-listen.MaxBodyBytes/50)
 			e := parse("support", tt.contentType, []byte(tt.body))
 			checkStorable(t, []byte(tt.body), e)
 			checkWhole(t, tt.contentType, []byte(tt.body), e)
@@ -308,7 +309,7 @@ func FuzzForm(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		body = body[:min(len(body), MaxBody)]
+		body = body[:min(len(body), listen.MaxBodyBytes)]
 		e := parse("support", contentType, body)
 		checkStorable(t, body, e)
 		checkWhole(t, contentType, body, e)
@@ -321,7 +322,7 @@ func FuzzBodyOfAnyType(f *testing.F) {
 		f.Add(in.contentType, in.body)
 	}
 	f.Fuzz(func(t *testing.T, contentType string, body []byte) {
-		body = body[:min(len(body), MaxBody)]
+		body = body[:min(len(body), listen.MaxBodyBytes)]
 		contentType = contentType[:min(len(contentType), 1<<10)]
 		e := parse("support", contentType, body)
 		checkStorable(t, body, e)
