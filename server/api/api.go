@@ -51,17 +51,9 @@ type Upstream interface {
 	CreateTicket(context.Context, ongair.Ticket) (ongair.Receipt, error)
 }
 
-// Log is what Subscribe needs of the event log: positions in it.
-type Log interface {
-	Earliest(context.Context) (uint64, error)
-	Latest(context.Context) (uint64, error)
-	SeekTime(context.Context, time.Time) (uint64, error)
-}
-
 // Fanout gives readers of the log.
 type Fanout interface {
-	NewReader(ctx context.Context, position uint64, filter event.Filter) *fanout.Reader
-	Seek(ctx context.Context, cursor string) (position uint64, err error)
+	Open(ctx context.Context, start fanout.Start, filter event.Filter) (*fanout.Reader, error)
 }
 
 // Once runs keyed calls once.
@@ -76,8 +68,7 @@ type Config struct {
 	// Again returns a principal as it is now, or why it is none any more; nil means that
 	// callers never change.
 	Again func(auth.Principal) (auth.Principal, error)
-	// Log, Fanout and Once are the log and what stands on it.
-	Log    Log
+	// Fanout reads the log, and Once keeps the outcomes of calls.
 	Fanout Fanout
 	Once   Once
 }
@@ -89,7 +80,6 @@ type Service struct {
 
 	channels atomic.Pointer[map[string]Upstream]
 	again    func(auth.Principal) (auth.Principal, error)
-	log      Log
 	fanout   Fanout
 	once     Once
 
@@ -109,7 +99,6 @@ type Service struct {
 func NewService(cfg Config) *Service {
 	s := &Service{
 		again:         cfg.Again,
-		log:           cfg.Log,
 		fanout:        cfg.Fanout,
 		once:          cfg.Once,
 		subscriptions: map[*subscription]struct{}{},

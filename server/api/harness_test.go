@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
-	"net"
 	"reflect"
 	"strings"
 	"sync"
@@ -17,10 +16,8 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
@@ -28,6 +25,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/idempotency"
+	"github.com/ongair/ongair-gateway/server/listen/listentest"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
@@ -129,19 +127,7 @@ func start(t *testing.T, cfg Config, change ...func(*options)) *gateway {
 		Logger:  slog.New(slog.NewTextHandler(g.lines, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)
-	listener := bufconn.Listen(64 << 10)
-	served := make(chan error, 1)
-	go func() { served <- g.server.Serve(listener) }()
-	g.conn, err = grpc.NewClient("passthrough:memory", append(o.dial,
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-	)...)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		assert.NoError(t, g.conn.Close())
-		g.server.Stop()
-		assert.NoError(t, <-served)
-	})
+	g.conn = listentest.ServeGRPC(t, g.server, o.dial...)
 	g.OngairServiceClient = ongairv1.NewOngairServiceClient(g.conn)
 	return g
 }

@@ -64,8 +64,10 @@ func (s *Service) open(ctx context.Context, cancel context.CancelCauseFunc, req 
 		return nil, nil, err
 	}
 	if err := elsewhere(func() error {
-		position, err := s.start(ctx, req)
-		reader = s.fanout.NewReader(ctx, position, event.NewFilter(req))
+		start, err := startOf(req)
+		if err == nil {
+			reader, err = s.fanout.Open(ctx, start, event.NewFilter(req))
+		}
 		return err
 	}); err != nil {
 		unregister()
@@ -77,23 +79,21 @@ func (s *Service) open(ctx context.Context, cancel context.CancelCauseFunc, req 
 	return reader, func() { reader.Close(); unregister() }, nil
 }
 
-// start returns the position that a request starts at.
-func (s *Service) start(ctx context.Context, req *ongairv1.SubscribeRequest) (uint64, error) {
+// startOf returns where a request starts.
+func startOf(req *ongairv1.SubscribeRequest) (fanout.Start, error) {
 	switch start := req.GetStart().(type) {
 	case *ongairv1.SubscribeRequest_Cursor:
-		return s.fanout.Seek(ctx, start.Cursor)
+		return fanout.Start{Cursor: start.Cursor}, nil
 	case *ongairv1.SubscribeRequest_StartTime:
 		// The rules of the proto compare it and do not ask whether it is a time.
 		if err := start.StartTime.CheckValid(); err != nil {
-			return 0, fault.Invalid(fault.Violation{
+			return fanout.Start{}, fault.Invalid(fault.Violation{
 				Field: "start_time", Description: "is not a time between the years 1 and 9999", Reason: fault.ViolationMalformed,
 			})
 		}
-		return s.log.SeekTime(ctx, start.StartTime.AsTime())
+		return fanout.Start{Time: start.StartTime.AsTime()}, nil
 	case *ongairv1.SubscribeRequest_Position:
-		if start.Position == ongairv1.Position_POSITION_EARLIEST {
-			return s.log.Earliest(ctx)
-		}
+		return fanout.Start{Earliest: start.Position == ongairv1.Position_POSITION_EARLIEST}, nil
 	}
-	return s.log.Latest(ctx)
+	return fanout.Start{}, nil
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/eventlog"
 	"github.com/ongair/ongair-gateway/server/fanout"
+	"github.com/ongair/ongair-gateway/server/fanout/fanouttest"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/jetstream"
 	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
@@ -41,20 +42,11 @@ func newLog(t *testing.T) *testLog {
 	js := jetstreamtest.Embedded(t).Open(t)
 	log, err := eventlog.Open(t.Context(), js.Conn(), js.API(), eventlog.Config{})
 	require.NoError(t, err)
-	l := &testLog{Log: log, js: js, fanout: fanout.New(log, fanout.Config{})}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- l.fanout.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		assert.NoError(t, <-done)
-	})
-	<-l.fanout.Ready()
-	return l
+	return &testLog{Log: log, js: js, fanout: fanouttest.Run(t, log)}
 }
 
 func (l *testLog) config() Config {
-	return Config{Channels: map[string]Upstream{"support": &fakeOngair{}, "sales": &fakeOngair{}}, Log: l, Fanout: l.fanout}
+	return Config{Channels: map[string]Upstream{"support": &fakeOngair{}, "sales": &fakeOngair{}}, Fanout: l.fanout}
 }
 
 // add appends n events and returns them as subscribers get them.
@@ -314,7 +306,7 @@ func TestAStreamThatStartsAfterADrainEndsBeforeItAsksTheLog(t *testing.T) {
 	l := newLog(t)
 	asked := make(chan struct{})
 	cfg := l.config()
-	cfg.Log = waitingLog{l, asked}
+	cfg.Fanout = fanout.New(waitingLog{l.Log, asked}, fanout.Config{})
 	g := start(t, cfg)
 	g.service.Drain()
 	_, err := g.subscribe(t, &ongairv1.SubscribeRequest{}).Recv()
@@ -327,14 +319,7 @@ func TestAStreamThatStartsAfterADrainEndsBeforeItAsksTheLog(t *testing.T) {
 }
 
 func TestADrainEndsAStreamThatHasMuchToCatchUpWith(t *testing.T) {
-	endless := endlessLog{}
-	tail := fanout.New(endless, fanout.Config{})
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- tail.Run(ctx) }()
-	defer func() { stop(); <-done }()
-	<-tail.Ready()
-	g := start(t, Config{Channels: map[string]Upstream{"support": &fakeOngair{}}, Log: endless, Fanout: tail})
+	g := start(t, Config{Channels: map[string]Upstream{"support": &fakeOngair{}}, Fanout: fanouttest.Run(t, endlessLog{})})
 	stream := g.subscribe(t, from(ongairv1.Position_POSITION_EARLIEST))
 	_, err := stream.Recv()
 	require.NoError(t, err)
@@ -346,7 +331,7 @@ func TestADrainEndsAStreamThatHasMuchToCatchUpWith(t *testing.T) {
 }
 
 // endlessLog has more events than anyone can read.
-type endlessLog struct{ Log }
+type endlessLog struct{ fanout.Log }
 
 func (endlessLog) Earliest(context.Context) (uint64, error)    { return 0, nil }
 func (endlessLog) Newest(context.Context, int) (uint64, error) { return math.MaxInt64, nil }
@@ -388,7 +373,7 @@ func TestADrainEndsAStreamThatWaitsForTheLog(t *testing.T) {
 	l := newLog(t)
 	asked := make(chan struct{})
 	cfg := l.config()
-	cfg.Log = waitingLog{l, asked}
+	cfg.Fanout = fanout.New(waitingLog{l.Log, asked}, fanout.Config{})
 	g := start(t, cfg)
 	stream := g.subscribe(t, &ongairv1.SubscribeRequest{})
 	<-asked
@@ -399,7 +384,7 @@ func TestADrainEndsAStreamThatWaitsForTheLog(t *testing.T) {
 
 // waitingLog finds its end when its caller gives up.
 type waitingLog struct {
-	Log
+	fanout.Log
 	asked chan struct{}
 }
 
@@ -415,7 +400,7 @@ func TestALogThatFailsEndsAStreamWithItsReason(t *testing.T) {
 	unavailable.RetryAfter = 2 * time.Second
 	unavailable.Cause = errors.New("hidden")
 	cfg := l.config()
-	cfg.Log = failingLog{l, unavailable}
+	cfg.Fanout = fanout.New(failingLog{l.Log, unavailable}, fanout.Config{})
 	_, err := start(t, cfg).subscribe(t, &ongairv1.SubscribeRequest{}).Recv()
 	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
 	assert.Equal(t, 2*time.Second, detail[*errdetails.RetryInfo](s).GetRetryDelay().AsDuration())
@@ -423,7 +408,7 @@ func TestALogThatFailsEndsAStreamWithItsReason(t *testing.T) {
 }
 
 type failingLog struct {
-	Log
+	fanout.Log
 	err error
 }
 

@@ -58,6 +58,11 @@ type Log interface {
 	ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int) (event.Segment, uint64, error)
 	// Follow delivers the events after a position until ctx ends or it fails.
 	Follow(ctx context.Context, position uint64, deliver func(event.Entry)) error
+	// Earliest and Latest return the positions before the oldest event and after the newest
+	// one, and SeekTime the one before the first event at or after a time.
+	Earliest(ctx context.Context) (uint64, error)
+	Latest(ctx context.Context) (uint64, error)
+	SeekTime(ctx context.Context, t time.Time) (uint64, error)
 	// Position returns the position that a cursor names. Seek also finds out whether
 	// the log still has what the cursor was made with, and Reach whether it has what
 	// comes after a position.
@@ -290,21 +295,6 @@ func (f *Fanout) after(position uint64) (events event.Segment, behind bool) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.ring.after(position)
-}
-
-// Seek returns the position of a cursor, and reads the log only where the ring does
-// not have it: many who were subscribed come back at the same time. It fails as
-// the log's Seek does.
-func (f *Fanout) Seek(ctx context.Context, cursor string) (uint64, error) {
-	position, err := f.log.Position(cursor)
-	if err != nil {
-		return 0, err
-	}
-	if f.ringCursor(position) == cursor {
-		// What retention removed is not served, though it may still be in memory.
-		return position, f.log.Reach(ctx, position)
-	}
-	return f.log.Seek(ctx, cursor)
 }
 
 // cursor returns the cursor of a position.

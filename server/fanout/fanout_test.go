@@ -151,6 +151,19 @@ func (l *memoryLog) Reach(_ context.Context, position uint64) error {
 	return l.follow // one that cannot be followed cannot be asked either
 }
 
+func (l *memoryLog) Earliest(context.Context) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.removed, nil
+}
+
+func (l *memoryLog) Latest(context.Context) (uint64, error) { return l.Head(), nil }
+
+// SeekTime takes the seconds since 1970 for the sequence of an event.
+func (l *memoryLog) SeekTime(_ context.Context, t time.Time) (uint64, error) {
+	return uint64(t.Unix()) - 1, nil
+}
+
 func (l *memoryLog) Position(cursor string) (uint64, error) { return strconv.ParseUint(cursor, 10, 64) }
 
 func (l *memoryLog) Seek(_ context.Context, cursor string) (uint64, error) {
@@ -382,15 +395,15 @@ func TestAPositionOfTheRingIsFoundWithoutTheLog(t *testing.T) {
 		log.append("support", "support", "support")
 		synctest.Wait()
 		for position := range uint64(4) {
-			found, err := f.Seek(t.Context(), fmt.Sprint(position))
+			found, err := f.seek(t.Context(), fmt.Sprint(position))
 			require.NoError(t, err)
 			assert.Equal(t, position, found)
 		}
 		assert.Equal(t, 1, log.seeks, "for the position before everything")
-		_, err := f.Seek(t.Context(), "none")
+		_, err := f.seek(t.Context(), "none")
 		require.Error(t, err)
 		log.change(func() { log.removed = 2 })
-		_, err = f.Seek(t.Context(), "1")
+		_, err = f.seek(t.Context(), "1")
 		require.ErrorIs(t, err, errExpired, "what retention removed is not served from memory")
 	})
 }

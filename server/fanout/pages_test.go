@@ -262,7 +262,7 @@ func TestAStormOfResumptionsReadsTheLogOnce(t *testing.T) {
 				var wg sync.WaitGroup
 				for i := range subscribers {
 					wg.Go(func() {
-						position, err := f.Seek(t.Context(), fmt.Sprint(length-i*9%(length-1)-1))
+						position, err := f.seek(t.Context(), fmt.Sprint(length-i*9%(length-1)-1))
 						if !assert.NoError(t, err) {
 							return
 						}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -14,17 +13,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -33,10 +29,11 @@ import (
 	"github.com/ongair/ongair-gateway/server/api"
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/eventlog"
-	"github.com/ongair/ongair-gateway/server/fanout"
+	"github.com/ongair/ongair-gateway/server/fanout/fanouttest"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/idempotency"
 	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+	"github.com/ongair/ongair-gateway/server/listen/listentest"
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
@@ -86,15 +83,9 @@ func start(t *testing.T, options ...option) *gateway {
 	for _, o := range options {
 		o(g, callers)
 	}
-	cfg := api.Config{Channels: map[string]api.Upstream{"support": g}, Log: g.log, Once: g}
+	cfg := api.Config{Channels: map[string]api.Upstream{"support": g}, Once: g}
 	if g.log.Log != nil {
-		tail := fanout.New(g.log.Log, fanout.Config{})
-		ctx, stop := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- tail.Run(ctx) }()
-		t.Cleanup(func() { stop(); assert.NoError(t, <-done) })
-		<-tail.Ready()
-		cfg.Fanout = tail
+		cfg.Fanout = fanouttest.Run(t, g.log)
 	}
 	g.service = api.NewService(cfg)
 	var err error
@@ -103,14 +94,7 @@ func start(t *testing.T, options ...option) *gateway {
 		Service: g.service, Health: health.NewServer(), Gate: gate, InMemory: true, Logger: discard,
 	})
 	require.NoError(t, err)
-	listener := bufconn.Listen(1 << 20)
-	served := make(chan error, 1)
-	go func() { served <- g.grpc.Serve(listener) }()
-	conn, err := grpc.NewClient("passthrough:memory",
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))
-	require.NoError(t, err)
-	g.spy = &spy{ClientConnInterface: conn}
+	g.spy = &spy{ClientConnInterface: listentest.ServeGRPC(t, g.grpc)}
 	handler, err := New(t.Context(), g.spy, api.NewRequestGate(gate, discard))
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
@@ -118,9 +102,6 @@ func start(t *testing.T, options ...option) *gateway {
 	t.Cleanup(func() {
 		server.CloseClientConnections()
 		server.Close()
-		assert.NoError(t, conn.Close())
-		g.grpc.Stop()
-		assert.NoError(t, <-served)
 	})
 	return g
 }

@@ -1,14 +1,18 @@
-// Package listentest serves ports in memory, for tests in virtual time
-// (testing/synctest), which cannot wait for real connections.
+// Package listentest serves in memory. Tests in virtual time (testing/synctest) need that,
+// because they cannot wait for real connections.
 package listentest
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/ongair/ongair-gateway/server/listen"
 )
@@ -58,4 +62,23 @@ func Serve(t *testing.T, serve func(net.Listener) error, stop func()) (conn net.
 func ServeHTTP(t *testing.T, server *http.Server) (conn net.Conn, done func()) {
 	t.Helper()
 	return Serve(t, func(l net.Listener) error { return listen.ServeHTTP(server, l) }, func() { require.NoError(t, server.Close()) })
+}
+
+// ServeGRPC serves in memory until the test ends, and returns a client's connection.
+func ServeGRPC(t *testing.T, server *grpc.Server, options ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	pipe := bufconn.Listen(1 << 20)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(pipe) }()
+	conn, err := grpc.NewClient("passthrough:memory", append(options,
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+	)...)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, conn.Close())
+		server.Stop()
+		require.NoError(t, <-served)
+	})
+	return conn
 }
