@@ -81,7 +81,7 @@ func (s *Server) assemble(ctx context.Context, gate *admission.Gate, js *jetstre
 	log := s.cfg.Logger
 	p := &parts{
 		service: api.NewService(api.Config{
-			Channels: s.upstreams, Again: s.authenticator.Again, Fanout: tail, Once: once,
+			Channels: s.upstreams, Reauthenticate: s.authenticator.Reauthenticate, Fanout: tail, Once: once,
 		}),
 		pipe:      rest.NewPipe(),
 		readiness: admin.NewReadiness(checkLog(js, events), []string{ongairv1.OngairService_ServiceDesc.ServiceName}, log),

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/ongair/ongair-gateway/server/config"
 )
 
@@ -29,17 +31,9 @@ func (c configCheckCmd) Run(s streams) error {
 	}
 	cfg := loaded.Config
 	callers := cfg.CallerCount()
-	_, err = fmt.Fprintf(s.out, "The configuration is valid: %s, %s.\n", counted(len(cfg.Channels), "channel"), counted(callers, "caller"))
+	_, err = fmt.Fprintf(s.out, "The configuration is valid: %s, %s.\n", english.Plural(len(cfg.Channels), "channel", ""), english.Plural(callers, "caller", ""))
 	if callers == 0 && !cfg.InsecureNoAuthentication && err == nil {
 		_, err = io.WriteString(s.out, "Without a caller the gateway is open on loopback: who is on this machine reads and writes to your customers.\n")
 	}
 	return err
-}
-
-// counted says how many there are of something.
-func counted(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
 }

@@ -103,8 +103,8 @@ func scheme(cfg config.Config) string {
 // randomSecret returns a token or webhook secret of 130 bits or more.
 func randomSecret() string { return rand.Text() }
 
-// printTryOut prints commands that work as they are, in another terminal.
-func printTryOut(out io.Writer, cfg config.Config, addrs server.Addresses, sandboxURL, secret string) {
+// printExamples prints commands that work as they are, in another terminal.
+func printExamples(out io.Writer, cfg config.Config, addrs server.Addresses, sandboxURL, secret string) {
 	grpcFlags, curlFlags, grpcurlFlags := "", "", "-plaintext "
 	if addrs.GRPC != config.DefaultGRPCAddr {
 		grpcFlags += " --addr " + addrs.GRPC

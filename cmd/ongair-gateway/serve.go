@@ -178,7 +178,7 @@ func serveWithSandbox(ctx context.Context, s streams, cfg config.Config, sandbox
 		if err := box.start(cfg, gateway.Addresses(), channel.WebhookSecret); err != nil {
 			return err
 		}
-		printTryOut(s.out, cfg, gateway.Addresses(), box.url(), channel.WebhookSecret)
+		printExamples(s.out, cfg, gateway.Addresses(), box.url(), channel.WebhookSecret)
 		return box.sandbox.Run(groupCtx, box.listener)
 	})
 	group.Go(func() error {

@@ -64,7 +64,7 @@ func (c tailCmd) Run(ctx context.Context, s streams) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if !connected || !goesOnLater(err) {
+		if !connected || !isRetryable(err) {
 			return err
 		}
 		_, _ = fmt.Fprintf(s.err, "ongair-gateway: lost the gateway, connecting again: %s\n", describe(err)) // nowhere left to complain
@@ -101,8 +101,8 @@ func follow(ctx context.Context, client ongairv1.OngairServiceClient, req *ongai
 	}
 }
 
-// goesOnLater reports whether a subscription that ended with err can go on later.
-func goesOnLater(err error) bool {
+// isRetryable reports whether a subscription that ended with err can go on later.
+func isRetryable(err error) bool {
 	s := statusOf(err)
 	if s == nil {
 		return false // stdout is gone
@@ -121,53 +121,53 @@ func printText(out io.Writer, e *ongairv1.Event) error {
 	line := []string{
 		e.GetReceiveTime().AsTime().Local().Format("2006-01-02 15:04:05.000"),
 		e.GetChannel(),
-		plain(cmp.Or(e.GetNotificationType(), "(no type)")),
-		plain(cmp.Or(e.GetContact().GetExternalId(), "-")),
+		quoteUnprintable(cmp.Or(e.GetNotificationType(), "(no type)")),
+		quoteUnprintable(cmp.Or(e.GetContact().GetExternalId(), "-")),
 	}
 	switch p := e.GetPayload().(type) {
 	case *ongairv1.Event_MessageSent:
-		line = append(line, texts(p.MessageSent.GetImage(), p.MessageSent.GetText())...)
+		line = append(line, quoteAll(p.MessageSent.GetImage(), p.MessageSent.GetText())...)
 	case *ongairv1.Event_MessageReceived:
-		line = append(line, texts(p.MessageReceived.GetText())...)
+		line = append(line, quoteAll(p.MessageReceived.GetText())...)
 	case *ongairv1.Event_ImageReceived:
-		line = append(line, texts(p.ImageReceived.GetImage(), p.ImageReceived.GetText())...)
+		line = append(line, quoteAll(p.ImageReceived.GetImage(), p.ImageReceived.GetText())...)
 	case *ongairv1.Event_TicketStatusUpdated:
-		line = append(line, plain(p.TicketStatusUpdated.GetStatus()), "conversation "+plain(e.GetConversationId()))
+		line = append(line, quoteUnprintable(p.TicketStatusUpdated.GetStatus()), "conversation "+quoteUnprintable(e.GetConversationId()))
 	case *ongairv1.Event_LocationReceived:
-		line = append(line, plain(p.LocationReceived.GetLatitude()+","+p.LocationReceived.GetLongitude()))
-		line = append(line, texts(p.LocationReceived.GetAddress())...)
+		line = append(line, quoteUnprintable(p.LocationReceived.GetLatitude()+","+p.LocationReceived.GetLongitude()))
+		line = append(line, quoteAll(p.LocationReceived.GetAddress())...)
 	case *ongairv1.Event_DeliveryReceipt:
-		line = append(line, "message "+plain(p.DeliveryReceipt.GetId()))
+		line = append(line, "message "+quoteUnprintable(p.DeliveryReceipt.GetId()))
 	case *ongairv1.Event_GroupMessageReceived:
-		line = append(line, "group "+plain(p.GroupMessageReceived.GetGroupId()))
-		line = append(line, texts(p.GroupMessageReceived.GetText())...)
+		line = append(line, "group "+quoteUnprintable(p.GroupMessageReceived.GetGroupId()))
+		line = append(line, quoteAll(p.GroupMessageReceived.GetText())...)
 	case *ongairv1.Event_ContactAddedToGroup:
-		line = append(line, "group "+plain(p.ContactAddedToGroup.GetGroupId()))
+		line = append(line, "group "+quoteUnprintable(p.ContactAddedToGroup.GetGroupId()))
 	case *ongairv1.Event_ContactRemovedFromGroup:
-		line = append(line, "group "+plain(p.ContactRemovedFromGroup.GetGroupId()))
+		line = append(line, "group "+quoteUnprintable(p.ContactRemovedFromGroup.GetGroupId()))
 	case *ongairv1.Event_GroupCreated:
-		line = append(line, "group "+plain(p.GroupCreated.GetId()))
-		line = append(line, texts(p.GroupCreated.GetName())...)
+		line = append(line, "group "+quoteUnprintable(p.GroupCreated.GetId()))
+		line = append(line, quoteAll(p.GroupCreated.GetName())...)
 	default:
 		for _, f := range e.GetFields() {
-			line = append(line, plain(f.GetName())+"="+strconv.Quote(f.GetValue()))
+			line = append(line, quoteUnprintable(f.GetName())+"="+strconv.Quote(f.GetValue()))
 		}
 	}
 	_, err := fmt.Fprintln(out, strings.Join(line, "  "))
 	return err
 }
 
-// plain returns s, quoted where it has more than printable characters: whoever
+// quoteUnprintable returns s, quoted where it has more than printable characters: whoever
 // sends webhooks must not be able to break lines or control a terminal.
-func plain(s string) string {
+func quoteUnprintable(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(s)
 	}
 	return s
 }
 
-// texts quotes what people wrote, and leaves out what is empty.
-func texts(values ...string) []string {
+// quoteAll quotes what people wrote, and leaves out what is empty.
+func quoteAll(values ...string) []string {
 	var quoted []string
 	for _, v := range values {
 		if v != "" {

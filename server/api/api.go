@@ -65,9 +65,9 @@ type Once interface {
 type Config struct {
 	// Channels are the configured ones, by name.
 	Channels map[string]Upstream
-	// Again returns a principal as it is now, or why it is none any more; nil means that
+	// Reauthenticate returns a principal as it is now, or why it is rejected now; nil means that
 	// callers never change.
-	Again func(auth.Principal) (auth.Principal, error)
+	Reauthenticate func(auth.Principal) (auth.Principal, error)
 	// Fanout reads the log, and Once keeps the outcomes of calls.
 	Fanout Fanout
 	Once   Once
@@ -78,10 +78,10 @@ type Config struct {
 type Service struct {
 	ongairv1.UnsafeOngairServiceServer
 
-	channels atomic.Pointer[map[string]Upstream]
-	again    func(auth.Principal) (auth.Principal, error)
-	fanout   Fanout
-	once     Once
+	channels       atomic.Pointer[map[string]Upstream]
+	reauthenticate func(auth.Principal) (auth.Principal, error)
+	fanout         Fanout
+	once           Once
 
 	// draining ends with the cause that every stream then ends with.
 	draining context.Context
@@ -98,13 +98,13 @@ type Service struct {
 // NewService returns the service.
 func NewService(cfg Config) *Service {
 	s := &Service{
-		again:         cfg.Again,
-		fanout:        cfg.Fanout,
-		once:          cfg.Once,
-		subscriptions: map[*subscription]struct{}{},
+		reauthenticate: cfg.Reauthenticate,
+		fanout:         cfg.Fanout,
+		once:           cfg.Once,
+		subscriptions:  map[*subscription]struct{}{},
 	}
-	if s.again == nil {
-		s.again = func(p auth.Principal) (auth.Principal, error) { return p, nil }
+	if s.reauthenticate == nil {
+		s.reauthenticate = func(p auth.Principal) (auth.Principal, error) { return p, nil }
 	}
 	s.channels.Store(&cfg.Channels)
 	s.draining, s.drain = context.WithCancelCause(context.Background())

@@ -75,8 +75,8 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 		options = append(options, grpc.Creds(credentials.NewTLS(cfg.TLS)))
 	}
 	server := grpc.NewServer(options...)
-	server.RegisterService(c.around(ongairv1.OngairService_ServiceDesc), cfg.Service)
-	server.RegisterService(c.around(healthv1.Health_ServiceDesc), cfg.Health)
+	server.RegisterService(c.wrapUnary(ongairv1.OngairService_ServiceDesc), cfg.Service)
+	server.RegisterService(c.wrapUnary(healthv1.Health_ServiceDesc), cfg.Health)
 	reflection.Register(server)
 	return server, nil
 }

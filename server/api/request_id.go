@@ -20,10 +20,10 @@ const (
 	MetadataReplayed = "idempotent-replayed"
 )
 
-// takeRequestID puts the idempotency key of a call's metadata, which is
+// applyIdempotencyKey puts the idempotency key of a call's metadata, which is
 // the header of a REST call, into the request. The draft quotes it, as a
 // structured-field string; most clients do not.
-func takeRequestID(ctx context.Context, req any) error {
+func applyIdempotencyKey(ctx context.Context, req any) error {
 	given := metadata.ValueFromIncomingContext(ctx, MetadataIdempotencyKey)
 	if len(given) == 0 {
 		return nil

@@ -35,7 +35,7 @@ func (s *Service) sendOnce(ctx context.Context, method string, req sendingReques
 	defer context.AfterFunc(s.cut, cancel)()
 	defer func() {
 		if err != nil && s.cut.Err() != nil {
-			err = wasCutOff(err)
+			err = stoppedError(err)
 		}
 		if err != nil {
 			err = onChannel{err, channel}
@@ -50,7 +50,7 @@ func (s *Service) sendOnce(ctx context.Context, method string, req sendingReques
 		Method:    method,
 		RequestID: req.GetRequestId(),
 	}
-	replayed, err = s.once.Do(ctx, key, withoutKey(req), response, func(ctx context.Context) error {
+	replayed, err = s.once.Do(ctx, key, withoutRequestID(req), response, func(ctx context.Context) error {
 		return call(ctx, upstream)
 	})
 	if replayed && err == nil {
@@ -59,9 +59,9 @@ func (s *Service) sendOnce(ctx context.Context, method string, req sendingReques
 	return replayed, err
 }
 
-// wasCutOff returns the error of a call that may have ended because the gateway stops.
+// stoppedError returns the error of a call that may have ended because the gateway stops.
 // To its caller, who has not given up, it would look like a cancellation.
-func wasCutOff(err error) error {
+func stoppedError(err error) error {
 	f := fault.From(err)
 	if f.Reason != ongairv1.ErrorReason_ERROR_REASON_CANCELLED {
 		return err
@@ -87,9 +87,9 @@ func withSendTimeout(ctx context.Context) (context.Context, context.CancelFunc) 
 	return context.WithTimeout(ctx, min(left-AnswerTime(left), MaxSendTimeout))
 }
 
-// withoutKey returns a request without what may differ between two calls that
+// withoutRequestID returns a request without what may differ between two calls that
 // mean the same: the id itself, and whether the only channel is named.
-func withoutKey(req sendingRequest) proto.Message {
+func withoutRequestID(req sendingRequest) proto.Message {
 	m := proto.Clone(req)
 	fields := m.ProtoReflect().Descriptor().Fields()
 	m.ProtoReflect().Clear(fields.ByName("request_id"))

@@ -63,7 +63,7 @@ func (s *Service) open(ctx context.Context, cancel context.CancelCauseFunc, req 
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := elsewhere(func() error {
+	if err := runOnNewStack(func() error {
 		start, err := startOf(req)
 		if err == nil {
 			reader, err = s.fanout.Open(ctx, start, event.NewFilter(req))

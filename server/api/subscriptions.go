@@ -16,7 +16,7 @@ type subscription struct {
 
 // check fails where a subscription is not its caller's to have.
 func (s *Service) check(sub *subscription) error {
-	caller, err := s.again(sub.caller)
+	caller, err := s.reauthenticate(sub.caller)
 	if err != nil {
 		return err
 	}

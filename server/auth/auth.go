@@ -105,10 +105,10 @@ func callersOf(configured map[string]Caller) callers {
 // open reports whether the gateway asks for no credentials.
 func (c *callers) open() bool { return len(c.keys) == 0 && len(c.names) == 0 }
 
-// Again returns a principal as it is now. It fails with CREDENTIALS_INVALID where what
+// Reauthenticate returns a principal as it is now. It fails with CREDENTIALS_INVALID where what
 // it came with is no caller's any more, and with CREDENTIALS_MISSING where it is the
 // anonymous one and the gateway asks for credentials now.
-func (a *Authenticator) Again(p Principal) (Principal, error) {
+func (a *Authenticator) Reauthenticate(p Principal) (Principal, error) {
 	switch all := a.callers.Load(); {
 	case all.open():
 		return all.anonymous, nil

@@ -33,32 +33,32 @@ func NewFilter(req *ongairv1.SubscribeRequest) Filter {
 	}
 }
 
-// takes reports whether a record of a segment with that wire passes.
-func (f *Filter) takes(wire []byte, r *record) bool {
-	return f.channels.takes(wire, r.channel) &&
-		f.notificationTypes.takes(wire, r.notificationType) &&
-		f.externalIDs.takes(wire, r.externalID) &&
-		f.conversationIDs.takes(wire, r.conversationID)
+// matches reports whether a record of a segment with that wire passes.
+func (f *Filter) matches(wire []byte, r *record) bool {
+	return f.channels.matches(wire, r.channel) &&
+		f.notificationTypes.matches(wire, r.notificationType) &&
+		f.externalIDs.matches(wire, r.externalID) &&
+		f.conversationIDs.matches(wire, r.conversationID)
 }
 
 // Count returns how many events of a segment pass.
 func (f *Filter) Count(s Segment) (events int) {
 	for i := range s.records {
-		if f.takes(s.wire, &s.records[i]) {
+		if f.matches(s.wire, &s.records[i]) {
 			events++
 		}
 	}
 	return events
 }
 
-// TakesAll reports whether every event passes.
-func (f *Filter) TakesAll() bool {
+// MatchesAll reports whether every event passes.
+func (f *Filter) MatchesAll() bool {
 	return f.channels == nil && f.notificationTypes == nil && f.externalIDs == nil && f.conversationIDs == nil
 }
 
-// Single returns the one channel and the one documented type that the filter
-// takes events of, either of them empty where it takes any. ok is false where it
-// takes several, or a type that is not documented, or any of any.
+// Single returns the channel and the documented type that the filter matches, each empty if
+// the filter matches any. ok is false if the filter matches several channels or types, a
+// type that is not documented, or every channel and type.
 func (f *Filter) Single() (channel, notificationType string, ok bool) {
 	channel, oneChannel := f.channels.single()
 	notificationType, oneType := f.notificationTypes.single()
@@ -85,8 +85,8 @@ func (s set) single() (value string, ok bool) {
 	return value, len(s) <= 1
 }
 
-// takes is true for the empty set, which filters nothing.
-func (s set) takes(wire []byte, value span) bool {
+// matches is true for the empty set, which filters nothing.
+func (s set) matches(wire []byte, value span) bool {
 	if s == nil {
 		return true
 	}

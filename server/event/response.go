@@ -24,17 +24,17 @@ type Response struct {
 // NOT be empty.
 func (s Segment) Respond(f *Filter, pending uint64) *Response {
 	r := &Response{buffers: make(mem.BufferSlice, 0, 2)}
-	if f.TakesAll() {
-		r.take(s, 0, s.Len())
+	if f.MatchesAll() {
+		r.addRun(s, 0, s.Len())
 	} else {
 		from := 0 // where the run begins that event i may end
 		for i := range s.records {
-			if !f.takes(s.wire, &s.records[i]) {
-				r.take(s, from, i)
+			if !f.matches(s.wire, &s.records[i]) {
+				r.addRun(s, from, i)
 				from = i + 1
 			}
 		}
-		r.take(s, from, s.Len())
+		r.addRun(s, from, s.Len())
 	}
 	// An event's cursor and a response's are the same bytes.
 	r.buffers = append(r.buffers, mem.SliceBuffer(s.cursor(s.Len()-1)))
@@ -66,22 +66,22 @@ func (p *Page) Add(s Segment, f *Filter) (last uint64, full bool) {
 		r := &s.records[i]
 		size := int(r.end - r.start)
 		switch {
-		case !f.takes(s.wire, r):
-			p.response.take(s, from, i)
+		case !f.matches(s.wire, r):
+			p.response.addRun(s, from, i)
 			from = i + 1
 		case p.bytes > 0 && p.bytes+size > p.MaxBytes:
-			p.response.take(s, from, i)
+			p.response.addRun(s, from, i)
 			return last, true
 		default:
 			p.bytes += size
 			if p.response.Events+i+1-from == p.MaxEvents {
-				p.response.take(s, from, i+1)
+				p.response.addRun(s, from, i+1)
 				return r.sequence, true
 			}
 		}
 		last = r.sequence
 	}
-	p.response.take(s, from, s.Len())
+	p.response.addRun(s, from, s.Len())
 	return last, false
 }
 
@@ -92,8 +92,8 @@ func (p *Page) Respond(cursor string, pending uint64) *Response {
 	return p.response.at(cursor).pending(pending)
 }
 
-// take adds the events from index i up to j.
-func (r *Response) take(s Segment, i, j int) {
+// addRun adds the events from index i up to j.
+func (r *Response) addRun(s Segment, i, j int) {
 	if i == j {
 		return
 	}

@@ -40,9 +40,9 @@ func Marshal(e *ongairv1.Event) ([]byte, error) {
 	return protowire.AppendFixed32(stored, sum), nil
 }
 
-// Verify returns the encoded event in what the log stores, and its checksum. It
-// takes what Marshal made and nothing else, at a hundredth of the price of
-// decoding it. The event is a part of stored.
+// Verify returns the encoded event in what the log stores, and its checksum. It accepts what
+// Marshal made and nothing else, at a hundredth of the price of decoding it. The event is a
+// part of stored.
 func Verify(stored []byte) (event []byte, checksum uint32, err error) {
 	end := len(stored) - checksumBytes
 	if end <= 0 {

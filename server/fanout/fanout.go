@@ -129,7 +129,7 @@ func (f *Fanout) pending(t *tail, position uint64) uint64 {
 // position, that a filter takes.
 func (f *Fanout) respond(t *tail, filter *event.Filter, position uint64, events event.Segment) *event.Response {
 	last := events.Last()
-	if last != t.head || !filter.TakesAll() {
+	if last != t.head || !filter.MatchesAll() {
 		return events.Respond(filter, f.pending(t, last))
 	}
 	if shared := t.shared.Load(); shared != nil && shared.after == position {

@@ -140,7 +140,7 @@ func (r *Reader) replay() (events event.Segment, upTo uint64, err error) {
 		}
 	}
 	events, err = r.fanout.pages.after(r.ctx, r.position)
-	r.sparse = !r.filter.TakesAll() && r.filter.Count(events)*sparseness < events.Len()
+	r.sparse = !r.filter.MatchesAll() && r.filter.Count(events)*sparseness < events.Len()
 	return events, 0, err
 }
 

@@ -9,9 +9,9 @@ import (
 // stream has no such bound: it counts for its caller.
 const answerTimeout = 30 * time.Second
 
-// boundAnswer bounds how long a client takes to read what next answers. Where that is an
+// withWriteTimeout bounds how long a client takes to read what next answers. Where that is an
 // error, write has begun to. net/http takes the bound away after the answer.
-func boundAnswer(next http.Handler) http.Handler {
+func withWriteTimeout(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		next.ServeHTTP(w, req)
 		setWriteDeadline(w, time.Now().Add(answerTimeout)) // net/http has yet to write the last 4 KiB

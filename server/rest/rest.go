@@ -73,7 +73,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate) (http.Ha
 		write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN,
 			"a browser made this request for a page of another origin"))
 	}))
-	return boundAnswer(sameOrigin.Handler(routes.handler(gate, mux))), nil
+	return withWriteTimeout(sameOrigin.Handler(routes.handler(gate, mux))), nil
 }
 
 // only matches the given HTTP headers and no other, in both directions.

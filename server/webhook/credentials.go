@@ -92,7 +92,7 @@ func (c *credentials) admit(r *http.Request, secret string) (wrong cause, previo
 type cause int
 
 const (
-	nothingWrong cause = iota
+	notRejected cause = iota
 	wrongSecret
 	wrongPassword
 	wrongNetwork

@@ -91,8 +91,8 @@ func New(cfg Config) *Handler {
 // access is Access as requests are compared with it. It is immutable.
 type access struct {
 	channels map[string]*credentials
-	// nobody is compared with where there is no such channel, and admits nobody.
-	nobody  *credentials
+	// unknown stands for the credentials of an unknown channel, and admits no request.
+	unknown *credentials
 	senders senders
 }
 
@@ -100,7 +100,7 @@ type access struct {
 func (h *Handler) Replace(in Access) {
 	a := &access{
 		channels: make(map[string]*credentials, len(in.Channels)),
-		nobody:   newCredentials("", Credentials{}),
+		unknown:  newCredentials("", Credentials{}),
 		senders:  senders{allowed: in.AllowFrom, proxies: in.TrustedProxies},
 	}
 	for channel, c := range in.Channels {
@@ -120,22 +120,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		h.refuse(w, channel, http.StatusMethodNotAllowed, "method", r.Method)
+		h.reject(w, channel, http.StatusMethodNotAllowed, "method", r.Method)
 		return
 	}
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		h.refuse(w, channel, http.StatusUnsupportedMediaType, "content_encoding", encoding)
+		h.reject(w, channel, http.StatusUnsupportedMediaType, "content_encoding", encoding)
 		return
 	}
 	received := time.Now()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, listen.MaxBodyBytes))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			h.refuse(w, channel, http.StatusRequestEntityTooLarge, "limit_bytes", listen.MaxBodyBytes)
+			h.reject(w, channel, http.StatusRequestEntityTooLarge, "limit_bytes", listen.MaxBodyBytes)
 			return
 		}
 		// The sender went away, or was too slow, before it had said everything.
-		h.refuse(w, channel, http.StatusBadRequest, "error", err)
+		h.reject(w, channel, http.StatusBadRequest, "error", err)
 		return
 	}
 	e := parse(channel, r.Header.Get("Content-Type"), body)
@@ -149,7 +149,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		retryAfter := max(time.Second, fault.From(err).RetryAfter)
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
-		h.refuse(w, channel, http.StatusServiceUnavailable, "error", err)
+		h.reject(w, channel, http.StatusServiceUnavailable, "error", err)
 		return
 	}
 	// The type is logged only where it is documented: any other is the sender's text.
@@ -165,13 +165,13 @@ func (h *Handler) authenticate(r *http.Request) (channel string, ok bool) {
 	a := h.access.Load()
 	c, known := a.channels[channel]
 	if !known {
-		c = a.nobody
+		c = a.unknown
 	}
 	wrong, previous := c.admit(r, secret)
 	if !a.senders.admit(r) {
 		wrong = wrongNetwork
 	}
-	if wrong != nothingWrong {
+	if wrong != notRejected {
 		c.logRejection(h.logger, wrong, r.RemoteAddr)
 		return channel, false
 	}
@@ -181,9 +181,9 @@ func (h *Handler) authenticate(r *http.Request) (channel string, ok bool) {
 	return channel, true
 }
 
-// refuse answers with status. Whoever gets it knew the secret, so it was Ongair
+// reject answers with status. Whoever gets it knew the secret, so it was Ongair
 // or someone of the house: each refusal is a webhook that may be lost.
-func (h *Handler) refuse(w http.ResponseWriter, channel string, status int, why ...any) {
+func (h *Handler) reject(w http.ResponseWriter, channel string, status int, why ...any) {
 	h.logger.Warn("webhook refused; Ongair may not send it again",
 		append([]any{"channel", channel, "status", status}, why...)...)
 	http.Error(w, http.StatusText(status), status)
