@@ -14,9 +14,9 @@ import (
 	"github.com/ongair/ongair-gateway/server/eventlog"
 	"github.com/ongair/ongair-gateway/server/fanout"
 	"github.com/ongair/ongair-gateway/server/idempotency"
-	"github.com/ongair/ongair-gateway/server/jetstream"
 	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/rest"
+	"github.com/ongair/ongair-gateway/server/storage"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
@@ -77,14 +77,14 @@ type parts struct {
 	readiness            *admin.Readiness
 }
 
-func (s *Server) assemble(ctx context.Context, gate *admission.Gate, js *jetstream.JetStream, events *eventlog.Log, tail *fanout.Fanout, once *idempotency.Store) (*parts, error) {
+func (s *Server) assemble(ctx context.Context, gate *admission.Gate, store *storage.Storage, events *eventlog.Log, tail *fanout.Fanout, once *idempotency.Store) (*parts, error) {
 	log := s.cfg.Logger
 	p := &parts{
 		service: api.NewService(api.Config{
 			Channels: s.upstreams, Reauthenticate: s.authenticator.Reauthenticate, Fanout: tail, Once: once,
 		}),
 		pipe:      rest.NewPipe(),
-		readiness: admin.NewReadiness(checkLog(js, events), []string{ongairv1.OngairService_ServiceDesc.ServiceName}, log),
+		readiness: admin.NewReadiness(checkLog(store, events), []string{ongairv1.OngairService_ServiceDesc.ServiceName}, log),
 	}
 	cfg := api.ServerConfig{Service: p.service, Health: p.readiness.Health(), Gate: gate, InMemory: true, Logger: log}
 	var err error
@@ -97,7 +97,7 @@ func (s *Server) assemble(ctx context.Context, gate *admission.Gate, js *jetstre
 	if p.grpc, err = api.NewServer(cfg); err != nil {
 		return nil, err
 	}
-	if p.conn, err = p.pipe.Dial(2 * jetstream.MaxPayload); err != nil {
+	if p.conn, err = p.pipe.Dial(2 * storage.MaxPayload); err != nil {
 		return nil, err
 	}
 	handler, err := rest.New(ctx, p.conn, api.NewRequestGate(gate, log))
@@ -117,9 +117,9 @@ func (s *Server) assemble(ctx context.Context, gate *admission.Gate, js *jetstre
 }
 
 // checkLog returns what readiness asks of the log.
-func checkLog(js *jetstream.JetStream, events *eventlog.Log) func(context.Context) (why string) {
+func checkLog(store *storage.Storage, events *eventlog.Log) func(context.Context) (why string) {
 	return func(ctx context.Context) string {
-		if js.Writable().Err() != nil {
+		if store.Writable().Err() != nil {
 			return "the event log cannot be written"
 		}
 		if _, err := events.Bounds(ctx); err != nil {

@@ -13,15 +13,15 @@ import (
 	"github.com/ongair/ongair-gateway/server/api"
 	"github.com/ongair/ongair-gateway/server/eventlog"
 	"github.com/ongair/ongair-gateway/server/fanout"
-	"github.com/ongair/ongair-gateway/server/jetstream"
 	"github.com/ongair/ongair-gateway/server/listen"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 // serve runs everything until ctx ends or a part fails, and stops it in order.
-func (s *Server) serve(ctx context.Context, p *parts, js *jetstream.JetStream, events *eventlog.Log, tail *fanout.Fanout) error {
+func (s *Server) serve(ctx context.Context, p *parts, store *storage.Storage, events *eventlog.Log, tail *fanout.Fanout) error {
 	group, groupCtx := errgroup.WithContext(context.WithoutCancel(ctx))
 	logCtx, stopLog := context.WithCancel(context.WithoutCancel(ctx))
-	group.Go(func() error { return js.Run(logCtx) })
+	group.Go(func() error { return store.Run(logCtx) })
 	group.Go(func() error { return tail.Run(logCtx) })
 	group.Go(func() error { return serveGRPC(p.memory, p.pipe) })
 	group.Go(func() error { return serveGRPC(p.grpc, s.listeners.grpc) })
@@ -62,7 +62,7 @@ func (s *Server) logReady(ctx context.Context, events *eventlog.Log) {
 	if s.cfg.NATSURL == "" {
 		attrs = append(attrs, "data_dir", s.cfg.DataDir, "encrypted", len(s.cfg.EncryptionKeys) > 0)
 	} else {
-		attrs = append(attrs, "nats", s.js.Conn().ConnectedUrlRedacted())
+		attrs = append(attrs, "nats", s.store.URL())
 	}
 	if bounds, err := events.Bounds(ctx); err == nil {
 		attrs = append(attrs, "events", bounds.Last+1-bounds.First, "newest_event", bounds.Last)

@@ -45,7 +45,7 @@ func (s *Server) Reload(cfg config.Config) error {
 		return err
 	}
 	// Also where they are what they were: a start, or another reload, may have failed to.
-	if err := s.js.ReplaceKeys(cfg.EncryptionKeys); err != nil {
+	if err := s.store.ReplaceKeys(cfg.EncryptionKeys); err != nil {
 		var problems config.Problems
 		problems.Add("encryption_key_file", "encryption key: %v", err)
 		return problems

@@ -22,9 +22,9 @@ import (
 	"github.com/ongair/ongair-gateway/server/eventlog"
 	"github.com/ongair/ongair-gateway/server/fanout"
 	"github.com/ongair/ongair-gateway/server/idempotency"
-	"github.com/ongair/ongair-gateway/server/jetstream"
 	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/ongair"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 // Server is a gateway. Make one with New.
@@ -37,7 +37,7 @@ type Server struct {
 	transport     *http.Transport
 	authenticator *auth.Authenticator
 	tls           listen.ReplaceableTLS
-	js            *jetstream.JetStream
+	store         *storage.Storage
 	mu            sync.Mutex
 	current       config.Config
 	upstreams     map[string]api.Upstream
@@ -104,37 +104,36 @@ func (s *Server) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer s.listeners.close()
-	js, err := jetstream.Open(ctx, jetstream.Config{
+	store, err := storage.Open(ctx, storage.Config{
 		URL: s.cfg.NATSURL, Dir: s.cfg.DataDir, EncryptionKeys: s.cfg.EncryptionKeys, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
-	s.js = js
+	s.store = store
 	defer func() {
-		if closeErr := js.Close(); closeErr != nil && err == nil {
+		if closeErr := store.Close(); closeErr != nil && err == nil {
 			err = closeErr
 		}
 	}()
-	events, err := eventlog.Open(ctx, js.Conn(), js.API(), eventlog.Config{
+	events, err := eventlog.Open(ctx, store, eventlog.Config{
 		RetentionAge:    s.cfg.RetentionAge,
 		RetentionBytes:  s.cfg.RetentionBytes,
 		DuplicateWindow: s.cfg.DuplicateWindow,
-		Writable:        js.Writable,
 		Logger:          log,
 	})
 	if err != nil {
 		return err
 	}
-	once, err := idempotency.Open(ctx, js.Conn(), js.API(), idempotency.Config{Keep: s.cfg.RequestIDAge, Writable: js.Writable, Logger: log})
+	once, err := idempotency.Open(ctx, store, idempotency.Config{Keep: s.cfg.RequestIDAge, Logger: log})
 	if err != nil {
 		return err
 	}
 	defer once.Wait()
 	tail := fanout.New(events, fanout.Config{Logger: log})
-	p, err := s.assemble(ctx, gate, js, events, tail, once)
+	p, err := s.assemble(ctx, gate, store, events, tail, once)
 	if err != nil {
 		return err
 	}
-	return s.serve(ctx, p, js, events, tail)
+	return s.serve(ctx, p, store, events, tail)
 }

@@ -12,14 +12,13 @@ import (
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
-	"github.com/ongair/ongair-gateway/server/jetstream"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 // embeddedTimeout bounds the start of an embedded server after its files are read.
 const embeddedTimeout = time.Minute
 
-// embedded is a JetStream in this process, with the options of the gateway's own,
-// except that it may be told not to sync.
+// embedded is a JetStream in this process, with the options of the gateway's own.
 type embedded struct {
 	server *server.Server
 	conn   *nats.Conn
@@ -27,14 +26,14 @@ type embedded struct {
 }
 
 // openEmbedded opens the JetStream of a gateway's data directory.
-func openEmbedded(dir string, sync bool) (*embedded, error) {
+func openEmbedded(dir string) (*embedded, error) {
 	ns, err := server.NewServer(&server.Options{
 		ServerName:             "ongair-gateway",
 		DontListen:             true,
 		JetStream:              true,
 		StoreDir:               filepath.Join(dir, "jetstream"),
-		SyncAlways:             sync,
-		MaxPayload:             jetstream.MaxPayload,
+		SyncAlways:             true,
+		MaxPayload:             storage.MaxPayload,
 		DisableJetStreamBanner: true,
 		NoSigs:                 true,
 		NoLog:                  true,

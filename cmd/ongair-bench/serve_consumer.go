@@ -20,7 +20,7 @@ type serveConsumerCmd struct {
 // Run serves until stdin ends.
 func (c *serveConsumerCmd) Run(ctx context.Context, io stdio) error {
 	ctx = untilClosed(ctx, io.in)
-	js, err := openEmbedded(c.Dir, true)
+	js, err := openEmbedded(c.Dir)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ type serveJetStreamCmd struct {
 // Run serves until stdin ends.
 func (c *serveJetStreamCmd) Run(ctx context.Context, io stdio) error {
 	ctx = untilClosed(ctx, io.in)
-	js, err := openEmbedded(c.Dir, true)
+	js, err := openEmbedded(c.Dir)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/eventlog"
-	"github.com/ongair/ongair-gateway/server/jetstream"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 const (
@@ -32,17 +32,14 @@ type serveLogCmd struct {
 }
 
 // Run appends, and waits until stdin ends.
-func (c *serveLogCmd) Run(ctx context.Context, io stdio) error {
+func (c *serveLogCmd) Run(ctx context.Context, io stdio) (err error) {
 	ctx = untilClosed(ctx, io.in)
-	if err := stamp(ctx, c.Dir); err != nil {
-		return err
-	}
-	js, err := openEmbedded(c.Dir, c.Sync)
+	in, err := storage.Open(ctx, storage.Config{Dir: c.Dir, Unsynced: !c.Sync})
 	if err != nil {
 		return err
 	}
-	defer js.close()
-	log, err := eventlog.Open(ctx, js.conn, js.api, eventlog.Config{DuplicateWindow: shortWindow})
+	defer func() { err = errors.Join(err, in.Close()) }()
+	log, err := eventlog.Open(ctx, in, eventlog.Config{DuplicateWindow: shortWindow})
 	if err != nil {
 		return err
 	}
@@ -54,15 +51,6 @@ func (c *serveLogCmd) Run(ctx context.Context, io stdio) error {
 	}
 	<-ctx.Done()
 	return nil
-}
-
-// stamp makes an empty directory one of the gateway's, which it opens later.
-func stamp(ctx context.Context, dir string) error {
-	js, err := jetstream.Open(ctx, jetstream.Config{Dir: dir})
-	if err != nil {
-		return err
-	}
-	return js.Close()
 }
 
 // appendEvents appends events of the size that the load's posts make.

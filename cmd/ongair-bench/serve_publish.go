@@ -17,7 +17,7 @@ type servePublishCmd struct {
 func (c *servePublishCmd) Run(ctx context.Context, io stdio) error {
 	const subject = "events"
 	ctx = untilClosed(ctx, io.in)
-	js, err := openEmbedded(c.Dir, true)
+	js, err := openEmbedded(c.Dir)
 	if err != nil {
 		return err
 	}

@@ -20,9 +20,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server/config"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	"github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
@@ -235,7 +235,7 @@ const (
 func emptyLog(t servertest.T, home string) []string {
 	t.Helper()
 	if home == external {
-		return []string{"--nats-url", jetstreamtest.Serve(t, nil).URL()}
+		return []string{"--nats-url", storagetest.Serve(t, nil).URL()}
 	}
 	return []string{"--data-dir", servertest.TempDir(t)}
 }

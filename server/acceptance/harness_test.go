@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server/config"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	. "github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 // home makes a place for a log, an empty one each time, and returns what has a
@@ -31,7 +31,7 @@ func embedded(*testing.T) func(*config.Config) { return func(*config.Config) {} 
 // external is a NATS server.
 func external(t *testing.T) func(*config.Config) {
 	t.Helper()
-	url := jetstreamtest.Serve(t, nil).URL()
+	url := storagetest.Serve(t, nil).URL()
 	return func(c *config.Config) { c.NATSURL, c.DataDir = url, "" }
 }
 

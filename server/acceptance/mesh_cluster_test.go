@@ -12,14 +12,14 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/config"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	. "github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 // A leader steps down, or its server is killed, while webhooks come in through two
 // gateways.
 func TestAChangeOfLeaderUnderLoadLosesAndDoublesNothing(t *testing.T) {
-	cluster := jetstreamtest.ServeCluster(t)
+	cluster := storagetest.ServeCluster(t)
 	on := func(c *config.Config) { c.NATSURL, c.DataDir = cluster.URL(), "" }
 	first := Start(t, on)
 	second := Start(t, on, func(c *config.Config) { c.Channels = first.Config.Channels })

@@ -14,15 +14,15 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/config"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	. "github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 // replicas starts two gateways on one NATS server, and with one Ongair: the first
 // one's sandbox.
-func replicas(t *testing.T) (nats *jetstreamtest.Server, first, second *Gateway) {
+func replicas(t *testing.T) (nats *storagetest.Server, first, second *Gateway) {
 	t.Helper()
-	nats = jetstreamtest.Serve(t, nil)
+	nats = storagetest.Serve(t, nil)
 	on := func(c *config.Config) { c.NATSURL, c.DataDir = nats.URL(), "" }
 	first = Start(t, on)
 	return nats, first, Start(t, on, func(c *config.Config) { c.Channels = first.Config.Channels })

@@ -22,8 +22,8 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/idempotency"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	"github.com/ongair/ongair-gateway/server/ongair"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 func TestARequestReachesOngairAsItIs(t *testing.T) {
@@ -210,8 +210,7 @@ func TestAFailureIsNoReplayedAnswer(t *testing.T) {
 }
 
 func TestACallThatIsRunningIsNotMadeAgain(t *testing.T) {
-	js := jetstreamtest.Embedded(t).Open(t)
-	store, err := idempotency.Open(t.Context(), js.Conn(), js.API(), idempotency.Config{})
+	store, err := idempotency.Open(t.Context(), storagetest.Embedded(t).Open(t), idempotency.Config{})
 	require.NoError(t, err)
 	running, finish := make(chan struct{}), make(chan struct{})
 	upstream := &fakeOngair{answer: func(context.Context) (ongair.Receipt, error) {

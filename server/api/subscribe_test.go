@@ -26,23 +26,23 @@ import (
 	"github.com/ongair/ongair-gateway/server/fanout"
 	"github.com/ongair/ongair-gateway/server/fanout/fanouttest"
 	"github.com/ongair/ongair-gateway/server/fault"
-	"github.com/ongair/ongair-gateway/server/jetstream"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+	"github.com/ongair/ongair-gateway/server/storage"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 // testLog is a real log on an embedded JetStream, followed by a fanout.
 type testLog struct {
 	*eventlog.Log
-	js     *jetstream.JetStream
+	in     *storage.Storage
 	fanout *fanout.Fanout
 }
 
 func newLog(t *testing.T) *testLog {
 	t.Helper()
-	js := jetstreamtest.Embedded(t).Open(t)
-	log, err := eventlog.Open(t.Context(), js.Conn(), js.API(), eventlog.Config{})
+	in := storagetest.Embedded(t).Open(t)
+	log, err := eventlog.Open(t.Context(), in, eventlog.Config{})
 	require.NoError(t, err)
-	return &testLog{Log: log, js: js, fanout: fanouttest.Run(t, log)}
+	return &testLog{Log: log, in: in, fanout: fanouttest.Run(t, log)}
 }
 
 func (l *testLog) config() Config {
@@ -218,10 +218,8 @@ func TestACursorThatCannotBeServedIsRefusedWithItsReason(t *testing.T) {
 		})
 	}
 	t.Run("a cursor before what is kept", func(t *testing.T) {
-		stream, err := l.js.API().Stream(t.Context(), "ONGAIR_EVENTS")
-		require.NoError(t, err)
-		require.NoError(t, stream.Purge(t.Context()))
-		_, err = g.subscribe(t, after(added[0].GetCursor())).Recv()
+		storagetest.Look(t, l.in).Stream(t, "ONGAIR_EVENTS").Remove(t, 3)
+		_, err := g.subscribe(t, after(added[0].GetCursor())).Recv()
 		s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED)
 		assert.Equal(t, map[string]string{"oldest_cursor": l.Cursor(3), "lost_events": "2"}, fault.Info(s).GetMetadata())
 		for _, oldest := range []string{l.Cursor(3), added[2].GetCursor()} {

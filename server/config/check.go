@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/ongair/ongair-gateway/server/jetstream"
 	"github.com/ongair/ongair-gateway/server/ongair"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 // What a configuration has to keep to.
@@ -28,7 +28,7 @@ const (
 	minDuplicateWindow = 100 * time.Millisecond
 	// minRetentionBytes holds the largest event: with less, no webhook of that size could
 	// ever be taken.
-	minRetentionBytes = jetstream.MaxPayload
+	minRetentionBytes = storage.MaxPayload
 	// maxEncryptionKeys are the one from now on, and the one before.
 	maxEncryptionKeys = 2
 )
@@ -221,8 +221,8 @@ func (c *Config) checkEncryption(problems *Problems) {
 		return
 	}
 	for i, key := range c.EncryptionKeys {
-		if length := len(key); length < jetstream.MinKeyLength {
-			problems.Add(setting, "key %d has %d characters: it has to have %d or more", i+1, length, jetstream.MinKeyLength)
+		if length := len(key); length < storage.MinKeyLength {
+			problems.Add(setting, "key %d has %d characters: it has to have %d or more", i+1, length, storage.MinKeyLength)
 		}
 		if i > 0 && key == c.EncryptionKeys[0] {
 			problems.Add(setting, "has the same key twice: the second line is for the one before")

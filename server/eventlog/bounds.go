@@ -3,6 +3,9 @@ package eventlog
 import (
 	"context"
 	"sync"
+	"time"
+
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 // Bounds are the ends of the log: a reader at position First-1 gets everything,
@@ -19,24 +22,35 @@ type Bounds struct {
 }
 
 // Bounds returns the ends of the log as they are now. Thousands may ask at once,
-// as subscribers do that come back after a restart: JetStream is asked one
+// as subscribers do that come back after a restart: the storage is asked one
 // question at a time, and each caller gets the answer to one that was asked after
 // it had come.
 func (l *Log) Bounds(ctx context.Context) (Bounds, error) { return l.ends.ask(ctx) }
 
 func (l *Log) askBounds(ctx context.Context) (Bounds, error) {
-	info, err := l.stream.Info(ctx)
+	info, err := l.info(ctx)
 	if err != nil {
-		return Bounds{}, unavailable("stream info", err)
+		return Bounds{}, err
 	}
-	l.saw(info.State.LastSeq)
-	l.replicated.Store(info.Config.Replicas > 1)
-	b := Bounds{First: info.State.FirstSeq, Last: info.State.LastSeq, replicated: info.Config.Replicas > 1}
-	if info.State.Msgs == 0 {
+	l.replicated.Store(info.Replicated)
+	b := Bounds{First: info.First, Last: info.Last, replicated: info.Replicated}
+	if info.Messages == 0 {
 		b.First = b.Last + 1
 	}
 	return b, nil
 }
+
+func (l *Log) info(ctx context.Context) (storage.Info, error) {
+	info, err := l.stream.Info(ctx)
+	if err != nil {
+		return storage.Info{}, unavailable("info", err)
+	}
+	l.saw(info.Last)
+	return info, nil
+}
+
+// questionTimeout bounds the time that an answer takes.
+const questionTimeout = 5 * time.Second
 
 // question is one that many ask: all who come while an answer is under way share
 // the next one. Its method ask is safe for concurrent use.
@@ -89,7 +103,7 @@ func (q *question[T]) putAll() {
 		if next == nil {
 			return
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), getTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), questionTimeout)
 		next.value, next.err = q.put(ctx)
 		cancel()
 		close(next.done)

@@ -1,20 +1,20 @@
 // Package eventlog is the durable, ordered log of events: append, read from a
 // position, follow the tail.
 //
-// The log is one JetStream stream. An event's position is its sequence there,
+// The log is one stream (storage.Stream). An event's position is its sequence there,
 // from 1, and sequences have no gaps: nothing but retention removes events, and
 // it removes the oldest ones. A position p means "right after event p", so
 // reading from p starts with event p+1, 0 is before the first event, and what
 // subscribers hold is a cursor: a position with the log's identity and that of the
 // event before it (cursor.go).
 //
-// An event's id is its message id in JetStream, which refuses to store a second
+// An event's id is its message id in the stream, which does not store a second
 // message with the same id within the duplicate window. Ids of message
 // notifications are derived from what Ongair sent, so Ongair's redeliveries are
 // caught; all others are random, so only the gateway's own repetition of an
 // append is.
 //
-// A subject is ongair.events.CHANNEL.TYPE.BUCKET, so that JetStream can find the
+// A subject is ongair.events.CHANNEL.TYPE.BUCKET, so that the stream can find the
 // events of a channel or a documented type without reading the others. The bucket is
 // two hexadecimal digits, 00 to 3f, made of the event's order key (event.Bucket): the
 // events of one contact are in one bucket, so a contact's history is found in a 64th
@@ -33,14 +33,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
-	gatewayjs "github.com/ongair/ongair-gateway/server/jetstream"
-	"github.com/ongair/ongair-gateway/server/jetstream/groupcommit"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 const (
@@ -76,25 +72,25 @@ type Config struct {
 	// drop its redeliveries. It lives in memory, about 165 bytes an id (measured
 	// with nats-server 2.15).
 	DuplicateWindow time.Duration
-	// Writable returns a context that ends while JetStream is known to be unable to
-	// write (jetstream.JetStream.Writable): appends then fail at once. Nil means
-	// that it never is.
-	Writable func() context.Context
 	// Logger gets the entries of the log that are not events; nil discards it.
 	Logger *slog.Logger
 }
 
-// Log is the log. Its methods are safe for concurrent use. While JetStream does
+// stream is what a Log needs of a storage.Stream.
+type stream interface {
+	Append(ctx context.Context, m storage.Message) (storage.Ack, error)
+	Read(ctx context.Context, req storage.ReadRequest, each func(sequence uint64, data []byte) bool) (storage.ReadEnd, error)
+	Follow(ctx context.Context, from uint64, deliver func(sequence uint64, data []byte)) error
+	Info(ctx context.Context) (storage.Info, error)
+}
+
+// Log is the log. Its methods are safe for concurrent use. While the storage does
 // not answer they fail with LOG_UNAVAILABLE.
 type Log struct {
-	conn      *nats.Conn
-	stream    jetstream.Stream
-	id        identity
-	committer *groupcommit.Committer
-	// reading has room for the reads that may be under way at once.
-	reading chan struct{}
-	logger  *slog.Logger
-	ends    question[Bounds]
+	stream stream
+	id     identity
+	logger *slog.Logger
+	ends   question[Bounds]
 	// head is what Head returns.
 	head atomic.Uint64
 	// replicated is what the latest Bounds said.
@@ -105,9 +101,9 @@ type Log struct {
 	skipped map[uint64]struct{}
 }
 
-// Open opens the log in a JetStream and makes it where there is none. The
-// connection stays the caller's.
-func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Config) (*Log, error) {
+// Open opens the log in a storage, and makes it if there is none. The storage stays the
+// caller's.
+func Open(ctx context.Context, in *storage.Storage, cfg Config) (*Log, error) {
 	if cfg.RetentionAge == 0 {
 		cfg.RetentionAge = DefaultRetentionAge
 	}
@@ -120,65 +116,32 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Writable == nil {
-		cfg.Writable = context.Background
-	}
-	// JetStream demands a window within the retention.
+	// A stream demands a window within its retention.
 	cfg.DuplicateWindow = min(cfg.DuplicateWindow, cfg.RetentionAge)
 
 	var id identity
 	_, _ = rand.Read(id[:]) // never fails: see crypto/rand.Read
-	metadata := gatewayjs.FormatMetadata()
-	metadata[metadataIdentity] = id.String()
-	want := jetstream.StreamConfig{
-		Name:        streamName,
-		Description: "Webhooks that Ongair Gateway received",
-		Subjects:    []string{subjectPrefix + ">"},
-		Storage:     jetstream.FileStorage,
-		Retention:   jetstream.LimitsPolicy,
-		Discard:     jetstream.DiscardOld,
-		MaxAge:      cfg.RetentionAge,
-		MaxBytes:    cfg.RetentionBytes,
-		Duplicates:  cfg.DuplicateWindow,
-		AllowDirect: true,
-		// Group commit.
-		AllowAtomicPublish: true,
-
-		Metadata: metadata,
+	stream, err := in.OpenStream(ctx, storage.StreamConfig{
+		Name:            streamName,
+		Description:     "Webhooks that Ongair Gateway received",
+		Subject:         subjectPrefix,
+		MaxAge:          cfg.RetentionAge,
+		MaxBytes:        cfg.RetentionBytes,
+		DuplicateWindow: cfg.DuplicateWindow,
+		// A log that is there, from an earlier run or another replica, keeps its identity.
+		Metadata: map[string]string{metadataIdentity: id.String()},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("event log: %w", err)
 	}
-	stream, err := js.CreateStream(ctx, want)
-	if err == nil {
+	if stream.Created() {
 		cfg.Logger.Info("there was no event log, and a new one was made")
 	}
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		// The log is there, from an earlier run or another replica: it keeps its
-		// identity, and takes this run's limits.
-		stream, err = js.Stream(ctx, streamName)
-		if err == nil {
-			err = gatewayjs.CheckMetadata(streamName, stream.CachedInfo().Config.Metadata)
-		}
-		if err == nil {
-			want.Metadata = stream.CachedInfo().Config.Metadata
-			want.Replicas = stream.CachedInfo().Config.Replicas
-			stream, err = js.UpdateStream(ctx, want)
-		}
-	}
+	id, err = parseIdentity(stream.Metadata(metadataIdentity))
 	if err != nil {
 		return nil, fmt.Errorf("event log: %w", err)
 	}
-	id, err = parseIdentity(stream.CachedInfo().Config.Metadata[metadataIdentity])
-	if err != nil {
-		return nil, fmt.Errorf("event log: %w", err)
-	}
-	l := &Log{
-		conn:    conn,
-		stream:  stream,
-		id:      id,
-		reading: make(chan struct{}, maxReads),
-		logger:  cfg.Logger,
-		skipped: map[uint64]struct{}{},
-	}
-	l.committer = groupcommit.New(conn, js, streamName, cfg.Writable)
+	l := &Log{stream: stream, id: id, logger: cfg.Logger, skipped: map[uint64]struct{}{}}
 	l.ends.put = l.askBounds
 	return l, nil
 }
@@ -188,7 +151,7 @@ func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Conf
 // is written, and the one that was stored first stands. The id and the channel
 // MUST be set.
 //
-// Appends that wait at the same time share the syncing of the disk (groupcommit).
+// Appends that wait at the same time share the syncing of the disk (storage.Stream.Append).
 // They are stored in the order in which they came.
 //
 // Where it fails, the event may be stored all the same, its acknowledgement
@@ -198,15 +161,41 @@ func (l *Log) Append(ctx context.Context, e *ongairv1.Event) (stored bool, err e
 	if err != nil {
 		return false, err
 	}
-	msg := nats.NewMsg(subjectOf(e))
-	msg.Data = data
-	msg.Header.Set(jetstream.MsgIDHeader, e.GetId())
-	ack, err := l.committer.Publish(ctx, msg)
+	ack, err := l.stream.Append(ctx, storage.Message{Subject: subjectOf(e), ID: e.GetId(), Data: data})
 	if err != nil {
 		return false, unavailable("append", err)
 	}
 	l.saw(ack.Sequence)
 	return !ack.Duplicate, nil
+}
+
+// Follow calls deliver with every event after a position, in order and without a
+// gap, as they are stored, until ctx ends or the log fails. Where retention has
+// removed events before they could be delivered, the sequence jumps. deliver
+// MUST NOT block for long; it is called by one goroutine at a time, and not after
+// Follow returned.
+//
+// It does not try again by itself: a caller whose Follow failed calls it again, from the
+// last event that it got.
+func (l *Log) Follow(ctx context.Context, position uint64, deliver func(event.Entry)) error {
+	err := l.stream.Follow(ctx, position+1, func(sequence uint64, data []byte) {
+		if e, ok := l.entry(sequence, data); ok {
+			deliver(e)
+		}
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return unavailable("follow", err)
+}
+
+// read reads from the stream.
+func (l *Log) read(ctx context.Context, req storage.ReadRequest, each func(sequence uint64, data []byte) bool) (storage.ReadEnd, error) {
+	end, err := l.stream.Read(ctx, req, each)
+	if err != nil {
+		return end, unavailable("read", err)
+	}
+	return end, nil
 }
 
 // subjectOf returns the subject of an event.
@@ -219,7 +208,7 @@ func subject(channel, kind, bucket string) string {
 	return subjectPrefix + channel + "." + kind + "." + bucket
 }
 
-// Head returns the newest sequence that is known without asking JetStream: of what
+// Head returns the newest sequence that is known without asking the storage: of what
 // was appended here, or seen when it was asked.
 func (l *Log) Head() uint64 { return l.head.Load() }
 

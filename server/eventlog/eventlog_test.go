@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -18,8 +17,8 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
-	"github.com/ongair/ongair-gateway/server/jetstream"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+	"github.com/ongair/ongair-gateway/server/storage"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,37 +29,35 @@ const large = 64 << 20
 // fixture is an open log, and what a test needs to look behind it.
 type fixture struct {
 	*Log
-	home *jetstreamtest.Home
-	js   *jetstream.JetStream
+	home *storagetest.Home
+	in   *storage.Storage
 }
 
 // each runs test over both homes of a log, each time with a new one.
 func each(t *testing.T, test func(t *testing.T, f *fixture)) {
 	t.Helper()
-	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) { test(t, open(t, home, Config{})) })
+	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) { test(t, open(t, home, Config{})) })
 }
 
-func open(t *testing.T, home *jetstreamtest.Home, cfg Config) *fixture {
+func open(t *testing.T, home *storagetest.Home, cfg Config) *fixture {
 	t.Helper()
-	js := home.Open(t)
-	log, err := Open(t.Context(), js.Conn(), js.API(), cfg)
+	in := home.Open(t)
+	log, err := Open(t.Context(), in, cfg)
 	require.NoError(t, err)
-	return &fixture{Log: log, home: home, js: js}
+	return &fixture{Log: log, home: home, in: in}
 }
 
 // reopen closes the log and opens it again, as a restart does.
 func (f *fixture) reopen(t *testing.T, cfg Config) {
 	t.Helper()
-	require.NoError(t, f.js.Close())
+	require.NoError(t, f.in.Close())
 	*f = *open(t, f.home, cfg)
 }
 
-// store is the stream behind the log.
-func (f *fixture) store(t *testing.T) natsjs.Stream {
+// store is the stream behind the log, as it is now.
+func (f *fixture) store(t *testing.T) *storagetest.Stream {
 	t.Helper()
-	stream, err := f.js.API().Stream(t.Context(), streamName)
-	require.NoError(t, err)
-	return stream
+	return storagetest.Look(t, f.in).Stream(t, streamName)
 }
 
 // append stores one event per id.
@@ -209,7 +206,7 @@ func TestADuplicateIsFoundAfterARestart(t *testing.T) {
 func TestTheLargestEventIsStored(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		e := message("large")
-		e.GetMessageReceived().Text = strings.Repeat("x", jetstream.MaxPayload-4096)
+		e.GetMessageReceived().Text = strings.Repeat("x", storage.MaxPayload-4096)
 		_, err := f.Append(t.Context(), e)
 		require.NoError(t, err)
 		read, err := f.Read(t.Context(), 0, 512, 1)
@@ -247,14 +244,14 @@ func TestARestartKeepsTheLogAndItsIdentity(t *testing.T) {
 }
 
 func TestReplicasThatOpenAtTheSameTimeShareOneLog(t *testing.T) {
-	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) {
-		js := home.Open(t)
+	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) {
+		in := home.Open(t)
 		logs := make([]*Log, 8)
 		var group sync.WaitGroup
 		for i := range logs {
 			group.Go(func() {
 				var err error
-				logs[i], err = Open(t.Context(), js.Conn(), js.API(), Config{})
+				logs[i], err = Open(t.Context(), in, Config{})
 				assert.NoError(t, err)
 			})
 		}
@@ -270,11 +267,11 @@ func TestEachNewLogHasItsOwnIdentity(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.append(t, "a")
 		cursor := f.Cursor(1)
-		require.NoError(t, f.js.API().DeleteStream(t.Context(), streamName))
+		f.store(t).Delete(t)
 		// nats-server deletes files behind its answer, and may refuse another stream of the
 		// name meanwhile.
 		require.Eventually(t, func() bool {
-			_, err := Open(t.Context(), f.js.Conn(), f.js.API(), Config{})
+			_, err := Open(t.Context(), f.in, Config{})
 			return err == nil
 		}, 10*time.Second, 10*time.Millisecond)
 		f.reopen(t, Config{})
@@ -285,8 +282,9 @@ func TestEachNewLogHasItsOwnIdentity(t *testing.T) {
 }
 
 func TestAStreamThatIsNoLogOfOursIsRefused(t *testing.T) {
-	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) {
-		js := home.Open(t)
+	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) {
+		in := home.Open(t)
+		behind := storagetest.Look(t, in)
 		for _, tt := range []struct {
 			metadata map[string]string
 			want     string
@@ -296,33 +294,25 @@ func TestAStreamThatIsNoLogOfOursIsRefused(t *testing.T) {
 				"use the version that wrote it, or a newer one"},
 			{map[string]string{"ongair-format": "1"}, `event log: the log's identity is "", want 14 hexadecimal digits`},
 		} {
-			_, err := js.API().CreateOrUpdateStream(t.Context(), natsjs.StreamConfig{
-				Name: streamName, Subjects: []string{subjectPrefix + ">"}, Metadata: tt.metadata,
-			})
-			require.NoError(t, err)
-			_, err = Open(t.Context(), js.Conn(), js.API(), Config{})
+			behind.CreateStream(t, streamName, subjectPrefix+">", tt.metadata)
+			_, err := Open(t.Context(), in, Config{})
 			require.EqualError(t, err, tt.want)
 			// It is as it was.
-			stream, err := js.API().Stream(t.Context(), streamName)
-			require.NoError(t, err)
-			assert.Equal(t, tt.metadata["ongair-format"], stream.CachedInfo().Config.Metadata["ongair-format"])
+			assert.Equal(t, tt.metadata["ongair-format"], behind.Stream(t, streamName).Info.Config.Metadata["ongair-format"])
 		}
 	})
 }
 
 func TestLimitsAreThoseOfTheLatestStart(t *testing.T) {
 	limits := func(f *fixture) Config {
-		c := f.store(t).CachedInfo().Config
+		c := f.store(t).Info.Config
 		return Config{RetentionAge: c.MaxAge, RetentionBytes: c.MaxBytes, DuplicateWindow: c.Duplicates}
 	}
 	defaults := Config{RetentionAge: DefaultRetentionAge, RetentionBytes: DefaultRetentionBytes, DuplicateWindow: DefaultDuplicateWindow}
 	each(t, func(t *testing.T, f *fixture) {
 		assert.Equal(t, defaults, limits(f))
 		f.append(t, numbered(1, 10)...)
-		info, err := f.store(t).Info(t.Context())
-		require.NoError(t, err)
-
-		half := Config{RetentionAge: time.Minute, RetentionBytes: int64(info.State.Bytes / 2), DuplicateWindow: time.Hour}
+		half := Config{RetentionAge: time.Minute, RetentionBytes: int64(f.store(t).Info.State.Bytes / 2), DuplicateWindow: time.Hour}
 		f.reopen(t, half)
 		half.DuplicateWindow = time.Minute // JetStream's demand: not more than the retention
 		assert.Equal(t, half, limits(f))
@@ -340,15 +330,15 @@ func TestLimitsAreThoseOfTheLatestStart(t *testing.T) {
 func outages(t *testing.T, test func(t *testing.T, f *fixture, lose func())) {
 	t.Helper()
 	t.Run("embedded and closed", func(t *testing.T) {
-		f := open(t, jetstreamtest.Embedded(t), Config{})
-		test(t, f, func() { require.NoError(t, f.js.Close()) })
+		f := open(t, storagetest.Embedded(t), Config{})
+		test(t, f, func() { require.NoError(t, f.in.Close()) })
 	})
 	t.Run("external and closed", func(t *testing.T) {
-		f := open(t, jetstreamtest.Serve(t, nil).Home(), Config{})
-		test(t, f, func() { require.NoError(t, f.js.Close()) })
+		f := open(t, storagetest.Serve(t, nil).Home(), Config{})
+		test(t, f, func() { require.NoError(t, f.in.Close()) })
 	})
 	t.Run("the external server is away", func(t *testing.T) {
-		server := jetstreamtest.Serve(t, nil)
+		server := storagetest.Serve(t, nil)
 		test(t, open(t, server.Home(), Config{}), server.Stop)
 	})
 }
@@ -390,11 +380,20 @@ func TestACallerWhoGivesUpIsNoFailureOfTheLog(t *testing.T) {
 	})
 }
 
+// broken is a stream that cannot be written.
+type broken struct {
+	stream
+	cause error
+}
+
+func (s broken) Append(context.Context, storage.Message) (storage.Ack, error) {
+	return storage.Ack{}, s.cause
+}
+
 func TestAnAppendThatFailsSaysThatTheLogIsUnavailable(t *testing.T) {
 	full := errors.New("no space left on device")
-	broken, fail := context.WithCancelCause(t.Context())
-	fail(full)
-	f := open(t, jetstreamtest.Embedded(t), Config{Writable: func() context.Context { return broken }})
+	f := open(t, storagetest.Embedded(t), Config{})
+	f.stream = broken{f.stream, full}
 	_, err := f.Append(t.Context(), message("x"))
 	assert.Positive(t, requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE).RetryAfter)
 	assert.ErrorIs(t, err, full)

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 // Read returns events after a position, oldest first: at most maxEvents, and at
@@ -22,7 +23,7 @@ func (l *Log) Read(ctx context.Context, position uint64, maxEvents, maxBytes int
 	for {
 		var gap uint64 // the sequence behind a gap, 0 where there is none
 		last := position
-		_, err := l.get(ctx, getRequest{Seq: position + 1, Batch: maxEvents, MaxBytes: maxBytes},
+		_, err := l.read(ctx, storage.ReadRequest{From: position + 1, MaxMessages: maxEvents, MaxBytes: maxBytes},
 			func(sequence uint64, data []byte) bool {
 				if sequence != last+1 {
 					// Retention may be at work between any two entries of an answer.
@@ -56,21 +57,21 @@ func segment(entries []event.Entry, err error) (event.Segment, error) {
 	return event.SegmentOf(entries)
 }
 
-// readBare reads entries without their headers, which cost JetStream and its
-// client more than the events do. Their sequences are then not said, only how
+// readBare reads entries without their sequences, which cost the storage more than the
+// events do. Their sequences are then not known, only how
 // many entries there are and which one is the last; where that does not add up to
 // a run without gaps, or an entry is no event, it returns none.
 func (l *Log) readBare(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]event.Entry, error) {
 	entries := make([]event.Entry, 0, maxEvents)
 	last := position
-	end, err := l.get(ctx, getRequest{Seq: position + 1, Batch: maxEvents, MaxBytes: maxBytes, NoHeaders: true},
+	end, err := l.read(ctx, storage.ReadRequest{From: position + 1, MaxMessages: maxEvents, MaxBytes: maxBytes, Bare: true},
 		func(_ uint64, data []byte) bool {
 			last++
 			e, err := l.verify(last, data)
 			entries = append(entries, e)
 			return err == nil
 		})
-	if err != nil || end.last != last {
+	if err != nil || end.Last != last {
 		return nil, err
 	}
 	return entries, nil
@@ -78,7 +79,7 @@ func (l *Log) readBare(ctx context.Context, position uint64, maxEvents, maxBytes
 
 // ReadMatching returns the events after a position that are of a channel, of a
 // documented type, or of both (an empty one means all), and the position up to
-// which there are no others. JetStream finds them by their subjects, without
+// which there are no others. The storage finds them by their subjects, without
 // reading the rest. Where the log has replicas it does not look for any: then that is
 // the position where it began, and all are to be read. It fails as Read does.
 func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int,
@@ -94,15 +95,15 @@ func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notifi
 		return event.Segment{}, position, err
 	}
 	upTo = max(position, bounds.Last)
-	request := getRequest{
-		Seq:      position + 1,
-		NextFor:  subject(cmp.Or(channel, "*"), cmp.Or(notificationType, "*"), "*"),
-		Batch:    maxEvents,
-		MaxBytes: maxBytes,
+	request := storage.ReadRequest{
+		From:        position + 1,
+		Subject:     subject(cmp.Or(channel, "*"), cmp.Or(notificationType, "*"), "*"),
+		MaxMessages: maxEvents,
+		MaxBytes:    maxBytes,
 	}
 	var entries []event.Entry
 	last := position
-	end, err := l.get(ctx, request, func(sequence uint64, data []byte) bool {
+	end, err := l.read(ctx, request, func(sequence uint64, data []byte) bool {
 		last = sequence
 		if e, ok := l.entry(sequence, data); ok {
 			entries = append(entries, e)
@@ -112,7 +113,7 @@ func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notifi
 	if err != nil {
 		return event.Segment{}, position, err
 	}
-	if end.pending > 0 {
+	if end.Pending > 0 {
 		upTo = last
 	}
 	// The events between two that match are not seen here, so only the log's

@@ -8,13 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 func TestReadGivesTheEventsInOrderEachWithItsCursor(t *testing.T) {
@@ -61,22 +60,11 @@ func TestReadIsBounded(t *testing.T) {
 	})
 }
 
-func TestReadLeavesNothingBehind(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
-		f.append(t, numbered(1, 3)...)
-		f.all(t, 0)
-		before := f.js.Conn().NumSubscriptions()
-		f.all(t, 0)
-		f.all(t, 3)
-		assert.Equal(t, before, f.js.Conn().NumSubscriptions())
-	})
-}
-
 func TestAGapWithinAPageIsNotReadOver(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.append(t, numbered(1, 5)...)
 		// Retention that is at work while a page is read looks like this.
-		require.NoError(t, f.store(t).DeleteMsg(t.Context(), 3))
+		f.store(t).DeleteMessage(t, 3)
 		assert.Equal(t, numbered(1, 2), f.all(t, 0))
 		_, err := f.Read(t.Context(), 2, 10, large)
 		expired := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED)
@@ -162,15 +150,13 @@ func TestFollowGivesWhatIsThereAndWhatComes(t *testing.T) {
 }
 
 func TestFollowOverManyPages(t *testing.T) {
-	f := open(t, jetstreamtest.Serve(t, nil).Home(), Config{})
+	f := open(t, storagetest.Serve(t, nil).Home(), Config{})
 	const count = 2500
-	for _, id := range numbered(1, count) {
+	storagetest.Look(t, f.in).PublishAll(t, subjectPrefix+"support.MessageReceived", numbered(1, count), func(id string) []byte {
 		data, err := event.Marshal(message(id))
 		require.NoError(t, err)
-		msg := &nats.Msg{Subject: subjectPrefix + "support.MessageReceived", Data: data, Header: nats.Header{nats.MsgIdHdr: {id}}}
-		_, err = f.js.API().PublishMsgAsync(msg)
-		require.NoError(t, err)
-	}
+		return data
+	})
 	assert.Equal(t, numbered(1, count), followed(t, f, 0).take(t, count))
 }
 
@@ -184,16 +170,13 @@ func TestFollowJumpsOverWhatRetentionRemoved(t *testing.T) {
 	})
 }
 
-func TestFollowEndsWithItsContextAndLeavesNothingBehind(t *testing.T) {
+func TestFollowEndsWithItsContext(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.append(t, "a")
-		f.all(t, 0) // the connection's own subscriptions are made at first use
-		before := f.js.Conn().NumSubscriptions()
 		w := followed(t, f, 0)
 		w.next(t)
 		w.cancel()
 		require.ErrorIs(t, w.wait(t), context.Canceled)
-		require.Eventually(t, func() bool { return f.js.Conn().NumSubscriptions() == before }, patience, time.Millisecond)
 		f.append(t, "b")
 		assert.Empty(t, w.events)
 	})
@@ -213,7 +196,7 @@ func TestFollowEndsWhenTheLogIsLost(t *testing.T) {
 }
 
 func TestFollowGoesOnAfterAnOutage(t *testing.T) {
-	server := jetstreamtest.Serve(t, nil)
+	server := storagetest.Serve(t, nil)
 	f := open(t, server.Home(), Config{})
 	f.append(t, "event-1")
 	w := followed(t, f, 0)
@@ -221,23 +204,19 @@ func TestFollowGoesOnAfterAnOutage(t *testing.T) {
 	server.Stop()
 	requireReason(t, w.wait(t), ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
 	server.Start(t)
-	require.Eventually(t, f.js.Conn().IsConnected, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return f.in.URL() != "" }, patience, 10*time.Millisecond)
 	f.append(t, "event-2")
 	assert.Equal(t, numbered(2, 2), followed(t, f, last).take(t, 1))
 }
 
 func TestAnEntryThatIsNotOursStopsNobody(t *testing.T) {
-	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) {
+	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) {
 		var logged bytes.Buffer
 		f := open(t, home, Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+		behind := storagetest.Look(t, f.in)
 		foreign := func(data, id string) {
 			t.Helper()
-			msg := &nats.Msg{Subject: subjectPrefix + "support.MessageReceived", Data: []byte(data), Header: nats.Header{}}
-			if id != "" {
-				msg.Header.Set(nats.MsgIdHdr, id)
-			}
-			_, err := f.js.API().PublishMsg(t.Context(), msg)
-			require.NoError(t, err)
+			behind.Publish(t, subjectPrefix+"support.MessageReceived", id, []byte(data))
 		}
 		// As an event is that somebody else made.
 		const looksLikeAnEvent = "\x0a\x01x\x1a\x07support"

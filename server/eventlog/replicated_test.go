@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server/event"
-	"github.com/ongair/ongair-gateway/server/jetstream"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+	"github.com/ongair/ongair-gateway/server/storage"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 // Direct gets are answered by any replica, and one that is behind does not say so.
@@ -58,13 +58,13 @@ func TestATimeIsFoundWhicheverReplicaIsAsked(t *testing.T) {
 }
 
 // replicated is a log on three servers, to which much is appended until appending ends.
-func replicated(t *testing.T) (cluster *jetstreamtest.Cluster, log *Log, appending context.Context, stop func()) {
+func replicated(t *testing.T) (cluster *storagetest.Cluster, log *Log, appending context.Context, stop func()) {
 	t.Helper()
-	cluster = jetstreamtest.ServeCluster(t)
-	js, err := jetstream.Open(t.Context(), jetstream.Config{URL: cluster.URL()})
+	cluster = storagetest.ServeCluster(t)
+	in, err := storage.Open(t.Context(), storage.Config{URL: cluster.URL()})
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, js.Close()) })
-	log, err = Open(t.Context(), js.Conn(), js.API(), Config{})
+	t.Cleanup(func() { assert.NoError(t, in.Close()) })
+	log, err = Open(t.Context(), in, Config{})
 	require.NoError(t, err)
 	cluster.Replicate(t)
 	_, err = log.Append(t.Context(), message(event.RandomID())) // the first one may have to be tried again

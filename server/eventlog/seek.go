@@ -9,6 +9,7 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 // Earliest returns the position before the oldest event that is kept.
@@ -29,17 +30,15 @@ func (l *Log) Latest(ctx context.Context) (uint64, error) {
 // Newest returns a position from which on the events have about that many bytes,
 // by the average of the log.
 func (l *Log) Newest(ctx context.Context, bytes int) (uint64, error) {
-	info, err := l.stream.Info(ctx)
+	info, err := l.info(ctx)
 	if err != nil {
-		return 0, unavailable("stream info", err)
+		return 0, err
 	}
-	state := info.State
-	l.saw(state.LastSeq)
-	if state.Msgs == 0 {
-		return state.LastSeq, nil
+	if info.Messages == 0 {
+		return info.Last, nil
 	}
-	average := max(1, state.Bytes/state.Msgs)
-	return state.LastSeq - min(state.Msgs, uint64(bytes)/average), nil
+	average := max(1, info.Bytes/info.Messages)
+	return info.Last - min(info.Messages, uint64(bytes)/average), nil
 }
 
 // Position returns the position that a cursor names, without a look at the log. It
@@ -98,7 +97,7 @@ func (l *Log) CursorOf(ctx context.Context, at uint64) (string, error) {
 
 // checksumAt returns the checksum of an event, 0 where it is gone or is none.
 func (l *Log) checksumAt(ctx context.Context, sequence uint64) (checksum uint32, err error) {
-	_, err = l.get(ctx, getRequest{Seq: sequence, Batch: 1}, func(found uint64, data []byte) bool {
+	_, err = l.read(ctx, storage.ReadRequest{From: sequence, MaxMessages: 1}, func(found uint64, data []byte) bool {
 		if found == sequence {
 			if _, sum, err := event.Verify(data); err == nil {
 				checksum = sum
@@ -115,15 +114,18 @@ func (l *Log) checksumAt(ctx context.Context, sequence uint64) (checksum uint32,
 const (
 	lagDelay    = 10 * time.Millisecond
 	maxLagDelay = 640 * time.Millisecond
+
+	// seekTimeout bounds the search for a time.
+	seekTimeout = 5 * time.Second
 )
 
 // SeekTime returns the position before the first event that was stored at or after t;
 // where there is none, the position after the newest. It takes about a second longer to
 // say that there is none on a log with replicas.
 func (l *Log) SeekTime(ctx context.Context, t time.Time) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, getTimeout)
+	ctx, cancel := context.WithTimeout(ctx, seekTimeout)
 	defer cancel()
-	// JetStream counts nanoseconds in an int64, which earlier and later times overflow.
+	// The storage counts nanoseconds in an int64, which earlier and later times overflow.
 	if epoch := time.Unix(0, 0); t.Before(epoch) {
 		t = epoch
 	}
@@ -159,8 +161,7 @@ func (l *Log) SeekTime(ctx context.Context, t time.Time) (uint64, error) {
 // firstSince returns the sequence of the first event that was stored at or after t, 0
 // where the replica that is asked has none.
 func (l *Log) firstSince(ctx context.Context, t time.Time) (first uint64, err error) {
-	t = t.UTC()
-	_, err = l.get(ctx, getRequest{StartTime: &t, Batch: 1}, func(sequence uint64, _ []byte) bool {
+	_, err = l.read(ctx, storage.ReadRequest{Since: t, MaxMessages: 1}, func(sequence uint64, _ []byte) bool {
 		first = sequence
 		return true
 	})

@@ -8,18 +8,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/storage"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 // remove removes the events up to a sequence, as retention does.
 func (f *fixture) remove(t *testing.T, last uint64) {
 	t.Helper()
-	require.NoError(t, f.store(t).Purge(t.Context(), natsjs.WithPurgeSequence(last+1)))
+	f.store(t).Remove(t, last)
 }
 
 func requireEnds(t *testing.T, f *fixture, earliest, latest uint64) {
@@ -85,14 +85,7 @@ func TestALogThatWasReplacedByAnOlderCopyIsNoticed(t *testing.T) {
 		before, err := f.Read(t.Context(), 0, 10, large)
 		require.NoError(t, err)
 		// What an older copy looks like that grew on from there.
-		store := f.store(t)
-		for sequence := uint64(4); sequence <= 5; sequence++ {
-			require.NoError(t, store.DeleteMsg(t.Context(), sequence))
-		}
-		require.NoError(t, f.js.API().DeleteStream(t.Context(), streamName))
-		config := store.CachedInfo().Config
-		_, err = f.js.API().CreateStream(t.Context(), config)
-		require.NoError(t, err)
+		f.store(t).Replace(t)
 		f.append(t, numbered(1, 3)...)
 		f.append(t, "other-4", "other-5", "other-6")
 
@@ -151,9 +144,7 @@ func TestAPositionIsFoundByTime(t *testing.T) {
 		f.remove(t, 1)
 		var times [5]time.Time
 		for sequence := uint64(2); sequence <= 4; sequence++ {
-			msg, err := f.store(t).GetMsg(t.Context(), sequence)
-			require.NoError(t, err)
-			times[sequence] = msg.Time
+			_, times[sequence] = f.store(t).Message(t, sequence)
 		}
 		for _, tt := range []struct {
 			name string
@@ -184,60 +175,49 @@ func TestAPositionIsFoundByTime(t *testing.T) {
 
 // told is a stream that a test says something else of.
 type told struct {
-	natsjs.Stream
-	change func(*natsjs.StreamInfo)
+	stream
+	change func(*storage.Info)
 }
 
-func (s told) Info(ctx context.Context, opts ...natsjs.StreamInfoOpt) (*natsjs.StreamInfo, error) {
-	info, err := s.Stream.Info(ctx, opts...)
-	if err != nil {
-		return nil, err
+func (s told) Info(ctx context.Context) (storage.Info, error) {
+	info, err := s.stream.Info(ctx)
+	if err == nil {
+		s.change(&info)
 	}
-	other := *info
-	s.change(&other)
-	return &other, nil
+	return info, err
 }
 
-func TestATimeIsFoundWhateverTheNewestEventsTimeIs(t *testing.T) {
+func TestATimeIsFoundThoughTheNewestEventWasDeleted(t *testing.T) {
 	const within = 4 * time.Second // less than the log takes to fail
 	for _, tt := range []struct {
 		name string
-		// deleted says that an operator deleted that event, behind how far the clock had gone
-		// back when it came.
+		// deleted says that an operator deleted that event.
 		deleted bool
-		behind  time.Duration
 		want    uint64
 		// questions is how often a log of that many replicas is asked.
 		questions map[int]int
 	}{
-		{"it was deleted", true, 0, 4, map[int]int{1: 1, 3: 8}},
-		{"the clock had gone back", false, time.Hour, 3, map[int]int{1: 1, 3: 1}},
+		{"it was deleted", true, 4, map[int]int{1: 1, 3: 8}},
+		{"it is there", false, 3, map[int]int{1: 1, 3: 1}},
 	} {
 		for replicas, questions := range tt.questions {
 			t.Run(fmt.Sprint(tt.name, ", ", replicas, " replicas"), func(t *testing.T) {
 				each(t, func(t *testing.T, f *fixture) {
 					f.append(t, numbered(1, 3)...)
-					third, err := f.store(t).GetMsg(t.Context(), 3)
-					require.NoError(t, err)
+					_, third := f.store(t).Message(t, 3)
 					f.append(t, "event-4")
 					if tt.deleted {
-						require.NoError(t, f.store(t).DeleteMsg(t.Context(), 4))
+						f.store(t).DeleteMessage(t, 4)
 					}
-					f.stream = told{f.stream, func(info *natsjs.StreamInfo) {
-						info.Config.Replicas = replicas
-						info.State.LastTime = info.State.LastTime.Add(-tt.behind)
-					}}
-					asked := make(chan *nats.Msg, 100)
-					_, err = f.js.Conn().ChanSubscribe("$JS.API.DIRECT.GET."+streamName, asked)
-					require.NoError(t, err)
+					f.stream = told{f.stream, func(info *storage.Info) { info.Replicated = replicas > 1 }}
+					asked := storagetest.Look(t, f.in).CountReads(t, streamName)
 
 					start := time.Now()
-					position, err := f.SeekTime(t.Context(), third.Time.Add(1))
+					position, err := f.SeekTime(t.Context(), third.Add(1))
 					require.NoError(t, err)
 					assert.Equal(t, tt.want, position)
 					assert.Less(t, time.Since(start), within)
-					require.NoError(t, f.js.Conn().Flush())
-					assert.Len(t, asked, questions)
+					assert.Equal(t, questions, asked())
 				})
 			})
 		}

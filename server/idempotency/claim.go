@@ -3,12 +3,8 @@ package idempotency
 import (
 	"context"
 	"errors"
-	"strconv"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/ongair/ongair-gateway/server/jetstream/groupcommit"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 // claim makes the claim, or returns the record that is there. Where it fails, nobody
@@ -33,7 +29,7 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 		if err == nil {
 			return revision, nil, nil
 		}
-		if !errors.Is(err, groupcommit.ErrConflict) {
+		if !errors.Is(err, storage.ErrConflict) {
 			return 0, nil, unavailable(err)
 		}
 		there, sequence, err := s.read(ctx, name)
@@ -102,34 +98,31 @@ func (s *Store) store(ctx context.Context, name string, revision uint64, outcome
 // read returns the record of a key and its revision. Where there is none, or an
 // operator deleted it, the key is free.
 func (s *Store) read(ctx context.Context, name string) (r record, revision uint64, err error) {
-	msg, err := s.stream.GetLastMsgForSubject(ctx, subjectPrefix+name)
+	there, err := s.records.Get(ctx, name)
 	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return record{State: stateFree}, 0, nil
 	case err != nil:
 		return record{}, 0, err
-	case msg.Header.Get(headerOperation) != "": // a mark of a deletion
-		return record{State: stateFree}, msg.Sequence, nil
+	case !there.Exists:
+		return record{State: stateFree}, there.Revision, nil
 	}
-	r, err = decodeRecord(msg.Data)
-	return r, msg.Sequence, err
+	r, err = decodeRecord(there.Data)
+	return r, there.Revision, err
 }
 
-// write stores a record, which MUST have an id, and fails with groupcommit.ErrConflict
+// write stores a record, which MUST have an id, and fails with storage.ErrConflict
 // unless last is the revision of its key, 0 where there is none. A cluster refuses in the
 // same way while another one is being stored there, which cannot be read yet.
 func (s *Store) write(ctx context.Context, name string, r record, last uint64) (revision uint64, err error) {
-	msg := nats.NewMsg(subjectPrefix + name)
-	if msg.Data, err = r.encode(); err != nil {
+	data, err := r.encode()
+	if err != nil {
 		return 0, err
 	}
-	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(last, 10))
-	ack, err := s.committer.Publish(ctx, msg)
-	if errors.Is(err, groupcommit.ErrConflict) {
+	revision, err = s.records.Put(ctx, name, data, last)
+	if errors.Is(err, storage.ErrConflict) {
 		// A try whose acknowledgement was lost is in the way of the next one.
 		if there, sequence, readErr := s.read(ctx, name); readErr == nil && there.ID == r.ID {
 			return sequence, nil
 		}
 	}
-	return ack.Sequence, err
+	return revision, err
 }

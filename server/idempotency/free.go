@@ -2,12 +2,11 @@ package idempotency
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"time"
 
-	"github.com/nats-io/nuid"
-
-	"github.com/ongair/ongair-gateway/server/jetstream/groupcommit"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 const (
@@ -58,9 +57,9 @@ func (s *Store) tryToFree(name string, claim record, last uint64) error {
 func (s *Store) freeOnce(name string, claim record, last uint64) error {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	free := record{ID: nuid.Next(), State: stateFree, Fingerprint: claim.Fingerprint}
+	free := record{ID: rand.Text(), State: stateFree, Fingerprint: claim.Fingerprint}
 	_, conflict := s.write(ctx, name, free, last)
-	if !errors.Is(conflict, groupcommit.ErrConflict) {
+	if !errors.Is(conflict, storage.ErrConflict) {
 		return conflict
 	}
 	there, sequence, err := s.read(ctx, name)

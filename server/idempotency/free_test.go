@@ -7,26 +7,23 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
-	"github.com/ongair/ongair-gateway/server/jetstream/groupcommit"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 var errCut = errors.New("the connection was lost")
 
-// fate is what becomes of a message that is published.
+// fate is what becomes of a record that is put.
 type fate int
 
 const (
@@ -35,7 +32,7 @@ const (
 	cut                  // it is stored, and the connection is lost
 	lost                 // it is not stored, and nobody answers
 	refused              // it is not stored, and the connection is lost
-	slow                 // it is stored after slowness; until then its subject takes no other one
+	slow                 // it is stored after slowness; until then its key takes no other one
 	queued               // it is looked at once the log is back, as on a disk that hung
 	fates
 )
@@ -43,11 +40,10 @@ const (
 // slowness is longer than a publish is tried.
 const slowness = 9 * time.Second
 
-// memoryJetStream is a JetStream in memory, for virtual time. A test decides what becomes
-// of what is published and read while it is away.
-type memoryJetStream struct {
-	natsjs.JetStream
-	// fate is asked at each publish while it is away, unread at each read.
+// memoryRecords are records in memory, for virtual time. A test decides what becomes
+// of what is put and read while they are away.
+type memoryRecords struct {
+	// fate is asked at each try of a Put while it is away, unread at each read.
 	fate   func() fate
 	unread func() bool
 
@@ -56,14 +52,14 @@ type memoryJetStream struct {
 	// queue has what is to be stored once it is back.
 	queue []func()
 	last  uint64
-	// records has the newest message of each subject, storing the subjects of which one is
-	// being stored.
-	records map[string]*natsjs.RawStreamMsg
+	// newest has the newest record of each key, storing the keys of which one is being
+	// stored.
+	newest  map[string]storage.Record
 	storing map[string]bool
 }
 
 // leave has it be away for a time.
-func (m *memoryJetStream) leave(outage time.Duration) {
+func (m *memoryRecords) leave(outage time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.away = true
@@ -77,40 +73,56 @@ func (m *memoryJetStream) leave(outage time.Duration) {
 	})
 }
 
-// leaveTo is leave where everything that is published meanwhile has one fate, and
+// leaveTo is leave where everything that is put meanwhile has one fate, and
 // nothing can be read.
-func (m *memoryJetStream) leaveTo(outage time.Duration, all fate) {
+func (m *memoryRecords) leaveTo(outage time.Duration, all fate) {
 	m.fate = func() fate { return all }
 	m.unread = func() bool { return true }
 	m.leave(outage)
 }
 
-func (m *memoryJetStream) PublishMsg(ctx context.Context, msg *nats.Msg, _ ...natsjs.PublishOpt) (*natsjs.PubAck, error) {
+// putTimeout and putTry are those of a storage, which tries again if nobody answers.
+const (
+	putTimeout = 5 * time.Second
+	putTry     = 2 * time.Second
+)
+
+func (m *memoryRecords) Put(ctx context.Context, key string, data []byte, last uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	for {
+		revision, err := m.try(ctx, key, data, last)
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return revision, err
+		}
+	}
+}
+
+func (m *memoryRecords) try(ctx context.Context, key string, data []byte, last uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, putTry)
+	defer cancel()
 	type answer struct {
-		sequence uint64
+		revision uint64
 		err      error
 	}
 	answers := make(chan answer, 1)
-	fate := m.publish(msg, func(sequence uint64, err error) { answers <- answer{sequence, err} })
+	fate := m.put(key, data, last, func(revision uint64, err error) { answers <- answer{revision, err} })
 	switch fate {
 	case cut, refused:
-		return nil, errCut
+		return 0, errCut
 	case unheard, lost:
 		answers = nil
 	default:
 	}
 	select {
 	case a := <-answers:
-		if a.err != nil {
-			return nil, a.err
-		}
-		return &natsjs.PubAck{Stream: streamName, Sequence: a.sequence}, nil
+		return a.revision, a.err
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return 0, ctx.Err()
 	}
 }
 
-func (m *memoryJetStream) publish(msg *nats.Msg, answer func(uint64, error)) fate {
+func (m *memoryRecords) put(key string, data []byte, last uint64, answer func(uint64, error)) fate {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	fate := ordinary
@@ -119,75 +131,60 @@ func (m *memoryJetStream) publish(msg *nats.Msg, answer func(uint64, error)) fat
 	}
 	switch fate {
 	case ordinary, unheard, cut:
-		m.store(msg, 0, answer)
+		m.store(key, data, last, 0, answer)
 	case slow:
-		m.store(msg, slowness, answer)
+		m.store(key, data, last, slowness, answer)
 	case queued:
-		m.queue = append(m.queue, func() { m.store(msg, 0, answer) })
+		m.queue = append(m.queue, func() { m.store(key, data, last, 0, answer) })
 	default:
 	}
 	return fate
 }
 
-// store stores a message after a time, as the leader of a cluster does: what it expects
+// store stores a record after a time, as the leader of a cluster does: what it expects
 // is looked at before. mu is held.
-func (m *memoryJetStream) store(msg *nats.Msg, after time.Duration, answer func(uint64, error)) {
-	var last uint64
-	if there := m.records[msg.Subject]; there != nil {
-		last = there.Sequence
-	}
-	if m.storing[msg.Subject] || msg.Header.Get(natsjs.ExpectedLastSubjSeqHeader) != strconv.FormatUint(last, 10) {
-		answer(0, &natsjs.APIError{ErrorCode: natsjs.JSErrCodeStreamWrongLastSequence})
+func (m *memoryRecords) store(key string, data []byte, last uint64, after time.Duration, answer func(uint64, error)) {
+	if m.storing[key] || m.newest[key].Revision != last {
+		answer(0, storage.ErrConflict)
 		return
 	}
 	put := func() {
 		m.last++
-		m.records[msg.Subject] = &natsjs.RawStreamMsg{Subject: msg.Subject, Sequence: m.last, Data: msg.Data}
+		m.newest[key] = storage.Record{Exists: true, Data: data, Revision: m.last}
 		answer(m.last, nil)
 	}
 	if after == 0 {
 		put()
 		return
 	}
-	m.storing[msg.Subject] = true
+	m.storing[key] = true
 	time.AfterFunc(after, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		delete(m.storing, msg.Subject)
+		delete(m.storing, key)
 		put()
 	})
 }
 
-// memoryStream is the stream of a memoryJetStream.
-type memoryStream struct {
-	natsjs.Stream
-	js *memoryJetStream
-}
-
-func (s memoryStream) GetLastMsgForSubject(_ context.Context, subject string) (*natsjs.RawStreamMsg, error) {
-	s.js.mu.Lock()
-	defer s.js.mu.Unlock()
-	there := s.js.records[subject]
-	switch {
-	case s.js.away && s.js.unread():
-		return nil, errCut
-	case there == nil:
-		return nil, natsjs.ErrMsgNotFound
+func (m *memoryRecords) Get(_ context.Context, key string) (storage.Record, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.away && m.unread() {
+		return storage.Record{}, errCut
 	}
-	return there, nil
+	return m.newest[key], nil
 }
 
 // inMemory runs a test in virtual time, with the stores of some replicas of the gateway
-// over one JetStream in memory.
-func inMemory(t *testing.T, stores int, test func(t *testing.T, m *memoryJetStream, replicas []*fixture)) {
+// over the same records in memory.
+func inMemory(t *testing.T, stores int, test func(t *testing.T, m *memoryRecords, replicas []*fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		m := &memoryJetStream{records: map[string]*natsjs.RawStreamMsg{}, storing: map[string]bool{}}
+		m := &memoryRecords{newest: map[string]storage.Record{}, storing: map[string]bool{}}
 		var replicas []*fixture
 		for range stores {
 			f := &fixture{logged: &bytes.Buffer{}}
-			f.Store = newStore(memoryStream{js: m}, groupcommit.New(nil, m, streamName, context.Background),
-				Config{Writable: context.Background, Logger: slog.New(slog.NewTextHandler(f.logged, nil))})
+			f.Store = newStore(m, context.Background, slog.New(slog.NewTextHandler(f.logged, nil)))
 			defer f.Wait()
 			replicas = append(replicas, f)
 		}
@@ -197,7 +194,7 @@ func inMemory(t *testing.T, stores int, test func(t *testing.T, m *memoryJetStre
 
 // eachOutage runs a test with everything that may become of a record while the log is
 // away, for shorter and for longer than a claim is taken for a call that is running.
-func eachOutage(t *testing.T, test func(t *testing.T, m *memoryJetStream, replicas []*fixture, leave func())) {
+func eachOutage(t *testing.T, test func(t *testing.T, m *memoryRecords, replicas []*fixture, leave func())) {
 	t.Helper()
 	for name, fate := range map[string]fate{
 		"it is stored, and nobody answers":         unheard,
@@ -209,7 +206,7 @@ func eachOutage(t *testing.T, test func(t *testing.T, m *memoryJetStream, replic
 	} {
 		for _, outage := range []time.Duration{6 * time.Second, time.Minute, freeTimeout - 2*storeTimeout} {
 			t.Run(fmt.Sprint(name, ", after ", outage), func(t *testing.T) {
-				inMemory(t, 2, func(t *testing.T, m *memoryJetStream, replicas []*fixture) {
+				inMemory(t, 2, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
 					back := time.Now().Add(outage)
 					test(t, m, replicas, func() { m.leaveTo(outage, fate) })
 					time.Sleep(time.Until(back)) // virtual
@@ -242,7 +239,7 @@ const settled = slowness + storeTimeout + 2*freeDelay
 
 // The caller was told that nothing was sent, and that it may try again. So it may.
 func TestAClaimThatFailedLeavesItsKeyFree(t *testing.T) {
-	eachOutage(t, func(t *testing.T, _ *memoryJetStream, replicas []*fixture, leave func()) {
+	eachOutage(t, func(t *testing.T, _ *memoryRecords, replicas []*fixture, leave func()) {
 		leave()
 		_, _, err := replicas[0].do(t, key("1"), "hello", nil)
 		away := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
@@ -251,7 +248,7 @@ func TestAClaimThatFailedLeavesItsKeyFree(t *testing.T) {
 }
 
 func TestAFailureWithoutEffectFreesTheKeyThoughTheLogIsAway(t *testing.T) {
-	eachOutage(t, func(t *testing.T, _ *memoryJetStream, replicas []*fixture, leave func()) {
+	eachOutage(t, func(t *testing.T, _ *memoryRecords, replicas []*fixture, leave func()) {
 		_, _, err := replicas[0].do(t, key("1"), "hello", func(context.Context, *ongairv1.SendResponse) error {
 			leave()
 			return faultWith(fault.EffectNone)
@@ -272,7 +269,7 @@ func TestFreeingIsBounded(t *testing.T) {
 		"in number":               {maxFreeing, func(f *fixture) { f.storing.Wait() }, claimTimeout, errTooManyFreeing.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inMemory(t, 1, func(t *testing.T, m *memoryJetStream, replicas []*fixture) {
+			inMemory(t, 1, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
 				f := replicas[0]
 				for i := range tt.others {
 					f.freeing[fmt.Sprint(i)] = struct{}{}
@@ -292,7 +289,7 @@ func TestFreeingIsBounded(t *testing.T) {
 }
 
 func TestNothingIsFreedOfAClaimThatWasNotWritten(t *testing.T) {
-	inMemory(t, 1, func(t *testing.T, m *memoryJetStream, replicas []*fixture) {
+	inMemory(t, 1, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
 		full, fail := context.WithCancelCause(context.Background())
 		fail(errors.New("the disk is full"))
 		replicas[0].writable = func() context.Context { return full }
@@ -360,7 +357,7 @@ func (h *history) call(t *testing.T, f *fixture) {
 func TestACallIsMadeOnceWhateverBecomesOfItsRecords(t *testing.T) {
 	for seed := range uint64(500) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			inMemory(t, 3, func(t *testing.T, m *memoryJetStream, replicas []*fixture) {
+			inMemory(t, 3, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
 				h := &history{random: rand.New(rand.NewPCG(seed, 0))}
 				m.fate = func() fate { return fate(h.draw(int(fates))) }
 				m.unread = func() bool { return h.draw(2) == 0 }

@@ -1,7 +1,7 @@
 // Package idempotency runs a keyed call once, on whichever replica it comes in,
 // and replays its outcome to whoever makes it again.
 //
-// A key is claimed in a JetStream key-value bucket before the call, which only
+// A key is claimed in a bucket of records (storage.Records) before the call, which only
 // one claimer can, and the claim is durable before the call begins. Afterwards
 // the bucket says how the call ended:
 //
@@ -27,16 +27,17 @@
 // the gateway stops before, the key is as that of a claimer that died.
 //
 // Claims and outcomes that come together share the syncing of the disk
-// (groupcommit). Each has an id of its own, by which its writer knows it again where
+// (storage.Records.Put). Each has an id of its own, by which its writer knows it again where
 // the acknowledgement was lost.
 //
-// Keys are hashed, because JetStream's refuse spaces, colons and whatever is not
+// Keys are hashed, because those of a bucket refuse spaces, colons and whatever is not
 // ASCII. Records go when the bucket's time to live is over (a time to live of one
 // key would be lost when its outcome is stored).
 package idempotency
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -44,25 +45,16 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
-	gatewayjs "github.com/ongair/ongair-gateway/server/jetstream"
-	"github.com/ongair/ongair-gateway/server/jetstream/groupcommit"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 const (
 	bucket = "ONGAIR_IDEMPOTENCY"
-	// streamName and subjectPrefix are those of the bucket.
-	streamName    = "KV_" + bucket
-	subjectPrefix = "$KV." + bucket + "."
-	// headerOperation is on the mark that a deletion leaves (JetStream's ADR-8).
-	headerOperation = "KV-Operation"
 
 	// DefaultKeep is how long an outcome is kept.
 	DefaultKeep = 24 * time.Hour
@@ -71,7 +63,7 @@ const (
 	// replicas may differ.
 	grace = 10 * time.Second
 	// claimTimeout bounds the writing of a claim, whose caller may have gone: longer than
-	// groupcommit tries.
+	// the storage tries.
 	claimTimeout = 10 * time.Second
 	// storeTimeout bounds the storing of an outcome, after the call is over.
 	storeTimeout = 5 * time.Second
@@ -102,12 +94,14 @@ func (k Key) hash() string {
 type Config struct {
 	// Keep is how long an outcome is kept.
 	Keep time.Duration
-	// Writable returns a context that ends while JetStream is known to be unable to
-	// write (jetstream.JetStream.Writable): claims then fail at once. Nil means that
-	// it never is.
-	Writable func() context.Context
 	// Logger gets the outcomes that could not be stored.
 	Logger *slog.Logger
+}
+
+// records is what a Store needs of storage.Records.
+type records interface {
+	Get(ctx context.Context, key string) (storage.Record, error)
+	Put(ctx context.Context, key string, data []byte, last uint64) (revision uint64, err error)
 }
 
 // Store runs calls once. Its methods are safe for concurrent use.
@@ -122,11 +116,12 @@ type Store struct {
 	open  context.Context
 	close context.CancelFunc
 
-	stream    jetstream.Stream
-	committer *groupcommit.Committer
-	writable  func() context.Context
-	logger    *slog.Logger
-	now       func() time.Time
+	records records
+	// writable returns a context that ends, with the reason, while nothing can be written
+	// (storage.Storage.Writable).
+	writable func() context.Context
+	logger   *slog.Logger
+	now      func() time.Time
 }
 
 // ending is an outcome that is being stored.
@@ -136,74 +131,37 @@ type ending struct {
 	over chan struct{}
 }
 
-// Open opens the store in a JetStream and makes it where there is none. The
-// connection stays the caller's.
-func Open(ctx context.Context, conn *nats.Conn, js jetstream.JetStream, cfg Config) (*Store, error) {
+// Open opens the store in a storage, and makes it if there is none. The storage stays the
+// caller's.
+func Open(ctx context.Context, in *storage.Storage, cfg Config) (*Store, error) {
 	if cfg.Keep == 0 {
 		cfg.Keep = DefaultKeep
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Writable == nil {
-		cfg.Writable = context.Background
-	}
-	want := jetstream.KeyValueConfig{
+	records, err := in.OpenRecords(ctx, storage.RecordsConfig{
 		Bucket:      bucket,
 		Description: "Outcomes of sending calls with a request_id",
-		TTL:         cfg.Keep,
-		Storage:     jetstream.FileStorage,
-		Metadata:    gatewayjs.FormatMetadata(),
-	}
-	_, err := js.CreateKeyValue(ctx, want)
-	if errors.Is(err, jetstream.ErrBucketExists) {
-		// It is there with other settings: it takes this run's, and keeps the
-		// replicas that an operator gave it.
-		var stream jetstream.Stream
-		if stream, err = js.Stream(ctx, streamName); err == nil {
-			err = gatewayjs.CheckMetadata(streamName, stream.CachedInfo().Config.Metadata)
-		}
-		if err == nil {
-			want.Replicas = stream.CachedInfo().Config.Replicas
-			_, err = js.UpdateKeyValue(ctx, want)
-		}
-	}
-	var stream jetstream.Stream
-	if err == nil {
-		stream, err = allowGroups(ctx, js)
-	}
+		MaxAge:      cfg.Keep,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("idempotency records: %w", err)
 	}
-	return newStore(stream, groupcommit.New(conn, js, streamName, cfg.Writable), cfg), nil
+	return newStore(records, in.Writable, cfg.Logger), nil
 }
 
-func newStore(stream jetstream.Stream, committer *groupcommit.Committer, cfg Config) *Store {
+func newStore(records records, writable func() context.Context, logger *slog.Logger) *Store {
 	s := &Store{
-		ending:    map[string]*ending{},
-		freeing:   map[string]struct{}{},
-		stream:    stream,
-		committer: committer,
-		writable:  cfg.Writable,
-		logger:    cfg.Logger,
-		now:       time.Now,
+		ending:   map[string]*ending{},
+		freeing:  map[string]struct{}{},
+		records:  records,
+		writable: writable,
+		logger:   logger,
+		now:      time.Now,
 	}
 	s.open, s.close = context.WithCancel(context.Background())
 	return s
-}
-
-// allowGroups sets what a bucket's own configuration has no words for.
-func allowGroups(ctx context.Context, js jetstream.JetStream) (jetstream.Stream, error) {
-	stream, err := js.Stream(ctx, streamName)
-	if err != nil {
-		return nil, err
-	}
-	config := stream.CachedInfo().Config
-	config.AllowAtomicPublish = true
-	// The leader is asked for records: any replica may answer a direct get, and one that is
-	// behind would not know a claim again whose acknowledgement was lost.
-	config.AllowDirect = false
-	return js.UpdateStream(ctx, config)
 }
 
 // Do makes call unless it was made before with the same key, and returns what it
@@ -226,7 +184,7 @@ func (s *Store) Do(ctx context.Context, key Key, request, response proto.Message
 		return false, err
 	}
 	name := key.hash()
-	claim := record{ID: nuid.Next(), State: stateClaimed, Fingerprint: print, Deadline: deadline.Add(grace)}
+	claim := record{ID: rand.Text(), State: stateClaimed, Fingerprint: print, Deadline: deadline.Add(grace)}
 	revision, earlier, err := s.claim(ctx, name, claim)
 	if err != nil {
 		return false, err
@@ -234,7 +192,7 @@ func (s *Store) Do(ctx context.Context, key Key, request, response proto.Message
 	if earlier != nil {
 		return true, s.replay(*earlier, print, response)
 	}
-	outcome := record{ID: nuid.Next(), State: stateUnknown, Fingerprint: print}
+	outcome := record{ID: rand.Text(), State: stateUnknown, Fingerprint: print}
 	// Deferred, so that a call that panics leaves an unknown outcome, too.
 	defer func() { s.finish(ctx, name, claim, revision, outcome) }()
 	err = call(ctx)

@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -20,8 +18,8 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
-	"github.com/ongair/ongair-gateway/server/jetstream"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+	"github.com/ongair/ongair-gateway/server/storage"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,33 +27,31 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fixture is an open store, and what a test needs to look behind it.
 type fixture struct {
 	*Store
-	home   *jetstreamtest.Home
-	js     *jetstream.JetStream
+	home   *storagetest.Home
+	in     *storage.Storage
 	logged *bytes.Buffer
 }
 
 func each(t *testing.T, test func(t *testing.T, f *fixture)) {
 	t.Helper()
-	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) { test(t, open(t, home)) })
+	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) { test(t, open(t, home)) })
 }
 
-func open(t *testing.T, home *jetstreamtest.Home) *fixture {
+func open(t *testing.T, home *storagetest.Home) *fixture {
 	t.Helper()
-	f := &fixture{home: home, js: home.Open(t), logged: &bytes.Buffer{}}
+	f := &fixture{home: home, in: home.Open(t), logged: &bytes.Buffer{}}
 	var err error
-	f.Store, err = Open(t.Context(), f.js.Conn(), f.js.API(), Config{Logger: slog.New(slog.NewTextHandler(f.logged, nil))})
+	f.Store, err = Open(t.Context(), f.in, Config{Logger: slog.New(slog.NewTextHandler(f.logged, nil))})
 	require.NoError(t, err)
 	t.Cleanup(f.Wait)
 	return f
 }
 
 // bucket is the store as any other program sees it.
-func (f *fixture) bucket(t *testing.T) natsjs.KeyValue {
+func (f *fixture) bucket(t *testing.T) *storagetest.Bucket {
 	t.Helper()
 	f.Wait()
-	kv, err := f.js.API().KeyValue(t.Context(), bucket)
-	require.NoError(t, err)
-	return kv
+	return storagetest.Look(t, f.in).Bucket(t, bucket)
 }
 
 // timeout is the deadline of a test's calls.
@@ -125,7 +121,7 @@ func TestAnOutcomeSurvivesARestart(t *testing.T) {
 		_, _, err = f.do(t, key("unknown"), "hello", fails(errors.New("lost")))
 		require.Error(t, err)
 		f.Wait()
-		require.NoError(t, f.js.Close())
+		require.NoError(t, f.in.Close())
 
 		f = open(t, f.home)
 		response, replayed, err := f.do(t, key("done"), "hello", nil)
@@ -289,7 +285,7 @@ func TestAClaimWhoseClaimerDiedIsUnknownAfterItsDeadline(t *testing.T) {
 }
 
 func TestAClaimCarriesItsCallsDeadlineAndGrace(t *testing.T) {
-	f := open(t, jetstreamtest.Embedded(t))
+	f := open(t, storagetest.Embedded(t))
 	_, _, err := f.do(t, key("1"), "hello", func(ctx context.Context, _ *ongairv1.SendResponse) error {
 		deadline, ok := ctx.Deadline()
 		require.True(t, ok)
@@ -337,7 +333,7 @@ func TestEveryPartOfAKeyCounts(t *testing.T) {
 }
 
 func TestACallWithoutADeadlineIsRefused(t *testing.T) {
-	f := open(t, jetstreamtest.Embedded(t))
+	f := open(t, storagetest.Embedded(t))
 	_, err := f.Do(t.Context(), key("1"), &ongairv1.SendRequest{}, &ongairv1.SendResponse{}, func(context.Context) error {
 		t.Error("the call was made")
 		return nil
@@ -347,13 +343,12 @@ func TestACallWithoutADeadlineIsRefused(t *testing.T) {
 
 func TestNoCallIsMadeThatCannotBeClaimed(t *testing.T) {
 	for name, lose := range map[string]func(*testing.T, *fixture){
-		"JetStream is closed": func(t *testing.T, f *fixture) { require.NoError(t, f.js.Close()) },
+		"JetStream is closed": func(t *testing.T, f *fixture) { require.NoError(t, f.in.Close()) },
 		"the bucket is gone": func(t *testing.T, f *fixture) {
-			require.NoError(t, f.js.API().DeleteKeyValue(t.Context(), bucket))
+			storagetest.Look(t, f.in).Stream(t, "KV_"+bucket).Delete(t)
 		},
 		"the record is not one": func(t *testing.T, f *fixture) {
-			_, err := f.bucket(t).Put(t.Context(), key("1").hash(), []byte("?"))
-			require.NoError(t, err)
+			f.bucket(t).Put(t, key("1").hash(), []byte("?"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -371,13 +366,10 @@ func TestNoCallIsMadeThatCannotBeClaimed(t *testing.T) {
 
 func TestWhatIsNoRecordIsNotFreed(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		_, err := f.bucket(t).Put(t.Context(), key("1").hash(), []byte("?"))
-		require.NoError(t, err)
-		_, _, err = f.do(t, key("1"), "hello", nil)
+		f.bucket(t).Put(t, key("1").hash(), []byte("?"))
+		_, _, err := f.do(t, key("1"), "hello", nil)
 		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
-		entry, err := f.bucket(t).Get(t.Context(), key("1").hash())
-		require.NoError(t, err)
-		assert.Equal(t, "?", string(entry.Value()))
+		assert.Equal(t, "?", string(f.bucket(t).Get(t, key("1").hash())))
 		assert.Empty(t, f.logged.String())
 	})
 }
@@ -386,7 +378,7 @@ func TestACallerGetsAResponseThatCannotBeStored(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		response, replayed, err := f.do(t, key("1"), "hello", func(_ context.Context, response *ongairv1.SendResponse) error {
 			response.Id = "77"
-			return f.js.Close()
+			return f.in.Close()
 		})
 		require.NoError(t, err)
 		assert.False(t, replayed)
@@ -404,15 +396,12 @@ func TestACallerGetsAResponseThatCannotBeStored(t *testing.T) {
 }
 
 func TestNothingThatWasSentIsStored(t *testing.T) {
-	f := open(t, jetstreamtest.Embedded(t))
+	f := open(t, storagetest.Embedded(t))
 	_, _, err := f.do(t, key("CANARY"), "CANARY", answers("77"))
 	require.NoError(t, err)
-	keys, err := f.bucket(t).Keys(t.Context())
-	require.NoError(t, err)
+	keys := f.bucket(t).Keys(t)
 	require.Len(t, keys, 1)
-	entry, err := f.bucket(t).Get(t.Context(), keys[0])
-	require.NoError(t, err)
-	assert.NotContains(t, keys[0]+string(entry.Value()), "CANARY")
+	assert.NotContains(t, keys[0]+string(f.bucket(t).Get(t, keys[0])), "CANARY")
 }
 
 func TestKeepIsThatOfTheLatestStart(t *testing.T) {
@@ -420,14 +409,12 @@ func TestKeepIsThatOfTheLatestStart(t *testing.T) {
 		_, _, err := f.do(t, key("1"), "hello", answers("77"))
 		require.NoError(t, err)
 		for _, keep := range []time.Duration{0, time.Hour, time.Minute, 0} {
-			f.Store, err = Open(t.Context(), f.js.Conn(), f.js.API(), Config{Keep: keep})
-			require.NoError(t, err)
-			status, err := f.bucket(t).Status(t.Context())
+			f.Store, err = Open(t.Context(), f.in, Config{Keep: keep})
 			require.NoError(t, err)
 			if keep == 0 {
 				keep = DefaultKeep
 			}
-			assert.Equal(t, keep, status.TTL())
+			assert.Equal(t, keep, f.bucket(t).TTL(t))
 			_, replayed, err := f.do(t, key("1"), "hello", nil)
 			require.NoError(t, err)
 			assert.True(t, replayed)
@@ -435,51 +422,16 @@ func TestKeepIsThatOfTheLatestStart(t *testing.T) {
 	})
 }
 
-// scaled is a JetStream whose streams have three replicas, which a lone server
-// cannot have. It keeps the replicas that it is asked for.
-type scaled struct {
-	natsjs.JetStream
-	asked []int
-}
-
-func (s *scaled) Stream(ctx context.Context, name string) (natsjs.Stream, error) {
-	stream, err := s.JetStream.Stream(ctx, name)
-	if err == nil {
-		stream.CachedInfo().Config.Replicas = 3
-	}
-	return stream, err
-}
-
-func (s *scaled) UpdateStream(ctx context.Context, cfg natsjs.StreamConfig) (natsjs.Stream, error) {
-	s.asked = append(s.asked, cfg.Replicas)
-	cfg.Replicas = 1
-	return s.JetStream.UpdateStream(ctx, cfg)
-}
-
-func (s *scaled) UpdateKeyValue(ctx context.Context, cfg natsjs.KeyValueConfig) (natsjs.KeyValue, error) {
-	s.asked = append(s.asked, cfg.Replicas)
-	cfg.Replicas = 1
-	return s.JetStream.UpdateKeyValue(ctx, cfg)
-}
-
-func TestTheReplicasThatAnOperatorGaveAreKept(t *testing.T) {
-	f := open(t, jetstreamtest.Embedded(t))
-	js := &scaled{JetStream: f.js.API()}
-	_, err := Open(t.Context(), f.js.Conn(), js, Config{Keep: time.Hour})
-	require.NoError(t, err)
-	assert.Equal(t, []int{3, 3}, js.asked)
-}
-
 func TestAKeyThatAnOperatorDeletedIsFree(t *testing.T) {
-	for name, remove := range map[string]func(natsjs.KeyValue, context.Context, string) error{
-		"deleted": func(kv natsjs.KeyValue, ctx context.Context, key string) error { return kv.Delete(ctx, key) },
-		"purged":  func(kv natsjs.KeyValue, ctx context.Context, key string) error { return kv.Purge(ctx, key) },
+	for name, remove := range map[string]func(*storagetest.Bucket, storagetest.T, string){
+		"deleted": (*storagetest.Bucket).Delete,
+		"purged":  (*storagetest.Bucket).Purge,
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
 				_, _, err := f.do(t, key("1"), "hello", answers("77"))
 				require.NoError(t, err)
-				require.NoError(t, remove(f.bucket(t), t.Context(), key("1").hash()))
+				remove(f.bucket(t), t, key("1").hash())
 				response, replayed, err := f.do(t, key("1"), "hello", answers("78"))
 				require.NoError(t, err)
 				assert.False(t, replayed)
@@ -489,30 +441,28 @@ func TestAKeyThatAnOperatorDeletedIsFree(t *testing.T) {
 	}
 }
 
-// deaf is a JetStream that loses the first acknowledgement of what it stored, as a
-// connection does that breaks at that moment.
+// deaf are records of which the first acknowledgement is lost. Put then tries again, and
+// is in its own way.
 type deaf struct {
-	natsjs.JetStream
+	records
 	lost atomic.Bool
 }
 
-func (d *deaf) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...natsjs.PublishOpt) (*natsjs.PubAck, error) {
-	ack, err := d.JetStream.PublishMsg(ctx, msg, opts...)
+func (d *deaf) Put(ctx context.Context, key string, data []byte, last uint64) (uint64, error) {
+	revision, err := d.records.Put(ctx, key, data, last)
 	if err == nil && d.lost.CompareAndSwap(false, true) {
-		return nil, context.DeadlineExceeded
+		return d.records.Put(ctx, key, data, last)
 	}
-	return ack, err
+	return revision, err
 }
 
 func TestAClaimWhoseAcknowledgementWasLostIsStillItsClaimers(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		js := &deaf{JetStream: f.js.API()}
-		var err error
-		f.Store, err = Open(t.Context(), f.js.Conn(), js, Config{})
-		require.NoError(t, err)
+		first := &deaf{records: f.records}
+		f.records = first
 		_, replayed, err := f.do(t, key("1"), "hello", answers("77"))
 		require.NoError(t, err)
-		assert.True(t, js.lost.Load())
+		assert.True(t, first.lost.Load())
 		assert.False(t, replayed)
 		_, replayed, err = f.do(t, key("1"), "hello", nil)
 		require.NoError(t, err)
@@ -520,26 +470,23 @@ func TestAClaimWhoseAcknowledgementWasLostIsStillItsClaimers(t *testing.T) {
 	})
 }
 
-// unreadable is a stream of which the first read fails.
+// unreadable are records of which the first read fails.
 type unreadable struct {
-	natsjs.Stream
+	records
 	failed atomic.Bool
 }
 
-func (s *unreadable) GetLastMsgForSubject(ctx context.Context, subject string) (*natsjs.RawStreamMsg, error) {
-	if s.failed.CompareAndSwap(false, true) {
-		return nil, context.DeadlineExceeded
+func (u *unreadable) Get(ctx context.Context, key string) (storage.Record, error) {
+	if u.failed.CompareAndSwap(false, true) {
+		return storage.Record{}, context.DeadlineExceeded
 	}
-	return s.Stream.GetLastMsgForSubject(ctx, subject)
+	return u.records.Get(ctx, key)
 }
 
 func TestAClaimIsNotTakenForAnothersWhereItCouldNotBeReadAtFirst(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		var err error
-		f.Store, err = Open(t.Context(), f.js.Conn(), &deaf{JetStream: f.js.API()}, Config{})
-		require.NoError(t, err)
-		first := &unreadable{Stream: f.stream}
-		f.stream = first
+		first := &unreadable{records: &deaf{records: f.records}}
+		f.records = first
 		_, replayed, err := f.do(t, key("1"), "hello", answers("77"))
 		require.NoError(t, err)
 		assert.True(t, first.failed.Load())
@@ -590,29 +537,30 @@ func assertReason(t *testing.T, err error, reason ongairv1.ErrorReason) {
 	}
 }
 
-// held is a JetStream that holds a message that is published until it is let go.
+// held are records that hold one that is put until it is let go.
 type held struct {
-	natsjs.JetStream
-	published atomic.Int32
-	// hold is the number of that message, from 1.
+	records
+	put atomic.Int32
+	// hold is the number of that record, from 1.
 	hold int32
 	let  chan struct{}
 }
 
-func (h *held) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...natsjs.PublishOpt) (*natsjs.PubAck, error) {
-	if h.published.Add(1) == h.hold {
+func (h *held) Put(ctx context.Context, key string, data []byte, last uint64) (uint64, error) {
+	if h.put.Add(1) == h.hold {
 		<-h.let
 	}
-	return h.JetStream.PublishMsg(ctx, msg, opts...)
+	return h.records.Put(ctx, key, data, last)
 }
 
-// holding returns a store one of whose messages is not stored until let is called.
+// holding has one of the records of the store not stored until let is called.
 func (f *fixture) holding(t *testing.T, hold int32) (h *held, let func()) {
 	t.Helper()
-	h = &held{JetStream: f.js.API(), hold: hold, let: make(chan struct{})}
+	h = &held{hold: hold, let: make(chan struct{})}
 	var err error
-	f.Store, err = Open(t.Context(), f.js.Conn(), h, Config{})
+	f.Store, err = Open(t.Context(), f.in, Config{})
 	require.NoError(t, err)
+	h.records, f.records = f.records, h
 	t.Cleanup(f.Wait)
 	var once sync.Once
 	let = func() { once.Do(func() { close(h.let) }) }
@@ -655,7 +603,7 @@ func TestAKeyThatIsBeingFreedIsWaitedFor(t *testing.T) {
 			assert.False(t, replayed)
 			ended <- err
 		}()
-		require.Eventually(t, func() bool { return held.published.Load() == 2 }, timeout, time.Millisecond)
+		require.Eventually(t, func() bool { return held.put.Load() == 2 }, timeout, time.Millisecond)
 		let()
 		require.NoError(t, <-ended)
 	})
@@ -667,7 +615,7 @@ func TestAClaimThatIsWrittenAfterItsCallerHasGoneIsFreed(t *testing.T) {
 		held, let := f.holding(t, 1)
 		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		go func() {
-			assert.Eventually(t, func() bool { return held.published.Load() > 0 }, timeout, time.Millisecond)
+			assert.Eventually(t, func() bool { return held.put.Load() > 0 }, timeout, time.Millisecond)
 			cancel()
 		}()
 		_, err := f.Do(ctx, key("1"), &ongairv1.SendRequest{Text: "hello"}, &ongairv1.SendResponse{}, func(context.Context) error {

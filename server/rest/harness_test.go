@@ -32,9 +32,9 @@ import (
 	"github.com/ongair/ongair-gateway/server/fanout/fanouttest"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/idempotency"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 	"github.com/ongair/ongair-gateway/server/listen/listentest"
 	"github.com/ongair/ongair-gateway/server/ongair"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -69,8 +69,7 @@ func withCaller(_ *gateway, callers map[string]auth.Caller) {
 // withLog gives the gateway a real log.
 func withLog(t *testing.T) option {
 	return func(g *gateway, _ map[string]auth.Caller) {
-		js := jetstreamtest.Embedded(t).Open(t)
-		log, err := eventlog.Open(t.Context(), js.Conn(), js.API(), eventlog.Config{})
+		log, err := eventlog.Open(t.Context(), storagetest.Embedded(t).Open(t), eventlog.Config{})
 		require.NoError(t, err)
 		g.log.Log = log
 	}

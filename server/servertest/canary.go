@@ -114,7 +114,7 @@ func isPublic(of reflect.Type, field reflect.StructField) bool {
 		return true
 	}
 	// What needs a restart are addresses and paths. The password in a NATS URL is for the
-	// tests of server/jetstream, which connects.
+	// tests of server/storage, which connects.
 	_, fixed := field.Tag.Lookup("restart")
 	return fixed
 }

@@ -4,13 +4,13 @@ import (
 	"io"
 	"os"
 
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 // T is what this package needs of a test: a *testing.T, or a *rapid.T, whose
 // histories each have gateways of their own.
 type T interface {
-	jetstreamtest.T
+	storagetest.T
 	Output() io.Writer
 }
 

@@ -1,4 +1,4 @@
-package eventlog
+package storage
 
 import (
 	"context"
@@ -8,8 +8,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/ongair/ongair-gateway/server/event"
 )
 
 // idleHeartbeat is how often JetStream says that it has nothing new; Follow
@@ -19,23 +17,22 @@ const idleHeartbeat = 5 * time.Second
 // consumerTimeout is how long JetStream keeps its part of a Follow that ended.
 const consumerTimeout = 10 * time.Second
 
-// Follow calls deliver with every event after a position, in order and without a
-// gap, as they are stored, until ctx ends or the log fails. Where retention has
-// removed events before they could be delivered, the sequence jumps. deliver
-// MUST NOT block for long; it is called by one goroutine at a time, and not after
-// Follow returned.
+// Follow calls deliver with every message from a sequence on, in order and without a
+// gap, as they are stored, until ctx ends or the stream fails. If retention removes
+// messages before they are delivered, the sequence jumps. deliver MUST NOT block for long.
+// It is called by one goroutine at a time, and not after Follow returned.
 //
-// It does not try to mend anything by itself: a caller whose Follow failed calls
-// it again, from the last event that it got.
+// Follow does not try again by itself: a caller whose Follow failed calls it again, from
+// the message after the last one that it got.
 //
-// JetStream pushes the events, and its flow control bounds what is on the way to
+// JetStream pushes the messages, and its flow control bounds what is on the way to
 // 32 MiB. Pulling them would stand still at times for as long as two heartbeats
 // (docs/log.md).
-func (l *Log) Follow(ctx context.Context, position uint64, deliver func(event.Entry)) error {
-	connected, stop := l.whileConnected(ctx)
+func (s *Stream) Follow(ctx context.Context, from uint64, deliver func(sequence uint64, data []byte)) error {
+	connected, stop := s.whileConnected(ctx)
 	defer stop()
-	f := following{log: l, deliver: deliver, failed: make(chan error, 1)}
-	err := f.start(connected, position)
+	f := following{stream: s, deliver: deliver, failed: make(chan error, 1)}
+	err := f.start(connected, from)
 	if err == nil {
 		select {
 		case err = <-f.failed:
@@ -49,13 +46,13 @@ func (l *Log) Follow(ctx context.Context, position uint64, deliver func(event.En
 	if connected.Err() != nil {
 		err = context.Cause(connected)
 	}
-	return unavailable("follow", err)
+	return err
 }
 
 // following is one call of Follow.
 type following struct {
-	log     *Log
-	deliver func(event.Entry)
+	stream  *Stream
+	deliver func(sequence uint64, data []byte)
 	// failed gets the first failure.
 	failed    chan error
 	consuming jetstream.ConsumeContext
@@ -65,11 +62,11 @@ type following struct {
 	ended     bool
 }
 
-func (f *following) start(ctx context.Context, position uint64) error {
-	consumer, err := f.log.stream.CreatePushConsumer(ctx, jetstream.ConsumerConfig{
-		DeliverSubject:    f.log.conn.NewInbox(),
+func (f *following) start(ctx context.Context, from uint64) error {
+	consumer, err := f.stream.stream.CreatePushConsumer(ctx, jetstream.ConsumerConfig{
+		DeliverSubject:    f.stream.conn.NewInbox(),
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       position + 1,
+		OptStartSeq:       from,
 		AckPolicy:         jetstream.AckNonePolicy,
 		FlowControl:       true,
 		IdleHeartbeat:     idleHeartbeat,
@@ -84,7 +81,7 @@ func (f *following) start(ctx context.Context, position uint64) error {
 	return err
 }
 
-// take delivers the event of a message, unless messages are missing before it.
+// take delivers a message, unless messages are missing before it.
 func (f *following) take(msg jetstream.Msg) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -101,9 +98,7 @@ func (f *following) take(msg jetstream.Msg) {
 		f.fail(err)
 		return
 	}
-	if e, ok := f.log.entry(meta.Sequence.Stream, msg.Data()); ok {
-		f.deliver(e)
-	}
+	f.deliver(meta.Sequence.Stream, msg.Data())
 }
 
 func (f *following) fail(err error) {
@@ -127,9 +122,9 @@ var errDisconnected = errors.New("lost the connection to NATS")
 // whileConnected returns a context that ends with the connection: what JetStream
 // sends into a broken one does not come again, and nothing shows that it was
 // sent.
-func (l *Log) whileConnected(ctx context.Context) (_ context.Context, stop func()) {
+func (s *Stream) whileConnected(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	broken := l.conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	broken := s.conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	go func() {
 		select {
 		case <-broken:
@@ -139,6 +134,6 @@ func (l *Log) whileConnected(ctx context.Context) (_ context.Context, stop func(
 	}()
 	return ctx, func() {
 		cancel(nil)
-		l.conn.RemoveStatusListener(broken)
+		s.conn.RemoveStatusListener(broken)
 	}
 }

@@ -1,4 +1,4 @@
-package groupcommit
+package storage
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 // the last one. One that JetStream refused for a duplicate or a conflict, which it
 // does not name, goes again in two halves, and so on. One whose acknowledgement was
 // lost goes again whole: if it was stored, it is all duplicates.
-func (c *Committer) end(ctx context.Context, messages []*pending, last uint64, err error) {
+func (c *committer) end(ctx context.Context, messages []*pending, last uint64, err error) {
 	switch {
 	case err == nil:
 		for i, p := range messages {
@@ -38,7 +38,7 @@ func (c *Committer) end(ctx context.Context, messages []*pending, last uint64, e
 }
 
 // halve ends messages of a batch in two parts.
-func (c *Committer) halve(ctx context.Context, messages []*pending) {
+func (c *committer) halve(ctx context.Context, messages []*pending) {
 	half := len(messages) / 2
 	c.commitAgain(ctx, messages[:half])
 	c.commitAgain(ctx, messages[half:])
@@ -47,7 +47,7 @@ func (c *Committer) halve(ctx context.Context, messages []*pending) {
 // sift ends the messages that conflict with what is stored, and returns the others.
 // Conflicts are ordinary, since each repeated call is one: to look for them costs a
 // read each, in place of the batches and single publishes that halving takes.
-func (c *Committer) sift(ctx context.Context, messages []*pending) (rest []*pending) {
+func (c *committer) sift(ctx context.Context, messages []*pending) (rest []*pending) {
 	stream, err := c.js.Stream(ctx, c.stream)
 	if err != nil {
 		return messages
@@ -81,7 +81,7 @@ func isConflict(err error) bool {
 }
 
 // commitAgain ends each message of what was a batch, or a part of one, in order.
-func (c *Committer) commitAgain(ctx context.Context, messages []*pending) {
+func (c *committer) commitAgain(ctx context.Context, messages []*pending) {
 	if len(messages) < minBatch {
 		for _, p := range messages {
 			p.end(c.publish(ctx, p.msg))
@@ -104,7 +104,7 @@ func cause(ctx context.Context, err error) error {
 
 // publish stores one message. A try that was not acknowledged may have stored it
 // all the same; the next one finds its id then, and says so.
-func (c *Committer) publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
+func (c *committer) publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	for {
 		ack, err := c.publishOnce(ctx, msg)
 		switch {
@@ -118,7 +118,7 @@ func (c *Committer) publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	}
 }
 
-func (c *Committer) publishOnce(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
+func (c *committer) publishOnce(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
 	ctx, cancel := context.WithTimeout(ctx, singleTry)
 	defer cancel()
 	return c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(c.stream))

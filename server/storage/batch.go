@@ -1,4 +1,4 @@
-package groupcommit
+package storage
 
 import (
 	"context"
@@ -46,7 +46,7 @@ type batch struct {
 	err error
 }
 
-func (c *Committer) newBatch() *batch {
+func (c *committer) newBatch() *batch {
 	return &batch{
 		conn: c.conn, stream: c.stream, id: nuid.Next(),
 		first: map[string]*pending{}, subjects: map[string]struct{}{},

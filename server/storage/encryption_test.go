@@ -1,4 +1,4 @@
-package jetstream
+package storage
 
 import (
 	"bytes"
@@ -29,7 +29,7 @@ func store(t *testing.T, dir string, keys ...string) (before uint64, err error) 
 		return 0, err
 	}
 	defer func() { require.NoError(t, js.Close()) }()
-	stream, err := js.API().CreateOrUpdateStream(t.Context(), natsjs.StreamConfig{Name: "TEST", Subjects: []string{"test.>"}})
+	stream, err := js.api.CreateOrUpdateStream(t.Context(), natsjs.StreamConfig{Name: "TEST", Subjects: []string{"test.>"}})
 	require.NoError(t, err)
 	info, err := stream.Info(t.Context())
 	require.NoError(t, err)
@@ -38,7 +38,7 @@ func store(t *testing.T, dir string, keys ...string) (before uint64, err error) 
 		require.NoError(t, err)
 		assert.Equal(t, canary, string(msg.Data))
 	}
-	_, err = js.API().Publish(t.Context(), "test."+"CANARY", []byte(canary))
+	_, err = js.api.Publish(t.Context(), "test."+"CANARY", []byte(canary))
 	require.NoError(t, err)
 	return info.State.Msgs, nil
 }
@@ -137,7 +137,7 @@ func TestAKeyIsReplacedWhileTheDirectoryIsOpen(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(dir, keyFile+".new")))
 
 	require.NoError(t, js.ReplaceKeys([]string{keyB, keyA}))
-	_, err = js.API().Publish(t.Context(), "test.x", []byte(canary))
+	_, err = js.api.Publish(t.Context(), "test.x", []byte(canary))
 	require.NoError(t, err)
 	require.NoError(t, js.Close())
 	_, err = store(t, dir, keyA)

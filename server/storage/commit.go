@@ -1,6 +1,5 @@
-// Package groupcommit publishes messages to a JetStream stream so that those that
-// come together share the syncing of the disk, and one that comes alone does not
-// wait for others.
+// Appends and Puts that come together share the syncing of the disk, and one that comes
+// alone does not wait for others.
 //
 // A message that comes alone is one publish, made by whoever publishes it. So are
 // fewer than minBatch at a time, which JetStream syncs one after the other. A
@@ -13,11 +12,11 @@
 // A batch is over when each of its messages is, so that nothing overtakes one that
 // JetStream refused whole, for a duplicate or a conflict in it, and that goes in
 // parts then. Batched messages are stored in the order in which they came.
-package groupcommit
+
+package storage
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -69,21 +68,9 @@ func (p *pending) end(ack Ack, err error) {
 	close(p.turn)
 }
 
-// Ack says where a message is.
-type Ack struct {
-	// Sequence is its sequence in the stream.
-	Sequence uint64
-	// Duplicate says that it was stored before, under the same id.
-	Duplicate bool
-}
-
-// ErrConflict is the failure of a message that expected another sequence to be the
-// last one of its subject.
-var ErrConflict = errors.New("the subject has another last sequence")
-
-// Committer publishes messages of one stream, one by one or in batches. Its method
-// Publish is safe for concurrent use.
-type Committer struct {
+// committer publishes messages of one stream, one by one or in batches. Its method
+// store is safe for concurrent use.
+type committer struct {
 	conn     *nats.Conn
 	js       jetstream.JetStream
 	stream   string
@@ -101,17 +88,17 @@ type Committer struct {
 	came chan struct{}
 }
 
-// New returns a Committer for a stream, which should allow atomic publishes: where
+// newCommitter returns a committer for a stream, which should allow atomic publishes: where
 // it does not, every message is a publish of its own. writable returns a context
 // that ends, with the reason, while JetStream is known to be unable to write
-// (jetstream.JetStream.Writable): publishes then fail at once.
-func New(conn *nats.Conn, js jetstream.JetStream, stream string, writable func() context.Context) *Committer {
-	return &Committer{conn: conn, js: js, stream: stream, writable: writable, came: make(chan struct{}, 1)}
+// (Storage.Writable): publishes then fail at once.
+func newCommitter(conn *nats.Conn, js jetstream.JetStream, stream string, writable func() context.Context) *committer {
+	return &committer{conn: conn, js: js, stream: stream, writable: writable, came: make(chan struct{}, 1)}
 }
 
-// Publish returns once msg is durable. It MUST have a Nats-Msg-Id or a
+// store returns once msg is durable. It MUST have a Nats-Msg-Id or a
 // Nats-Expected-Last-Subject-Sequence: by the one it is found where it was stored
-// before, and the other one fails with ErrConflict where it is not so. Publish takes
+// before, and the other one fails with ErrConflict where it is not so. store takes
 // 5 s at most alone, and 9 s where others wait, too.
 //
 // Where ctx ends while it waits for its turn, it is not stored; the batch that it is in
@@ -119,14 +106,14 @@ func New(conn *nats.Conn, js jetstream.JetStream, stream string, writable func()
 // before. Where it fails otherwise it may be stored all the same, its acknowledgement
 // lost; so may one that conflicts, with itself then. To publish a message with an id again is safe within
 // the stream's duplicate window.
-func (c *Committer) Publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
+func (c *committer) store(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	p := &pending{ctx: ctx, msg: msg, turn: make(chan struct{})}
 	c.enqueue(p)
 	return c.outcome(p)
 }
 
 // outcome waits for what becomes of a message.
-func (c *Committer) outcome(p *pending) (Ack, error) {
+func (c *committer) outcome(p *pending) (Ack, error) {
 	select {
 	case <-p.turn:
 	case <-p.ctx.Done():
@@ -149,7 +136,7 @@ func (c *Committer) outcome(p *pending) (Ack, error) {
 }
 
 // enqueue gives messages their turn, or has them wait for it.
-func (c *Committer) enqueue(messages ...*pending) {
+func (c *committer) enqueue(messages ...*pending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting = append(c.waiting, messages...)
@@ -162,7 +149,7 @@ func (c *Committer) enqueue(messages ...*pending) {
 
 // abandon gives back the turn of a message whose ctx has ended, if it came at that
 // moment. It does not come later: admit and take look at ctx first.
-func (c *Committer) abandon(p *pending) {
+func (c *committer) abandon(p *pending) {
 	c.mu.Lock()
 	single := p.single
 	c.mu.Unlock()
@@ -172,7 +159,7 @@ func (c *Committer) abandon(p *pending) {
 }
 
 // landed is the end of a single publish.
-func (c *Committer) landed() {
+func (c *committer) landed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.singles--
@@ -181,7 +168,7 @@ func (c *Committer) landed() {
 }
 
 // settle closes idle if it is time. c.mu is held.
-func (c *Committer) settle() {
+func (c *committer) settle() {
 	if c.singles == 0 && c.idle != nil {
 		close(c.idle)
 		c.idle = nil
@@ -189,7 +176,7 @@ func (c *Committer) settle() {
 }
 
 // admit gives those that wait their turn, if it is theirs. c.mu is held.
-func (c *Committer) admit() {
+func (c *committer) admit() {
 	if c.batching {
 		return
 	}
@@ -217,7 +204,7 @@ func (c *Committer) admit() {
 // batches commits batch after batch, until fewer wait than are worth one. It begins
 // once over is closed: JetStream acknowledges what it finds in its queue together,
 // when it has stored all of it, so that singles would wait for a batch behind them.
-func (c *Committer) batches(over <-chan struct{}) {
+func (c *committer) batches(over <-chan struct{}) {
 	<-over
 	for {
 		b := c.newBatch()
@@ -248,7 +235,7 @@ func (c *Committer) batches(over <-chan struct{}) {
 
 // take returns those of the messages that wait for which a batch has room; none as
 // long as all together are not worth one.
-func (c *Committer) take(b *batch) []*pending {
+func (c *committer) take(b *batch) []*pending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(b.messages)+len(c.waiting) < minBatch {
@@ -275,7 +262,7 @@ func (c *Committer) take(b *batch) []*pending {
 }
 
 // commit ends each message of a batch.
-func (c *Committer) commit(b *batch) {
+func (c *committer) commit(b *batch) {
 	ctx, cancel := context.WithTimeout(c.writable(), batchTimeout)
 	defer cancel()
 	last, err := b.commit(ctx)

@@ -1,4 +1,4 @@
-package jetstream
+package storage
 
 import (
 	"errors"
@@ -19,18 +19,13 @@ const Format = 1
 const (
 	// formatFile has Format, in decimal with a line break, in every data directory.
 	formatFile = "format"
-	// MetadataFormat is the key of Format in the metadata of every stream.
-	MetadataFormat = "ongair-format"
+	// metadataFormat is the key of Format in the metadata of every stream.
+	metadataFormat = "ongair-format"
 )
 
-// FormatMetadata returns the metadata of a new stream.
-func FormatMetadata() map[string]string {
-	return map[string]string{MetadataFormat: strconv.Itoa(Format)}
-}
-
-// CheckMetadata fails unless the metadata of an existing stream has Format.
-func CheckMetadata(stream string, metadata map[string]string) error {
-	stamp, ok := metadata[MetadataFormat]
+// checkMetadata fails unless the metadata of an existing stream has Format.
+func checkMetadata(stream string, metadata map[string]string) error {
+	stamp, ok := metadata[metadataFormat]
 	if !ok {
 		return fmt.Errorf("stream %s has no format stamp: it is not a released gateway's; "+
 			"delete it, or use another NATS account", stream)

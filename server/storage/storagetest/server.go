@@ -1,4 +1,4 @@
-package jetstreamtest
+package storagetest
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/ongair/ongair-gateway/server/jetstream"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 // startTimeout bounds the start of a server, with room for a busy machine.
@@ -56,7 +56,7 @@ func newServer(t T, settings Settings) *Server {
 		"listen":         "127.0.0.1:-1", // any free port
 		"http":           "127.0.0.1:-1",
 		"ports_file_dir": dir,
-		"max_payload":    jetstream.MaxPayload,
+		"max_payload":    storage.MaxPayload,
 		// As the embedded one has it: what is acknowledged is on the disk.
 		"jetstream": Settings{"store_dir": filepath.Join(dir, "data"), "sync_interval": "always"},
 	}}
@@ -128,4 +128,4 @@ func (s *Server) Stop() {
 func (s *Server) URL() string { return s.ports.Nats[0] }
 
 // Home returns the server as a home.
-func (s *Server) Home() *Home { return &Home{config: jetstream.Config{URL: s.URL()}} }
+func (s *Server) Home() *Home { return &Home{config: storage.Config{URL: s.URL()}} }

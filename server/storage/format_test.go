@@ -1,4 +1,4 @@
-package jetstream_test
+package storage_test
 
 import (
 	"os"
@@ -9,14 +9,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ongair/ongair-gateway/server/jetstream"
+	"github.com/ongair/ongair-gateway/server/storage"
 )
 
 func TestANewDirectoryIsStampedBeforeAnythingIsInIt(t *testing.T) {
 	for name, keys := range map[string][]string{"in clear text": nil, "encrypted": {"0123456789abcdef0123456789abcdef"}} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			js, err := jetstream.Open(t.Context(), jetstream.Config{Dir: dir, EncryptionKeys: keys})
+			js, err := storage.Open(t.Context(), storage.Config{Dir: dir, EncryptionKeys: keys})
 			require.NoError(t, err)
 			require.NoError(t, js.Close())
 			stamp, err := os.ReadFile(filepath.Join(dir, "format"))
@@ -67,7 +67,7 @@ func TestADirectoryOfAnotherFormatIsRefused(t *testing.T) {
 				require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
 				require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 			}
-			_, err := jetstream.Open(t.Context(), jetstream.Config{Dir: dir})
+			_, err := storage.Open(t.Context(), storage.Config{Dir: dir})
 			require.Error(t, err)
 			assert.Equal(t, tt.want, strings.ReplaceAll(err.Error(), dir, "DIR"))
 			left := map[string]string{}

@@ -1,4 +1,4 @@
-package jetstream
+package storage
 
 import (
 	"context"
@@ -42,7 +42,8 @@ const (
 // with 2.15). So its log is watched for that state; until there is room the old
 // server goes on serving what can be read, and then a new one takes its place.
 type embedded struct {
-	dir string
+	dir      string
+	unsynced bool
 	// key is what the directory is encrypted with; empty for none.
 	key string
 	// sealedWith is what key is surely encrypted with on the disk; empty where that is
@@ -66,7 +67,7 @@ func newWritability() *writability {
 	return &writability{ctx, fail}
 }
 
-func embed(ctx context.Context, cfg Config) (_ *JetStream, err error) {
+func embed(ctx context.Context, cfg Config) (_ *Storage, err error) {
 	// The log holds what customers wrote: its owner alone may read it.
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", cfg.Dir, err)
@@ -79,7 +80,7 @@ func embed(ctx context.Context, cfg Config) (_ *JetStream, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &embedded{dir: cfg.Dir, log: cfg.Logger, lock: lock}
+	e := &embedded{dir: cfg.Dir, unsynced: cfg.Unsynced, log: cfg.Logger, lock: lock}
 	err = checkDir(cfg.Dir)
 	if err == nil {
 		e.key, e.sealedWith, err = directoryKey(cfg.Dir, cfg.EncryptionKeys, cfg.Logger)
@@ -98,10 +99,10 @@ func embed(ctx context.Context, cfg Config) (_ *JetStream, err error) {
 		nats.ReconnectBufSize(-1),
 	)...)
 	if err == nil {
-		var js *JetStream
-		if js, err = attach(ctx, conn); err == nil {
-			js.embedded = e
-			return js, nil
+		var s *Storage
+		if s, err = attach(ctx, conn); err == nil {
+			s.embedded = e
+			return s, nil
 		}
 	}
 	return nil, errors.Join(fmt.Errorf("embedded NATS: %w", err), e.close())
@@ -160,7 +161,7 @@ func (e *embedded) open() error {
 		DontListen:             true,
 		JetStream:              true,
 		StoreDir:               store,
-		SyncAlways:             true,
+		SyncAlways:             !e.unsynced,
 		MaxPayload:             MaxPayload,
 		DisableJetStreamBanner: true,
 		NoSigs:                 true,

@@ -1,4 +1,4 @@
-package jetstreamtest
+package storagetest
 
 import (
 	"encoding/json"
@@ -12,8 +12,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
-
-	"github.com/ongair/ongair-gateway/server/jetstream"
 )
 
 // Cluster is a cluster of NATS servers. One that is stopped has no time to hand over
@@ -133,7 +131,7 @@ func (s *Server) lastOf(stream string) uint64 {
 // their names.
 func (c *Cluster) Replicate(t *testing.T) (names []string) {
 	t.Helper()
-	api := (&Home{config: jetstream.Config{URL: c.URL()}}).Open(t).API()
+	_, api := connect(t, c.URL())
 	streams := api.ListStreams(t.Context())
 	for info := range streams.Info() {
 		info.Config.Replicas = len(c.Servers)

@@ -1,4 +1,4 @@
-package jetstream
+package storage
 
 import (
 	"os"
@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// stored returns a directory with one message.
-func stored(t *testing.T, keys ...string) (dir string) {
+// dirWithMessage returns a directory with one message.
+func dirWithMessage(t *testing.T, keys ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	_, err := store(t, dir, keys...)
@@ -29,7 +29,7 @@ func replaceFile(t *testing.T, path string, content []byte) (undo func()) {
 
 func TestWhatDoesNotFitTheKeyIsNotOpened(t *testing.T) {
 	const streamKey = "jetstream/jetstream/$G/streams/TEST/" + streamKeyFile
-	foreign, err := os.ReadFile(filepath.Join(stored(t, keyA), keyFile))
+	foreign, err := os.ReadFile(filepath.Join(dirWithMessage(t, keyA), keyFile))
 	require.NoError(t, err)
 	for name, tt := range map[string]struct {
 		file    string
@@ -41,7 +41,7 @@ func TestWhatDoesNotFitTheKeyIsNotOpened(t *testing.T) {
 		"a stream's key that is damaged":                              {streamKey, make([]byte, 72)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := stored(t, keyA)
+			dir := dirWithMessage(t, keyA)
 			undo := replaceFile(t, filepath.Join(dir, tt.file), tt.content)
 			_, err := Open(t.Context(), Config{Dir: dir, EncryptionKeys: []string{keyA}})
 			require.ErrorContains(t, err, "does not fit")
@@ -55,8 +55,8 @@ func TestWhatDoesNotFitTheKeyIsNotOpened(t *testing.T) {
 
 // nats-server would encrypt it in place, and a kill meanwhile would lose what it is at.
 func TestADirectoryInClearTextIsNotOpenedWithTheFileOfAnother(t *testing.T) {
-	dir := stored(t)
-	foreign, err := os.ReadFile(filepath.Join(stored(t, keyA), keyFile))
+	dir := dirWithMessage(t)
+	foreign, err := os.ReadFile(filepath.Join(dirWithMessage(t, keyA), keyFile))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, keyFile), foreign, 0o600))
 	_, err = Open(t.Context(), Config{Dir: dir, EncryptionKeys: []string{keyA}})
@@ -81,7 +81,7 @@ func TestWhatACrashLeavesOfAStreamFitsTheKey(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := stored(t, keyA)
+			dir := dirWithMessage(t, keyA)
 			leave(t, filepath.Join(dir, "jetstream", "jetstream", "$G", "streams"))
 			_, err := store(t, dir, keyA)
 			require.NoError(t, err)
@@ -90,7 +90,7 @@ func TestWhatACrashLeavesOfAStreamFitsTheKey(t *testing.T) {
 }
 
 func TestABackupIsOpenedWithTheKeyOfItsTime(t *testing.T) {
-	dir, backup := stored(t, keyA), t.TempDir()
+	dir, backup := dirWithMessage(t, keyA), t.TempDir()
 	require.NoError(t, os.CopyFS(backup, os.DirFS(dir)))
 	_, err := store(t, dir, keyB, keyA)
 	require.NoError(t, err)

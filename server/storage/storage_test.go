@@ -1,4 +1,4 @@
-package jetstream_test
+package storage_test
 
 import (
 	"context"
@@ -10,34 +10,43 @@ import (
 	"strings"
 	"testing"
 
-	natsjs "github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/ongair/ongair-gateway/server/jetstream"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
+	"github.com/ongair/ongair-gateway/server/storage"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func open(t *testing.T, cfg jetstream.Config) (*jetstream.JetStream, error) {
-	t.Helper()
-	js, err := jetstream.Open(t.Context(), cfg)
-	if err == nil {
-		t.Cleanup(func() { assert.NoError(t, js.Close()) })
+func TestMain(m *testing.M) {
+	storage.EachStorage = func(t *testing.T, test func(t *testing.T, s *storage.Storage)) {
+		t.Helper()
+		storagetest.Each(t, func(t *testing.T, home *storagetest.Home) { test(t, home.Open(t)) })
 	}
-	return js, err
+	storage.OpenEmbedded = func(t *testing.T) *storage.Storage {
+		t.Helper()
+		return storagetest.Embedded(t).Open(t)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func open(t *testing.T, cfg storage.Config) (*storage.Storage, error) {
+	t.Helper()
+	s, err := storage.Open(t.Context(), cfg)
+	if err == nil {
+		t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	}
+	return s, err
 }
 
 func TestADirectoryIsOpenOnceAtATime(t *testing.T) {
 	dir := t.TempDir()
-	first, err := open(t, jetstream.Config{Dir: dir})
+	first, err := open(t, storage.Config{Dir: dir})
 	require.NoError(t, err)
-	_, err = open(t, jetstream.Config{Dir: dir})
+	_, err = open(t, storage.Config{Dir: dir})
 	require.EqualError(t, err, "data directory "+dir+" is in use by another process")
 	require.NoError(t, first.Close())
-	_, err = open(t, jetstream.Config{Dir: dir})
+	_, err = open(t, storage.Config{Dir: dir})
 	require.NoError(t, err)
 }
 
@@ -63,10 +72,10 @@ func TestAnOpenThatFailsLetsGoOfTheDirectory(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			ctx, repair := tt.spoil(t, dir)
-			_, err := jetstream.Open(ctx, jetstream.Config{Dir: dir})
+			_, err := storage.Open(ctx, storage.Config{Dir: dir})
 			require.ErrorContains(t, err, tt.want)
 			repair()
-			_, err = open(t, jetstream.Config{Dir: dir})
+			_, err = open(t, storage.Config{Dir: dir})
 			require.NoError(t, err)
 		})
 	}
@@ -86,7 +95,7 @@ func TestADirectoryThatCannotBeUsedIsNamed(t *testing.T) {
 		{"JetStream cannot store in it", noStore},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := open(t, jetstream.Config{Dir: tt.dir})
+			_, err := open(t, storage.Config{Dir: tt.dir})
 			require.ErrorContains(t, err, tt.dir)
 		})
 	}
@@ -94,7 +103,7 @@ func TestADirectoryThatCannotBeUsedIsNamed(t *testing.T) {
 
 func TestADirectoryIsItsOwnersAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
-	_, err := open(t, jetstream.Config{Dir: dir})
+	_, err := open(t, storage.Config{Dir: dir})
 	require.NoError(t, err)
 	for path, want := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "lock"): 0o600} {
 		info, err := os.Stat(path)
@@ -119,7 +128,7 @@ func TestADirectoryThatWasThereBecomesItsOwnersAloneUnlessItIsShared(t *testing.
 				require.NoError(t, os.WriteFile(filepath.Join(dir, tt.other), nil, 0o600))
 			}
 			var log strings.Builder
-			_, err := open(t, jetstream.Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+			_, err := open(t, storage.Config{Dir: dir, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 			require.NoError(t, err)
 			info, err := os.Stat(dir)
 			require.NoError(t, err)
@@ -133,25 +142,22 @@ func TestADirectoryThatWasThereBecomesItsOwnersAloneUnlessItIsShared(t *testing.
 }
 
 func TestAcknowledgedDataSurvives(t *testing.T) {
-	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) {
-		largest := strings.Repeat("x", jetstream.MaxPayload-1024) // the headers count, too
-		js := home.Open(t)
-		_, err := js.API().CreateStream(t.Context(), natsjs.StreamConfig{Name: "S", Subjects: []string{"s"}})
+	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) {
+		largest := strings.Repeat("x", storage.MaxPayload-1024) // the headers count, too
+		s := home.Open(t)
+		stream, err := s.OpenStream(t.Context(), storage.StreamConfig{Name: "S", Subject: "s."})
 		require.NoError(t, err)
-		_, err = js.API().Publish(t.Context(), "s", []byte(largest))
+		_, err = stream.Append(t.Context(), storage.Message{Subject: "s.1", ID: "1", Data: []byte(largest)})
 		require.NoError(t, err)
-		require.NoError(t, js.Close())
+		require.NoError(t, s.Close())
 
-		stream, err := home.Open(t).API().Stream(t.Context(), "S")
-		require.NoError(t, err)
-		msg, err := stream.GetMsg(t.Context(), 1)
-		require.NoError(t, err)
-		assert.True(t, largest == string(msg.Data), "other data came back")
+		data, _ := storagetest.Look(t, home.Open(t)).Stream(t, "S").Message(t, 1)
+		assert.True(t, largest == string(data), "other data came back")
 	})
 }
 
 func TestClosingTwiceIsNoError(t *testing.T) {
-	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) {
+	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) {
 		js := home.Open(t)
 		require.NoError(t, js.Close())
 		require.NoError(t, js.Close())
@@ -163,25 +169,25 @@ func TestAnExternalServerIsLookedAtBeforeItIsUsed(t *testing.T) {
 	require.NoError(t, err)
 	nobody := "nats://" + silent.Addr().String()
 	require.NoError(t, silent.Close())
-	serve := func(settings jetstreamtest.Settings) func(*testing.T) string {
-		return func(t *testing.T) string { return jetstreamtest.Serve(t, settings).URL() }
+	serve := func(settings storagetest.Settings) func(*testing.T) string {
+		return func(t *testing.T) string { return storagetest.Serve(t, settings).URL() }
 	}
-	withPassword := jetstreamtest.Settings{"authorization": jetstreamtest.Settings{"user": "u", "password": "p"}}
+	withPassword := storagetest.Settings{"authorization": storagetest.Settings{"user": "u", "password": "p"}}
 	for _, tt := range []struct {
 		name string
 		url  func(*testing.T) string
 		want string
 	}{
 		{"it takes the largest event", serve(nil), ""},
-		{"it takes less, as it does by default", serve(jetstreamtest.Settings{"max_payload": 0}),
+		{"it takes less, as it does by default", serve(storagetest.Settings{"max_payload": 0}),
 			"takes messages of at most 1048576 bytes, the gateway needs 4194304: raise its max_payload"},
-		{"it has no JetStream", serve(jetstreamtest.Settings{"jetstream": "disabled"}), "jetstream not enabled"},
+		{"it has no JetStream", serve(storagetest.Settings{"jetstream": "disabled"}), "jetstream not enabled"},
 		{"it wants a password", serve(withPassword), "Authorization Violation"},
 		{"it is not there", func(*testing.T) string { return nobody }, "no servers available"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			address := tt.url(t)
-			_, err := open(t, jetstream.Config{URL: address})
+			_, err := open(t, storage.Config{URL: address})
 			if tt.want == "" {
 				require.NoError(t, err)
 				return
@@ -193,13 +199,13 @@ func TestAnExternalServerIsLookedAtBeforeItIsUsed(t *testing.T) {
 }
 
 func TestOneOfSeveralServersIsEnough(t *testing.T) {
-	_, err := open(t, jetstream.Config{URL: "nats://127.0.0.1:1, " + jetstreamtest.Serve(t, nil).URL()})
+	_, err := open(t, storage.Config{URL: "nats://127.0.0.1:1, " + storagetest.Serve(t, nil).URL()})
 	require.NoError(t, err)
 }
 
 func TestASecretInAURLIsNotRepeated(t *testing.T) {
-	small, err := url.Parse(jetstreamtest.Serve(t, jetstreamtest.Settings{
-		"authorization": jetstreamtest.Settings{"user": "gateway", "password": "SECRET"},
+	small, err := url.Parse(storagetest.Serve(t, storagetest.Settings{
+		"authorization": storagetest.Settings{"user": "gateway", "password": "SECRET"},
 		"max_payload":   0,
 	}).URL())
 	require.NoError(t, err)
@@ -219,7 +225,7 @@ func TestASecretInAURLIsNotRepeated(t *testing.T) {
 		{"the password is refused", "nats://gateway:NOTTHESECRET@" + small.Host, "nats://" + small.Host},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := open(t, jetstream.Config{URL: tt.url})
+			_, err := open(t, storage.Config{URL: tt.url})
 			require.Error(t, err)
 			assert.NotContains(t, err.Error(), "SECRET")
 			assert.Contains(t, err.Error(), "NATS at "+tt.shown)

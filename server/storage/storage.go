@@ -1,6 +1,15 @@
-// Package jetstream opens the JetStream that the gateway keeps its log and its
-// idempotency records in: one embedded in this process, or one that runs
-// elsewhere. What is above it is the same on both.
+// Package storage keeps what the gateway stores: streams of messages, and records
+// under keys. It is the only package of the gateway that knows NATS.
+//
+// Storage is a JetStream: one embedded in this process, or one that runs elsewhere. What
+// is above it is the same on both.
+//
+//   - A Stream is an ordered log of messages (stream.go). Append stores one, Read returns
+//     those from a sequence or a time on, and Follow delivers them as they are stored.
+//   - Records are values under keys (records.go). Put stores one if its key still has the
+//     revision that the caller expects.
+//   - Append and Put return once the data is on the disk. Those that wait at the same time
+//     share the syncing of the disk (commit.go).
 //
 // The embedded server has no listener: this process alone reaches it, through a
 // pipe in memory. It writes with SyncAlways, so that a publish is acknowledged
@@ -8,13 +17,14 @@
 // directory, and two processes on one would destroy each other's data, so Open
 // takes a lock of its own first, which the kernel releases however the process
 // ends.
-package jetstream
+package storage
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 
 	"github.com/nats-io/nats.go"
@@ -25,7 +35,7 @@ import (
 // made of a webhook of 1 MiB fits. NATS allows 1 MiB unless told otherwise.
 const MaxPayload = 4 << 20
 
-// Config says where the JetStream is.
+// Config says where the storage is.
 type Config struct {
 	// URL of an external NATS server with JetStream, or several separated by
 	// commas. Empty means to embed one.
@@ -36,24 +46,26 @@ type Config struct {
 	// EncryptionKeys, where there are any, encrypt what the embedded one writes: the first
 	// of them from now on, and any may be what it was encrypted with (encryption.go).
 	EncryptionKeys []string
-	// Logger gets what the embedded server and the connection have to say; nil
-	// discards it.
+	// Unsynced has the embedded one acknowledge data before it is on the disk: for
+	// benchmarks that prepare a large log.
+	Unsynced bool
+	// Logger gets what the embedded server and the connection log; nil discards it.
 	Logger *slog.Logger
 }
 
-// JetStream is an open JetStream. Its methods are safe for concurrent use.
-type JetStream struct {
+// Storage is an open storage. Its methods are safe for concurrent use.
+type Storage struct {
 	conn     *nats.Conn
 	api      jetstream.JetStream
 	embedded *embedded // nil for an external one
 }
 
-// Open connects to the JetStream at cfg.URL, or starts one on cfg.Dir, which
+// Open connects to the NATS server at cfg.URL, or starts one on cfg.Dir, which
 // takes as long as its files take to recover. It fails where the directory is in
 // use, cannot be written or has files that cannot be read, and where the
 // external server cannot be reached, has no JetStream or takes messages of less
 // than MaxPayload. The caller MUST Close what it gets.
-func Open(ctx context.Context, cfg Config) (*JetStream, error) {
+func Open(ctx context.Context, cfg Config) (*Storage, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -63,7 +75,7 @@ func Open(ctx context.Context, cfg Config) (*JetStream, error) {
 	return embed(ctx, cfg)
 }
 
-func connect(ctx context.Context, cfg Config) (*JetStream, error) {
+func connect(ctx context.Context, cfg Config) (*Storage, error) {
 	conn, err := nats.Connect(cfg.URL, append(options(cfg.Logger), nats.MaxReconnects(-1))...)
 	if _, malformed := errors.AsType[*url.Error](err); malformed {
 		// The cause repeats the URL, and the password in it.
@@ -78,15 +90,15 @@ func connect(ctx context.Context, cfg Config) (*JetStream, error) {
 		return nil, fmt.Errorf("NATS at %s takes messages of at most %d bytes, the gateway needs %d: raise its max_payload",
 			redact(cfg.URL), limit, MaxPayload)
 	}
-	js, err := attach(ctx, conn)
+	s, err := attach(ctx, conn)
 	if err != nil {
 		return nil, fmt.Errorf("NATS at %s: %w", redact(cfg.URL), err)
 	}
-	return js, nil
+	return s, nil
 }
 
 // attach takes over conn: it is closed where attach fails.
-func attach(ctx context.Context, conn *nats.Conn) (*JetStream, error) {
+func attach(ctx context.Context, conn *nats.Conn) (*Storage, error) {
 	api, err := jetstream.New(conn)
 	if err == nil {
 		_, err = api.AccountInfo(ctx)
@@ -95,7 +107,7 @@ func attach(ctx context.Context, conn *nats.Conn) (*JetStream, error) {
 		conn.Close()
 		return nil, fmt.Errorf("JetStream: %w", err)
 	}
-	return &JetStream{conn: conn, api: api}, nil
+	return &Storage{conn: conn, api: api}, nil
 }
 
 func options(log *slog.Logger) []nats.Option {
@@ -113,20 +125,32 @@ func options(log *slog.Logger) []nats.Option {
 	}
 }
 
-// Conn is the connection, for what API does not offer.
-func (j *JetStream) Conn() *nats.Conn { return j.conn }
+// URL returns the address of the NATS server that it is connected to, without a password;
+// empty while there is no connection, and for an embedded one.
+func (s *Storage) URL() string {
+	if s.embedded != nil {
+		return ""
+	}
+	return s.conn.ConnectedUrlRedacted()
+}
 
-// API is JetStream's own interface.
-func (j *JetStream) API() jetstream.JetStream { return j.api }
+// InProcessConn returns another connection to the embedded server, for tests that look at
+// what is stored. It fails for an external one.
+func (s *Storage) InProcessConn() (net.Conn, error) {
+	if s.embedded == nil {
+		return nil, errors.New("the storage is not embedded")
+	}
+	return s.embedded.InProcessConn()
+}
 
-// Writable returns a context that ends, with the reason, when the JetStream finds
+// Writable returns a context that ends, with the reason, when the storage finds
 // that it cannot write any more. Each later call returns the one of that moment:
 // an ended one until it can again. Only the embedded one is known to fail so.
-func (j *JetStream) Writable() context.Context {
-	if j.embedded == nil {
+func (s *Storage) Writable() context.Context {
+	if s.embedded == nil {
 		return context.Background()
 	}
-	return j.embedded.writable.Load().ctx
+	return s.embedded.writable.Load().ctx
 }
 
 // ReplaceKeys puts keys in the place of Config.EncryptionKeys, while everything goes on.
@@ -135,32 +159,32 @@ func (j *JetStream) Writable() context.Context {
 // unless one of keys is what the directory is encrypted with, and where there were keys
 // and would be none, or the other way round. With nothing to replace it does nothing.
 // Calls MUST NOT overlap.
-func (j *JetStream) ReplaceKeys(keys []string) error {
-	encrypted := j.embedded != nil && j.embedded.key != ""
+func (s *Storage) ReplaceKeys(keys []string) error {
+	encrypted := s.embedded != nil && s.embedded.key != ""
 	if encrypted != (len(keys) > 0) {
 		return errors.New("a log is encrypted from its beginning, and to its end, or not at all")
 	}
-	if !encrypted || keys[0] == j.embedded.sealedWith {
+	if !encrypted || keys[0] == s.embedded.sealedWith {
 		return nil
 	}
-	return j.embedded.replaceKeys(keys)
+	return s.embedded.replaceKeys(keys)
 }
 
-// Run brings an embedded JetStream that cannot write back when it can, until ctx
+// Run brings an embedded storage that cannot write back when it can, until ctx
 // ends, and then returns nil. It MUST be called once, and end before Close.
-func (j *JetStream) Run(ctx context.Context) error {
-	if j.embedded != nil {
-		j.embedded.run(ctx)
+func (s *Storage) Run(ctx context.Context) error {
+	if s.embedded != nil {
+		s.embedded.run(ctx)
 	}
 	return nil
 }
 
 // Close ends the connection and, for the embedded one, the server, and releases
 // the directory. What was acknowledged is on the disk before.
-func (j *JetStream) Close() error {
-	j.conn.Close()
-	if j.embedded == nil {
+func (s *Storage) Close() error {
+	s.conn.Close()
+	if s.embedded == nil {
 		return nil
 	}
-	return j.embedded.close()
+	return s.embedded.close()
 }

@@ -1,4 +1,4 @@
-package groupcommit
+package storage
 
 import (
 	"cmp"
@@ -16,13 +16,7 @@ import (
 	"github.com/nats-io/nuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
-
-	"github.com/ongair/ongair-gateway/server/jetstream"
-	"github.com/ongair/ongair-gateway/server/jetstream/jetstreamtest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	streamName = "TEST"
@@ -33,24 +27,23 @@ const (
 
 // fixture is a committer, and its stream.
 type fixture struct {
-	*Committer
-	js *jetstream.JetStream
+	*committer
+	in *Storage
 }
 
-// each runs test over both kinds of JetStream, each time with a new stream.
+// each runs test over both kinds of storage, each time with a new stream.
 func each(t *testing.T, test func(t *testing.T, f *fixture)) {
 	t.Helper()
-	jetstreamtest.Each(t, func(t *testing.T, home *jetstreamtest.Home) { test(t, open(t, home)) })
+	EachStorage(t, func(t *testing.T, s *Storage) { test(t, open(t, s)) })
 }
 
-func open(t *testing.T, home *jetstreamtest.Home) *fixture {
+func open(t *testing.T, s *Storage) *fixture {
 	t.Helper()
-	js := home.Open(t)
-	_, err := js.API().CreateStream(t.Context(), natsjs.StreamConfig{
+	_, err := s.api.CreateStream(t.Context(), natsjs.StreamConfig{
 		Name: streamName, Subjects: []string{"test.>"}, AllowAtomicPublish: true, AllowDirect: true,
 	})
 	require.NoError(t, err)
-	return &fixture{Committer: New(js.Conn(), js.API(), streamName, js.Writable), js: js}
+	return &fixture{committer: newCommitter(s.conn, s.api, streamName, s.Writable), in: s}
 }
 
 // message has an id, which is what it says, too.
@@ -80,7 +73,7 @@ func numbered(from, to int) []string {
 // all returns what is stored, in order.
 func (f *fixture) all(t *testing.T) []string {
 	t.Helper()
-	stream, err := f.js.API().Stream(t.Context(), streamName)
+	stream, err := f.in.api.Stream(t.Context(), streamName)
 	require.NoError(t, err)
 	var ids []string
 	for sequence := range stream.CachedInfo().State.LastSeq {
@@ -91,11 +84,11 @@ func (f *fixture) all(t *testing.T) []string {
 	return ids
 }
 
-// store publishes messages one after the other.
-func (f *fixture) store(t *testing.T, ids ...string) {
+// storeAll stores messages one after the other.
+func (f *fixture) storeAll(t *testing.T, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
-		ack, err := f.Publish(t.Context(), message(id))
+		ack, err := f.store(t.Context(), message(id))
 		require.NoError(t, err)
 		require.False(t, ack.Duplicate, id)
 	}
@@ -185,7 +178,7 @@ func TestDuplicatesOfAGroupAreFoundAndNothingElseIsTouched(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
-				f.store(t, before...)
+				f.storeAll(t, before...)
 				ids := numbered(1, 64)
 				became := f.commitTogether(waitingFor(t.Context(), withIDs(ids...)...))
 				rest := []string{}
@@ -219,7 +212,7 @@ func TestMessagesAtOnceAreStoredOnceEachAndInTheirSendersOrder(t *testing.T) {
 		for sender := range senders {
 			wg.Go(func() {
 				for i := range messages {
-					ack, err := f.Publish(t.Context(), message(fmt.Sprintf("%02d-%02d", sender, i)))
+					ack, err := f.store(t.Context(), message(fmt.Sprintf("%02d-%02d", sender, i)))
 					assert.NoError(t, err)
 					assert.False(t, ack.Duplicate)
 				}
@@ -245,7 +238,7 @@ func TestAMessageWhoseCallerHasGoneIsNotStored(t *testing.T) {
 }
 
 func TestAJetStreamThatCannotWriteRefusesAtOnce(t *testing.T) {
-	f := open(t, jetstreamtest.Embedded(t))
+	f := open(t, OpenEmbedded(t))
 	broken, fail := context.WithCancelCause(t.Context())
 	f.writable = func() context.Context { return broken }
 	full := errors.New("no space left on device")
@@ -253,7 +246,7 @@ func TestAJetStreamThatCannotWriteRefusesAtOnce(t *testing.T) {
 	for _, size := range []int{1, 100} {
 		assert.Equal(t, slices.Repeat([]string{failed}, size), f.commitTogether(waitingFor(t.Context(), withIDs(numbered(1, size)...)...)))
 	}
-	_, err := f.Publish(t.Context(), message("x"))
+	_, err := f.store(t.Context(), message("x"))
 	assert.ErrorIs(t, err, full)
 }
 
@@ -274,9 +267,9 @@ func (d *deafOnce) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...natsjs
 
 func TestALostAcknowledgementAddsNoSecondEvent(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		deaf := &deafOnce{JetStream: f.Committer.js}
-		f.Committer.js = deaf
-		ack, err := f.Publish(t.Context(), message("event-1"))
+		deaf := &deafOnce{JetStream: f.js}
+		f.js = deaf
+		ack, err := f.store(t.Context(), message("event-1"))
 		require.NoError(t, err)
 		assert.True(t, deaf.lost)
 		assert.Equal(t, Ack{Sequence: 1, Duplicate: true}, ack)
@@ -305,7 +298,7 @@ func TestABatchWhoseAcknowledgementIsLostAddsNoSecondEvent(t *testing.T) {
 
 func TestABatchThatCannotBePublishedFailsWhole(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.js.Conn().Close()
+		f.in.conn.Close()
 		became := f.commitTogether(waitingFor(t.Context(), withIDs(numbered(1, 50)...)...))
 		assert.Equal(t, slices.Repeat([]string{failed}, 50), became)
 	})
@@ -347,7 +340,7 @@ func TestBatchesFollowEachOtherUnderLoadAndEndWithIt(t *testing.T) {
 			for range workers {
 				group.Go(func() {
 					for range each {
-						_, err := f.Publish(t.Context(), message(nuid.Next()))
+						_, err := f.store(t.Context(), message(nuid.Next()))
 						assert.NoError(t, err)
 					}
 				})
@@ -385,13 +378,13 @@ func TestATurnThatComesAsItsCallerGoesIsGivenBack(t *testing.T) {
 			assert.Zero(t, f.singles)
 			f.mu.Unlock()
 		}
-		f.store(t, "event-1")
+		f.storeAll(t, "event-1")
 	})
 }
 
 func TestEachMessageOfABatchKnowsItsSequence(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.store(t, "first")
+		f.storeAll(t, "first")
 		messages := waitingFor(t.Context(), withIDs(numbered(1, 40)...)...)
 		f.commitTogether(messages)
 		for i, p := range messages {
@@ -422,9 +415,9 @@ func TestOfThoseThatExpectTheSameOneIsStored(t *testing.T) {
 
 func TestAConflictInAGroupTouchesNothingElse(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		_, err := f.Publish(t.Context(), expecting("7", 0))
+		_, err := f.store(t.Context(), expecting("7", 0))
 		require.NoError(t, err)
-		_, err = f.Publish(t.Context(), expecting("7", 0))
+		_, err = f.store(t.Context(), expecting("7", 0))
 		require.ErrorIs(t, err, ErrConflict, "alone, too")
 		var messages []*nats.Msg
 		for key := range 64 {
@@ -445,7 +438,7 @@ func TestAConflictInAGroupTouchesNothingElse(t *testing.T) {
 // it MUST NOT share the claim's fate.
 func TestWhatExpectsSomethingElseOfASubjectIsJudgedByItself(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		ack, err := f.Publish(t.Context(), expecting("key", 0))
+		ack, err := f.store(t.Context(), expecting("key", 0))
 		require.NoError(t, err)
 		messages := []*nats.Msg{expecting("key", 0), expecting("key", ack.Sequence), expecting("key", 0)}
 		messages = append(messages, withIDs(numbered(1, 30)...)...)
@@ -456,11 +449,11 @@ func TestWhatExpectsSomethingElseOfASubjectIsJudgedByItself(t *testing.T) {
 
 func TestAStreamWithoutBatchesStoresOneByOne(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		stream, err := f.js.API().Stream(t.Context(), streamName)
+		stream, err := f.in.api.Stream(t.Context(), streamName)
 		require.NoError(t, err)
 		config := stream.CachedInfo().Config
 		config.AllowAtomicPublish = false
-		_, err = f.js.API().UpdateStream(t.Context(), config)
+		_, err = f.in.api.UpdateStream(t.Context(), config)
 		require.NoError(t, err)
 		became := f.commitTogether(waitingFor(t.Context(), withIDs(numbered(1, 40)...)...))
 		assert.Equal(t, slices.Repeat([]string{stored}, 40), became)
