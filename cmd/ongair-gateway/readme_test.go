@@ -203,3 +203,31 @@ func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
 	}
 	assert.Contains(t, configuration(t), fmt.Sprintf("| `channels.NAME.max_in_flight` | `%d` calls at once |", ongair.DefaultMaxInFlight))
 }
+
+// A newcomer follows these paths. A name without a folder is in the folder that its line
+// named last.
+func TestWhatCONTRIBUTINGNamesExists(t *testing.T) {
+	names := 0
+	for line := range strings.Lines(document(t, "CONTRIBUTING.md")) {
+		folder := ""
+		for _, match := range regexp.MustCompile("`([^` ]+)`").FindAllStringSubmatch(line, -1) {
+			name := match[1]
+			switch {
+			case regexp.MustCompile(`^(server|cmd|proto|gen|tools|docs)(/|$)`).MatchString(name):
+				folder = name
+				if strings.Contains(filepath.Base(name), ".") {
+					folder = filepath.Dir(name)
+				}
+			case folder != "" && strings.HasSuffix(name, ".go") && !strings.Contains(name, "/"):
+				name = filepath.Join(folder, name)
+			default:
+				continue
+			}
+			found, err := filepath.Glob(filepath.Join("..", "..", name) + "*")
+			require.NoError(t, err)
+			assert.NotEmpty(t, found, "%s, in: %s", name, line)
+			names++
+		}
+	}
+	assert.Greater(t, names, 60)
+}
