@@ -46,9 +46,7 @@ func (s *Server) serve(ctx context.Context, p *parts, store *storage.Storage, ev
 		stopLog()
 		return nil
 	})
-	err := group.Wait()
-	s.cfg.Logger.Info("gateway stopped")
-	return err
+	return group.Wait()
 }
 
 // logReady says where the gateway listens, and what it stands on: a directory that was

@@ -104,6 +104,12 @@ func (s *Server) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer s.listeners.close()
+	started := false
+	defer func() {
+		if started {
+			log.Info("gateway stopped")
+		}
+	}()
 	store, err := storage.Open(ctx, storage.Config{
 		URL: s.cfg.NATSURL, Dir: s.cfg.DataDir, EncryptionKeys: s.cfg.EncryptionKeys, Logger: log,
 	})
@@ -135,5 +141,6 @@ func (s *Server) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	started = true
 	return s.serve(ctx, p, store, events, tail)
 }

@@ -99,7 +99,7 @@ func (c serveCmd) Run(ctx context.Context, s streams, hangup hangups) error {
 	if err != nil {
 		return usageError{err}
 	}
-	telemetry.TakeGRPC(log)
+	telemetry.RedirectGRPCLog(log)
 	before.Config.Logger = log
 	logWarnings(log, before)
 	if c.Sandbox {

@@ -2,17 +2,17 @@
 // connection and caller make it, whether the caller may do it, and whether the caller is
 // within its limits.
 //
-// Both ports of callers share one Gate. The gRPC port admits a call in its interceptors.
-// The HTTP port admits a request before it reads the body, and then makes a call on the
+// Both ports of callers share one Gate. The gRPC port admits a call before its message is
+// read (server/api/call.go). The HTTP port admits a request before it reads the body, and then makes a call on the
 // connection in memory: it holds the admitted Call at the Gate, and the metadata of the
 // inner call names it (Hold, Held). So each call is admitted once.
 //
 // A caller has a rate, and a number of calls, streams and connections at a time
 // (auth.Limits). What it takes is counted over all connections and both ports
 // (limits.go). A connection counts for each caller that had a call admitted on it, until
-// it ends; a connection on which no call was admitted is closed (connections.go). Calls of
-// grpc.health.v1 need no credential and have limits of their own. The anonymous caller of
-// a gateway without callers has no limits.
+// it ends. One that only had calls of callers with too many connections is closed
+// (connlimits.go). Calls of grpc.health.v1 need no credential and have limits of their
+// own. The anonymous caller of a gateway without callers has no limits.
 package admission
 
 import (

@@ -31,10 +31,10 @@ type limits struct {
 	mu      sync.Mutex
 	callers map[string]*usage
 	// open has the connections.
-	open map[Key]*connection
+	open map[ConnKey]*connection
 	// health are the health calls of each connection that has any, watches those of all
 	// that watch.
-	health  map[Key]int
+	health  map[ConnKey]int
 	watches int
 }
 
@@ -47,7 +47,7 @@ type usage struct {
 }
 
 // call admits a call of a caller until done is called.
-func (l *limits) call(p auth.Principal, connection Key) (done func(), err error) {
+func (l *limits) call(p auth.Principal, connection ConnKey) (done func(), err error) {
 	return l.admit(p, connection, func(u *usage, most auth.Limits) (*int, error) {
 		if u.calls >= most.MaxInFlight {
 			return nil, overLimit("in_flight", limitDelay)
@@ -62,7 +62,7 @@ func (l *limits) call(p auth.Principal, connection Key) (done func(), err error)
 }
 
 // stream admits a stream of a caller until done is called.
-func (l *limits) stream(p auth.Principal, connection Key) (done func(), err error) {
+func (l *limits) stream(p auth.Principal, connection ConnKey) (done func(), err error) {
 	return l.admit(p, connection, func(u *usage, most auth.Limits) (*int, error) {
 		if u.streams >= most.MaxStreams {
 			return nil, overLimit("streams", limitDelay)
@@ -73,7 +73,7 @@ func (l *limits) stream(p auth.Principal, connection Key) (done func(), err erro
 
 // admit admits what a caller asks for on a connection, if count, which returns what it
 // counts as, does.
-func (l *limits) admit(p auth.Principal, connection Key, count func(*usage, auth.Limits) (*int, error)) (done func(), err error) {
+func (l *limits) admit(p auth.Principal, connection ConnKey, count func(*usage, auth.Limits) (*int, error)) (done func(), err error) {
 	most, limited := p.Limits()
 	if !limited {
 		return func() {}, nil
@@ -93,14 +93,14 @@ func (l *limits) admit(p auth.Principal, connection Key, count func(*usage, auth
 }
 
 // check admits a health call until done is called.
-func (l *limits) check(connection Key) (done func(), err error) {
+func (l *limits) check(connection ConnKey) (done func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.checkLocked(connection)
 }
 
 // watch admits a health call that goes on, until done is called.
-func (l *limits) watch(connection Key) (done func(), err error) {
+func (l *limits) watch(connection ConnKey) (done func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.watches >= MaxWatches {
@@ -116,12 +116,12 @@ func (l *limits) watch(connection Key) (done func(), err error) {
 }
 
 // checkLocked is check, with l.mu held.
-func (l *limits) checkLocked(connection Key) (done func(), err error) {
+func (l *limits) checkLocked(connection ConnKey) (done func(), err error) {
 	if l.health[connection] >= MaxHealthCalls {
 		return nil, overLimit("health_calls", limitDelay)
 	}
 	if l.health == nil {
-		l.health = map[Key]int{}
+		l.health = map[ConnKey]int{}
 	}
 	l.health[connection]++
 	return func() {

@@ -19,9 +19,9 @@ import (
 const billingKey = "the-key-of-billing-for-tests"
 
 // named returns a key that differs from those of other names.
-func named(name string) Key {
+func named(name string) ConnKey {
 	hash := sha256.Sum256([]byte(name))
-	return Key{port: PortGRPC, remote: netip.AddrPortFrom(netip.AddrFrom16([16]byte(hash[:16])), 1)}
+	return ConnKey{port: PortGRPC, remote: netip.AddrPortFrom(netip.AddrFrom16([16]byte(hash[:16])), 1)}
 }
 
 // limited returns the principal of a caller with limits.
@@ -47,29 +47,29 @@ func assertLimit(t *testing.T, err error, limit string) *fault.Fault {
 
 func TestACallerHasItsShareOfCallsAtOnce(t *testing.T) {
 	l, billing, crm := &limits{}, limited(t, "billing", auth.Limits{MaxInFlight: 2}), limited(t, "crm", auth.Limits{MaxInFlight: 2})
-	first, err := l.call(billing, Key{})
+	first, err := l.call(billing, ConnKey{})
 	require.NoError(t, err)
-	_, err = l.call(billing, Key{})
+	_, err = l.call(billing, ConnKey{})
 	require.NoError(t, err)
-	_, err = l.call(billing, Key{})
+	_, err = l.call(billing, ConnKey{})
 	assertLimit(t, err, "in_flight")
-	_, err = l.call(crm, Key{})
+	_, err = l.call(crm, ConnKey{})
 	require.NoError(t, err, "another caller has its own")
 	first()
-	_, err = l.call(billing, Key{})
+	_, err = l.call(billing, ConnKey{})
 	require.NoError(t, err, "a place that was given back")
 }
 
 func TestACallerHasItsShareOfStreams(t *testing.T) {
 	l, billing := &limits{}, limited(t, "billing", auth.Limits{MaxStreams: 1, MaxInFlight: 1})
-	done, err := l.stream(billing, Key{})
+	done, err := l.stream(billing, ConnKey{})
 	require.NoError(t, err)
-	_, err = l.stream(billing, Key{})
+	_, err = l.stream(billing, ConnKey{})
 	assertLimit(t, err, "streams")
-	_, err = l.call(billing, Key{})
+	_, err = l.call(billing, ConnKey{})
 	require.NoError(t, err, "calls are counted for themselves")
 	done()
-	_, err = l.stream(billing, Key{})
+	_, err = l.stream(billing, ConnKey{})
 	require.NoError(t, err)
 }
 
@@ -78,7 +78,7 @@ func TestACallerHasItsRate(t *testing.T) {
 		l, billing := &limits{}, limited(t, "billing", auth.Limits{MaxRate: 10})
 		took := func() (n int) {
 			for {
-				done, err := l.call(billing, Key{})
+				done, err := l.call(billing, ConnKey{})
 				if err != nil {
 					f := assertLimit(t, err, "rate")
 					assert.LessOrEqual(t, f.RetryAfter, 100*time.Millisecond)
@@ -127,9 +127,9 @@ func TestTheDefaultsAreWellAboveWhatABusyCallerNeeds(t *testing.T) {
 func TestNobodyLimitsTheAnonymousOne(t *testing.T) {
 	l := &limits{}
 	for range 10 * auth.DefaultMaxInFlight {
-		_, err := l.call(auth.Principal{}, Key{})
+		_, err := l.call(auth.Principal{}, ConnKey{})
 		require.NoError(t, err)
-		_, err = l.stream(auth.Principal{}, Key{})
+		_, err = l.stream(auth.Principal{}, ConnKey{})
 		require.NoError(t, err)
 	}
 }

@@ -3,9 +3,9 @@
 //
 // NewServer puts the two together. Each call is, from the outside in: recovered
 // if it panics, logged, explained (its error becomes a status with a reason),
-// authenticated, given the request_id of its metadata, and validated against the
-// rules of the proto. REST calls come in through the same server, over a
-// connection in memory, and so through the same steps.
+// admitted (server/admission), given the request_id of its metadata, and validated
+// against the rules of the proto. REST calls come in through a second server, on a
+// connection in memory. It differs in one step: they were admitted in HTTP.
 //
 // A sending call then names its channel, runs once per request_id, and makes one
 // HTTP call to Ongair. Subscribe turns its start into a position of the log and

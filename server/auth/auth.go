@@ -9,8 +9,8 @@
 // Access is denied by default: a principal (principal.go) may do the actions and use
 // the channels that it is given, and a context that nobody authenticated has a principal that may
 // do nothing. A gateway without any caller configured is open: every call is the
-// anonymous principal's, who may do everything, and the gateway then refuses to
-// listen beyond loopback.
+// anonymous principal's, who may do everything. A gateway that is open refuses to listen
+// beyond loopback, unless it is told that this is wanted (server/config).
 package auth
 
 import (

@@ -1,5 +1,5 @@
-// Package telemetry makes what the gateway reports about itself. It is made
-// here, passed in everywhere, and global nowhere.
+// Package telemetry makes the logger, which is passed to every part: none is global.
+// Throttle bounds how often a line is logged, and RedirectGRPCLog sends grpc-go's own log there.
 package telemetry
 
 import (
@@ -46,10 +46,10 @@ func NewLoggerFrom(w io.Writer, level slog.Leveler, format string) (*slog.Logger
 	return nil, fmt.Errorf("log format %q: want %s or %s", format, FormatText, FormatJSON)
 }
 
-// TakeGRPC has what grpc-go and grpc-gateway log about connections go to a logger, for
+// RedirectGRPCLog has what grpc-go and grpc-gateway log about connections go to a logger, for
 // debugging: how calls end is logged by the gateway itself. It is for the whole process, and
 // MUST be called before anything of gRPC.
-func TakeGRPC(logger *slog.Logger) {
+func RedirectGRPCLog(logger *slog.Logger) {
 	w := slog.NewLogLogger(logger.With("from", "grpc").Handler(), slog.LevelDebug).Writer()
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, w, w))
 }

@@ -14,7 +14,7 @@ import (
 // A port that accepts a connection and a call that comes on it have the same key.
 func TestAConnectionHasOneKeyHoweverItsAddressesAreHeld(t *testing.T) {
 	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080}
-	keys := map[Key]bool{}
+	keys := map[ConnKey]bool{}
 	remotes := []*net.TCPAddr{
 		{IP: net.IPv4(203, 0, 113, 9), Port: 1},
 		{IP: net.ParseIP("2001:db8::1"), Port: 65535},

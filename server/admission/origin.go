@@ -21,16 +21,16 @@ const (
 	PortHTTP
 )
 
-// Key tells a connection from all others that are open: by both addresses, because a port
+// ConnKey tells a connection from all others that are open: by both addresses, because a port
 // that listens on several addresses may have the same remote address on each.
-type Key struct {
+type ConnKey struct {
 	port          Port
 	local, remote netip.AddrPort
 }
 
 // keyOf returns the key of a connection.
-func keyOf(port Port, local, remote net.Addr) Key {
-	return Key{port, addrPort(local), addrPort(remote)}
+func keyOf(port Port, local, remote net.Addr) ConnKey {
+	return ConnKey{port, addrPort(local), addrPort(remote)}
 }
 
 // addrPort returns the address of a TCP connection; the zero value for any other.
@@ -47,7 +47,7 @@ func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Add
 // Origin is where a call comes from.
 type Origin struct {
 	// Connection is the connection of the call.
-	Connection Key
+	Connection ConnKey
 	// CertificateNames are the names in its client certificate, which was verified.
 	CertificateNames []string
 }
@@ -78,7 +78,7 @@ func OriginOfRequest(r *http.Request) Origin {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	remote, _ := netip.ParseAddrPort(r.RemoteAddr) // net/http writes it
 	return Origin{
-		Connection:       Key{PortHTTP, addrPort(local), unmapped(remote)},
+		Connection:       ConnKey{PortHTTP, addrPort(local), unmapped(remote)},
 		CertificateNames: auth.CertificateNames(r.TLS),
 	}
 }

@@ -22,11 +22,12 @@ type conn interface {
 // connection is one that is open, or ended and nobody has told of it yet.
 //
 // It is nobody's until a call comes on it, and counts for its caller from then on until it
-// ends: for several, where a proxy is between. One on which nothing was admitted is closed,
-// or it would keep its place on the port, and one caller keep the others from that.
+// ends: for several, where a proxy is between. One whose only callers were refused, because
+// they have too many, is closed. Otherwise it would keep its place on the port, and one
+// caller would keep the others from that.
 type connection struct {
 	conn
-	key Key
+	key ConnKey
 	// users are those for whom it counts.
 	users []*usage
 	// refused is the last caller who was refused on it, and says that it is going to be
@@ -36,11 +37,11 @@ type connection struct {
 
 // opened registers a connection. A call on a connection that is not registered is
 // admitted, and counts for none.
-func (l *limits) opened(key Key, c conn) {
+func (l *limits) opened(key ConnKey, c conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open == nil {
-		l.open = map[Key]*connection{}
+		l.open = map[ConnKey]*connection{}
 	}
 	if ended, ok := l.open[key]; ok { // or the operating system would not have used its addresses again
 		l.forget(ended)
@@ -49,7 +50,7 @@ func (l *limits) opened(key Key, c conn) {
 }
 
 // ended removes a connection that has ended.
-func (l *limits) ended(key Key, c conn) {
+func (l *limits) ended(key ConnKey, c conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if open, ok := l.open[key]; ok && open.conn == c {
@@ -67,7 +68,7 @@ func (l *limits) forget(c *connection) {
 
 // connected counts a connection for a caller, if it does not yet; false where that
 // has as many as it may. l.mu is held.
-func (l *limits) connected(u *usage, key Key, most auth.Limits) bool {
+func (l *limits) connected(u *usage, key ConnKey, most auth.Limits) bool {
 	c, open := l.open[key]
 	if !open || slices.Contains(c.users, u) {
 		return true
