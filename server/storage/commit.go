@@ -1,284 +1,309 @@
-// Appends and Puts that come together share the syncing of the disk, and one that comes
-// alone does not wait for others.
-//
-// A message that comes alone is one publish, made by whoever publishes it. So are
-// fewer than minBatch at a time, which JetStream syncs one after the other. A
-// batch is synced about 7 times whatever its size, because JetStream stages it in
-// files of its own (measured with nats-server 2.15, docs/log.md). So with that
-// many under way messages wait, and once as many wait as are worth a batch they go
-// as one. While it is committed, those that come are staged as the next one, which
-// is committed as soon as the one before is over. There is no timer.
-//
-// A batch is over when each of its messages is, so that nothing overtakes one that
-// JetStream refused whole, for a duplicate or a conflict in it, and that goes in
-// parts then. Batched messages are stored in the order in which they came.
-
 package storage
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 const (
-	// minBatch is the size from which a batch is cheaper than single publishes, of
-	// which fewer than that are under way at the same time: also because of slow
-	// disks, where 19 of them would take longer than singleTimeout at 300 ms a sync.
-	minBatch = 8
-	// maxBatch and maxBatchBytes bound a batch; JetStream's own limit is 1,000.
+	// minBatch is the size from which a batch is cheaper than single publishes: it is synced
+	// about 7 times whatever its size, because JetStream stages it in files of its own
+	// (measured with nats-server 2.15, docs/log.md).
+	minBatch = 16
+	// maxBatch and maxBatchBytes bound a group; JetStream's own limit is 1,000.
 	maxBatch      = 1000
 	maxBatchBytes = 8 << 20
-	// singleTimeout bounds a single publish, and batchTimeout a batch, which may have
-	// to wait for singles on a slow disk: less than the 10 s that a webhook waits.
+	// singleTimeout bounds a group of single publishes, and batchTimeout a batch: less than
+	// the 10 s that a webhook waits.
 	singleTimeout = 5 * time.Second
 	batchTimeout  = 9 * time.Second
-	// singleTry and batchTry bound one try, so that there is time for another one
-	// where an acknowledgement was lost.
+	// singleTry and batchTry bound one try, so that there is time for another one if an
+	// acknowledgement is lost.
 	singleTry = 2 * time.Second
 	batchTry  = 7 * time.Second
 )
 
-// pending is a message that waits for its turn.
-type pending struct {
-	ctx context.Context
-	msg *nats.Msg
-	// turn is closed when the wait is over. Then single says that the caller
-	// publishes it, or stored and err are what became of it.
-	turn   chan struct{}
-	single bool
-	ack    Ack
-	err    error
+// committer stores the messages of one stream in groups: while one group is being stored,
+// those that come wait, and all of them are the next group. So a message that comes alone
+// does not wait for others, and there is no timer.
+//
+// A group of minBatch or more is an atomic batch, which JetStream syncs as one. A smaller
+// one is a publish for each message, all at the same time. One group at a time is stored,
+// so nothing overtakes a batch that is refused for a duplicate or a conflict in it, and
+// then goes in parts. The messages of a batch are stored in the order in which they came.
+//
+// Its method store is safe for concurrent use.
+type committer struct {
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	// writable is Storage.Writable.
+	writable func() context.Context
+	// batch is publishBatch.
+	batch func(ctx context.Context, messages []*nats.Msg) (last uint64, err error)
+
+	mu      sync.Mutex
+	waiting []*pending
+	// running says that run runs.
+	running bool
 }
 
-// key is the same for messages of which only one can be stored: by their id, or by
-// what they expect of their subject.
+// pending is a message that is to be stored.
+type pending struct {
+	// ctx is its caller's.
+	ctx context.Context
+	msg *nats.Msg
+	// record says that msg is the value of a key, whose revision is expected to be that.
+	// Other messages have an id.
+	record   bool
+	expected uint64
+	// copies came after it in its group, and can be stored only if it is not.
+	copies []*pending
+	// done is closed once ack and err are what became of it.
+	done chan struct{}
+	ack  Ack
+	err  error
+}
+
+func newCommitter(js jetstream.JetStream, stream jetstream.Stream, writable func() context.Context) *committer {
+	c := &committer{js: js, stream: stream, writable: writable}
+	c.batch = c.publishBatch
+	return c
+}
+
+// store returns once the message is durable, or cannot be stored. If ctx ends before the
+// message is in a group, it is not stored; the group goes on without ctx, because others
+// are in it.
+func (c *committer) store(p *pending) (Ack, error) {
+	c.enqueue(p)
+	return p.wait()
+}
+
+func (c *committer) enqueue(messages ...*pending) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range messages {
+		p.done = make(chan struct{})
+	}
+	c.waiting = append(c.waiting, messages...)
+	if !c.running {
+		c.running = true
+		go c.run()
+	}
+}
+
+func (p *pending) wait() (Ack, error) {
+	select {
+	case <-p.done:
+		return p.ack, p.err
+	case <-p.ctx.Done():
+		return Ack{}, p.ctx.Err()
+	}
+}
+
+// end ends the message and its copies.
+func (p *pending) end(ack Ack, err error) {
+	p.ack, p.err = ack, err
+	close(p.done)
+	for _, copied := range p.copies {
+		switch {
+		case err != nil:
+			copied.end(Ack{}, err)
+		case p.record:
+			copied.end(Ack{}, ErrConflict)
+		default:
+			copied.end(Ack{Sequence: ack.Sequence, Duplicate: true}, nil)
+		}
+	}
+}
+
+// key is what a group has one message for.
 func (p *pending) key() string {
-	if expected := p.msg.Header.Get(jetstream.ExpectedLastSubjSeqHeader); expected != "" {
-		return expected + " " + p.msg.Subject
+	if p.record {
+		return p.msg.Subject
 	}
 	return p.msg.Header.Get(jetstream.MsgIDHeader)
 }
 
-func (p *pending) end(ack Ack, err error) {
-	p.ack, p.err = ack, err
-	close(p.turn)
-}
-
-// committer publishes messages of one stream, one by one or in batches. Its method
-// store is safe for concurrent use.
-type committer struct {
-	conn     *nats.Conn
-	js       jetstream.JetStream
-	stream   string
-	writable func() context.Context
-
-	mu sync.Mutex
-	// singles is how many single publishes are under way.
-	singles int
-	// batching says that batches are being made; then all that come wait for one.
-	batching bool
-	// idle is closed once no single publish is under way, where it is not nil.
-	idle    chan struct{}
-	waiting []*pending
-	// came has a token when there is something new in waiting.
-	came chan struct{}
-}
-
-// newCommitter returns a committer for a stream, which should allow atomic publishes: where
-// it does not, every message is a publish of its own. writable returns a context
-// that ends, with the reason, while JetStream is known to be unable to write
-// (Storage.Writable): publishes then fail at once.
-func newCommitter(conn *nats.Conn, js jetstream.JetStream, stream string, writable func() context.Context) *committer {
-	return &committer{conn: conn, js: js, stream: stream, writable: writable, came: make(chan struct{}, 1)}
-}
-
-// store returns once msg is durable. It MUST have a Nats-Msg-Id or a
-// Nats-Expected-Last-Subject-Sequence: by the one it is found where it was stored
-// before, and the other one fails with ErrConflict where it is not so. store takes
-// 5 s at most alone, and 9 s where others wait, too.
-//
-// Where ctx ends while it waits for its turn, it is not stored; the batch that it is in
-// goes on without ctx, because others are in it, also while that only waits for the one
-// before. Where it fails otherwise it may be stored all the same, its acknowledgement
-// lost; so may one that conflicts, with itself then. To publish a message with an id again is safe within
-// the stream's duplicate window.
-func (c *committer) store(ctx context.Context, msg *nats.Msg) (Ack, error) {
-	p := &pending{ctx: ctx, msg: msg, turn: make(chan struct{})}
-	c.enqueue(p)
-	return c.outcome(p)
-}
-
-// outcome waits for what becomes of a message.
-func (c *committer) outcome(p *pending) (Ack, error) {
-	select {
-	case <-p.turn:
-	case <-p.ctx.Done():
-		c.abandon(p)
-		return Ack{}, p.ctx.Err()
+// run stores group after group, until nothing waits.
+func (c *committer) run() {
+	for group := c.take(); len(group) > 0; group = c.take() {
+		if len(group) < minBatch {
+			c.publishEach(group)
+		} else {
+			c.publishTogether(group)
+		}
 	}
-	if !p.single {
-		return p.ack, p.err
-	}
-	defer c.landed()
-	ctx, cancel := context.WithTimeout(c.writable(), singleTimeout)
-	defer cancel()
-	// It ends with its caller, too: nobody else is in it.
-	defer context.AfterFunc(p.ctx, cancel)()
-	ack, err := c.publish(ctx, p.msg)
-	if err != nil && p.ctx.Err() != nil {
-		err = p.ctx.Err()
-	}
-	return ack, err
 }
 
-// enqueue gives messages their turn, or has them wait for it.
-func (c *committer) enqueue(messages ...*pending) {
+// take returns the next group: what waits, as far as there is room for it. A message whose
+// caller has gone is not in it. A record whose key is in it with another revision waits
+// for the next group.
+func (c *committer) take() (group []*pending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.waiting = append(c.waiting, messages...)
-	select {
-	case c.came <- struct{}{}:
-	default:
-	}
-	c.admit()
-}
-
-// abandon gives back the turn of a message whose ctx has ended, if it came at that
-// moment. It does not come later: admit and take look at ctx first.
-func (c *committer) abandon(p *pending) {
-	c.mu.Lock()
-	single := p.single
-	c.mu.Unlock()
-	if single {
-		c.landed()
-	}
-}
-
-// landed is the end of a single publish.
-func (c *committer) landed() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.singles--
-	c.settle()
-	c.admit()
-}
-
-// settle closes idle if it is time. c.mu is held.
-func (c *committer) settle() {
-	if c.singles == 0 && c.idle != nil {
-		close(c.idle)
-		c.idle = nil
-	}
-}
-
-// admit gives those that wait their turn, if it is theirs. c.mu is held.
-func (c *committer) admit() {
-	if c.batching {
-		return
-	}
-	for len(c.waiting) > 0 && len(c.waiting) < minBatch && c.singles < minBatch-1 {
-		p := c.waiting[0]
-		c.waiting = c.waiting[1:]
+	var later []*pending
+	inGroup := map[string]*pending{}
+	bytes := 0
+	for i, p := range c.waiting {
 		if p.ctx.Err() != nil {
-			continue // nobody waits for it any more
+			continue
 		}
-		c.singles++
-		p.single = true
-		close(p.turn)
-	}
-	if len(c.waiting) == 0 {
-		c.waiting = nil // and the array of those that are over with it
-	}
-	if len(c.waiting) >= minBatch {
-		c.batching = true
-		c.idle = make(chan struct{})
-		go c.batches(c.idle)
-		c.settle()
-	}
-}
-
-// batches commits batch after batch, until fewer wait than are worth one. It begins
-// once over is closed: JetStream acknowledges what it finds in its queue together,
-// when it has stored all of it, so that singles would wait for a batch behind them.
-func (c *committer) batches(over <-chan struct{}) {
-	<-over
-	for {
-		b := c.newBatch()
-		for before := over; before != nil; {
-			b.stage(c.take(b))
-			select {
-			case <-before:
-				before = nil
-			case <-c.came:
-			}
-		}
-		b.stage(c.take(b))
-		if len(b.messages) == 0 {
-			c.mu.Lock()
-			c.batching = false
-			c.admit()
-			c.mu.Unlock()
-			return
-		}
-		committed := make(chan struct{})
-		go func() {
-			defer close(committed)
-			c.commit(b)
-		}()
-		over = committed
-	}
-}
-
-// take returns those of the messages that wait for which a batch has room; none as
-// long as all together are not worth one.
-func (c *committer) take(b *batch) []*pending {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(b.messages)+len(c.waiting) < minBatch {
-		return nil
-	}
-	n, bytes := 0, b.bytes
-	for n < len(c.waiting) && len(b.messages)+n < maxBatch {
-		bytes += len(c.waiting[n].msg.Data)
-		if bytes > maxBatchBytes && len(b.messages)+n > 0 {
+		if len(group) == maxBatch || (len(group) > 0 && bytes+len(p.msg.Data) > maxBatchBytes) {
+			later = append(later, c.waiting[i:]...)
 			break
 		}
-		n++
-	}
-	taken := make([]*pending, 0, n)
-	for _, p := range c.waiting[:n] {
-		// Only here: what is in a batch stays in it, since others share its fate, and
-		// since it may be stored already when the batch is tried again.
-		if p.ctx.Err() == nil {
-			taken = append(taken, p)
+		first := inGroup[p.key()]
+		switch {
+		case first == nil:
+			inGroup[p.key()] = p
+			group = append(group, p)
+			bytes += len(p.msg.Data)
+		case first.expected == p.expected:
+			first.copies = append(first.copies, p)
+		default:
+			later = append(later, p)
 		}
 	}
-	c.waiting = c.waiting[n:]
-	return taken
+	c.waiting = later
+	c.running = len(group) > 0
+	return group
 }
 
-// commit ends each message of a batch.
-func (c *committer) commit(b *batch) {
+// publishEach stores a group with a publish for each message.
+func (c *committer) publishEach(group []*pending) {
+	ctx, cancel := context.WithTimeout(c.writable(), singleTimeout)
+	defer cancel()
+	var publishing sync.WaitGroup
+	for _, p := range group[1:] {
+		publishing.Go(func() { p.end(c.publish(ctx, p.msg)) })
+	}
+	group[0].end(c.publish(ctx, group[0].msg))
+	publishing.Wait()
+}
+
+// publishTogether stores a group as a batch, or in parts if that is refused.
+func (c *committer) publishTogether(group []*pending) {
 	ctx, cancel := context.WithTimeout(c.writable(), batchTimeout)
 	defer cancel()
-	last, err := b.commit(ctx)
-	c.end(ctx, b.messages, last, err)
-	for _, p := range b.copies {
-		first := b.first[p.key()]
-		switch {
-		case first.err != nil:
-			p.end(Ack{}, first.err)
-		case p.msg.Header.Get(jetstream.ExpectedLastSubjSeqHeader) != "":
-			p.end(Ack{}, ErrConflict)
-		default:
-			p.end(Ack{Sequence: first.ack.Sequence, Duplicate: true}, nil)
+	c.publishParts(ctx, group)
+}
+
+// publishParts ends messages of a group, in order. A batch that is refused, for a duplicate
+// or a conflict that JetStream does not name, goes again in two halves, and so on. One
+// whose acknowledgement is lost goes again whole: if it was stored, it is all duplicates.
+func (c *committer) publishParts(ctx context.Context, part []*pending) {
+	if len(part) < minBatch {
+		for _, p := range part {
+			p.end(c.publish(ctx, p.msg))
+		}
+		return
+	}
+	messages := make([]*nats.Msg, 0, len(part))
+	for _, p := range part {
+		messages = append(messages, p.msg)
+	}
+	last, err := c.batch(ctx, messages)
+	_, refused := errors.AsType[*jetstream.APIError](err)
+	switch {
+	case err == nil:
+		for i, p := range part {
+			p.end(Ack{Sequence: last - uint64(len(part)-1-i)}, nil)
+		}
+	case refused:
+		rest := c.endConflicts(ctx, part)
+		if len(rest) < len(part) {
+			c.publishParts(ctx, rest)
+			return
+		}
+		half := len(part) / 2
+		c.publishParts(ctx, part[:half])
+		c.publishParts(ctx, part[half:])
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		c.publishParts(ctx, part)
+	default:
+		for _, p := range part {
+			p.end(Ack{}, cause(ctx, err))
 		}
 	}
-	if len(b.held) > 0 {
-		c.enqueue(b.held...)
+}
+
+// publishBatch stores messages as an atomic batch: all of them, or none. It returns the
+// sequence of the last one.
+func (c *committer) publishBatch(ctx context.Context, messages []*nats.Msg) (last uint64, err error) {
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
 	}
+	ctx, cancel := context.WithTimeout(ctx, batchTry)
+	defer cancel()
+	// Without waiting for an acknowledgement of the first one: the last one's tells.
+	ack, err := jetstreamext.PublishMsgBatch(ctx, c.js, messages, jetstreamext.BatchFlowControl{})
+	for _, msg := range messages { // which may have to be published alone
+		msg.Header.Del(jetstreamext.BatchIDHeader)
+		msg.Header.Del(jetstreamext.BatchSeqHeader)
+		msg.Header.Del(jetstreamext.BatchCommitHeader)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
+}
+
+// endConflicts ends the records that conflict with what is stored, and returns the other
+// messages. Conflicts are ordinary, since each repeated call is one: to look for them costs
+// a read each, in place of the batches and single publishes that halving takes.
+func (c *committer) endConflicts(ctx context.Context, part []*pending) (rest []*pending) {
+	for _, p := range part {
+		if p.record {
+			// Only what is newer counts: the answer may come from a replica that is behind.
+			stored, err := c.stream.GetLastMsgForSubject(ctx, p.msg.Subject)
+			if err == nil && stored.Sequence > p.expected {
+				p.end(Ack{}, ErrConflict)
+				continue
+			}
+		}
+		rest = append(rest, p)
+	}
+	return rest
+}
+
+// publish stores one message. A try that was not acknowledged may have stored it
+// all the same; the next one finds its id then, and says so.
+func (c *committer) publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
+	for {
+		ack, err := c.publishOnce(ctx, msg)
+		switch {
+		case err == nil:
+			return Ack{Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
+		case isConflict(err):
+			return Ack{}, ErrConflict
+		case ctx.Err() != nil, !errors.Is(err, context.DeadlineExceeded):
+			return Ack{}, cause(ctx, err)
+		}
+	}
+}
+
+func (c *committer) publishOnce(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
+	ctx, cancel := context.WithTimeout(ctx, singleTry)
+	defer cancel()
+	return c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(c.stream.CachedInfo().Config.Name))
+}
+
+func isConflict(err error) bool {
+	refused, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// cause prefers the reason that ended ctx to the error that its end led to.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }

@@ -3,6 +3,7 @@ package storage
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -39,27 +40,23 @@ func each(t *testing.T, test func(t *testing.T, f *fixture)) {
 
 func open(t *testing.T, s *Storage) *fixture {
 	t.Helper()
-	_, err := s.api.CreateStream(t.Context(), natsjs.StreamConfig{
-		Name: streamName, Subjects: []string{"test.>"}, AllowAtomicPublish: true, AllowDirect: true,
-	})
-	require.NoError(t, err)
-	return &fixture{committer: newCommitter(s.conn, s.api, streamName, s.Writable), in: s}
+	return &fixture{committer: openStream(t, s).committer, in: s}
 }
 
 // message has an id, which is what it says, too.
-func message(id string) *nats.Msg {
+func message(ctx context.Context, id string) *pending {
 	msg := nats.NewMsg(subject)
 	msg.Data = []byte(id)
 	msg.Header.Set(natsjs.MsgIDHeader, id)
-	return msg
+	return &pending{ctx: ctx, msg: msg}
 }
 
 // expecting is a message under a key that expects a sequence to be the last one there.
-func expecting(key string, last uint64) *nats.Msg {
-	msg := message(nuid.Next())
-	msg.Subject = "test.keys." + key
+func expecting(ctx context.Context, key string, last uint64) *pending {
+	msg := nats.NewMsg("test.keys." + key)
+	msg.Data = []byte(nuid.Next())
 	msg.Header.Set(natsjs.ExpectedLastSubjSeqHeader, strconv.FormatUint(last, 10))
-	return msg
+	return &pending{ctx: ctx, msg: msg, record: true, expected: last}
 }
 
 func numbered(from, to int) []string {
@@ -88,25 +85,16 @@ func (f *fixture) all(t *testing.T) []string {
 func (f *fixture) storeAll(t *testing.T, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
-		ack, err := f.store(t.Context(), message(id))
+		ack, err := f.store(message(t.Context(), id))
 		require.NoError(t, err)
 		require.False(t, ack.Duplicate, id)
 	}
 }
 
-// waitingFor returns messages as they wait for their commit.
-func waitingFor(ctx context.Context, messages ...*nats.Msg) []*pending {
-	var group []*pending
-	for _, msg := range messages {
-		group = append(group, &pending{ctx: ctx, msg: msg, turn: make(chan struct{})})
-	}
-	return group
-}
-
-func withIDs(ids ...string) []*nats.Msg {
-	var messages []*nats.Msg
+func withIDs(ctx context.Context, ids ...string) []*pending {
+	var messages []*pending
 	for _, id := range ids {
-		messages = append(messages, message(id))
+		messages = append(messages, message(ctx, id))
 	}
 	return messages
 }
@@ -127,7 +115,7 @@ func (f *fixture) commitTogether(messages []*pending) []string {
 	var group sync.WaitGroup
 	for i, p := range messages {
 		group.Go(func() {
-			ack, err := f.outcome(p)
+			ack, err := p.wait()
 			switch {
 			case errors.Is(err, ErrConflict):
 				became[i] = conflict
@@ -149,7 +137,7 @@ func TestAGroupIsStoredInItsOrder(t *testing.T) {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
 				ids := numbered(1, size)
-				became := f.commitTogether(waitingFor(t.Context(), withIDs(ids...)...))
+				became := f.commitTogether(withIDs(t.Context(), ids...))
 				assert.Equal(t, slices.Repeat([]string{stored}, size), became)
 				got := f.all(t)
 				if size < minBatch {
@@ -180,7 +168,7 @@ func TestDuplicatesOfAGroupAreFoundAndNothingElseIsTouched(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
 				f.storeAll(t, before...)
 				ids := numbered(1, 64)
-				became := f.commitTogether(waitingFor(t.Context(), withIDs(ids...)...))
+				became := f.commitTogether(withIDs(t.Context(), ids...))
 				rest := []string{}
 				for i, id := range ids {
 					if slices.Contains(before, id) {
@@ -199,7 +187,7 @@ func TestDuplicatesOfAGroupAreFoundAndNothingElseIsTouched(t *testing.T) {
 func TestOneIDTwiceInAGroupIsStoredOnce(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		ids := slices.Concat(numbered(1, 30), numbered(1, 30), []string{"event-7"})
-		became := f.commitTogether(waitingFor(t.Context(), withIDs(ids...)...))
+		became := f.commitTogether(withIDs(t.Context(), ids...))
 		assert.Equal(t, slices.Concat(slices.Repeat([]string{stored}, 30), slices.Repeat([]string{found}, 31)), became)
 		assert.Equal(t, numbered(1, 30), f.all(t))
 	})
@@ -212,7 +200,7 @@ func TestMessagesAtOnceAreStoredOnceEachAndInTheirSendersOrder(t *testing.T) {
 		for sender := range senders {
 			wg.Go(func() {
 				for i := range messages {
-					ack, err := f.store(t.Context(), message(fmt.Sprintf("%02d-%02d", sender, i)))
+					ack, err := f.store(message(t.Context(), fmt.Sprintf("%02d-%02d", sender, i)))
 					assert.NoError(t, err)
 					assert.False(t, ack.Duplicate)
 				}
@@ -230,7 +218,7 @@ func TestAMessageWhoseCallerHasGoneIsNotStored(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		gone, cancel := context.WithTimeout(t.Context(), 0)
 		defer cancel()
-		group := slices.Concat(waitingFor(t.Context(), withIDs(numbered(1, 20)...)...), waitingFor(gone, message("gone")))
+		group := slices.Concat(withIDs(t.Context(), numbered(1, 20)...), withIDs(gone, "gone"))
 		became := f.commitTogether(group)
 		assert.Equal(t, append(slices.Repeat([]string{stored}, 20), failed), became)
 		assert.Equal(t, numbered(1, 20), f.all(t))
@@ -244,9 +232,9 @@ func TestAJetStreamThatCannotWriteRefusesAtOnce(t *testing.T) {
 	full := errors.New("no space left on device")
 	fail(full)
 	for _, size := range []int{1, 100} {
-		assert.Equal(t, slices.Repeat([]string{failed}, size), f.commitTogether(waitingFor(t.Context(), withIDs(numbered(1, size)...)...)))
+		assert.Equal(t, slices.Repeat([]string{failed}, size), f.commitTogether(withIDs(t.Context(), numbered(1, size)...)))
 	}
-	_, err := f.store(t.Context(), message("x"))
+	_, err := f.store(message(t.Context(), "x"))
 	assert.ErrorIs(t, err, full)
 }
 
@@ -269,7 +257,7 @@ func TestALostAcknowledgementAddsNoSecondEvent(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		deaf := &deafOnce{JetStream: f.js}
 		f.js = deaf
-		ack, err := f.store(t.Context(), message("event-1"))
+		ack, err := f.store(message(t.Context(), "event-1"))
 		require.NoError(t, err)
 		assert.True(t, deaf.lost)
 		assert.Equal(t, Ack{Sequence: 1, Duplicate: true}, ack)
@@ -277,20 +265,27 @@ func TestALostAcknowledgementAddsNoSecondEvent(t *testing.T) {
 	})
 }
 
-// TestABatchWhoseAcknowledgementIsLostAddsNoSecondEvent loses it as a connection
-// would that breaks at that moment: what JetStream is asked goes through a proxy.
+// first has the first batch end as fail says, after it was stored.
+func (f *fixture) first(fail func() error) {
+	batch, failed := f.batch, false
+	f.batch = func(ctx context.Context, messages []*nats.Msg) (uint64, error) {
+		last, err := batch(ctx, messages)
+		if err == nil && !failed {
+			failed = true
+			return 0, fail()
+		}
+		return last, err
+	}
+}
+
 func TestABatchWhoseAcknowledgementIsLostAddsNoSecondEvent(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		messages := waitingFor(t.Context(), withIDs(numbered(1, 50)...)...)
-		b := f.newBatch()
-		b.stage(messages)
-		_, err := b.commit(t.Context())
-		require.NoError(t, err)
-		f.end(t.Context(), messages, 0, context.DeadlineExceeded)
+		f.first(func() error { return context.DeadlineExceeded })
+		messages := withIDs(t.Context(), numbered(1, 50)...)
+		f.commitTogether(messages)
 		for i, p := range messages {
-			ack, err := f.outcome(p)
-			require.NoError(t, err)
-			assert.Equal(t, Ack{Sequence: uint64(i + 1), Duplicate: true}, ack)
+			require.NoError(t, p.err)
+			assert.Equal(t, Ack{Sequence: uint64(i + 1), Duplicate: true}, p.ack)
 		}
 		assert.Equal(t, numbered(1, 50), f.all(t))
 	})
@@ -299,93 +294,84 @@ func TestABatchWhoseAcknowledgementIsLostAddsNoSecondEvent(t *testing.T) {
 func TestABatchThatCannotBePublishedFailsWhole(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.in.conn.Close()
-		became := f.commitTogether(waitingFor(t.Context(), withIDs(numbered(1, 50)...)...))
+		became := f.commitTogether(withIDs(t.Context(), numbered(1, 50)...))
 		assert.Equal(t, slices.Repeat([]string{failed}, 50), became)
 	})
 }
 
-func TestABatchIsBounded(t *testing.T) {
+func TestAGroupIsBounded(t *testing.T) {
+	f := &fixture{committer: newCommitter(nil, nil, context.Background)}
+	groups := func(n, bytes int) (sizes []int) {
+		f.waiting = withIDs(t.Context(), numbered(1, n)...)
+		for _, p := range f.waiting {
+			p.msg.Data = make([]byte, bytes)
+		}
+		for group := f.take(); len(group) > 0; group = f.take() {
+			sizes = append(sizes, len(group))
+		}
+		return sizes
+	}
+	assert.Equal(t, []int{maxBatch, maxBatch, 77}, groups(2*maxBatch+77, 1))
+	assert.Equal(t, []int{16, 16, 16, 2}, groups(50, 512<<10))
+	assert.Equal(t, []int{1, 1}, groups(2, maxBatchBytes+1), "one is always taken")
+	assert.False(t, f.running)
+}
+
+func TestWhatComesWhileAGroupIsStoredIsTheNextGroup(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		sized := func(n, bytes int) []*pending {
-			messages := waitingFor(t.Context(), withIDs(numbered(1, n)...)...)
-			for _, p := range messages {
-				p.msg.Data = make([]byte, bytes)
+		var sizes []int
+		batch, began, let := f.batch, make(chan struct{}), make(chan struct{})
+		f.batch = func(ctx context.Context, messages []*nats.Msg) (uint64, error) {
+			if sizes = append(sizes, len(messages)); len(sizes) == 1 {
+				close(began)
+				<-let
 			}
-			return messages
+			return batch(ctx, messages)
 		}
-		f.batching = true // by this test
-		taken := func(messages []*pending) (sizes []int) {
-			f.waiting = messages
-			for {
-				b := f.newBatch()
-				b.messages = f.take(b)
-				if len(b.messages) == 0 {
-					return sizes
-				}
-				sizes = append(sizes, len(b.messages))
-			}
+		first, second := withIDs(t.Context(), numbered(1, minBatch)...), withIDs(t.Context(), numbered(minBatch+1, 3*minBatch)...)
+		f.enqueue(first...)
+		<-began
+		for _, p := range second {
+			f.enqueue(p)
 		}
-		assert.Equal(t, []int{maxBatch, maxBatch, 77}, taken(sized(2*maxBatch+77, 1)))
-		assert.Equal(t, []int{16, 16, 16}, taken(sized(50, 512<<10)), "and the rest are too few")
-		assert.Equal(t, []int{1, 1}, taken(sized(minBatch+1, maxBatchBytes+1)), "one is always taken")
+		close(let)
+		for _, p := range slices.Concat(first, second) {
+			_, err := p.wait()
+			require.NoError(t, err)
+		}
+		assert.Equal(t, []int{minBatch, 2 * minBatch}, sizes)
+		assert.Equal(t, numbered(1, 3*minBatch), f.all(t))
+		f.storeAll(t, "alone")
+		assert.Len(t, sizes, 2, "a message that comes alone is no batch")
 	})
 }
 
-// TestBatchesFollowEachOtherUnderLoadAndEndWithIt finds the way back to single
-// publishes, which are faster for few.
-func TestBatchesFollowEachOtherUnderLoadAndEndWithIt(t *testing.T) {
+func TestACallerThatGoesDoesNotWaitForItsGroup(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		publishes := func(workers, each int) {
-			var group sync.WaitGroup
-			for range workers {
-				group.Go(func() {
-					for range each {
-						_, err := f.store(t.Context(), message(nuid.Next()))
-						assert.NoError(t, err)
-					}
-				})
-			}
-			group.Wait()
+		let := make(chan struct{})
+		batch := f.batch
+		f.batch = func(ctx context.Context, messages []*nats.Msg) (uint64, error) {
+			<-let
+			return batch(ctx, messages)
 		}
-		batching := func() bool {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			assert.Less(t, f.singles, minBatch)
-			return f.batching
+		hasty, leave := context.WithCancel(t.Context())
+		messages := slices.Concat(withIDs(t.Context(), numbered(1, minBatch)...), withIDs(hasty, "of one who goes"))
+		f.enqueue(messages...)
+		leave()
+		_, err := messages[minBatch].wait()
+		require.ErrorIs(t, err, context.Canceled)
+		close(let)
+		for _, p := range messages[:minBatch] {
+			_, err := p.wait()
+			require.NoError(t, err)
 		}
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			publishes(100, 20)
-		}()
-		require.Eventually(t, batching, patience, time.Microsecond)
-		<-ended
-		publishes(2, 2)
-		assert.False(t, batching())
-		assert.Len(t, f.all(t), 100*20+4)
-	})
-}
-
-func TestATurnThatComesAsItsCallerGoesIsGivenBack(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
-		for range 10 * minBatch { // each time either may be seen first
-			ctx, cancel := context.WithCancel(t.Context())
-			messages := waitingFor(ctx, message(nuid.Next()))
-			f.enqueue(messages...)
-			cancel()
-			_, _ = f.outcome(messages[0]) // stored before it was given up, or not
-			f.mu.Lock()
-			assert.Zero(t, f.singles)
-			f.mu.Unlock()
-		}
-		f.storeAll(t, "event-1")
 	})
 }
 
 func TestEachMessageOfABatchKnowsItsSequence(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.storeAll(t, "first")
-		messages := waitingFor(t.Context(), withIDs(numbered(1, 40)...)...)
+		messages := withIDs(t.Context(), numbered(1, 40)...)
 		f.commitTogether(messages)
 		for i, p := range messages {
 			assert.Equal(t, Ack{Sequence: uint64(i + 2)}, p.ack)
@@ -396,13 +382,13 @@ func TestEachMessageOfABatchKnowsItsSequence(t *testing.T) {
 func TestOfThoseThatExpectTheSameOneIsStored(t *testing.T) {
 	for _, copies := range []int{2, minBatch, 100} {
 		each(t, func(t *testing.T, f *fixture) {
-			var messages []*nats.Msg
+			var messages []*pending
 			for key := range 20 {
 				for range copies {
-					messages = append(messages, expecting(strconv.Itoa(key), 0))
+					messages = append(messages, expecting(t.Context(), strconv.Itoa(key), 0))
 				}
 			}
-			became := f.commitTogether(waitingFor(t.Context(), messages...))
+			became := f.commitTogether(messages)
 			for key := range 20 {
 				ofKey := became[key*copies : (key+1)*copies]
 				slices.Sort(ofKey)
@@ -415,16 +401,16 @@ func TestOfThoseThatExpectTheSameOneIsStored(t *testing.T) {
 
 func TestAConflictInAGroupTouchesNothingElse(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		_, err := f.store(t.Context(), expecting("7", 0))
+		_, err := f.store(expecting(t.Context(), "7", 0))
 		require.NoError(t, err)
-		_, err = f.store(t.Context(), expecting("7", 0))
+		_, err = f.store(expecting(t.Context(), "7", 0))
 		require.ErrorIs(t, err, ErrConflict, "alone, too")
-		var messages []*nats.Msg
+		var messages []*pending
 		for key := range 64 {
-			messages = append(messages, expecting(strconv.Itoa(key), 0))
+			messages = append(messages, expecting(t.Context(), strconv.Itoa(key), 0))
 		}
-		messages = append(messages, withIDs(numbered(1, 5)...)...)
-		for i, became := range f.commitTogether(waitingFor(t.Context(), messages...)) {
+		messages = append(messages, withIDs(t.Context(), numbered(1, 5)...)...)
+		for i, became := range f.commitTogether(messages) {
 			if i == 7 {
 				assert.Equal(t, conflict, became)
 				continue
@@ -438,11 +424,11 @@ func TestAConflictInAGroupTouchesNothingElse(t *testing.T) {
 // it MUST NOT share the claim's fate.
 func TestWhatExpectsSomethingElseOfASubjectIsJudgedByItself(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		ack, err := f.store(t.Context(), expecting("key", 0))
+		ack, err := f.store(expecting(t.Context(), "key", 0))
 		require.NoError(t, err)
-		messages := []*nats.Msg{expecting("key", 0), expecting("key", ack.Sequence), expecting("key", 0)}
-		messages = append(messages, withIDs(numbered(1, 30)...)...)
-		became := f.commitTogether(waitingFor(t.Context(), messages...))
+		messages := []*pending{expecting(t.Context(), "key", 0), expecting(t.Context(), "key", ack.Sequence), expecting(t.Context(), "key", 0)}
+		messages = append(messages, withIDs(t.Context(), numbered(1, 30)...)...)
+		became := f.commitTogether(messages)
 		assert.Equal(t, []string{conflict, stored, conflict}, became[:3])
 	})
 }
@@ -455,7 +441,7 @@ func TestAStreamWithoutBatchesStoresOneByOne(t *testing.T) {
 		config.AllowAtomicPublish = false
 		_, err = f.in.api.UpdateStream(t.Context(), config)
 		require.NoError(t, err)
-		became := f.commitTogether(waitingFor(t.Context(), withIDs(numbered(1, 40)...)...))
+		became := f.commitTogether(withIDs(t.Context(), numbered(1, 40)...))
 		assert.Equal(t, slices.Repeat([]string{stored}, 40), became)
 	})
 }
@@ -468,7 +454,7 @@ func TestABatchIsTriedAgainWithThoseWhoseCallersHaveGone(t *testing.T) {
 		cause error
 	}{
 		"some, and the acknowledgement was lost": {func(i int) bool { return i%3 == 0 }, context.DeadlineExceeded},
-		"a half, and it goes in parts":           {func(i int) bool { return i < 20 }, &natsjs.APIError{ErrorCode: codeBatchDuplicate}},
+		"a half, and it goes in parts":           {func(i int) bool { return i < 20 }, &natsjs.APIError{ErrorCode: 10201}},
 		"all":                                    {func(int) bool { return true }, context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -480,20 +466,50 @@ func TestABatchIsTriedAgainWithThoseWhoseCallersHaveGone(t *testing.T) {
 					if tt.gone(i) {
 						ctx = gone
 					}
-					messages = append(messages, waitingFor(ctx, message(id))...)
+					messages = append(messages, message(ctx, id))
 				}
-				b := f.newBatch()
-				b.stage(messages)
-				leave()
-				f.end(t.Context(), b.messages, 0, tt.cause)
-				stored := f.all(t)
+				f.first(func() error {
+					leave()
+					return tt.cause
+				})
+				f.enqueue(messages...)
 				for _, p := range messages {
-					<-p.turn
+					<-p.done
 					require.NoError(t, p.err)
+				}
+				stored := f.all(t)
+				assert.Len(t, stored, 40)
+				for _, p := range messages {
 					require.LessOrEqual(t, p.ack.Sequence, uint64(len(stored)))
 					assert.Equal(t, string(p.msg.Data), stored[p.ack.Sequence-1], "it is where it is said to be")
 				}
 			})
 		})
 	}
+}
+
+// A leader of a cluster that changes while a batch is being published leaves the new one
+// with a part of it.
+func TestABatchOfWhichAPartIsMissingIsPublishedInParts(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		batch, failed := f.batch, false
+		f.batch = func(ctx context.Context, messages []*nats.Msg) (uint64, error) {
+			if failed {
+				return batch(ctx, messages)
+			}
+			failed = true
+			msg := nats.NewMsg(subject)
+			msg.Header.Set("Nats-Batch-Id", nuid.Next())
+			msg.Header.Set("Nats-Batch-Sequence", "2")
+			msg.Header.Set("Nats-Batch-Commit", "1")
+			reply, err := f.in.conn.RequestMsgWithContext(ctx, msg)
+			require.NoError(t, err)
+			var refused struct{ Error *natsjs.APIError }
+			require.NoError(t, json.Unmarshal(reply.Data, &refused))
+			return 0, refused.Error
+		}
+		messages := withIDs(t.Context(), numbered(1, 40)...)
+		assert.Equal(t, slices.Repeat([]string{stored}, 40), f.commitTogether(messages))
+		assert.Equal(t, numbered(1, 40), f.all(t))
+	})
 }

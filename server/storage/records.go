@@ -104,6 +104,6 @@ func (r *Records) Put(ctx context.Context, key string, data []byte, last uint64)
 	msg := nats.NewMsg(r.prefix + key)
 	msg.Data = data
 	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(last, 10))
-	ack, err := r.stream.committer.store(ctx, msg)
+	ack, err := r.stream.committer.store(&pending{ctx: ctx, msg: msg, record: true, expected: last})
 	return ack.Sequence, err
 }

@@ -104,7 +104,7 @@ func (s *Storage) open(ctx context.Context, cfg jetstream.StreamConfig) (*Stream
 	return &Stream{
 		conn:      s.conn,
 		stream:    stream,
-		committer: newCommitter(s.conn, s.api, cfg.Name, s.Writable),
+		committer: newCommitter(s.api, stream, s.Writable),
 		created:   created,
 		reading:   make(chan struct{}, maxReads),
 	}, nil
@@ -142,7 +142,7 @@ func (s *Stream) Append(ctx context.Context, m Message) (Ack, error) {
 	msg := nats.NewMsg(m.Subject)
 	msg.Data = m.Data
 	msg.Header.Set(jetstream.MsgIDHeader, m.ID)
-	return s.committer.store(ctx, msg)
+	return s.committer.store(&pending{ctx: ctx, msg: msg})
 }
 
 // Info asks the server that leads the stream.
