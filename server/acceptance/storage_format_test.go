@@ -59,14 +59,10 @@ func TestADataDirectoryOfThisFormatIsServedWhoeverWroteIt(t *testing.T) {
 			require.NoError(t, err)
 			defer conn.Close()
 			client := ongairv1.NewOngairServiceClient(conn)
-			got, err := client.ListEvents(t.Context(), &ongairv1.ListEventsRequest{})
-			require.NoError(t, err)
+			got := readAll(t, client, &ongairv1.ListEventsRequest{})
 			assert.Empty(t, cmp.Diff(want, got, protocmp.Transform()))
 			for i, e := range want.GetEvents() {
-				page, err := client.ListEvents(t.Context(), &ongairv1.ListEventsRequest{
-					Start: &ongairv1.ListEventsRequest_Cursor{Cursor: e.GetCursor()},
-				})
-				require.NoError(t, err)
+				page := readAll(t, client, &ongairv1.ListEventsRequest{Start: &ongairv1.ListEventsRequest_Cursor{Cursor: e.GetCursor()}})
 				assert.Empty(t, cmp.Diff(want.GetEvents()[i+1:], page.GetEvents(), protocmp.Transform(), cmpopts.EquateEmpty()))
 			}
 			response, err := client.Send(t.Context(), pinned())
@@ -74,6 +70,21 @@ func TestADataDirectoryOfThisFormatIsServedWhoeverWroteIt(t *testing.T) {
 			assert.True(t, response.GetReplayed())
 			assert.Empty(t, g.Sandbox.Requests())
 		})
+	}
+}
+
+// readAll reads page after page, which may be short, and returns them as one.
+func readAll(t *testing.T, client ongairv1.OngairServiceClient, req *ongairv1.ListEventsRequest) *ongairv1.ListEventsResponse {
+	t.Helper()
+	all := &ongairv1.ListEventsResponse{}
+	for {
+		page, err := client.ListEvents(t.Context(), req)
+		require.NoError(t, err)
+		all.Events, all.Cursor = append(all.GetEvents(), page.GetEvents()...), page.GetCursor()
+		if page.GetPending() == 0 {
+			return all
+		}
+		req.Start = &ongairv1.ListEventsRequest_Cursor{Cursor: page.GetCursor()}
 	}
 }
 
