@@ -41,10 +41,7 @@ func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
 		s.requests.change(func() { request.Status = status })
 		s.logger.Debug("sandbox answers", "method", r.Method, "path", r.URL.Path, "status", status)
 	}
-	path, ok := strings.CutPrefix(r.URL.Path, apiPath)
-	if !ok {
-		path = "" // no call's name, and only a fault for all calls fits it
-	}
+	path := callName(r.URL.Path)
 	work := func() answer { return s.call(r, path, params) }
 	if err != nil {
 		work = func() answer { return unreadable(err) }
@@ -55,6 +52,17 @@ func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fault.apply(w, r, work, answered)
+}
+
+// callName returns the name of the call at a path, such as "/send". It is empty for a path outside the API, which only
+// a fault for all calls fits. Slashes are squeezed, as Rails does: some clients call "//api/v1/base/send".
+func callName(path string) string {
+	segments := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+	name, ok := strings.CutPrefix("/"+strings.Join(segments, "/"), apiPath)
+	if !ok {
+		return ""
+	}
+	return name
 }
 
 // call does one call, or refuses it.

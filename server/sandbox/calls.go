@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -36,15 +37,12 @@ func (s *Sandbox) send(params map[string]string) answer {
 }
 
 func (s *Sandbox) sendImage(params map[string]string) answer {
-	if refusal, ok := required(params, "image", "content_type"); !ok {
+	if refusal, ok := required(params, "image"); !ok {
 		return refusal
 	}
-	contentType := params["content_type"]
-	if contentType != "image/jpeg" && contentType != "image/png" {
-		return refuse(http.StatusUnprocessableEntity, fmt.Sprintf("Content type %s is not supported", contentType))
-	}
+	// Ongair documents image/jpeg and image/png. Its published clients also send image/jpg, image/gif or nothing.
 	return s.sendMessage(params, message{
-		Kind: kindImage, Text: params["text"], URL: params["image"], ContentType: contentType,
+		Kind: kindImage, Text: caption(params), URL: params["image"], ContentType: params["content_type"],
 	})
 }
 
@@ -52,14 +50,15 @@ func (s *Sandbox) sendDocument(params map[string]string) answer {
 	if refusal, ok := required(params, "file_url"); !ok {
 		return refusal
 	}
-	contentType := params["content_type"]
-	if contentType == "" {
-		contentType = "application/pdf"
-	}
 	return s.sendMessage(params, message{
-		Kind: kindDocument, Text: params["caption"], URL: params["file_url"], ContentType: contentType,
+		Kind: kindDocument, Text: caption(params), URL: params["file_url"],
+		ContentType: cmp.Or(params["content_type"], "application/pdf"),
 	})
 }
+
+// caption returns the text below an image or a document. Ongair documents "text" for the one and "caption" for the
+// other, and its published clients send either for both.
+func caption(params map[string]string) string { return cmp.Or(params["text"], params["caption"]) }
 
 // sendMessage does what the three sends have in common.
 func (s *Sandbox) sendMessage(params map[string]string, m message) answer {
@@ -107,9 +106,9 @@ func required(params map[string]string, names ...string) (refusal answer, ok boo
 	if contactID(params) == "" {
 		return refuse(http.StatusUnprocessableEntity, "Parameter external_id is missing"), false
 	}
-	for _, name := range []string{"external_id", "external_contact_id"} {
+	for _, id := range []string{params["external_id"], params["external_contact_id"], contactID(params)} {
 		// A plus sign in a form that was not escaped arrives as a space.
-		if strings.TrimLeft(params[name], "+ ") == unknownContact {
+		if strings.TrimLeft(id, "+ ") == unknownContact {
 			return refuse(http.StatusUnprocessableEntity,
 				fmt.Sprintf("Contact with phone number %s does not exists", unknownContact)), false // Ongair's words
 		}
@@ -117,12 +116,10 @@ func required(params map[string]string, names ...string) (refusal answer, ok boo
 	return answer{}, true
 }
 
-// contactID is who a call is for. Ongair's documentation calls both fields mandatory while its examples send
-// external_id alone, so one is enough; where they differ, the webhooks' field of the same name shows which one names
-// the contact.
+// contactID returns the contact that a call is for. Ongair's documentation requires both external_id and
+// external_contact_id, and its examples send external_id alone, so one is enough. If they differ, external_contact_id
+// names the contact, as in webhooks. Some published clients send phone_number instead of both. A ticket may have a
+// phone_number besides, which does not name the contact then.
 func contactID(params map[string]string) string {
-	if id := params["external_contact_id"]; id != "" {
-		return id
-	}
-	return params["external_id"]
+	return cmp.Or(params["external_contact_id"], params["external_id"], params["phone_number"])
 }

@@ -47,8 +47,6 @@ func TestACallIsRefusedAsOngairDoes(t *testing.T) {
 		"a text with an empty text":     {"/send", contact + "&text=", "Parameter text is missing"},
 		"a text for nobody":             {"/send", "text=Hello", "Parameter external_id is missing"},
 		"an image without a URL":        {"/send_image", contact + "&content_type=image/png", "Parameter image is missing"},
-		"an image without a type":       {"/send_image", contact + "&image=http://x/y", "Parameter content_type is missing"},
-		"an image of an unknown type":   {"/send_image", contact + "&image=http://x/y&content_type=image/gif", "Content type image/gif is not supported"},
 		"a document without a URL":      {"/send_document", contact, "Parameter file_url is missing"},
 		"a ticket without a message id": {"/create_conversation", contact, "Parameter message_id is missing"},
 		"a ticket in no direction":      {"/create_conversation", contact + "&message_id=1&direction=UP", "Direction UP is not supported"},
@@ -71,6 +69,7 @@ func TestTheUnknownContactOfTheDocumentationDoesNotExist(t *testing.T) {
 		"with a plus sign left as is":   "external_id=+254705865640",
 		"as the external contact id":    "external_contact_id=%2B254705865640",
 		"as the second of two contacts": "external_id=1&external_contact_id=%2B254705865640",
+		"as the phone number":           "phone_number=254705865640",
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, path := range []string{"/send", "/send_image", "/send_document", "/create_conversation"} {
@@ -83,17 +82,65 @@ func TestTheUnknownContactOfTheDocumentationDoesNotExist(t *testing.T) {
 	}
 }
 
-func TestEitherContactFieldIsEnough(t *testing.T) {
+func TestOneContactFieldIsEnough(t *testing.T) {
 	for name, tt := range map[string]struct{ fields, contact string }{
 		"the external id alone":           {"external_id=a", "a"},
 		"the external contact id alone":   {"external_contact_id=b", "b"},
 		"both, and the second names them": {"external_id=a&external_contact_id=b", "b"},
+		"the phone number alone":          {"phone_number=c", "c"},
+		"a phone number beside an id":     {"external_id=a&phone_number=c", "a"},
+		"an empty id and a phone number":  {"external_id=&external_contact_id=&phone_number=c", "c"},
+		"another contact's phone number":  {"external_id=a&phone_number=254705865640", "a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, path := range []string{"/send", "/send_image", "/send_document", "/create_conversation"} {
+				s := New(Config{Token: token})
+				status, answer := ask(s, path, tt.fields+"&text=Hello&image=b&file_url=c&message_id=d")
+				require.Equal(t, http.StatusOK, status, answer)
+				assert.Equal(t, tt.contact, s.state.snapshot().Contacts[0].ExternalContactID, path)
+			}
+		})
+	}
+}
+
+func TestAnImageMayHaveAnyContentTypeAndEitherCaption(t *testing.T) {
+	for name, tt := range map[string]struct{ fields, contentType, text string }{
+		"as documented":                 {"content_type=image/png&text=A+caption", "image/png", "A caption"},
+		"without a content type":        {"text=A+caption", "", "A caption"},
+		"as image/jpg":                  {"content_type=image/jpg", "image/jpg", ""},
+		"as image/gif":                  {"content_type=image/gif", "image/gif", ""},
+		"with caption in place of text": {"caption=A+caption", "", "A caption"},
+		"with caption and text":         {"caption=A+caption&text=A+text", "", "A text"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := New(Config{Token: token})
-			status, _ := ask(s, "/send", tt.fields+"&text=Hello")
-			require.Equal(t, http.StatusOK, status)
-			assert.Equal(t, tt.contact, s.state.snapshot().Contacts[0].ExternalContactID)
+			status, answer := ask(s, "/send_image", "external_id=a&image=http://x/y&"+tt.fields)
+			require.Equal(t, http.StatusOK, status, answer)
+			sent := s.state.snapshot().Messages[0]
+			assert.Equal(t, tt.contentType, sent.ContentType)
+			assert.Equal(t, tt.text, sent.Text)
+			assert.Equal(t, "http://x/y", sent.URL)
+		})
+	}
+}
+
+func TestSlashesAreSqueezedAndListedAsTheyCame(t *testing.T) {
+	for name, path := range map[string]string{
+		"two in front":        "//api/v1/base/send",
+		"two inside":          "/api//v1/base/send",
+		"two before the call": "/api/v1/base//send",
+		"one behind":          "/api/v1/base/send/",
+		"many in every place": "///api///v1///base///send///",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, baseURL := start(t, Config{})
+			s.SetFaults(Fault{Path: "/send", Times: 1, Status: 503})
+			for _, want := range []int{503, 200} {
+				status, answer := exchange(t, http.MethodPost, baseURL+path, formType, hello, "Authorization", "Token token:"+token)
+				assert.Equal(t, want, status, answer)
+			}
+			assert.Equal(t, path, s.Requests()[0].Path)
+			assert.Len(t, s.state.snapshot().Messages, 1)
 		})
 	}
 }
@@ -118,7 +165,9 @@ func TestPathsAndMethodsThatOngairLacksAreRefusedAndListed(t *testing.T) {
 		"an unknown call":          {http.MethodPost, apiPath + "/send_fax", http.StatusNotFound},
 		"the prefix twice":         {http.MethodPost, apiPath + apiPath + "/send", http.StatusNotFound},
 		"no prefix":                {http.MethodPost, "/send", http.StatusNotFound},
-		"two slashes":              {http.MethodPost, apiPath + "//send", http.StatusNotFound},
+		"two slashes and no call":  {http.MethodPost, apiPath + "//", http.StatusNotFound},
+		"a call with a call in it": {http.MethodPost, apiPath + "/send/send", http.StatusNotFound},
+		"no slash before the call": {http.MethodPost, apiPath + "send", http.StatusNotFound},
 		"a send with GET":          {http.MethodGet, apiPath + "/send", http.StatusMethodNotAllowed},
 		"the status with POST":     {http.MethodPost, apiPath + "/status", http.StatusMethodNotAllowed},
 		"a path like the controls": {http.MethodGet, "/_sandboxed", http.StatusNotFound},

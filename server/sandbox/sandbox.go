@@ -140,7 +140,7 @@ func (s *Sandbox) delay(name string, configured, byDefault, most time.Duration) 
 func (s *Sandbox) Handler() http.Handler {
 	controls := s.controls()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Not a ServeMux: it would redirect an unclean path, and a client's wrong path should be seen as it arrived.
+		// Not a ServeMux: it would redirect a path with two slashes, which Ongair takes.
 		if r.URL.Path == controlPath || strings.HasPrefix(r.URL.Path, controlPath+"/") {
 			controls.ServeHTTP(w, r)
 			return
