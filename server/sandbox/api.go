@@ -18,12 +18,27 @@ type answer struct {
 	body   string
 }
 
+// input is what a call brought.
+type input struct {
+	params map[string]string
+	files  []upload
+	// origin is the scheme and address at which the caller reached the sandbox.
+	origin string
+}
+
+func origin(r *http.Request) string {
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
+}
+
 // serveAPI takes one call through the steps that the package's comment lists.
 func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
 	body, err := readBody(w, r, maxBody)
-	var params map[string]string
+	in := input{origin: origin(r)}
 	if err == nil {
-		params, err = parseBody(body)
+		in.params, in.files, err = parseBody(body)
 	}
 	request := &Request{
 		Time:     time.Now(),
@@ -32,7 +47,8 @@ func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
 		RawQuery: r.URL.RawQuery,
 		Header:   r.Header.Clone(),
 		Body:     body,
-		Params:   params,
+		Params:   in.params,
+		Files:    withoutContent(in.files),
 	}
 	s.requests.add(request, len(body))
 
@@ -42,7 +58,7 @@ func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
 		s.logger.Debug("sandbox answers", "method", r.Method, "path", r.URL.Path, "status", status)
 	}
 	path := callName(r.URL.Path)
-	work := func() answer { return s.call(r, path, params) }
+	work := func() answer { return s.call(r, path, in) }
 	if err != nil {
 		work = func() answer { return unreadable(err) }
 	}
@@ -66,9 +82,9 @@ func callName(path string) string {
 }
 
 // call does one call, or refuses it.
-func (s *Sandbox) call(r *http.Request, path string, params map[string]string) answer {
+func (s *Sandbox) call(r *http.Request, path string, in input) answer {
 	method := http.MethodPost
-	var do func(params map[string]string) answer
+	var do func(in input) answer
 	switch path {
 	case "/send":
 		do = s.send
@@ -88,10 +104,10 @@ func (s *Sandbox) call(r *http.Request, path string, params map[string]string) a
 		refusal.header["Allow"] = method
 		return refusal
 	}
-	if !s.authenticated(r, params) {
+	if !s.authenticated(r, in.params) {
 		return refuse(http.StatusUnauthorized, "Invalid API Token")
 	}
-	return do(params)
+	return do(in)
 }
 
 func unreadable(err error) answer { return refuse(statusOfBody(err), err.Error()) }

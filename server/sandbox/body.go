@@ -28,18 +28,18 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	return body, err
 }
 
-// parseBody reads a body's fields; of a repeated one the last counts. It never asks the Content-Type: Ongair's clients
-// send forms labelled as JSON, and a body shows by itself what it is. One that is a JSON object is JSON, one that
-// opens with a line "--boundary" and a part is multipart, anything else is a form. Only multipart can be malformed:
-// what cannot be a form's escape is taken literally, as it stands.
-func parseBody(body []byte) (map[string]string, error) {
+// parseBody reads a body's fields, the last one of each name, and the files of a multipart body. It ignores the
+// Content-Type: Ongair's clients send forms labelled as JSON, and a body shows by itself what it is. A JSON object is
+// JSON, a body that opens with a line "--boundary" and a part is multipart, anything else is a form. Only multipart can
+// be malformed: an invalid escape in a form is kept as it is.
+func parseBody(body []byte) (map[string]string, []upload, error) {
 	if params, ok := parseJSON(body); ok {
-		return params, nil
+		return params, nil, nil
 	}
-	if params, ok, err := parseMultipart(body); ok {
-		return params, err
+	if params, files, ok, err := parseMultipart(body); ok {
+		return params, files, err
 	}
-	return lastOfEach(parseForm(string(body))), nil
+	return lastOfEach(parseForm(string(body))), nil, nil
 }
 
 func parseJSON(body []byte) (map[string]string, bool) {
@@ -77,31 +77,35 @@ func jsonText(value json.RawMessage) (string, bool) {
 
 // parseMultipart takes the boundary from the first line. A Content-Type could not say more: its boundary either is that
 // line or does not fit the body.
-func parseMultipart(body []byte) (params map[string]string, isMultipart bool, err error) {
+func parseMultipart(body []byte) (params map[string]string, files []upload, isMultipart bool, err error) {
 	line, _, ok := bytes.Cut(body, []byte("\n"))
 	boundary := strings.TrimPrefix(strings.TrimRight(string(line), " \t\r"), "--")
 	if !ok || boundary == "" || !bytes.HasPrefix(line, []byte("--")) {
-		return nil, false, nil
+		return nil, nil, false, nil
 	}
 	reader := multipart.NewReader(bytes.NewReader(body), boundary)
 	params = make(map[string]string)
 	for first := true; ; first = false {
 		part, err := reader.NextPart()
 		if err != nil && first {
-			return nil, false, nil
+			return nil, nil, false, nil
 		}
 		if errors.Is(err, io.EOF) {
-			return params, true, nil
+			return params, files, true, nil
 		}
 		if err != nil {
-			return params, true, errMultipartShort
+			return params, files, true, errMultipartShort
 		}
 		value, err := io.ReadAll(part)
 		if err != nil {
-			return params, true, errMultipartShort
+			return params, files, true, errMultipartShort
 		}
-		if name := part.FormName(); name != "" {
-			params[name] = string(value)
+		switch field, file := part.FormName(), part.FileName(); {
+		case field == "":
+		case file == "":
+			params[field] = string(value)
+		default:
+			files = append(files, upload{File{field, file, part.Header.Get("Content-Type"), len(value)}, value})
 		}
 	}
 }

@@ -81,13 +81,14 @@ func TestBodiesAreReadByWhatTheyLookLike(t *testing.T) {
 		"a form that opens with dashes":     {"--a=b&c=d", params{"--a": "b", "c": "d"}},
 		"dashes and a line are a form":      {"--a\nb=c", params{"--a\nb": "c"}},
 		"multipart with bare line feeds":    {"--x\nContent-Disposition: form-data; name=\"a\"\n\nb\n--x--\n", params{"a": "b"}},
-		"multipart with a file":             {"--x\r\nContent-Disposition: form-data; name=\"a\"; filename=\"f\"\r\nContent-Type: image/png\r\n\r\nb\r\n--x--", params{"a": "b"}},
+		"multipart with a file":             {"--x\r\nContent-Disposition: form-data; name=\"a\"; filename=\"f\"\r\nContent-Type: image/png\r\n\r\nb\r\n--x--", params{}},
+		"multipart with no file chosen":     {"--x\r\nContent-Disposition: form-data; name=\"a\"; filename=\"\"\r\n\r\n\r\n--x--", params{"a": ""}},
 		"multipart with a part of no name":  {"--x\r\nContent-Disposition: form-data\r\n\r\nb\r\n--x--", params{}},
 		"multipart's last of two counts":    {"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n--x\r\nContent-Disposition: form-data; name=a\r\n\r\nc\r\n--x--", params{"a": "c"}},
 		"multipart with spaces after lines": {"--x \r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n--x-- \r\n", params{"a": "b"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := parseBody([]byte(tt.body))
+			got, _, err := parseBody([]byte(tt.body))
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, got)
 		})
@@ -118,7 +119,7 @@ func FuzzABodyOfAnyEncodingKeepsItsValue(f *testing.F) {
 	f.Add("a=b&c=%zz+\xff\x00👋")
 	f.Fuzz(func(t *testing.T, value string) {
 		// Whatever the bytes are, reading them as a body ends, and without a panic.
-		_, _ = parseBody([]byte(value))
+		_, _, _ = parseBody([]byte(value))
 
 		want := map[string]string{"text": value}
 		_, asMultipart := multipartBody(t, want)
@@ -129,8 +130,9 @@ func FuzzABodyOfAnyEncodingKeepsItsValue(f *testing.F) {
 			encoded["JSON"] = string(asJSON)
 		}
 		for encoding, body := range encoded {
-			got, err := parseBody([]byte(body))
+			got, files, err := parseBody([]byte(body))
 			require.NoError(t, err, encoding)
+			assert.Empty(t, files, encoding)
 			assert.Equal(t, want, got, encoding)
 		}
 	})

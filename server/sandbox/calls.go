@@ -29,36 +29,41 @@ type channelStatus struct {
 	Online        bool   `json:"online"`
 }
 
-func (s *Sandbox) send(params map[string]string) answer {
-	if refusal, ok := required(params, "text"); !ok {
+func (s *Sandbox) send(in input) answer {
+	if refusal, ok := required(in, "text"); !ok {
 		return refusal
 	}
-	return s.sendMessage(params, message{Kind: kindText, Text: params["text"]})
+	return s.sendMessage(in.params, message{Kind: kindText, Text: in.params["text"]})
 }
 
-func (s *Sandbox) sendImage(params map[string]string) answer {
-	if refusal, ok := required(params, "image"); !ok {
+// sendImage takes any content type: Ongair documents image/jpeg and image/png, and its published clients also send
+// image/jpg, image/gif or nothing.
+func (s *Sandbox) sendImage(in input) answer { return s.sendAttachment(in, kindImage, "image", "") }
+
+func (s *Sandbox) sendDocument(in input) answer {
+	return s.sendAttachment(in, kindDocument, "file_url", "application/pdf")
+}
+
+// sendAttachment sends an image or a document, whose URL or content is in a field.
+func (s *Sandbox) sendAttachment(in input, kind, field, defaultType string) answer {
+	if refusal, ok := required(in, field); !ok {
 		return refusal
 	}
-	// Ongair documents image/jpeg and image/png. Its published clients also send image/jpg, image/gif or nothing.
-	return s.sendMessage(params, message{
-		Kind: kindImage, Text: caption(params), URL: params["image"], ContentType: params["content_type"],
-	})
-}
-
-func (s *Sandbox) sendDocument(params map[string]string) answer {
-	if refusal, ok := required(params, "file_url"); !ok {
-		return refusal
+	m := message{
+		Kind: kind,
+		// Ongair documents text for images and caption for documents. Its published clients send either for both.
+		Text:        cmp.Or(in.params["text"], in.params["caption"]),
+		URL:         in.params[field],
+		ContentType: in.params["content_type"],
 	}
-	return s.sendMessage(params, message{
-		Kind: kindDocument, Text: caption(params), URL: params["file_url"],
-		ContentType: cmp.Or(params["content_type"], "application/pdf"),
-	})
+	if uploaded := fileOf(in.files, field); uploaded != nil {
+		m.URL = in.origin + s.uploads.keep(*uploaded)
+		m.ContentType = cmp.Or(m.ContentType, uploaded.ContentType)
+		m.File = &uploaded.File
+	}
+	m.ContentType = cmp.Or(m.ContentType, defaultType)
+	return s.sendMessage(in.params, m)
 }
-
-// caption returns the text below an image or a document. Ongair documents "text" for the one and "caption" for the
-// other, and its published clients send either for both.
-func caption(params map[string]string) string { return cmp.Or(params["text"], params["caption"]) }
 
 // sendMessage does what the three sends have in common.
 func (s *Sandbox) sendMessage(params map[string]string, m message) answer {
@@ -71,10 +76,11 @@ func (s *Sandbox) sendMessage(params map[string]string, m message) answer {
 	return succeed(sent{Sent: "true", ID: m.ID, ConversationID: m.ConversationID})
 }
 
-func (s *Sandbox) createConversation(params map[string]string) answer {
-	if refusal, ok := required(params, "message_id"); !ok {
+func (s *Sandbox) createConversation(in input) answer {
+	if refusal, ok := required(in, "message_id"); !ok {
 		return refusal
 	}
+	params := in.params
 	direction := directionIn
 	if given := params["direction"]; given != "" {
 		direction = strings.ToUpper(given)
@@ -91,17 +97,16 @@ func (s *Sandbox) createConversation(params map[string]string) answer {
 	return succeed(ticketed{Success: "true", ID: ticket.ID})
 }
 
-func (s *Sandbox) status(map[string]string) answer {
+func (s *Sandbox) status(input) answer {
 	return succeed(channelStatus{Success: true, PhoneNumber: "254700000000", StatusMessage: "Sandbox", Online: true})
 }
 
-// required refuses a call that lacks one of the fields, or any contact, or that is for the contact who does not exist.
-// An empty field is a missing one.
-func required(params map[string]string, names ...string) (refusal answer, ok bool) {
-	for _, name := range names {
-		if params[name] == "" {
-			return refuse(http.StatusUnprocessableEntity, fmt.Sprintf("Parameter %s is missing", name)), false
-		}
+// required refuses a call that lacks the field or any contact, or that is for the contact who does not exist. An empty
+// field is a missing one, an uploaded file is a field.
+func required(in input, name string) (refusal answer, ok bool) {
+	params := in.params
+	if params[name] == "" && fileOf(in.files, name) == nil {
+		return refuse(http.StatusUnprocessableEntity, fmt.Sprintf("Parameter %s is missing", name)), false
 	}
 	if contactID(params) == "" {
 		return refuse(http.StatusUnprocessableEntity, "Parameter external_id is missing"), false

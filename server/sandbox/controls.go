@@ -35,6 +35,7 @@ func (s *Sandbox) controls() http.Handler {
 	mux.HandleFunc("GET "+controlPath+"/deliveries", func(w http.ResponseWriter, _ *http.Request) {
 		show(w, http.StatusOK, s.Deliveries())
 	})
+	mux.HandleFunc("GET "+controlPath+"/files/{id}/{name}", s.serveUpload)
 	mux.HandleFunc("GET "+controlPath+"/state", func(w http.ResponseWriter, _ *http.Request) {
 		show(w, http.StatusOK, s.state.snapshot())
 	})

@@ -21,6 +21,8 @@ type Request struct {
 	// Params are the body's fields; of a repeated one the last. JSON's Booleans and numbers are their text, its nulls are
 	// left out. The query is not among them.
 	Params map[string]string `json:"params"`
+	// Files are the files of a multipart body. They are not among Params.
+	Files []File `json:"files,omitempty"`
 	// Status is what was answered: 0 while nothing was, and for good if a fault ended the connection without an answer.
 	Status int `json:"status"`
 }

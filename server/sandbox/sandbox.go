@@ -91,6 +91,7 @@ type Sandbox struct {
 	faults     faults
 	state      *state
 	queue      *queue
+	uploads    uploads
 	requests   history[Request]
 	deliveries history[Delivery]
 }

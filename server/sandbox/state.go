@@ -56,6 +56,7 @@ type message struct {
 	Text              string    `json:"text"`
 	URL               string    `json:"url,omitempty"`
 	ContentType       string    `json:"content_type,omitempty"`
+	File              *File     `json:"file,omitempty"` // the file that the call uploaded, if any
 	Thread            string    `json:"thread,omitempty"`
 	Time              time.Time `json:"time"`
 }
