@@ -8,8 +8,11 @@ import (
 	"time"
 )
 
-// apiPath is in front of every call of Ongair's API.
-const apiPath = "/api/v1/base"
+const (
+	// apiPath is in front of every call of Ongair's API but searches.
+	apiPath    = "/api/v1/base"
+	searchPath = "/api/v1/search/"
+)
 
 // answer is what a call is answered with.
 type answer struct {
@@ -70,15 +73,18 @@ func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
 	fault.apply(w, r, work, answered)
 }
 
-// callName returns the name of the call at a path, such as "/send". It is empty for a path outside the API, which only
-// a fault for all calls fits. Slashes are squeezed, as Rails does: some clients call "//api/v1/base/send".
+// callName returns the name of the call at a path: what follows apiPath, such as "/send", or the whole path of a search.
+// It is empty for a path outside the API, which only a fault for all calls fits. Slashes are squeezed, as Rails does: some clients call "//api/v1/base/send".
 func callName(path string) string {
 	segments := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
-	name, ok := strings.CutPrefix("/"+strings.Join(segments, "/"), apiPath)
-	if !ok {
-		return ""
+	squeezed := "/" + strings.Join(segments, "/")
+	if name, ok := strings.CutPrefix(squeezed, apiPath); ok {
+		return name
 	}
-	return name
+	if strings.HasPrefix(squeezed, searchPath) {
+		return squeezed
+	}
+	return ""
 }
 
 // call does one call, or refuses it.
@@ -97,7 +103,12 @@ func (s *Sandbox) call(r *http.Request, path string, in input) answer {
 	case "/status":
 		method, do = http.MethodGet, s.status
 	default:
-		return refuse(http.StatusNotFound, "Not Found")
+		if !isUnimplemented(path) {
+			return refuse(http.StatusNotFound, "Not Found")
+		}
+		method, do = r.Method, func(input) answer {
+			return refuse(http.StatusNotImplemented, "The sandbox does not implement the call "+path)
+		}
 	}
 	if r.Method != method {
 		refusal := refuse(http.StatusMethodNotAllowed, "Method Not Allowed")

@@ -167,6 +167,11 @@ func TestPathsAndMethodsThatOngairLacksAreRefusedAndListed(t *testing.T) {
 		"no prefix":                {http.MethodPost, "/send", http.StatusNotFound},
 		"two slashes and no call":  {http.MethodPost, apiPath + "//", http.StatusNotFound},
 		"a call with a call in it": {http.MethodPost, apiPath + "/send/send", http.StatusNotFound},
+		"a search of nothing":      {http.MethodGet, "/api/v1/search", http.StatusNotFound},
+		"a search of tickets":      {http.MethodGet, "/api/v1/search/tickets", http.StatusNotFound},
+		"nobody to close":          {http.MethodPost, apiPath + "/conversations//close", http.StatusNotFound},
+		"two numbers to close":     {http.MethodPost, apiPath + "/conversations/1/2/close", http.StatusNotFound},
+		"a conversation":           {http.MethodGet, apiPath + "/conversations/1", http.StatusNotFound},
 		"no slash before the call": {http.MethodPost, apiPath + "send", http.StatusNotFound},
 		"a send with GET":          {http.MethodGet, apiPath + "/send", http.StatusMethodNotAllowed},
 		"the status with POST":     {http.MethodPost, apiPath + "/status", http.StatusMethodNotAllowed},
@@ -182,6 +187,38 @@ func TestPathsAndMethodsThatOngairLacksAreRefusedAndListed(t *testing.T) {
 			assert.Equal(t, tt.status, requests[0].Status)
 		})
 	}
+}
+
+func TestACallThatTheSandboxLacksIsNotImplemented(t *testing.T) {
+	for _, path := range []string{
+		"/send_video", "/send_audio", "/send_chain", "/send_location_prompt", "/send_telephone_prompt", "/send_contact",
+		"/send_template", "/send_template_message", "/template_messages", "/create_group", "/create_contact",
+		"/conversations/254722200200/close", "/conversations/+254722200200/close",
+	} {
+		t.Run(path, func(t *testing.T) { assertNotImplemented(t, apiPath+path, path) })
+	}
+	for _, path := range []string{"/api/v1/search/messages", "/api/v1/search/contacts"} {
+		t.Run(path, func(t *testing.T) { assertNotImplemented(t, path, path) })
+	}
+}
+
+func assertNotImplemented(t *testing.T, path, name string) {
+	t.Helper()
+	s, baseURL := start(t, Config{})
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		status, answer := exchange(t, method, baseURL+path+"?token="+token, formType, "")
+		assert.Equal(t, http.StatusNotImplemented, status)
+		assert.JSONEq(t, `{"error":"The sandbox does not implement the call `+name+`"}`, answer)
+
+		status, answer = exchange(t, method, baseURL+path+"?token=purr", formType, "")
+		assert.Equal(t, http.StatusUnauthorized, status, "the token comes first")
+		assert.Equal(t, golden(t, "answers", "bad_token.json"), answer)
+	}
+	status, _ := exchange(t, http.MethodPost, baseURL+"/"+path+"/", formType, "token="+token)
+	assert.Equal(t, http.StatusNotImplemented, status, "with extra slashes")
+	s.SetFaults(Fault{Path: name, Status: http.StatusTeapot})
+	status, _ = exchange(t, http.MethodPost, baseURL+path, formType, "token="+token)
+	assert.Equal(t, http.StatusTeapot, status, "faults fit it by its name")
 }
 
 func TestTheStatusNeedsTheToken(t *testing.T) {

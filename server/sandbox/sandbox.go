@@ -34,7 +34,7 @@
 // # Not promised
 //
 // What Ongair does where its documentation is silent: rate limits, retries of webhooks, the effect of thread.
-// Templates, lists, search and the calls that only other clients use are not here and answer 404.
+// Templates, lists, search, groups and the calls that only some clients make are not here and answer 501.
 package sandbox
 
 import (
