@@ -112,8 +112,7 @@ func required(in input, name string) (refusal answer, ok bool) {
 		return refuse(http.StatusUnprocessableEntity, "Parameter external_id is missing"), false
 	}
 	for _, id := range []string{params["external_id"], params["external_contact_id"], contactID(params)} {
-		// A plus sign in a form that was not escaped arrives as a space.
-		if strings.TrimLeft(id, "+ ") == unknownContact {
+		if phoneNumber(id) == unknownContact {
 			return refuse(http.StatusUnprocessableEntity,
 				fmt.Sprintf("Contact with phone number %s does not exists", unknownContact)), false // Ongair's words
 		}

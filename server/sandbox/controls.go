@@ -25,6 +25,10 @@ func (s *Sandbox) controls() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+controlPath+"/{$}", describe)
 	mux.HandleFunc("POST "+controlPath+"/webhooks", s.triggerWebhook)
+	mux.HandleFunc("GET "+controlPath+"/webhooks", func(w http.ResponseWriter, _ *http.Request) {
+		show(w, http.StatusOK, s.shownSettings())
+	})
+	mux.HandleFunc("PUT "+controlPath+"/webhooks", s.putWebhooks)
 	mux.HandleFunc("GET "+controlPath+"/requests", func(w http.ResponseWriter, _ *http.Request) {
 		show(w, http.StatusOK, s.Requests())
 	})

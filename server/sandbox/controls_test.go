@@ -80,8 +80,9 @@ func TestTheListsAreShownAsJSON(t *testing.T) {
 	s := New(Config{Token: token})
 	for path, empty := range map[string]string{
 		"/requests": `[]`, "/deliveries": `[]`, "/faults": `[]`,
-		"/state": `{"contacts":[],"conversations":[],"messages":[]}`,
-		"/auth":  `{"forms":["colon","equals","query","form"]}`,
+		"/state":    `{"contacts":[],"conversations":[],"messages":[]}`,
+		"/auth":     `{"forms":["colon","equals","query","form"]}`,
+		"/webhooks": `{"receipts":false}`,
 	} {
 		status, answer := control(s, http.MethodGet, path, "")
 		assert.Equal(t, http.StatusOK, status)
@@ -147,6 +148,8 @@ func TestAControlThatMakesNoSenseIsRefusedAndChangesNothing(t *testing.T) {
 		"faults beyond 32 MiB":               {"/faults", strings.Repeat(" ", maxControlBody+1), "too large"},
 		"an unknown form of the token":       {"/auth", `{"forms":["cookie"]}`, `unknown form \"cookie\"`},
 		"an unknown field beside the forms":  {"/auth", `{"form":["colon"]}`, `unknown field \"form\"`},
+		"no setting of the webhooks":         {"/webhooks", `{}`, "is missing"},
+		"an unknown setting of the webhooks": {"/webhooks", `{"receipt":true}`, `unknown field \"receipt\"`},
 		"neither forms nor tokens":           {"/auth", `{}`, `\"forms\" and \"tokens\" are missing`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -34,6 +34,11 @@ reached, 409 if the sandbox has no webhook URL.
   curl http://HOST/_sandbox/webhooks -d notification_type=MessageReceived -d id=1 \
     -d external_contact_id=%2B254722200200 -d text=Hello
 
+Switch the DeliveryReceipt after each MessageSent, which is off at first:
+
+  curl -X PUT http://HOST/_sandbox/webhooks -d '{"receipts":true}'
+  curl http://HOST/_sandbox/webhooks
+
 What arrived, oldest first, byte for byte; and forget it.
 
   curl http://HOST/_sandbox/requests

@@ -12,9 +12,9 @@
 //	state  contacts, conversations and messages change, and the answer has Ongair's documented shape
 //
 // A message that was sent puts webhooks into a queue that is ordered by the time they are due: MessageSent after
-// SentDelay, then the contact's answer after AnswerDelay. One goroutine works through the queue, so webhooks leave one
-// by one and in order: the MessageSent of a message always comes before its answer. Like Ongair, the sandbox posts
-// each webhook once and does not care whether it was taken.
+// SentDelay, a DeliveryReceipt right behind it if receipts are on, then the contact's answer after AnswerDelay. One
+// goroutine works through the queue, so webhooks leave one by one and in order: the MessageSent of a message always
+// comes before its answer. Like Ongair, the sandbox posts each webhook once, whatever the receiver answers.
 //
 // Under /_sandbox/ are the controls: post any webhook, switch faults, list what arrived. They ask for no token, so a
 // Sandbox belongs on a loopback address. GET /_sandbox/ describes them.
@@ -72,6 +72,9 @@ type Config struct {
 	// Silent means that no call causes a webhook: only triggered ones are posted. It is for tests and loads that bring
 	// their own.
 	Silent bool
+	// Receipts means that a DeliveryReceipt follows each MessageSent, until SetReceipts says otherwise. Ongair posts
+	// receipts for channels that have them. They are off by default, so that two webhooks show what a send causes.
+	Receipts bool
 	// HTTPClient posts the webhooks. Default: one that gives up after 10 s and follows no redirects. A client that is
 	// given stays the caller's: Run does not close its idle connections.
 	HTTPClient *http.Client
@@ -89,6 +92,7 @@ type Sandbox struct {
 	running    atomic.Bool
 	auth       auth
 	faults     faults
+	settings   webhookSettings
 	state      *state
 	queue      *queue
 	uploads    uploads
@@ -106,6 +110,8 @@ func New(config Config) *Sandbox {
 		auth:   auth{tokens: []string{config.Token}},
 		state:  newState(),
 		queue:  newQueue(),
+
+		settings: webhookSettings{receipts: config.Receipts},
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -14,11 +15,14 @@ type Field struct {
 // webhook composes a webhook's fields when it is due.
 type webhook func() []Field
 
-// notifySent queues what follows a message that was sent: MessageSent, and then either the end of the conversation or
-// the contact's answer.
+// notifySent queues what follows a message that was sent: MessageSent, a receipt if they are on, and then either the end
+// of the conversation or the contact's answer.
 func (s *Sandbox) notifySent(to contact, m message, closes bool) {
 	now := time.Now()
 	s.notify(now.Add(s.config.SentDelay), func() []Field { return s.messageFields("MessageSent", to, m) })
+	if s.settings.wantsReceipts() {
+		s.notify(now.Add(s.config.SentDelay), func() []Field { return receiptFields(m.ExternalContactID, m.ID) })
+	}
 	if closes {
 		s.notify(now.Add(s.config.SentDelay), func() []Field { return s.ticketFields(to, m.ConversationID, statusClosed) })
 		return
@@ -74,6 +78,19 @@ func (s *Sandbox) messageFields(notificationType string, c contact, m message) [
 	}
 	return fields
 }
+
+// receiptFields returns the fields of a DeliveryReceipt for the message that a send answered as messageID.
+func receiptFields(contactID, messageID string) []Field {
+	return []Field{
+		{"notification_type", "DeliveryReceipt"},
+		{"phone_number", phoneNumber(contactID)},
+		{"id", messageID},
+	}
+}
+
+// phoneNumber returns a contact's id as the webhooks' field phone_number has it, without the plus, which is a space if a
+// form did not escape it.
+func phoneNumber(contactID string) string { return strings.TrimLeft(contactID, "+ ") }
 
 func (s *Sandbox) ticketFields(c contact, conversationID, status string) []Field {
 	return []Field{

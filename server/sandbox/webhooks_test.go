@@ -135,6 +135,52 @@ func TestACallIsFollowedByItsWebhooks(t *testing.T) {
 	}
 }
 
+func TestReceiptsFollowMessageSentIfTheyAreOn(t *testing.T) {
+	const to = "external_id=%2B254722200200"
+	for name, tt := range map[string]struct {
+		path, body string
+		webhooks   []string
+	}{
+		"a text":         {"/send", to + "&text=Hello", []string{"text_sent", "receipt", "text_answered"}},
+		"a document":     {"/send_document", to + "&file_url=https://www.example.com/file.pdf&caption=A+caption", []string{"document_sent", "receipt", "document_answered"}},
+		"the text close": {"/send", to + "&text=+Close+", []string{"close_sent", "receipt", "ticket_closed"}},
+		"a ticket":       {"/create_conversation", to + "&message_id=1234&name=Jane+Doe&text=Hello", []string{"ticket_opened"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, in, stop := startVirtual(t, Config{WebhookURL: webhookURL, Receipts: true}, 0)
+				status, answer := ask(s, tt.path, tt.body)
+				require.Equal(t, http.StatusOK, status, answer)
+				time.Sleep(time.Minute)
+				stop()
+				var want []string
+				for _, file := range tt.webhooks {
+					want = append(want, golden(t, "webhooks", file+".form"))
+				}
+				assert.Equal(t, want, in.bodies())
+			})
+		})
+	}
+}
+
+func TestReceiptsAreSwitchedByAControl(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, in, stop := startVirtual(t, Config{WebhookURL: webhookURL}, 0)
+		for i, body := range []string{"", `{"receipts":true}`, `{"receipts":false}`} {
+			if body != "" {
+				status, answer := control(s, http.MethodPut, "/webhooks", body)
+				require.Equal(t, http.StatusOK, status, answer)
+				assert.JSONEq(t, body, answer)
+			}
+			_, _ = ask(s, "/send", "external_id=a&text=Hello")
+			time.Sleep(time.Minute)
+			receipts := strings.Count(strings.Join(in.bodies(), "\n"), "notification_type=DeliveryReceipt&phone_number=a&id=")
+			assert.Equal(t, min(i, 1), receipts, body)
+		}
+		stop()
+	})
+}
+
 func TestMessageSentComesBeforeTheAnswerWhateverTheDelays(t *testing.T) {
 	for name, delays := range map[string][2]time.Duration{
 		"the defaults":                       {0, 0},
