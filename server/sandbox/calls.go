@@ -98,7 +98,7 @@ func (s *Sandbox) createConversation(in input) answer {
 }
 
 func (s *Sandbox) status(input) answer {
-	return succeed(channelStatus{Success: true, PhoneNumber: "254700000000", StatusMessage: "Sandbox", Online: true})
+	return succeed(channelStatus{Success: true, PhoneNumber: channelNumber, StatusMessage: "Sandbox", Online: true})
 }
 
 // required refuses a call that lacks the field or any contact, or that is for the contact who does not exist. An empty

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 )
 
 const controlPath = "/_sandbox"
@@ -56,33 +55,6 @@ func (s *Sandbox) controls() http.Handler {
 	})
 	mux.HandleFunc("PUT "+controlPath+"/auth", s.putAuth)
 	return mux
-}
-
-// triggerWebhook posts the body as it is, so that any webhook can be triggered, in any encoding.
-func (s *Sandbox) triggerWebhook(w http.ResponseWriter, r *http.Request) {
-	body, err := readBody(w, r, maxBody)
-	if err != nil {
-		showError(w, statusOfBody(err), err)
-		return
-	}
-	d := &Delivery{ContentType: r.Header.Get("Content-Type"), Body: body, Triggered: true}
-	if d.ContentType == "" {
-		d.ContentType = formType
-	}
-	if strings.HasPrefix(strings.ToLower(d.ContentType), formType) {
-		d.Fields = parseForm(string(body))
-	}
-	status, err := s.post(r.Context(), d)
-	switch {
-	case errors.Is(err, ErrNoWebhookURL):
-		showError(w, http.StatusConflict, err)
-	case err != nil:
-		showError(w, http.StatusBadGateway, err)
-	default:
-		show(w, http.StatusOK, struct {
-			Status int `json:"status"`
-		}{status})
-	}
 }
 
 func (s *Sandbox) putFaults(w http.ResponseWriter, r *http.Request) {

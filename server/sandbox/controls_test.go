@@ -209,6 +209,10 @@ func TestThePageDescribesTheControlsWithExamplesForItsAddress(t *testing.T) {
 		assert.Equal(t, http.StatusOK, status)
 		assert.Contains(t, page, "curl -X PUT "+baseURL+"/_sandbox/faults")
 		assert.NotContains(t, page, "HOST")
+		assert.NotContains(t, page, "TYPES")
+		for _, name := range webhookTypes() {
+			assert.Contains(t, page, "  "+name+"\n")
+		}
 	}
 	status, _ := exchange(t, http.MethodPost, baseURL+"/_sandbox/requests", "", "")
 	assert.Equal(t, http.StatusMethodNotAllowed, status)

@@ -11,7 +11,16 @@ func describe(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	//nolint:gosec // plain text that is not sniffed, so a Host with markup in it stays text
-	_, _ = io.WriteString(w, strings.ReplaceAll(page, "http://HOST", "http://"+r.Host))
+	_, _ = io.WriteString(w, strings.NewReplacer("http://HOST", origin(r), "TYPES\n", listed(webhookTypes())).Replace(page))
+}
+
+// listed returns names as indented lines of the page.
+func listed(names []string) string {
+	var lines strings.Builder
+	for _, name := range names {
+		lines.WriteString("  " + name + "\n")
+	}
+	return lines.String()
 }
 
 const page = `An Ongair to develop against
@@ -33,6 +42,14 @@ reached, 409 if the sandbox has no webhook URL.
 
   curl http://HOST/_sandbox/webhooks -d notification_type=MessageReceived -d id=1 \
     -d external_contact_id=%2B254722200200 -d text=Hello
+
+With ?type= the fields that are left out have defaults, such as a new id and the newest contact:
+
+  curl -X POST 'http://HOST/_sandbox/webhooks?type=GroupCreated'
+  curl 'http://HOST/_sandbox/webhooks?type=MessageReceived' -d text=Hello
+
+The types:
+TYPES
 
 Switch the DeliveryReceipt after each MessageSent, which is off at first:
 

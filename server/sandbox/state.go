@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -147,6 +149,47 @@ func (st *state) snapshot() snapshot {
 	return snapshot{st.contacts.list(), st.conversations.list(), st.messages.list()}
 }
 
+// topic is what a triggered webhook is about.
+type topic struct {
+	contact        contact
+	conversationID string
+	// messageID is the id of the newest message that was sent to the contact.
+	messageID string
+}
+
+// topicOf returns what is known about a contact, or about the one to whom the newest message was sent if id is empty.
+// What is not known has the values that it would have first. The state does not change.
+func (st *state) topicOf(id string) topic {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	newest := message{ID: strconv.Itoa(beforeFirstMessage + 1), ExternalContactID: cmp.Or(id, defaultContact)}
+	for _, key := range slices.Backward(st.messages.ids) {
+		m := st.messages.byID[key]
+		if m.Direction == directionOut && (id == "" || phoneNumber(id) == phoneNumber(m.ExternalContactID)) {
+			newest = *m
+			break
+		}
+	}
+	c := contact{ExternalContactID: newest.ExternalContactID, Name: inventedName(newest.ExternalContactID)}
+	if known, ok := st.contacts.get(newest.ExternalContactID); ok {
+		c = *known
+	}
+	return topic{c, cmp.Or(c.ConversationID, strconv.Itoa(beforeFirstConversation+1)), newest.ID}
+}
+
+// newMessageID returns an id that no message of the account has.
+func (st *state) newMessageID() string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.nextMessageID()
+}
+
+// nextMessageID is newMessageID for callers that hold mu.
+func (st *state) nextMessageID() string {
+	st.lastMessage++
+	return strconv.FormatInt(st.lastMessage, 10)
+}
+
 // contact finds a contact or makes it. The caller holds mu.
 func (st *state) contact(id string) *contact {
 	if known, ok := st.contacts.get(id); ok {
@@ -178,8 +221,7 @@ func (st *state) open(c *contact, messageID string) *conversation {
 
 // add gives m its id and time and keeps it. The caller holds mu.
 func (st *state) add(m message) message {
-	st.lastMessage++
-	m.ID = strconv.FormatInt(st.lastMessage, 10)
+	m.ID = st.nextMessageID()
 	m.Time = time.Now()
 	st.messages.put(m.ID, &m)
 	return m
