@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -82,7 +83,7 @@ func TestTheListsAreShownAsJSON(t *testing.T) {
 		"/requests": `[]`, "/deliveries": `[]`, "/faults": `[]`,
 		"/state":    `{"contacts":[],"conversations":[],"messages":[]}`,
 		"/auth":     `{"forms":["colon","equals","query","form"]}`,
-		"/webhooks": `{"receipts":false}`,
+		"/webhooks": `{"receipts":false,"as":[]}`,
 	} {
 		status, answer := control(s, http.MethodGet, path, "")
 		assert.Equal(t, http.StatusOK, status)
@@ -148,7 +149,9 @@ func TestAControlThatMakesNoSenseIsRefusedAndChangesNothing(t *testing.T) {
 		"faults beyond 32 MiB":               {"/faults", strings.Repeat(" ", maxControlBody+1), "too large"},
 		"an unknown form of the token":       {"/auth", `{"forms":["cookie"]}`, `unknown form \"cookie\"`},
 		"an unknown field beside the forms":  {"/auth", `{"form":["colon"]}`, `unknown field \"form\"`},
-		"no setting of the webhooks":         {"/webhooks", `{}`, "is missing"},
+		"no setting of the webhooks":         {"/webhooks", `{}`, "are missing"},
+		"an unknown odd form":                {"/webhooks", `{"as":["bom","bomb"]}`, `unknown form \"bomb\": use no-type, `},
+		"odd forms that exclude each other":  {"/webhooks", `{"as":["bom","utf16"],"receipts":true}`, `forms \"bom\" and \"utf16\" do not go together`},
 		"an unknown setting of the webhooks": {"/webhooks", `{"receipt":true}`, `unknown field \"receipt\"`},
 		"neither forms nor tokens":           {"/auth", `{}`, `\"forms\" and \"tokens\" are missing`},
 	} {
@@ -210,6 +213,10 @@ func TestThePageDescribesTheControlsWithExamplesForItsAddress(t *testing.T) {
 		assert.Contains(t, page, "curl -X PUT "+baseURL+"/_sandbox/faults")
 		assert.NotContains(t, page, "HOST")
 		assert.NotContains(t, page, "TYPES")
+		assert.NotContains(t, page, "FORMS")
+		for _, f := range oddForms() {
+			assert.Regexp(t, "(?m)^  "+string(f.name)+"  +"+regexp.QuoteMeta(f.about)+"$", page)
+		}
 		for _, name := range webhookTypes() {
 			assert.Contains(t, page, "  "+name+"\n")
 		}

@@ -9,7 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
+	"slices"
 	"time"
 )
 
@@ -26,7 +26,13 @@ type Delivery struct {
 	// Time is when posting it began.
 	Time        time.Time `json:"time"`
 	ContentType string    `json:"content_type"`
-	// Fields are the form's fields in order; none if the webhook was triggered as something else than a form.
+	// ContentEncoding is the header of that name, if any.
+	ContentEncoding string `json:"content_encoding,omitempty"`
+	// Query is what was added to the webhook URL's query, if anything.
+	Query string `json:"query,omitempty"`
+	// As are the odd forms in which the webhook was posted.
+	As []OddForm `json:"as,omitempty"`
+	// Fields are the webhook's fields in order. A webhook that was triggered as something else than a form has none.
 	Fields []Field `json:"fields"`
 	// Body is what was posted. In JSON it is the string body if it is UTF-8, and otherwise body_base64.
 	Body []byte `json:"-"`
@@ -65,11 +71,31 @@ type deliveryJSON struct {
 	bodyJSON
 }
 
-// Trigger posts one webhook now, as a form with these fields in this order, and says what the receiver answered. Names
-// and values may be any bytes. It does not wait for queued webhooks, works while Run does not, and fails with
-// ErrNoWebhookURL, with ctx's error, or with the reason why there is no answer.
+// Trigger posts one webhook now, as a form with these fields in this order, unless SetOddForms says otherwise, and
+// returns what the receiver answered. Names and values may be any bytes. It does not wait for queued webhooks, works
+// while Run does not, and fails with ErrNoWebhookURL, with ctx's error, or with the reason why there is no answer.
 func (s *Sandbox) Trigger(ctx context.Context, fields []Field) (status int, err error) {
-	return s.post(ctx, &Delivery{ContentType: formType, Fields: fields, Body: encodeForm(fields), Triggered: true})
+	return s.TriggerAs(ctx, fields, s.settings.oddForms()...)
+}
+
+// TriggerAs is Trigger in the given odd forms, whatever SetOddForms says. It also fails if they are unknown or do not go
+// together.
+func (s *Sandbox) TriggerAs(ctx context.Context, fields []Field, as ...OddForm) (status int, err error) {
+	if err := checkOddForms(as); err != nil {
+		return 0, fmt.Errorf("sandbox: %w", err)
+	}
+	o := composed(fields, as)
+	d := delivery(o, as)
+	d.Triggered = true
+	return s.post(ctx, o, d)
+}
+
+// delivery returns what is listed of o.
+func delivery(o *outgoing, as []OddForm) *Delivery {
+	return &Delivery{
+		Time: time.Now(), ContentType: o.contentType, ContentEncoding: o.contentEncoding, Query: o.query,
+		As: slices.Clone(as), Fields: o.fields, Body: o.body,
+	}
 }
 
 // deliver posts queued webhooks, one after the other, until ctx ends.
@@ -79,19 +105,19 @@ func (s *Sandbox) deliver(ctx context.Context) {
 		if err != nil {
 			return
 		}
-		fields := compose()
+		as := s.settings.oddForms()
+		o := composed(compose(), as)
 		// The outcome is in Deliveries and the log; a webhook is posted once, whatever it is.
-		_, _ = s.post(ctx, &Delivery{ContentType: formType, Fields: fields, Body: encodeForm(fields)})
+		_, _ = s.post(ctx, o, delivery(o, as))
 	}
 }
 
-// post posts d once and keeps it with its outcome.
-func (s *Sandbox) post(ctx context.Context, d *Delivery) (status int, err error) {
+// post posts o once and keeps d with the outcome.
+func (s *Sandbox) post(ctx context.Context, o *outgoing, d *Delivery) (status int, err error) {
 	if s.config.WebhookURL == "" {
 		return 0, ErrNoWebhookURL
 	}
-	d.Time = time.Now()
-	d.Status, err = s.exchange(ctx, d.ContentType, d.Body)
+	d.Status, err = s.exchange(ctx, o)
 	if err != nil {
 		d.Error = err.Error()
 	}
@@ -102,12 +128,12 @@ func (s *Sandbox) post(ctx context.Context, d *Delivery) (status int, err error)
 	return d.Status, err
 }
 
-func (s *Sandbox) exchange(ctx context.Context, contentType string, body []byte) (status int, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.config.WebhookURL, bytes.NewReader(body))
+func (s *Sandbox) exchange(ctx context.Context, o *outgoing) (status int, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.config.WebhookURL, bytes.NewReader(o.body))
 	if err != nil {
 		return 0, withoutURL(err)
 	}
-	request.Header.Set("Content-Type", contentType)
+	o.address(request)
 	request.Header.Set("User-Agent", "Ongair-Sandbox")
 	response, err := s.client.Do(request) //nolint:gosec // the URL is the operator's; only what is posted comes with a request
 	if err != nil {
@@ -132,18 +158,10 @@ func withoutURL(err error) error {
 
 // undelivered lists a webhook that is not even tried.
 func (s *Sandbox) undelivered(fields []Field, why error) {
-	d := &Delivery{Time: time.Now(), ContentType: formType, Fields: fields, Body: encodeForm(fields), Error: why.Error()}
+	d := delivery(composed(fields, nil), nil)
+	d.Error = why.Error()
 	s.deliveries.add(d, len(d.Body))
 	s.logger.Warn("a webhook was not posted", "error", d.Error)
-}
-
-// encodeForm is url.Values.Encode for fields that keep their order.
-func encodeForm(fields []Field) []byte {
-	pairs := make([]string, len(fields))
-	for i, f := range fields {
-		pairs[i] = url.QueryEscape(f.Name) + "=" + url.QueryEscape(f.Value)
-	}
-	return []byte(strings.Join(pairs, "&"))
 }
 
 func newWebhookClient() *http.Client {

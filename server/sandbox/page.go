@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -10,17 +11,26 @@ import (
 func describe(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	filled := strings.NewReplacer("http://HOST", origin(r), "TYPES\n", listed(webhookTypes()), "FORMS\n", listed(formLines()))
 	//nolint:gosec // plain text that is not sniffed, so a Host with markup in it stays text
-	_, _ = io.WriteString(w, strings.NewReplacer("http://HOST", origin(r), "TYPES\n", listed(webhookTypes())).Replace(page))
+	_, _ = io.WriteString(w, filled.Replace(page))
 }
 
-// listed returns names as indented lines of the page.
-func listed(names []string) string {
-	var lines strings.Builder
-	for _, name := range names {
-		lines.WriteString("  " + name + "\n")
+// listed returns lines as the page indents them.
+func listed(lines []string) string {
+	var text strings.Builder
+	for _, line := range lines {
+		text.WriteString("  " + line + "\n")
 	}
-	return lines.String()
+	return text.String()
+}
+
+func formLines() []string {
+	var lines []string
+	for _, f := range oddForms() {
+		lines = append(lines, fmt.Sprintf("%-26s  %s", f.name, f.about))
+	}
+	return lines
 }
 
 const page = `An Ongair to develop against
@@ -36,20 +46,31 @@ documents with webhooks. The text "close" closes the conversation.
 
 The controls below ask for no token. Bodies are JSON, unknown fields are refused.
 
-Post a webhook now. Fields go as they are, in order, and any body in any Content-Type is forwarded
-byte for byte. The answer is {"status":200} with the receiver's status, 502 if it could not be
-reached, 409 if the sandbox has no webhook URL.
+Post a webhook now. A body in any Content-Type is forwarded byte for byte. The answer is
+{"status":200} with the receiver's status, 502 if it could not be reached, 409 if the sandbox has no
+webhook URL.
 
   curl http://HOST/_sandbox/webhooks -d notification_type=MessageReceived -d id=1 \
     -d external_contact_id=%2B254722200200 -d text=Hello
 
-With ?type= the fields that are left out have defaults, such as a new id and the newest contact:
+With ?type= a form is completed to a webhook of that type. Fields that are left out get defaults,
+such as a new id and the newest contact.
 
   curl -X POST 'http://HOST/_sandbox/webhooks?type=GroupCreated'
   curl 'http://HOST/_sandbox/webhooks?type=MessageReceived' -d text=Hello
 
 The types:
 TYPES
+
+With ?as= a form is posted in odd forms, to try a consumer with what other senders and proxies make
+of a webhook. Forms that make no sense together are refused. PUT sets the odd forms of all later
+webhooks, and an empty list removes them.
+
+  curl -X POST 'http://HOST/_sandbox/webhooks?type=MessageReceived&as=bom,multipart-unlabelled'
+  curl -X PUT http://HOST/_sandbox/webhooks -d '{"as":["gzip","trailing-slash"]}'
+
+The odd forms, and what a webhook has in each:
+FORMS
 
 Switch the DeliveryReceipt after each MessageSent, which is off at first:
 

@@ -9,20 +9,22 @@ import (
 	"strings"
 )
 
-// triggerWebhook posts the body as it is, so that any webhook can be triggered, in any encoding. With ?type= the body's
-// fields are completed to a webhook of that type.
+// triggerWebhook posts the body as it is, so that any webhook can be triggered, in any encoding. Two parameters change
+// it, if the body is a form: ?type= completes its fields to a webhook of that type, and ?as= posts it in odd forms.
 func (s *Sandbox) triggerWebhook(w http.ResponseWriter, r *http.Request) {
 	body, err := readBody(w, r, maxBody)
 	if err != nil {
 		showError(w, statusOfBody(err), err)
 		return
 	}
-	d, err := s.triggered(r, body)
+	o, as, err := s.triggered(r, body)
 	if err != nil {
 		showError(w, http.StatusBadRequest, err)
 		return
 	}
-	status, err := s.post(r.Context(), d)
+	d := delivery(o, as)
+	d.Triggered = true
+	status, err := s.post(r.Context(), o, d)
 	switch {
 	case errors.Is(err, ErrNoWebhookURL):
 		showError(w, http.StatusConflict, err)
@@ -35,34 +37,41 @@ func (s *Sandbox) triggerWebhook(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// triggered makes the webhook that a control asks for.
-func (s *Sandbox) triggered(r *http.Request, body []byte) (*Delivery, error) {
+// triggered makes the webhook that a control asks for, and returns its odd forms: those of the parameter, or else those
+// of SetOddForms if the body is a form.
+func (s *Sandbox) triggered(r *http.Request, body []byte) (o *outgoing, as []OddForm, err error) {
 	query := r.URL.Query()
 	for _, name := range slices.Sorted(maps.Keys(query)) {
-		if name != "type" {
-			return nil, fmt.Errorf("unknown parameter %q: use type", name)
+		if name != "type" && name != "as" {
+			return nil, nil, fmt.Errorf("unknown parameter %q: use type or as", name)
 		}
 	}
 	contentType := r.Header.Get("Content-Type")
 	if contentType == "" {
 		contentType = formType
 	}
+	o = &outgoing{contentType: contentType, body: body}
 	isForm := strings.HasPrefix(strings.ToLower(contentType), formType)
-	d := &Delivery{ContentType: contentType, Body: body, Triggered: true}
 	if isForm {
-		d.Fields = parseForm(string(body))
+		o.fields = parseForm(string(body))
+		as = s.settings.oddForms()
 	}
-	if !query.Has("type") {
-		return d, nil
+	if query.Has("as") {
+		if as, err = parseOddForms(strings.Join(query["as"], ",")); err != nil {
+			return nil, nil, err
+		}
 	}
-	if err := checkWebhookType(query.Get("type")); err != nil {
-		return nil, err
+	if !query.Has("type") && len(as) == 0 {
+		return o, nil, nil
 	}
 	if !isForm {
-		return nil, errors.New("the fields of a type are a form: use the Content-Type " + formType)
+		return nil, nil, errors.New("type and as need a form: use the Content-Type " + formType)
 	}
-	d.ContentType = formType
-	d.Fields = s.webhookOf(query.Get("type"), d.Fields)
-	d.Body = encodeForm(d.Fields)
-	return d, nil
+	if query.Has("type") {
+		if err := checkWebhookType(query.Get("type")); err != nil {
+			return nil, nil, err
+		}
+		o.fields = s.webhookOf(query.Get("type"), o.fields)
+	}
+	return composed(o.fields, as), as, nil
 }

@@ -112,7 +112,7 @@ func TestATriggerThatMakesNoSenseIsRefused(t *testing.T) {
 		"an unknown type":      {"?type=StickerReceived", formType, "", `unknown type \"StickerReceived\": use MessageSent, MessageReceived, `},
 		"an empty type":        {"?type=", formType, "", `unknown type \"\"`},
 		"an unknown parameter": {"?typ=MessageSent", formType, "", `unknown parameter \"typ\"`},
-		"a type and JSON":      {"?type=MessageSent", "application/json", "{}", "are a form"},
+		"a type and JSON":      {"?type=MessageSent", "application/json", "{}", "need a form"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, _ := receiver(t, http.StatusOK)

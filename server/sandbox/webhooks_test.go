@@ -170,7 +170,7 @@ func TestReceiptsAreSwitchedByAControl(t *testing.T) {
 			if body != "" {
 				status, answer := control(s, http.MethodPut, "/webhooks", body)
 				require.Equal(t, http.StatusOK, status, answer)
-				assert.JSONEq(t, body, answer)
+				assert.JSONEq(t, strings.Replace(body, "}", `,"as":[]}`, 1), answer)
 			}
 			_, _ = ask(s, "/send", "external_id=a&text=Hello")
 			time.Sleep(time.Minute)
