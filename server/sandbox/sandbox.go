@@ -16,8 +16,21 @@
 // goroutine works through the queue, so webhooks leave one by one and in order: the MessageSent of a message always
 // comes before its answer. Like Ongair, the sandbox posts each webhook once, whatever the receiver answers.
 //
+// A webhook is composed of its fields in five steps, which OddForms change: fields, encoding, what precedes the body,
+// compression, and the address. Without odd forms it is a form, as Ongair documents.
+//
 // Under /_sandbox/ are the controls: post any webhook, switch faults, list what arrived. They ask for no token, so a
 // Sandbox belongs on a loopback address. GET /_sandbox/ describes them.
+//
+// # What published clients send
+//
+// The sandbox takes calls as Ongair's documentation shows them and as its published clients make them:
+//
+//	phone_number in place of external_id and external_contact_id
+//	more than one slash in a row, and one at the end, which Rails squeezes
+//	/send_image with any content_type or none
+//	text and caption in place of each other below images and documents
+//	the image, or the document, as an uploaded file, which is served under /_sandbox/files/
 //
 // # What Ongair's contacts do here
 //
@@ -28,8 +41,9 @@
 // # Limits
 //
 // Everything is in memory and gone with the Sandbox. It remembers the newest 10,000 calls and the newest 10,000
-// webhooks, each list with at most 64 MiB of bodies, the newest 10,000 messages, 100,000 conversations and 100,000
-// contacts, and queues at most 100,000 webhooks: the ones beyond are listed by Deliveries with an error and not posted.
+// webhooks, each list with at most 64 MiB of bodies, as many uploaded files, the newest 10,000 messages, 100,000
+// conversations and 100,000 contacts. It queues at most 100,000 webhooks: Deliveries lists the ones beyond with an error,
+// and they are not posted.
 //
 // # Not promised
 //
