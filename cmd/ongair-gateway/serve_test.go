@@ -116,7 +116,7 @@ func TestAWebhookThatAStopInterruptedIsOneEventWhenItComesAgain(t *testing.T) {
 			var wg sync.WaitGroup
 			for id := range webhooks {
 				wg.Go(func() {
-					answered <- r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, "Hi")...)
+					answered <- r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id+1, "Hi")...)
 				})
 			}
 			for range webhooks / 4 {
@@ -129,7 +129,7 @@ func TestAWebhookThatAStopInterruptedIsOneEventWhenItComesAgain(t *testing.T) {
 
 			g = serve(t, env, "--data-dir", dir)
 			for id := range webhooks {
-				require.Equal(t, http.StatusOK, r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, "Hi")...))
+				require.Equal(t, http.StatusOK, r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id+1, "Hi")...))
 			}
 			s := r.Subscribe("all", OverGRPC{}, g.endpoints(), &ongairv1.SubscribeRequest{
 				Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},

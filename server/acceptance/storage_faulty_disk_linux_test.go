@@ -2,9 +2,9 @@ package acceptance
 
 import (
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -69,7 +69,11 @@ func (f *faultyDisk) refuses(n int) (took time.Duration) {
 func (f *faultyDisk) saysSo() {
 	f.t.Helper()
 	// The recorder does not need to know of it: it is stored already.
-	response, err := http.Post(f.WebhookURL(Channel), "application/x-www-form-urlencoded", strings.NewReader("notification_type=MessageReceived&id=1"))
+	form := url.Values{}
+	for _, field := range received(1, "Hi") {
+		form.Set(field.Name, field.Value)
+	}
+	response, err := http.PostForm(f.WebhookURL(Channel), form)
 	require.NoError(f.t, err)
 	require.NoError(f.t, response.Body.Close())
 	assert.Equal(f.t, http.StatusServiceUnavailable, response.StatusCode)

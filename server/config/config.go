@@ -86,7 +86,8 @@ type Config struct {
 	RetentionAge   time.Duration `restart:"retention_age"`
 	RetentionBytes int64         `restart:"retention_bytes"`
 	// DuplicateWindow is how long a message notification's id is remembered, to
-	// drop its redeliveries: at least 100 ms, in about 165 bytes of memory an id.
+	// drop its redeliveries: at least 100 ms, in about 165 bytes of memory an id. A restart
+	// knows the ids again of what is stored, but not of what retention has removed.
 	// Zero means the log's default; what is above RetentionAge counts as that.
 	DuplicateWindow time.Duration `restart:"duplicate_window"`
 	// RequestIDAge is how long the outcome of a call is kept under its request_id: at

@@ -20,6 +20,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
@@ -28,11 +29,11 @@ import (
 // many bits as a UUID, enough that two of them never meet.
 const idBytes = 16
 
-// DerivedID returns the id of a message notification: the same for each delivery
-// of it, other for any other channel, type or Ongair id. It is 32 hexadecimal
-// digits.
-func DerivedID(channel, notificationType, ongairID string) string {
-	sum := HashParts(channel, notificationType, ongairID)
+// DerivedID returns the id of a message notification: the same for each delivery of it, and
+// another one for another channel, documented type, Ongair id or content. It is 32
+// hexadecimal digits. content is every other field, as the caller spells it.
+func DerivedID(channel string, documented ongairv1.EventType, ongairID string, content ...string) string {
+	sum := HashParts(append([]string{channel, TypeName(documented), ongairID}, content...)...)
 	return hex.EncodeToString(sum[:idBytes])
 }
 
@@ -54,12 +55,14 @@ func RandomID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// TypeOf returns the documented type of a notification_type, or
-// EVENT_TYPE_UNSPECIFIED. Ongair's names are matched exactly.
+// TypeOf returns the documented type of a notification_type, or EVENT_TYPE_UNSPECIFIED. White
+// space around the name and its case do not count.
 func TypeOf(notificationType string) ongairv1.EventType {
-	for t := range ongairv1.EventType_name {
-		if name := TypeName(ongairv1.EventType(t)); name != "" && name == notificationType {
-			return ongairv1.EventType(t)
+	name := strings.TrimSpace(notificationType)
+	for number := range len(ongairv1.EventType_name) {
+		documented := ongairv1.EventType(number)
+		if known := TypeName(documented); known != "" && strings.EqualFold(known, name) {
+			return documented
 		}
 	}
 	return ongairv1.EventType_EVENT_TYPE_UNSPECIFIED

@@ -3,6 +3,7 @@ package event
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -20,7 +21,7 @@ import (
 
 func sample() *ongairv1.Event {
 	return &ongairv1.Event{
-		Id:               DerivedID("support", "MessageReceived", "7"),
+		Id:               DerivedID("support", ongairv1.EventType_EVENT_TYPE_MESSAGE_RECEIVED, "7"),
 		Channel:          "support",
 		ReceiveTime:      timestamppb.Now(),
 		NotificationType: "MessageReceived",
@@ -257,14 +258,16 @@ func TestAnEntryThatIsNotOursIsNoticed(t *testing.T) {
 }
 
 func TestADerivedIDIsTheSameOnlyForTheSameNotification(t *testing.T) {
-	id := DerivedID("support", "MessageReceived", "7")
+	const received, sent = ongairv1.EventType_EVENT_TYPE_MESSAGE_RECEIVED, ongairv1.EventType_EVENT_TYPE_MESSAGE_SENT
+	id := DerivedID("support", received, "7", "text=a", "image=b")
 	assert.Len(t, id, 32)
-	assert.Equal(t, id, DerivedID("support", "MessageReceived", "7"))
+	assert.Equal(t, id, DerivedID("support", received, "7", "text=a", "image=b"))
 	for _, other := range []string{
-		DerivedID("sales", "MessageReceived", "7"),
-		DerivedID("support", "MessageSent", "7"),
-		DerivedID("support", "MessageReceived", "8"),
-		DerivedID("supportM", "essageReceived", "7"),
+		DerivedID("sales", received, "7", "text=a", "image=b"),
+		DerivedID("support", sent, "7", "text=a", "image=b"),
+		DerivedID("support", received, "8", "text=a", "image=b"),
+		DerivedID("support", received, "7", "text=a"),
+		DerivedID("support", received, "7", "text=ai", "mage=b"),
 		RandomID(),
 	} {
 		assert.NotEqual(t, id, other)
@@ -287,6 +290,7 @@ func TestFilter(t *testing.T) {
 		{"its type", &ongairv1.SubscribeRequest{EventTypes: []ongairv1.EventType{received}}, true},
 		{"another type", &ongairv1.SubscribeRequest{EventTypes: []ongairv1.EventType{sent}}, false},
 		{"its type by Ongair's name", &ongairv1.SubscribeRequest{NotificationTypes: []string{"MessageReceived"}}, true},
+		{"its type in another case", &ongairv1.SubscribeRequest{NotificationTypes: []string{" messagereceived"}}, true},
 		{"types and names are one filter", &ongairv1.SubscribeRequest{
 			EventTypes: []ongairv1.EventType{received}, NotificationTypes: []string{"LocationReceived"},
 		}, true},
@@ -316,7 +320,9 @@ func TestEveryDocumentedTypeHasAName(t *testing.T) {
 			continue
 		}
 		assert.Equal(t, documented, TypeOf(TypeName(documented)))
+		assert.Equal(t, documented, TypeOf("\t "+strings.ToUpper(TypeName(documented))+"\r\n"))
 	}
-	assert.Equal(t, ongairv1.EventType_EVENT_TYPE_UNSPECIFIED, TypeOf(""))
-	assert.Equal(t, ongairv1.EventType_EVENT_TYPE_UNSPECIFIED, TypeOf("VideoReceived"))
+	for _, name := range []string{"", " ", "VideoReceived", "Message Received", "MessageReceivedX", "Unspecified", "MESSAGE_RECEIVED"} {
+		assert.Equal(t, ongairv1.EventType_EVENT_TYPE_UNSPECIFIED, TypeOf(name), name)
+	}
 }

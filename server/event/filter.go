@@ -1,11 +1,17 @@
 package event
 
-import ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+import (
+	"cmp"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+)
 
 // Filter says which events a subscriber takes. The zero value takes all. It is
 // immutable, and safe for concurrent use.
 type Filter struct {
-	channels, notificationTypes, externalIDs, conversationIDs set
+	channels, externalIDs, conversationIDs set
+	// types are the names of the types, those of documented ones as TypeName has them.
+	types set
 }
 
 type set map[string]struct{}
@@ -14,31 +20,39 @@ type set map[string]struct{}
 // are one filter: either may take an event. Event types are documented ones, as
 // the proto's rules demand. Contacts are compared by their normalised ids.
 func NewFilter(req *ongairv1.SubscribeRequest) Filter {
-	types := newSet(req.GetNotificationTypes())
+	var types []string
+	for _, name := range req.GetNotificationTypes() {
+		types = append(types, cmp.Or(TypeName(TypeOf(name)), name))
+	}
 	for _, t := range req.GetEventTypes() {
-		if types == nil {
-			types = set{}
-		}
-		types[TypeName(t)] = struct{}{}
+		types = append(types, TypeName(t))
 	}
 	var contacts []string
 	for _, id := range req.GetExternalContactIds() {
 		contacts = append(contacts, NormalizeContactID(id))
 	}
 	return Filter{
-		channels:          newSet(req.GetChannels()),
-		notificationTypes: types,
-		externalIDs:       newSet(contacts),
-		conversationIDs:   newSet(req.GetConversationIds()),
+		channels:        newSet(req.GetChannels()),
+		types:           newSet(types),
+		externalIDs:     newSet(contacts),
+		conversationIDs: newSet(req.GetConversationIds()),
 	}
 }
 
 // matches reports whether a record of a segment with that wire passes.
 func (f *Filter) matches(wire []byte, r *record) bool {
 	return f.channels.matches(wire, r.channel) &&
-		f.notificationTypes.matches(wire, r.notificationType) &&
+		f.matchesType(wire, r) &&
 		f.externalIDs.matches(wire, r.externalID) &&
 		f.conversationIDs.matches(wire, r.conversationID)
+}
+
+func (f *Filter) matchesType(wire []byte, r *record) bool {
+	if name := TypeName(r.documented); name != "" && f.types != nil {
+		_, ok := f.types[name]
+		return ok
+	}
+	return f.types.matches(wire, r.notificationType)
 }
 
 // Count returns how many events of a segment pass.
@@ -53,7 +67,7 @@ func (f *Filter) Count(s Segment) (events int) {
 
 // MatchesAll reports whether every event passes.
 func (f *Filter) MatchesAll() bool {
-	return f.channels == nil && f.notificationTypes == nil && f.externalIDs == nil && f.conversationIDs == nil
+	return f.channels == nil && f.types == nil && f.externalIDs == nil && f.conversationIDs == nil
 }
 
 // Single returns the channel and the documented type that the filter matches, each empty if
@@ -61,7 +75,7 @@ func (f *Filter) MatchesAll() bool {
 // type that is not documented, or every channel and type.
 func (f *Filter) Single() (channel, notificationType string, ok bool) {
 	channel, oneChannel := f.channels.single()
-	notificationType, oneType := f.notificationTypes.single()
+	notificationType, oneType := f.types.single()
 	documented := notificationType == "" || TypeOf(notificationType) != ongairv1.EventType_EVENT_TYPE_UNSPECIFIED
 	return channel, notificationType, oneChannel && oneType && documented && channel+notificationType != ""
 }

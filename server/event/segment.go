@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
 // Segment is a stretch of the log, encoded for subscribers: the records of its
@@ -32,6 +34,8 @@ type record struct {
 	start, cursor, end uint32
 
 	channel, notificationType, externalID, conversationID span
+	// documented is the documented type; unspecified for any other.
+	documented ongairv1.EventType
 }
 
 // span is a part of a wire; the empty one where a field is missing.
@@ -124,6 +128,7 @@ func (r *record) find(wire []byte, start, end int) error {
 			r.channel = value
 		case eventNotificationType:
 			r.notificationType = value
+			r.documented = TypeOf(string(wire[value.start:value.end]))
 		case eventConversationID:
 			r.conversationID = value
 		case eventContact:

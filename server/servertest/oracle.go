@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
@@ -81,9 +83,22 @@ func takes(req *ongairv1.SubscribeRequest, e *ongairv1.Event) bool {
 		types = append(types, name.String())
 	}
 	return in(req.GetChannels(), e.GetChannel()) &&
-		in(types, e.GetNotificationType()) &&
+		typeIn(types, e.GetNotificationType()) &&
 		contactIn(req.GetExternalContactIds(), e.GetContact().GetExternalId()) &&
 		in(req.GetConversationIds(), e.GetConversationId())
+}
+
+// typeIn reports whether one of types is a notification_type. White space and case do not
+// count in a documented one.
+func typeIn(types []string, notificationType string) bool {
+	same := func(t string) bool {
+		documented := slices.Contains([]string{
+			"messagesent", "messagereceived", "imagereceived", "ticketstatusupdated", "locationreceived", "deliveryreceipt",
+			"groupmessagereceived", "contactaddedtogroup", "contactremovedfromgroup", "groupcreated",
+		}, strings.ToLower(strings.TrimSpace(t)))
+		return t == notificationType || documented && strings.EqualFold(strings.TrimSpace(t), strings.TrimSpace(notificationType))
+	}
+	return len(types) == 0 || slices.ContainsFunc(types, same)
 }
 
 // contactIn reports whether one of ids is a contact's, with or without a plus.
@@ -112,7 +127,7 @@ func postKey(p Post) (key string, once bool) {
 	}
 	switch last["notification_type"] {
 	case "MessageSent", "MessageReceived", "ImageReceived":
-		once = last["id"] != ""
+		once = identifies(last["id"])
 	}
 	// A webhook with only a phone number has that as the contact's id, too.
 	fields := slices.Clone(p.Fields)
@@ -122,8 +137,11 @@ func postKey(p Post) (key string, once bool) {
 	return spell(p.Channel, fields), once
 }
 
-// notification names the message notification that an event is of; empty for
-// anything else.
+// identifies reports whether an id of Ongair's is one: a positive number.
+func identifies(id string) bool { return regexp.MustCompile(`^\s*0*[1-9][0-9]*\s*$`).MatchString(id) }
+
+// notification spells the message notification that an event is of, by all but the
+// contact's name; empty for anything else.
 func notification(e *ongairv1.Event) string {
 	var id string
 	switch p := e.GetPayload().(type) {
@@ -134,10 +152,14 @@ func notification(e *ongairv1.Event) string {
 	case *ongairv1.Event_ImageReceived:
 		id = p.ImageReceived.GetId()
 	}
-	if id == "" {
+	if !identifies(id) {
 		return ""
 	}
-	return fmt.Sprintf("%s %s of channel %s", e.GetNotificationType(), id, e.GetChannel())
+	nameless := proto.Clone(e).(*ongairv1.Event)
+	if nameless.GetContact() != nil {
+		nameless.Contact.Name = ""
+	}
+	return eventKey(nameless)
 }
 
 // eventKey spells an event as the webhook that it must have been.

@@ -2,24 +2,30 @@ package webhook
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"mime"
-	"mime/multipart"
-	"net/url"
+	"regexp"
 	"strings"
-	"unicode/utf8"
 )
 
 // maxFields is the most fields that a body is taken apart into. A body with more
-// is no webhook of Ongair's, which documents nine.
+// is no webhook of Ongair's, which documents a dozen.
 const maxFields = 1000
+
+// maxWrappings is how often a body may be wrapped in another one, as JSON in a form.
+const maxWrappings = 3
+
+// typeField is the field that tells a webhook from any other body.
+const typeField = "notification_type"
 
 // field is a name and a value as they arrived: bytes of any kind.
 type field struct {
 	name, value string
+	// charset is the one that the label of a part of a multipart form names.
+	charset string
+	// text is the value decoded from its charset; empty if the value is UTF-8, or if nothing is
+	// known of its charset.
+	text string
 	// null is true for the null of JSON, which is no value: as an id it would make
 	// one event of all that have none.
 	null bool
@@ -27,161 +33,137 @@ type field struct {
 
 var (
 	errTooManyFields = errors.New("too many fields")
-	errNotFields     = errors.New("not a body of fields")
+	errNotFields     = errors.New("not a form, JSON object or multipart form")
+	// What the parsers say of these may have what was posted in it.
+	errMultipart = errors.New("the multipart form is cut off or malformed")
+	errJSON      = errors.New("the JSON is cut off or malformed")
 )
 
-// fields takes a body apart. whole is true where the fields say all of it; where
-// they do not, or there are none, the body has to be kept beside them.
-func fields(contentType string, body []byte) (_ []field, whole bool) {
+// readFields takes a body apart. It decides what the body is by looking at it; the label,
+// its Content-Type, breaks ties. whole is true if the fields represent all of the body. If
+// they do not, or it fails, the body has to be kept beside them.
+//
+//   - White space, line breaks, question marks and a byte order mark before the content do
+//     not count.
+//   - A body in UTF-16 is decoded. Values that are not UTF-8 are decoded from the charset
+//     that the label names.
+//   - A part that begins with two hyphens and a header makes a multipart form, a brace or a
+//     bracket JSON, and a name with an equals sign a form.
+//   - A JSON array of one, JSON in a JSON string, and a webhook in one field of a form or an
+//     object are taken out of their wrapping.
+func readFields(contentType string, body []byte) (found []field, whole bool, err error) {
 	if len(body) == 0 {
-		return nil, true
+		return nil, true, nil
 	}
-	// Of a header that is malformed in its parameters alone the type still counts.
+	l := labelOf(contentType)
+	text, exact := decodeText(body, l.charset)
+	found, whole, err = split(l, text, maxWrappings)
+	if err != nil {
+		return nil, false, err
+	}
+	decodeValues(found, l.charset)
+	return found, whole && exact, nil
+}
+
+// label is what a Content-Type says of a body.
+type label struct{ mediaType, boundary, charset string }
+
+// labelOf reads a Content-Type. The type of one with malformed parameters still counts.
+func labelOf(contentType string) label {
 	mediaType, params, _ := mime.ParseMediaType(contentType)
-	var found []field
-	var err error
+	return label{mediaType, params["boundary"], params["charset"]}
+}
+
+// leading is what does not count before the content of a body.
+const leading = " \t\r\n?" + byteOrderMark
+
+// split takes a body apart that is text, as far as it is known.
+func split(l label, body []byte, wrappings int) (found []field, whole bool, err error) {
+	body = bytes.TrimLeft(body, leading)
+	if boundary := boundaryOf(l, body); boundary != "" {
+		return multipartFields(boundary, body)
+	}
 	switch {
-	case mediaType == "multipart/form-data":
-		found, whole, err = multipartFields(params["boundary"], body)
-	case looksLikeJSON(body):
-		// Whatever the header claims: no form starts with a brace.
+	case len(body) == 0:
+		return nil, false, errNotFields
+	case body[0] == '{':
 		found, whole, err = jsonFields(body)
-	case mediaType == "application/x-www-form-urlencoded", bytes.Contains(body, []byte("notification_type=")):
+	case body[0] == '[' || body[0] == '"':
+		inner, ok := innerJSON(body)
+		if !ok || wrappings == 0 {
+			return nil, false, errNotFields
+		}
+		found, _, err = split(label{}, inner, wrappings-1)
+	case l.mediaType == "application/x-www-form-urlencoded", looksLikeForm(body):
 		found, whole, err = formFields(body)
 	default:
-		err = errNotFields
+		return nil, false, errNotFields
 	}
-	if err != nil {
-		return nil, false
+	if err != nil || wrappings == 0 {
+		return found, whole, err
 	}
-	return found, whole
-}
-
-func looksLikeJSON(body []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
-}
-
-// formFields takes an urlencoded form apart, in order. It never fails on the
-// encoding: a percent sign that starts no escape stands for itself, as browsers
-// read it (WHATWG URL, percent-decode), but then the body is not whole, since
-// "%zz" and "%25zz" give the same field.
-func formFields(body []byte) (found []field, whole bool, err error) {
-	whole = true
-	for pair := range strings.SplitSeq(string(body), "&") {
-		if pair == "" {
-			continue
-		}
-		if len(found) == maxFields {
-			return nil, false, errTooManyFields
-		}
-		name, value, _ := strings.Cut(pair, "=")
-		decodedName, okName := unescape(name)
-		decodedValue, okValue := unescape(value)
-		whole = whole && okName && okValue
-		found = append(found, field{name: decodedName, value: decodedValue})
+	if unwrapped, ok := unwrap(found, wrappings-1); ok {
+		return unwrapped, false, nil
 	}
 	return found, whole, nil
 }
 
-// unescape decodes percent escapes and "+". strict is false where it met a
-// percent sign that starts no escape.
-func unescape(s string) (decoded string, strict bool) {
-	if decoded, err := url.QueryUnescape(s); err == nil {
-		return decoded, true
-	}
-	var b strings.Builder
-	for len(s) > 0 {
-		n := 1
-		if s[0] == '%' && len(s) >= 3 {
-			n = 3
-		}
-		if part, err := url.QueryUnescape(s[:n]); err == nil {
-			b.WriteString(part)
-		} else {
-			n = 1
-			b.WriteByte(s[0])
-		}
-		s = s[n:]
-	}
-	return b.String(), false
+// looksLikeForm reports whether a body begins like a form, or has the field that a webhook
+// has.
+func looksLikeForm(body []byte) bool {
+	return regexp.MustCompile(`^[A-Za-z0-9_.%+\[\]-]{1,100}=`).Match(body) || bytes.Contains(body, []byte(typeField+"="))
 }
 
-// jsonFields takes a JSON object apart, in order, duplicates included: strings as
-// they are, anything else as its JSON text.
-func jsonFields(body []byte) (found []field, whole bool, err error) {
-	// The decoder would make three bytes of each that is not UTF-8, and an event
-	// that is too large for the log: a run of them becomes one character before.
-	body = bytes.ToValidUTF8(body, []byte(replacement))
-	whole = true
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if _, err := dec.Token(); err != nil { // the opening brace
-		return nil, false, err
+// boundaryOf returns the boundary of a multipart form; empty if the body is none. A body
+// that does not have the label's boundary has its own.
+func boundaryOf(l label, body []byte) string {
+	body = bytes.TrimLeft(body, leading)
+	labelled := strings.HasPrefix(l.mediaType, "multipart/")
+	if labelled && l.boundary != "" && bytes.Contains(body, []byte("--"+l.boundary)) {
+		return l.boundary
 	}
-	for dec.More() {
-		if len(found) == maxFields {
-			return nil, false, errTooManyFields
+	if !labelled && !bytes.HasPrefix(body, []byte("--")) {
+		return ""
+	}
+	// A delimiter, and the header that each part of a form has.
+	first := regexp.MustCompile(`(?im)^--([^\r\n]{1,70}?)[ \t]*\r?\n(?:[^\r\n]+\r?\n)*?content-disposition[ \t]*:`).FindSubmatch(body)
+	if first == nil {
+		return ""
+	}
+	return string(first[1])
+}
+
+// unwrap returns the fields of a webhook that is in one of the fields found: as payload={…},
+// or {"payload": {…}}, or a form whose only name is JSON. The other fields stay.
+func unwrap(found []field, wrappings int) (unwrapped []field, ok bool) {
+	for _, f := range found {
+		if f.name == typeField {
+			return nil, false
 		}
-		name, err := dec.Token()
-		if err != nil {
-			return nil, false, err
-		}
-		var raw json.RawMessage
-		if err := dec.Decode(&raw); err != nil {
-			return nil, false, err
-		}
-		// A key is always a string.
-		f := field{name: name.(string), value: string(raw), null: string(raw) == "null"}
-		if raw[0] == '"' {
-			if err := json.Unmarshal(raw, &f.value); err != nil {
-				return nil, false, err
+	}
+	for i, f := range found {
+		for _, text := range []string{f.value, f.name} {
+			text = strings.TrimSpace(text)
+			if !strings.HasPrefix(text, "{") && !strings.HasPrefix(text, "[") && !strings.HasPrefix(text, "\"") {
+				continue
 			}
+			inner, _, err := split(label{}, []byte(text), wrappings)
+			if err != nil || !hasType(inner) || len(inner)+len(found) > maxFields {
+				continue
+			}
+			unwrapped = append(unwrapped, found[:i]...)
+			unwrapped = append(unwrapped, found[i+1:]...)
+			return append(unwrapped, inner...), true
 		}
-		// U+FFFD also stands for a lone surrogate escape.
-		whole = whole && !strings.ContainsRune(f.name+f.value, utf8.RuneError)
-		found = append(found, f)
 	}
-	if _, err := dec.Token(); err != nil { // the closing brace
-		return nil, false, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, false, errNotFields
-	}
-	return found, whole, nil
+	return nil, false
 }
 
-// multipartFields takes a multipart form apart, in order. A part without a name
-// and a part with a file are no fields. Put together again, the fields have to
-// make the same body: else it says more than they do, in a part's header, before
-// the first part or behind the last, or it was cut off.
-func multipartFields(boundary string, body []byte) (found []field, whole bool, err error) {
-	if boundary == "" {
-		return nil, false, errNotFields
+func hasType(found []field) bool {
+	for _, f := range found {
+		if f.name == typeField {
+			return true
+		}
 	}
-	var again bytes.Buffer
-	parts := multipart.NewReader(bytes.NewReader(body), boundary)
-	for {
-		// The raw part, because NextPart decodes quoted-printable on the quiet.
-		part, err := parts.NextRawPart()
-		if errors.Is(err, io.EOF) {
-			again.WriteString("--" + boundary + "--")
-			rest, ok := bytes.CutPrefix(body, again.Bytes())
-			return found, ok && (len(rest) == 0 || string(rest) == "\r\n" || string(rest) == "\n"), nil
-		}
-		if err != nil {
-			return nil, false, err
-		}
-		if len(found) == maxFields {
-			return nil, false, errTooManyFields
-		}
-		value, err := io.ReadAll(part)
-		if err != nil {
-			return nil, false, err
-		}
-		name := part.FormName()
-		if name == "" || part.FileName() != "" {
-			continue
-		}
-		fmt.Fprintf(&again, "--%s\r\nContent-Disposition: form-data; name=\"%s\"\r\n\r\n%s\r\n", boundary, name, value)
-		found = append(found, field{name: name, value: string(value)})
-	}
+	return false
 }

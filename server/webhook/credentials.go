@@ -7,7 +7,6 @@ import (
 	"crypto/subtle"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/ongair/ongair-gateway/server/telemetry"
@@ -46,6 +45,9 @@ type credentials struct {
 	// something.
 	previousUses *telemetry.Throttle
 	rejections   *telemetry.Throttles[cause]
+	// problems are of webhooks that are not as Ongair documents them, and idReuses of ids that
+	// came again with another content.
+	problems, idReuses *telemetry.Throttle
 }
 
 // decoy returns a hash that no secret has.
@@ -57,6 +59,7 @@ func decoy() (h hash) {
 func newCredentials(channel string, in Credentials) *credentials {
 	c := &credentials{channel: channel, secret: hashOf(in.Secret), previous: decoy(), basic: decoy(), previousBasic: decoy()}
 	c.previousUses, c.rejections = telemetry.NewThrottle(logInterval, 1), telemetry.NewThrottles[cause](logInterval, 1)
+	c.problems, c.idReuses = telemetry.NewThrottle(logInterval, 1), telemetry.NewThrottle(logInterval, 1)
 	if in.Secret == "" {
 		c.secret = decoy()
 	}
@@ -96,10 +99,12 @@ const (
 	wrongSecret
 	wrongPassword
 	wrongNetwork
+	// wrongPath is of a request that has a channel's secret in its path, in another place.
+	wrongPath
 )
 
 func (c cause) String() string {
-	return [...]string{"nothing", "the secret", "the user name or password", "the sender's network"}[c]
+	return [...]string{"nothing", "the secret", "the user name or password", "the sender's network", "right secret, wrong path: want " + Path("CHANNEL", "SECRET")}[c]
 }
 
 // logInterval is the shortest time between two lines about a channel's credentials: a
@@ -130,13 +135,22 @@ func (c *credentials) logRejection(logger *slog.Logger, wrong cause, sender stri
 	}
 }
 
-// splitPath returns the channel and the secret of a webhook's path. Of another path
-// the secret is empty.
-func splitPath(path string) (channel, secret string) {
-	rest, ok := strings.CutPrefix(path, pathPrefix)
-	channel, secret, _ = strings.Cut(rest, "/")
-	if !ok {
-		return channel, ""
+// logProblem logs that a webhook of the channel is not as Ongair documents it, if there is a
+// problem. It was stored all the same.
+func (c *credentials) logProblem(logger *slog.Logger, problem string) {
+	if problem == "" {
+		return
 	}
-	return channel, secret
+	if suppressed, ok := c.problems.Allow(); ok {
+		logger.Warn("a webhook was stored without a type, or as it arrived: no filter by type finds it",
+			"channel", c.channel, "problem", problem, "suppressed", suppressed)
+	}
+}
+
+// logReuse logs that an id of Ongair's came again with another content, as another event.
+func (c *credentials) logReuse(logger *slog.Logger, id string) {
+	if suppressed, ok := c.idReuses.Allow(); ok {
+		logger.Warn("a message id came again with another content: both are delivered",
+			"channel", c.channel, "event", id, "suppressed", suppressed)
+	}
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 )
 
 const (
@@ -84,7 +83,8 @@ func TestWhyWebhooksAreRejectedIsLoggedOnceAMinute(t *testing.T) {
 		"the secret":   {Path(testChannel, oldSecret), "p", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"the secret","sender":"203.0.113.9:1"`},
 		"the password": {Path(testChannel, newSecret), "q", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"the user name or password"`},
 		"the network":  {Path(testChannel, newSecret), "p", "198.51.100.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"the sender's network","sender":"198.51.100.9:1"`},
-		"the channel":  {Path("nobody", newSecret), "p", "203.0.113.9:1", `"level":"INFO","msg":"a webhook was rejected with 404","channel":""`},
+		"the channel":  {Path("nobody", oldSecret), "p", "203.0.113.9:1", `"level":"INFO","msg":"a webhook was rejected with 404","channel":""`},
+		"the path":     {"/v1" + Path(testChannel, newSecret), "p", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"right secret, wrong path: want /webhooks/CHANNEL/SECRET"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -203,24 +203,6 @@ func TestWhoMayPostAndWhoseWordIsBelieved(t *testing.T) {
 	}
 }
 
-func TestSplitPath(t *testing.T) {
-	for path, want := range map[string][2]string{
-		"/webhooks/support/secret":   {"support", "secret"},
-		"/webhooks/support/secret/x": {"support", "secret/x"},
-		"/webhooks/support":          {"support", ""},
-		"/webhook/support/secret":    {"", ""},
-		"webhooks/support/secret":    {"webhooks", ""},
-		"":                           {"", ""},
-	} {
-		channel, secret := splitPath(path)
-		if want[1] == "" {
-			assert.Empty(t, secret, path)
-			continue
-		}
-		require.Equal(t, want, [2]string{channel, secret}, path)
-	}
-}
-
 func FuzzForwardedFor(f *testing.F) {
 	f.Add("203.0.113.9, 10.0.0.2", "10.0.0.1:1")
 	f.Add(",,", "[::1]:2")
@@ -248,13 +230,14 @@ func TestWhateverIsWrongMakesTheSameWork(t *testing.T) {
 		request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, http.NoBody)
 		request.SetBasicAuth("u", "wrong")
 		return testing.AllocsPerRun(100, func() {
-			_, ok := h.authenticate(request)
+			_, _, ok := h.authenticate(request)
 			assert.False(t, ok)
 		})
 	}
 	wrongSecret := work(Path(testChannel, testSecret))
 	for name, path := range map[string]string{
 		"an unknown channel": Path("unknown", testSecret), "a wrong password": Path("sales", testSecret), "another path": "/webhook/support/" + testSecret,
+		"a right secret in a wrong path": "/v1" + Path("sales", testSecret), "too many segments": "/a/b/c/d/e/f/g/h/i/" + testSecret,
 		"a secret that begins well": Path(testChannel, newSecret[:20]+"xxxxxx"),
 	} {
 		assert.InDelta(t, wrongSecret, work(path), 0, name)

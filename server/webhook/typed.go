@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"strings"
 	"unicode/utf8"
 
@@ -11,14 +12,23 @@ import (
 // replacement stands for bytes that are not UTF-8 where protobuf demands it.
 const replacement = string(utf8.RuneError)
 
-// parse makes the event of a webhook. It never fails: whatever has no typed home
-// is in the event's fields, and whatever the fields cannot say is in its
-// raw_body.
-func parse(channel, contentType string, body []byte) *ongairv1.Event {
-	found, whole := fields(contentType, body)
-	e := &ongairv1.Event{Channel: channel}
+// posted is what a POST has of a webhook.
+type posted struct {
+	// contentType is the label of the body, and query the raw query of the URL.
+	contentType, query string
+	body               []byte
+}
+
+// parse makes the event of a webhook. It never fails: whatever has no typed home is in the
+// event's fields, and whatever the fields cannot represent is in its raw_body. problem says
+// why the webhook is not what Ongair documents, if it is not.
+func parse(channel string, p posted) (e *ongairv1.Event, problem string) {
+	inQuery, _, _ := formFields([]byte(p.query)) // of a URL, which the port bounds: it never fails
+	found, whole, err := readFields(p.contentType, p.body)
+	found = append(inQuery, found...)
+	e = &ongairv1.Event{Channel: channel}
 	if !whole {
-		e.RawBody = &ongairv1.RawBody{ContentType: strings.ToValidUTF8(contentType, replacement), Content: body}
+		e.RawBody = &ongairv1.RawBody{ContentType: strings.ToValidUTF8(p.contentType, replacement), Content: p.body}
 	}
 	// Of a repeated field the last value counts, as in PHP and Rails.
 	last := make(map[string]int, len(found))
@@ -31,13 +41,13 @@ func parse(channel, contentType string, body []byte) *ongairv1.Event {
 		}
 		return ""
 	}
-	homes := homesOf(e, value("notification_type"))
+	homes := homesOf(e, value(typeField))
 	for i, f := range found {
 		home, typed := homes[f.name]
 		typed = typed && last[f.name] == i && !f.null
 		exact := typed
 		if typed {
-			text := strings.ToValidUTF8(f.value, replacement)
+			text := cmp.Or(f.text, strings.ToValidUTF8(f.value, replacement))
 			if f.name == "external_contact_id" {
 				text = strings.TrimSpace(text)
 			}
@@ -55,8 +65,14 @@ func parse(channel, contentType string, body []byte) *ongairv1.Event {
 	if t := e.GetTicketStatusUpdated(); t != nil {
 		t.TicketStatus = ticketStatus(t.GetStatus())
 	}
-	e.Id = identify(e, value("notification_type"), value("id"))
-	return e
+	e.Id = identify(e, value("id"), found)
+	switch {
+	case err != nil:
+		problem = err.Error()
+	case value(typeField) == "":
+		problem = "no " + typeField
+	}
+	return e, problem
 }
 
 // homesOf returns where each documented field goes in an event of a type. A home
@@ -150,19 +166,6 @@ func keep(f field, whole bool) *ongairv1.WebhookField {
 		kept.RawValue = []byte(f.value)
 	}
 	return kept
-}
-
-// identify returns the event's id. The three message notifications carry
-// Ongair's id, by which a second delivery is known. Two ticket updates may be
-// equal to the byte and yet two events, so nothing else is ever identified.
-func identify(e *ongairv1.Event, notificationType, ongairID string) string {
-	switch e.GetPayload().(type) {
-	case *ongairv1.Event_MessageSent, *ongairv1.Event_MessageReceived, *ongairv1.Event_ImageReceived:
-		if ongairID != "" {
-			return event.DerivedID(e.GetChannel(), notificationType, ongairID)
-		}
-	}
-	return event.RandomID()
 }
 
 func ticketStatus(status string) ongairv1.TicketStatus {

@@ -3,29 +3,34 @@
 // Ongair signs nothing, so the path is the credential: POST
 // /webhooks/{channel}/{secret}. Where more is configured, it is asked for besides:
 // the sender's network (senders.go), HTTP basic authentication (credentials.go).
-// Anything else on this handler, a wrong secret included, gets the same 404 in the
-// same time, so that nothing can be learned by trying. Only a request that knows the
-// secret learns more: 405 for another method, 415 for a content encoding, 413 for a
-// body over 1 MiB.
+// Anything else on this handler, a wrong secret included, gets the same 404 after the same
+// work, so that nothing can be learned by trying. Slashes too many and white space at the end
+// of the path do not count. A request that knows the secret and whose path is wrong is logged
+// as such: it is a mistake in Ongair's settings that loses webhooks.
 //
-// Ongair does not document that it tries again, so what is refused may be lost
-// for good. Therefore every body is taken, whatever it is: form, multipart and
-// JSON become fields (body.go), the documented fields become typed ones
-// (typed.go), and what cannot be parsed is kept whole. The handler MUST NOT
-// answer 200 before the log has the event, and answers 503 with Retry-After
-// where the log cannot take it.
+// Ongair does not document that it tries again, so what is refused may be lost for good.
+// Therefore every body is taken, whatever it is and however it is labelled (body.go,
+// split.go, charset.go, encoding.go): the documented fields become typed ones (typed.go), and
+// what cannot be parsed is kept whole and logged. Only a request that knows the secret learns
+// more than 404: 405 for another method, 413 for a body over 1 MiB. The handler MUST NOT
+// answer 200 before the log has the event, and answers 503 with Retry-After if the log cannot
+// take it.
+//
+// A message notification that Ongair delivers again is one event, by its content
+// (identity.go).
 package webhook
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"log/slog"
 	"math"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +48,6 @@ import (
 const AnswerTimeout = 30 * time.Second
 
 const (
-	pathPrefix = "/webhooks/"
 	// appendTimeout bounds the wait for the log: beyond it the sender is told to
 	// come again, instead of piling up here.
 	appendTimeout = 10 * time.Second
@@ -79,11 +83,12 @@ type Handler struct {
 	access atomic.Pointer[access]
 	log    Log
 	logger *slog.Logger
+	reuses *reuses
 }
 
 // New returns the handler.
 func New(cfg Config) *Handler {
-	h := &Handler{log: cfg.Log, logger: cfg.Logger}
+	h := &Handler{log: cfg.Log, logger: cfg.Logger, reuses: newReuses()}
 	h.Replace(cfg.Access)
 	return h
 }
@@ -94,6 +99,8 @@ type access struct {
 	// unknown stands for the credentials of an unknown channel, and admits no request.
 	unknown *credentials
 	senders senders
+	// owners are the channels by the hashes of their secrets.
+	owners map[[sha256.Size]byte]*credentials
 }
 
 // Replace replaces who may post, for requests from now on.
@@ -102,18 +109,18 @@ func (h *Handler) Replace(in Access) {
 		channels: make(map[string]*credentials, len(in.Channels)),
 		unknown:  newCredentials("", Credentials{}),
 		senders:  senders{allowed: in.AllowFrom, proxies: in.TrustedProxies},
+		owners:   map[[sha256.Size]byte]*credentials{},
 	}
-	for channel, c := range in.Channels {
-		a.channels[channel] = newCredentials(channel, c)
+	for channel, configured := range in.Channels {
+		c := newCredentials(channel, configured)
+		a.channels[channel] = c
+		a.owners[c.secret.sum], a.owners[c.previous.sum] = c, c
 	}
 	h.access.Store(a)
 }
 
-// Path returns the path of a channel's webhooks.
-func Path(channel, secret string) string { return pathPrefix + channel + "/" + secret }
-
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	channel, ok := h.authenticate(r)
+	channel, c, ok := h.authenticate(r)
 	if !ok {
 		http.NotFound(w, r)
 		return
@@ -123,26 +130,35 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.reject(w, channel, http.StatusMethodNotAllowed, "method", r.Method)
 		return
 	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
-		h.reject(w, channel, http.StatusUnsupportedMediaType, "content_encoding", encoding)
-		return
-	}
 	received := time.Now()
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, listen.MaxBodyBytes))
-	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			h.reject(w, channel, http.StatusRequestEntityTooLarge, "limit_bytes", listen.MaxBodyBytes)
-			return
+	p := posted{contentType: r.Header.Get("Content-Type"), query: r.URL.RawQuery}
+	var err error
+	if p.body, err = readBody(w, r); err == nil {
+		var inflated []byte
+		if inflated, err = inflate(r.Header.Values("Content-Encoding"), p.body); err == nil {
+			p.body = inflated
 		}
-		// The sender went away, or was too slow, before it had said everything.
+	}
+	damaged := errors.Is(err, errEncoding)
+	switch {
+	case errors.Is(err, errTooLarge):
+		h.reject(w, channel, http.StatusRequestEntityTooLarge, "limit_bytes", listen.MaxBodyBytes)
+		drain(w, r)
+		return
+	case err != nil && !damaged:
+		// The sender went away, or was too slow, before it had sent everything.
 		h.reject(w, channel, http.StatusBadRequest, "error", err)
 		return
 	}
-	e := parse(channel, r.Header.Get("Content-Type"), body)
+	e, problem := parse(channel, p)
 	e.ReceiveTime = timestamppb.New(received)
+	if damaged {
+		problem = errEncoding.Error()
+	}
+	c.logProblem(h.logger, problem)
 
-	// The event is whole: a sender that hangs up now has said what it had to say,
-	// and may never say it again.
+	// The event is whole: a sender that hangs up now has sent everything, and may never send
+	// it again.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), appendTimeout)
 	defer cancel()
 	stored, err := h.log.Append(ctx, e)
@@ -152,16 +168,63 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.reject(w, channel, http.StatusServiceUnavailable, "error", err)
 		return
 	}
-	// The type is logged only where it is documented: any other is the sender's text.
-	h.logger.Debug("webhook stored", "channel", channel, "type", event.TypeName(event.TypeOf(e.GetNotificationType())),
+	if h.reuses.reused(e, ongairID(e)) {
+		c.logReuse(h.logger, e.GetId())
+	}
+	h.logger.Debug("webhook stored", "channel", channel, "type", loggable(e.GetNotificationType()),
 		"event", e.GetId(), "duplicate", !stored)
 	w.WriteHeader(http.StatusOK) // exactly 200 is what Ongair takes as received
 }
 
-// authenticate returns the channel of a request that may post to it. It takes the
-// same time for whatever is wrong, and for a channel that does not exist.
-func (h *Handler) authenticate(r *http.Request) (channel string, ok bool) {
-	channel, secret := splitPath(r.URL.EscapedPath())
+// loggable returns a type as it may be logged: a documented one, or a word that cannot be
+// what a customer wrote.
+func loggable(notificationType string) string {
+	if name := event.TypeName(event.TypeOf(notificationType)); name != "" {
+		return name
+	}
+	if regexp.MustCompile(`^[A-Za-z]{1,64}$`).MatchString(notificationType) {
+		return notificationType
+	}
+	return ""
+}
+
+// readBody reads a body of at most listen.MaxBodyBytes. A body whose length says that it is
+// larger fails with errTooLarge before it is read, so that a client that waits for
+// "100 Continue" does not send it.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > listen.MaxBodyBytes {
+		return nil, errTooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, listen.MaxBodyBytes))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, errTooLarge
+	}
+	return body, err
+}
+
+// Bounds of what is read after a 413 and thrown away.
+const (
+	drainBytes = 8 << 20
+	drainTime  = 5 * time.Second
+)
+
+// drain reads on after an answer: a client that writes everything before it reads would
+// otherwise get a reset connection in place of the answer.
+func drain(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Expect") != "" {
+		return // the client waits, and sends nothing
+	}
+	control := http.NewResponseController(w)
+	if control.Flush() != nil || control.SetReadDeadline(time.Now().Add(drainTime)) != nil {
+		return // not a connection of net/http's
+	}
+	_, _ = io.CopyN(io.Discard, r.Body, drainBytes) // ends when the client has sent everything, or with the deadline
+}
+
+// authenticate returns the channel of a request that may post to it, and the channel's
+// credentials. It does the same work whatever is wrong, and for an unknown channel.
+func (h *Handler) authenticate(r *http.Request) (channel string, c *credentials, ok bool) {
+	segments, channel, secret := splitPath(r.URL.EscapedPath())
 	a := h.access.Load()
 	c, known := a.channels[channel]
 	if !known {
@@ -171,14 +234,17 @@ func (h *Handler) authenticate(r *http.Request) (channel string, ok bool) {
 	if !a.senders.admit(r) {
 		wrong = wrongNetwork
 	}
-	if wrong != notRejected {
-		c.logRejection(h.logger, wrong, r.RemoteAddr)
-		return channel, false
+	if wrong == notRejected {
+		if previous {
+			c.logPreviousUse(h.logger)
+		}
+		return channel, c, true
 	}
-	if previous {
-		c.logPreviousUse(h.logger)
+	if owner := a.ownerOf(segments); owner != nil && wrong == wrongSecret {
+		c, wrong = owner, wrongPath
 	}
-	return channel, true
+	c.logRejection(h.logger, wrong, r.RemoteAddr)
+	return channel, nil, false
 }
 
 // reject answers with status. Whoever gets it knew the secret, so it was Ongair

@@ -120,8 +120,6 @@ func TestOnlyWhoKnowsTheSecretLearnsWhatIsWrong(t *testing.T) {
 			http.Header{"Allow": {"POST"}}, map[string]any{"method": "PUT"}},
 		{"a GET", func(r *http.Request) { r.Method = http.MethodGet }, http.StatusMethodNotAllowed,
 			http.Header{"Allow": {"POST"}}, map[string]any{"method": "GET"}},
-		{"a compressed body", func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, http.StatusUnsupportedMediaType,
-			nil, map[string]any{"content_encoding": "gzip"}},
 		{"a body that is too large", func(r *http.Request) {
 			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(make([]byte, listen.MaxBodyBytes+1))), listen.MaxBodyBytes+1
 		}, http.StatusRequestEntityTooLarge, nil, map[string]any{"limit_bytes": float64(listen.MaxBodyBytes)}},
@@ -204,6 +202,25 @@ func TestEachChannelHasItsOwnSecret(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, response.status)
 }
 
+func TestSlashesTooManyAndWhiteSpaceAtTheEndDoNotCount(t *testing.T) {
+	log := &memoryLog{}
+	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard}))
+	right := Path(testChannel, testSecret)
+	for i, path := range []string{
+		right, right + "/", right + "//", "/" + right, "//" + right, "///webhooks///support///" + testSecret + "///",
+		right + "%20", right + "%20%20", right + "%0A", right + "%0d%0a", right + "%09/", right + "/%20", right + "%C2%A0", right + "%20%E2%80%8B/", right + "%EF%BB%BF", right + "/%20/?x=y",
+	} {
+		request := "POST " + path + " HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nContent-Length: 3\r\n\r\na=b"
+		conn := dial(t, url)
+		_, err := io.WriteString(conn, request)
+		require.NoError(t, err)
+		answer, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		assert.Contains(t, string(answer), "HTTP/1.1 200 OK", path)
+		assert.Len(t, log.appended(), i+1, path)
+	}
+}
+
 // Whatever is asked for without the secret, the answer is, to the byte, what a
 // server without any webhook gives.
 func TestAWrongSecretIsAPathThatDoesNotExist(t *testing.T) {
@@ -217,8 +234,8 @@ func TestAWrongSecretIsAPathThatDoesNotExist(t *testing.T) {
 		Path(testChannel, "wrong"), Path(testChannel, testSecret+"x"), Path(testChannel, testSecret[1:]),
 		Path(testChannel, strings.ToUpper(testSecret)), Path(testChannel, channels["sales"].Secret),
 		Path("nobody", testSecret), Path("", testSecret), Path("Support", testSecret),
-		right + "/", right + "/more", right + "//", "/" + right, "//" + right, right + "%00", right + "%20", right + ";",
-		"/webhooks//support/" + testSecret, "/webhooks/./support/" + testSecret, "/webhooks/x/../support/" + testSecret,
+		right + "/more", right + "%00", right + ";", right + "x%20", "/v1" + right, right + right, "/webhooks/" + testChannel + right,
+		"/webhooks/./support/" + testSecret, "/webhooks/x/../support/" + testSecret,
 		"/webhooks/support%2F" + testSecret, "/webhooks%2Fsupport/" + testSecret, "/webhooks/suppor%74/" + testSecret,
 		"/Webhooks/support/" + testSecret, "/webhooks/" + testSecret, "/webhooks/" + testSecret + "/" + testChannel,
 		"/webhooks/support/?" + testSecret,
@@ -244,7 +261,7 @@ func TestAWrongSecretIsAPathThatDoesNotExist(t *testing.T) {
 // some other way gets no further.
 func TestAPathWithoutItsBeginningIsNoWebhook(t *testing.T) {
 	log := &memoryLog{}
-	for _, path := range []string{testChannel + "/" + testSecret, "webhooks/" + testChannel + "/" + testSecret, ""} {
+	for _, path := range []string{testChannel + "/" + testSecret, ""} {
 		request := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(form))
 		request.URL.Path = path
 		answer := httptest.NewRecorder()
@@ -374,43 +391,61 @@ func TestNoLineOfTheLogHasTheSecretOrWhatWasPosted(t *testing.T) {
 }
 
 func TestIDs(t *testing.T) {
-	id := func(channel, body string) string {
-		return parse(channel, formType, []byte(body)).GetId()
+	id := func(channel, contentType, body string) string {
+		e, _ := parse(channel, posted{contentType: contentType, body: []byte(body)})
+		return e.GetId()
 	}
-	const received = "notification_type=MessageReceived&id=7"
+	form := func(body string) string { return id("support", formType, body) }
+	const received = "notification_type=MessageReceived&id=7&text=Yes"
 	for name, same := range map[string]string{
-		"with another text":            received + "&text=other",
-		"with the fields in any order": "id=7&notification_type=MessageReceived",
-		"with an earlier id":           "id=8&" + received,
+		"again":                         form(received),
+		"with the contact's name":       form(received + "&name=Asha"),
+		"with the fields in any order":  form("text=Yes&id=7&notification_type=MessageReceived"),
+		"with white space in the type":  form("notification_type=+MessageReceived%0D%0A&id=7&text=Yes"),
+		"with the type in another case": form("notification_type=messagereceived&id=7&text=Yes"),
+		"with white space in the id":    form("notification_type=MessageReceived&id=7+&text=Yes"),
+		"as JSON, with a number":        id("support", "application/json", `{"notification_type":"MessageReceived","id":7,"text":"Yes"}`),
 	} {
-		assert.Equal(t, id("support", received), id("support", same), name)
+		assert.Equal(t, form(received), same, name)
 	}
-	fromJSON := parse("support", "application/json", []byte(`{"notification_type":"MessageReceived","id":7}`))
-	assert.Equal(t, id("support", received), fromJSON.GetId(), "as JSON, with a number")
 	for name, other := range map[string]string{
-		"of another channel": id("sales", received),
-		"of another type":    id("support", "notification_type=ImageReceived&id=7"),
-		"with another id":    id("support", "notification_type=MessageReceived&id=70"),
-		"not UTF-8":          id("support", received+"%ff"),
-		"not UTF-8, another": id("support", received+"%fe"),
+		"of another channel":      id("sales", formType, received),
+		"of another type":         form("notification_type=ImageReceived&id=7&text=Yes"),
+		"with another id":         form("notification_type=MessageReceived&id=70&text=Yes"),
+		"with another text":       form("notification_type=MessageReceived&id=7&text=No"),
+		"with a field more":       form(received + "&caption=x"),
+		"with a field twice":      form(received + "&text=Yes"),
+		"from another contact":    form(received + "&external_contact_id=1"),
+		"with a text of null":     id("support", "application/json", `{"notification_type":"MessageReceived","id":7,"text":null}`),
+		"with bytes that are not": form(received + "%ff"),
 	} {
-		assert.NotEqual(t, id("support", received), other, name)
+		assert.NotEqual(t, form(received), other, name)
 	}
-	assert.NotEqual(t, id("support", received+"%ff"), id("support", received+"%fe"), "ids whose bytes differ are different ids")
+	assert.NotEqual(t, form(received+"%ff"), form(received+"%fe"), "texts whose bytes differ are different texts")
 	for name, body := range map[string]string{
 		"a ticket update":          "notification_type=TicketStatusUpdated&id=7&status=Closed",
-		"an undocumented type":     "notification_type=LocationReceived&id=7",
-		"a type in another case":   "notification_type=messagereceived&id=7",
+		"a receipt":                "notification_type=DeliveryReceipt&id=7",
+		"a location":               "notification_type=LocationReceived&id=7",
 		"no type":                  "id=7",
 		"an empty id":              "notification_type=MessageReceived&id=",
 		"no id":                    "notification_type=MessageReceived",
+		"an id of zero":            "notification_type=MessageReceived&id=0",
+		"an id of zeros":           "notification_type=MessageReceived&id=000",
+		"an id of null":            "notification_type=MessageReceived&id=null",
+		"an undefined id":          "notification_type=MessageReceived&id=undefined",
+		"a negative id":            "notification_type=MessageReceived&id=-1",
+		"an id of a space":         "notification_type=MessageReceived&id=+",
+		"a false id":               `{"notification_type":"MessageReceived","id":false}`,
+		"an id of an object":       `{"notification_type":"MessageReceived","id":{}}`,
+		"an id with a fraction":    `{"notification_type":"MessageReceived","id":1.5}`,
+		"an id with an exponent":   `{"notification_type":"MessageReceived","id":1e3}`,
 		"an empty last id":         received + "&id=",
-		"an id of null":            `{"notification_type":"MessageReceived","id":null}`,
+		"a JSON null":              `{"notification_type":"MessageReceived","id":null}`,
 		"what cannot be parsed":    `{"notification_type":"MessageReceived","id":7`,
 		"nothing":                  "",
 		"a thousand and one field": received + strings.Repeat("&a", 999),
 	} {
-		assert.NotEqual(t, id("support", body), id("support", body), "%s is another event each time", name)
+		assert.NotEqual(t, form(body), form(body), "%s is another event each time", name)
 	}
 }
 

@@ -1,0 +1,99 @@
+package webhook
+
+import (
+	"cmp"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"sync"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+)
+
+// identify returns the event's id. A message notification with an id of Ongair's is known
+// again by its content: all fields but the contact's name, which may become known between two
+// deliveries. With the same id and another content it is another event, since nothing that a
+// person wrote may vanish. Every other webhook gets a random id: two ticket updates may be
+// equal to the byte and yet two events.
+func identify(e *ongairv1.Event, ongairID string, found []field) string {
+	if !isNotification(e) || !isPositive(ongairID) {
+		return event.RandomID()
+	}
+	var content []string
+	for _, f := range found {
+		switch {
+		case f.name == typeField || f.name == "id" || f.name == "name":
+		case f.null:
+			content = append(content, f.name+"=null")
+		default:
+			content = append(content, f.name+"=\""+f.value) // the quote tells a text from null
+		}
+	}
+	slices.Sort(content) // the order of fields is no content
+	if raw := e.GetRawBody(); raw != nil {
+		// Clients draw the boundary of a multipart form anew for each request.
+		boundary := boundaryOf(labelOf(raw.GetContentType()), raw.GetContent())
+		content = append(content, strings.ReplaceAll(string(raw.GetContent()), cmp.Or(boundary, "\x00"), ""))
+	}
+	return event.DerivedID(e.GetChannel(), event.TypeOf(e.GetNotificationType()), strings.TrimSpace(ongairID), content...)
+}
+
+// isNotification reports whether an event is of a message, of which Ongair may deliver
+// several notifications.
+func isNotification(e *ongairv1.Event) bool {
+	switch e.GetPayload().(type) {
+	case *ongairv1.Event_MessageSent, *ongairv1.Event_MessageReceived, *ongairv1.Event_ImageReceived:
+		return true
+	}
+	return false
+}
+
+// isPositive reports whether an id is a positive decimal number, as Ongair's are. Senders
+// that have no id write 0, null, undefined or -1, and such ids identify nothing.
+func isPositive(id string) bool {
+	id = strings.TrimSpace(id)
+	return id != "" && len(id) <= 64 && strings.Trim(id, "0123456789") == "" && strings.Trim(id, "0") != ""
+}
+
+// rememberedIDs is how many ids of Ongair's are remembered to warn of their reuse.
+const rememberedIDs = 4096
+
+// reuses notices an id of Ongair's that comes again with another content. It forgets: it is
+// for a warning, best effort and per replica. It is safe for concurrent use.
+type reuses struct {
+	seed maphash.Seed
+
+	mu   sync.Mutex
+	seen [rememberedIDs]struct{ id, event uint64 }
+}
+
+func newReuses() *reuses { return &reuses{seed: maphash.MakeSeed()} }
+
+// reused reports whether the id of a message notification was seen with another content.
+func (r *reuses) reused(e *ongairv1.Event, ongairID string) bool {
+	if !isNotification(e) || !isPositive(ongairID) {
+		return false
+	}
+	id := maphash.String(r.seed, e.GetChannel()+"\x00"+event.TypeName(event.TypeOf(e.GetNotificationType()))+"\x00"+strings.TrimSpace(ongairID))
+	content := maphash.String(r.seed, e.GetId())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	slot := &r.seen[id%rememberedIDs]
+	reused := slot.id == id && slot.event != content
+	slot.id, slot.event = id, content
+	return reused
+}
+
+// ongairID returns Ongair's id of a message notification.
+func ongairID(e *ongairv1.Event) string {
+	switch p := e.GetPayload().(type) {
+	case *ongairv1.Event_MessageSent:
+		return p.MessageSent.GetId()
+	case *ongairv1.Event_MessageReceived:
+		return p.MessageReceived.GetId()
+	case *ongairv1.Event_ImageReceived:
+		return p.ImageReceived.GetId()
+	}
+	return ""
+}
