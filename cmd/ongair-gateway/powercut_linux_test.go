@@ -18,6 +18,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/servertest/faultfs"
+	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) { cutPower(t, Rounds(4, 50)) }
@@ -72,6 +73,7 @@ func cutPower(t *testing.T, rounds int, flags ...string) {
 		s.Killed()
 		cursor = s.Cursor()
 		disk.PowerOn([]func(int) int{faultfs.Nothing, faultfs.Anything}[round/2%2])
+		storagetest.LoseMemory(t, filepath.Join(disk.Dir(), "data"))
 		// Who got no answer sends again, and some who got one.
 		posted.Add(int64(-2 * senders))
 	}

@@ -12,10 +12,12 @@ import (
 )
 
 const (
-	// minBatch is the size from which a batch is cheaper than single publishes: it is synced
-	// about 7 times whatever its size, because JetStream stages it in files of its own
-	// (measured with nats-server 2.15, docs/log.md).
-	minBatch = 16
+	// minBatchOnDisk is the size from which a batch is cheaper than single publishes: it is
+	// synced about 7 times whatever its size, because JetStream stages it in files of its own.
+	// A batch that is staged in memory (staging.go) is synced once, and cheaper from
+	// minBatchInMemory on (measured with nats-server 2.15, docs/log.md).
+	minBatchOnDisk   = 16
+	minBatchInMemory = 4
 	// maxBatch and maxBatchBytes bound a group; JetStream's own limit is 1,000.
 	maxBatch      = 1000
 	maxBatchBytes = 8 << 20
@@ -27,23 +29,25 @@ const (
 	// acknowledgement is lost.
 	singleTry = 2 * time.Second
 	batchTry  = 7 * time.Second
+
+	// codeIncomplete refuses a batch of which a message was not staged (JetStream's ADR-50).
+	codeIncomplete jetstream.ErrorCode = 10176
 )
 
 // committer stores the messages of one stream in groups: while one group is being stored,
 // those that come wait, and all of them are the next group. So a message that comes alone
 // does not wait for others, and there is no timer.
 //
-// A group of minBatch or more is an atomic batch, which JetStream syncs as one. A smaller
+// A group that is large enough is an atomic batch, which JetStream syncs as one. A smaller
 // one is a publish for each message, all at the same time. One group at a time is stored,
 // so nothing overtakes a batch that is refused for a duplicate or a conflict in it, and
 // then goes in parts. The messages of a batch are stored in the order in which they came.
 //
 // Its method store is safe for concurrent use.
 type committer struct {
-	js     jetstream.JetStream
-	stream jetstream.Stream
-	// writable is Storage.Writable.
-	writable func() context.Context
+	storage *Storage
+	js      jetstream.JetStream
+	stream  jetstream.Stream
 	// batch is publishBatch.
 	batch func(ctx context.Context, messages []*nats.Msg) (last uint64, err error)
 
@@ -70,8 +74,8 @@ type pending struct {
 	err  error
 }
 
-func newCommitter(js jetstream.JetStream, stream jetstream.Stream, writable func() context.Context) *committer {
-	c := &committer{js: js, stream: stream, writable: writable}
+func newCommitter(storage *Storage, stream jetstream.Stream) *committer {
+	c := &committer{storage: storage, js: storage.api, stream: stream}
 	c.batch = c.publishBatch
 	return c
 }
@@ -133,7 +137,7 @@ func (p *pending) key() string {
 // run stores group after group, until nothing waits.
 func (c *committer) run() {
 	for group := c.take(); len(group) > 0; group = c.take() {
-		if len(group) < minBatch {
+		if len(group) < c.storage.minBatch() {
 			c.publishEach(group)
 		} else {
 			c.publishTogether(group)
@@ -177,7 +181,7 @@ func (c *committer) take() (group []*pending) {
 
 // publishEach stores a group with a publish for each message.
 func (c *committer) publishEach(group []*pending) {
-	ctx, cancel := context.WithTimeout(c.writable(), singleTimeout)
+	ctx, cancel := context.WithTimeout(c.storage.Writable(), singleTimeout)
 	defer cancel()
 	var publishing sync.WaitGroup
 	for _, p := range group[1:] {
@@ -189,7 +193,7 @@ func (c *committer) publishEach(group []*pending) {
 
 // publishTogether stores a group as a batch, or in parts if that is refused.
 func (c *committer) publishTogether(group []*pending) {
-	ctx, cancel := context.WithTimeout(c.writable(), batchTimeout)
+	ctx, cancel := context.WithTimeout(c.storage.Writable(), batchTimeout)
 	defer cancel()
 	c.publishParts(ctx, group)
 }
@@ -198,7 +202,7 @@ func (c *committer) publishTogether(group []*pending) {
 // or a conflict that JetStream does not name, goes again in two halves, and so on. One
 // whose acknowledgement is lost goes again whole: if it was stored, it is all duplicates.
 func (c *committer) publishParts(ctx context.Context, part []*pending) {
-	if len(part) < minBatch {
+	if len(part) < c.storage.minBatch() {
 		for _, p := range part {
 			p.end(c.publish(ctx, p.msg))
 		}
@@ -209,13 +213,16 @@ func (c *committer) publishParts(ctx context.Context, part []*pending) {
 		messages = append(messages, p.msg)
 	}
 	last, err := c.batch(ctx, messages)
-	_, refused := errors.AsType[*jetstream.APIError](err)
+	refusal, refused := errors.AsType[*jetstream.APIError](err)
 	switch {
 	case err == nil:
 		for i, p := range part {
 			p.end(Ack{Sequence: last - uint64(len(part)-1-i)}, nil)
 		}
 	case refused:
+		if refusal.ErrorCode == codeIncomplete {
+			c.storage.stageAgain()
+		}
 		rest := c.endConflicts(ctx, part)
 		if len(rest) < len(part) {
 			c.publishParts(ctx, rest)

@@ -133,14 +133,14 @@ func (f *fixture) commitTogether(messages []*pending) []string {
 }
 
 func TestAGroupIsStoredInItsOrder(t *testing.T) {
-	for _, size := range []int{1, minBatch - 1, minBatch, 300, maxBatch, 2*maxBatch + 1} {
+	for _, size := range []int{1, 3, 4, 15, 16, 300, maxBatch, 2*maxBatch + 1} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
 				ids := numbered(1, size)
 				became := f.commitTogether(withIDs(t.Context(), ids...))
 				assert.Equal(t, slices.Repeat([]string{stored}, size), became)
 				got := f.all(t)
-				if size < minBatch {
+				if size < f.storage.minBatch() {
 					slices.SortFunc(got, byNumber) // singles that are under way have no order
 				}
 				assert.Equal(t, ids, got)
@@ -228,7 +228,7 @@ func TestAMessageWhoseCallerHasGoneIsNotStored(t *testing.T) {
 func TestAJetStreamThatCannotWriteRefusesAtOnce(t *testing.T) {
 	f := open(t, OpenEmbedded(t))
 	broken, fail := context.WithCancelCause(t.Context())
-	f.writable = func() context.Context { return broken }
+	f.storage.embedded.writable.Store(&writability{broken, fail})
 	full := errors.New("no space left on device")
 	fail(full)
 	for _, size := range []int{1, 100} {
@@ -300,8 +300,9 @@ func TestABatchThatCannotBePublishedFailsWhole(t *testing.T) {
 }
 
 func TestAGroupIsBounded(t *testing.T) {
-	f := &fixture{committer: newCommitter(nil, nil, context.Background)}
+	f := &fixture{committer: newCommitter(&Storage{}, nil)}
 	groups := func(n, bytes int) (sizes []int) {
+		f.running = true
 		f.waiting = withIDs(t.Context(), numbered(1, n)...)
 		for _, p := range f.waiting {
 			p.msg.Data = make([]byte, bytes)
@@ -328,7 +329,7 @@ func TestWhatComesWhileAGroupIsStoredIsTheNextGroup(t *testing.T) {
 			}
 			return batch(ctx, messages)
 		}
-		first, second := withIDs(t.Context(), numbered(1, minBatch)...), withIDs(t.Context(), numbered(minBatch+1, 3*minBatch)...)
+		first, second := withIDs(t.Context(), numbered(1, minBatchOnDisk)...), withIDs(t.Context(), numbered(minBatchOnDisk+1, 3*minBatchOnDisk)...)
 		f.enqueue(first...)
 		<-began
 		for _, p := range second {
@@ -339,8 +340,8 @@ func TestWhatComesWhileAGroupIsStoredIsTheNextGroup(t *testing.T) {
 			_, err := p.wait()
 			require.NoError(t, err)
 		}
-		assert.Equal(t, []int{minBatch, 2 * minBatch}, sizes)
-		assert.Equal(t, numbered(1, 3*minBatch), f.all(t))
+		assert.Equal(t, []int{minBatchOnDisk, 2 * minBatchOnDisk}, sizes)
+		assert.Equal(t, numbered(1, 3*minBatchOnDisk), f.all(t))
 		f.storeAll(t, "alone")
 		assert.Len(t, sizes, 2, "a message that comes alone is no batch")
 	})
@@ -355,13 +356,13 @@ func TestACallerThatGoesDoesNotWaitForItsGroup(t *testing.T) {
 			return batch(ctx, messages)
 		}
 		hasty, leave := context.WithCancel(t.Context())
-		messages := slices.Concat(withIDs(t.Context(), numbered(1, minBatch)...), withIDs(hasty, "of one who goes"))
+		messages := slices.Concat(withIDs(t.Context(), numbered(1, minBatchOnDisk)...), withIDs(hasty, "of one who goes"))
 		f.enqueue(messages...)
 		leave()
-		_, err := messages[minBatch].wait()
+		_, err := messages[minBatchOnDisk].wait()
 		require.ErrorIs(t, err, context.Canceled)
 		close(let)
-		for _, p := range messages[:minBatch] {
+		for _, p := range messages[:minBatchOnDisk] {
 			_, err := p.wait()
 			require.NoError(t, err)
 		}
@@ -380,7 +381,7 @@ func TestEachMessageOfABatchKnowsItsSequence(t *testing.T) {
 }
 
 func TestOfThoseThatExpectTheSameOneIsStored(t *testing.T) {
-	for _, copies := range []int{2, minBatch, 100} {
+	for _, copies := range []int{2, minBatchOnDisk, 100} {
 		each(t, func(t *testing.T, f *fixture) {
 			var messages []*pending
 			for key := range 20 {

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +57,11 @@ type embedded struct {
 	// writable ends, with the reason, when a write fails; the next server has
 	// another one.
 	writable atomic.Pointer[writability]
+	// memory is where files are in memory: memoryDir, except in tests.
+	memory string
+	// staged says that batches are staged in memory (staging.go). It changes under staging.
+	staged  atomic.Bool
+	staging sync.Mutex
 }
 
 type writability struct {
@@ -80,7 +87,10 @@ func embed(ctx context.Context, cfg Config) (_ *Storage, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &embedded{dir: cfg.Dir, unsynced: cfg.Unsynced, log: cfg.Logger, lock: lock}
+	e := &embedded{
+		dir: cfg.Dir, unsynced: cfg.Unsynced, log: cfg.Logger, lock: lock,
+		memory: cmp.Or(cfg.memory, memoryDir),
+	}
 	err = checkDir(cfg.Dir)
 	if err == nil {
 		e.key, e.sealedWith, err = directoryKey(cfg.Dir, cfg.EncryptionKeys, cfg.Logger)
@@ -185,6 +195,7 @@ func (e *embedded) open() error {
 		shutdown(ns)
 		return fmt.Errorf("embedded NATS in %s was not ready within %s", e.dir, readyTimeout)
 	}
+	e.stage()
 	e.current.Store(ns)
 	e.writable.Store(writable)
 	return nil
@@ -200,8 +211,8 @@ func syncFiles(dir string) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err != nil || entry.IsDir() {
-			return err
+		if err != nil || !entry.Type().IsRegular() {
+			return err // a link is to the staging of batches, which need not last
 		}
 		f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // the gateway's own directory; Windows syncs no file that is open for reading
 		if err != nil {
@@ -272,5 +283,6 @@ func probe(dir string) (err error) {
 // close stops the server and releases the directory.
 func (e *embedded) close() error {
 	shutdown(e.current.Load())
+	e.unstage()
 	return e.lock.Unlock()
 }

@@ -9,7 +9,7 @@
 //   - Records are values under keys (records.go). Put stores one if its key still has the
 //     revision that the caller expects.
 //   - Append and Put return once the data is on the disk. Those that wait at the same time
-//     share the syncing of the disk (commit.go).
+//     share the syncing of the disk (commit.go, staging.go).
 //
 // The embedded server has no listener: this process alone reaches it, through a
 // pipe in memory. It writes with SyncAlways, so that a publish is acknowledged
@@ -51,6 +51,9 @@ type Config struct {
 	Unsynced bool
 	// Logger gets what the embedded server and the connection log; nil discards it.
 	Logger *slog.Logger
+
+	// memory is another place for files in memory, for tests.
+	memory string
 }
 
 // Storage is an open storage. Its methods are safe for concurrent use.
@@ -151,6 +154,21 @@ func (s *Storage) Writable() context.Context {
 		return context.Background()
 	}
 	return s.embedded.writable.Load().ctx
+}
+
+// minBatch is the size from which a batch is cheaper than single publishes.
+func (s *Storage) minBatch() int {
+	if s.embedded != nil && s.embedded.staged.Load() {
+		return minBatchInMemory
+	}
+	return minBatchOnDisk
+}
+
+// stageAgain prepares the staging of batches anew, after it failed.
+func (s *Storage) stageAgain() {
+	if s.embedded != nil && s.embedded.staged.Load() {
+		s.embedded.stage()
+	}
 }
 
 // ReplaceKeys puts keys in the place of Config.EncryptionKeys, while everything goes on.

@@ -101,10 +101,13 @@ func (s *Storage) open(ctx context.Context, cfg jetstream.StreamConfig) (*Stream
 	if err != nil {
 		return nil, err
 	}
+	if s.embedded != nil {
+		s.embedded.stageStream(cfg.Name)
+	}
 	return &Stream{
 		conn:      s.conn,
 		stream:    stream,
-		committer: newCommitter(s.api, stream, s.Writable),
+		committer: newCommitter(s, stream),
 		created:   created,
 		reading:   make(chan struct{}, maxReads),
 	}, nil

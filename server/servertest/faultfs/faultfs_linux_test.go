@@ -109,6 +109,10 @@ func TestAPowerCutLeavesWhatWasSynced(t *testing.T) {
 		{"or not", func(s shell) { s.create("a", "abcdef") }, func(s shell) { s.truncate("a", 2) }, half, map[string]string{"a": "ab"}},
 		{"a file that is written anew is cut short", func(s shell) { s.create("a", "abcdef") }, func(s shell) { s.write("a", os.O_TRUNC, 0, "ABCD", false) }, half, map[string]string{"a": "AB"}},
 		{"a gap is zeros", nil, func(s shell) { s.write("a", os.O_CREATE, 2, "c", true) }, faultfs.Nothing, map[string]string{"a": "\x00\x00c"}},
+		{"a link is there once its directory is synced, and leads where it did", func(s shell) { s.create("a", "one") }, func(s shell) {
+			require.NoError(s.t, os.Symlink("a", s.path("b")))
+			s.sync("")
+		}, faultfs.Nothing, map[string]string{"a": "one", "b": "one"}},
 		{"a rename is undone, all of it", func(s shell) { s.create("a", "new"); s.create("b", "old") }, func(s shell) { s.rename("a", "b") }, faultfs.Nothing, map[string]string{"a": "new", "b": "old"}},
 		{"or not", func(s shell) { s.create("a", "new"); s.create("b", "old") }, func(s shell) { s.rename("a", "b") }, everything, map[string]string{"b": "new"}},
 		{"a rename whose directory was synced stays", func(s shell) { s.create("a", "new"); s.create("b", "old") }, func(s shell) {

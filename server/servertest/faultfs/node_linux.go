@@ -30,18 +30,20 @@ type node struct {
 }
 
 var (
-	_ fs.NodeCreater   = (*node)(nil)
-	_ fs.NodeMkdirer   = (*node)(nil)
-	_ fs.NodeUnlinker  = (*node)(nil)
-	_ fs.NodeRmdirer   = (*node)(nil)
-	_ fs.NodeRenamer   = (*node)(nil)
-	_ fs.NodeOpener    = (*node)(nil)
-	_ fs.NodeReader    = (*node)(nil)
-	_ fs.NodeWriter    = (*node)(nil)
-	_ fs.NodeFsyncer   = (*node)(nil)
-	_ fs.NodeFlusher   = (*node)(nil)
-	_ fs.NodeGetattrer = (*node)(nil)
-	_ fs.NodeSetattrer = (*node)(nil)
+	_ fs.NodeCreater    = (*node)(nil)
+	_ fs.NodeMkdirer    = (*node)(nil)
+	_ fs.NodeSymlinker  = (*node)(nil)
+	_ fs.NodeReadlinker = (*node)(nil)
+	_ fs.NodeUnlinker   = (*node)(nil)
+	_ fs.NodeRmdirer    = (*node)(nil)
+	_ fs.NodeRenamer    = (*node)(nil)
+	_ fs.NodeOpener     = (*node)(nil)
+	_ fs.NodeReader     = (*node)(nil)
+	_ fs.NodeWriter     = (*node)(nil)
+	_ fs.NodeFsyncer    = (*node)(nil)
+	_ fs.NodeFlusher    = (*node)(nil)
+	_ fs.NodeGetattrer  = (*node)(nil)
+	_ fs.NodeSetattrer  = (*node)(nil)
 )
 
 func (d *Disk) newNode(mode uint32) *node { return &node{disk: d, mode: mode} }
@@ -72,25 +74,38 @@ func (n *node) remains(survive func(n int) int) []byte {
 }
 
 // add makes a node with a name in a directory.
-func (n *node) add(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+func (n *node) add(ctx context.Context, name string, child *node, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
 	n.disk.mu.Lock()
 	defer n.disk.mu.Unlock()
 	if errno := n.disk.changing(); errno != 0 {
 		return nil, errno
 	}
-	child := n.disk.newNode(mode)
 	n.disk.record(naming{n, name, child})
 	child.attributes(&out.Attr)
-	return n.NewPersistentInode(ctx, child, fs.StableAttr{Mode: mode & syscall.S_IFMT}), 0
+	return n.NewPersistentInode(ctx, child, fs.StableAttr{Mode: child.mode & syscall.S_IFMT}), 0
 }
 
 func (n *node) Create(ctx context.Context, name string, _, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
-	child, errno := n.add(ctx, name, syscall.S_IFREG|mode, out)
+	child, errno := n.add(ctx, name, n.disk.newNode(syscall.S_IFREG|mode), out)
 	return child, nil, 0, errno
 }
 
 func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	return n.add(ctx, name, syscall.S_IFDIR|mode, out)
+	return n.add(ctx, name, n.disk.newNode(syscall.S_IFDIR|mode), out)
+}
+
+// Symlink makes a link, whose target is as safe as its name.
+func (n *node) Symlink(ctx context.Context, target, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	link := n.disk.newNode(syscall.S_IFLNK | 0o777)
+	link.data = []byte(target)
+	link.sync()
+	return n.add(ctx, name, link, out)
+}
+
+func (n *node) Readlink(context.Context) ([]byte, syscall.Errno) {
+	n.disk.mu.Lock()
+	defer n.disk.mu.Unlock()
+	return slices.Clone(n.data), 0
 }
 
 func (n *node) Unlink(_ context.Context, name string) syscall.Errno {

@@ -1,0 +1,172 @@
+package storage
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// openIn opens the storage of a data directory, with a stream.
+func openIn(t *testing.T, cfg Config) (*Storage, *fixture) {
+	t.Helper()
+	s, err := Open(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, s.Close()) })
+	return s, open(t, s)
+}
+
+// stagedBatches returns the directories of the batches that are staged in a directory.
+func stagedBatches(t *testing.T, dir string) int {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	return len(entries)
+}
+
+func TestABatchIsStagedInMemory(t *testing.T) {
+	s, f := openIn(t, Config{Dir: t.TempDir()})
+	require.True(t, s.embedded.staged.Load())
+	staging := filepath.Join(s.embedded.stagingDir(), streamName)
+	assert.Zero(t, stagedBatches(t, staging))
+
+	// A batch that is not committed is seen there.
+	msg := nats.NewMsg(subject)
+	msg.Header.Set("Nats-Batch-Id", "1")
+	msg.Header.Set("Nats-Batch-Sequence", "1")
+	_, err := s.conn.RequestMsgWithContext(t.Context(), msg)
+	require.NoError(t, err)
+	assert.Equal(t, 1, stagedBatches(t, staging), "does this nats-server stage batches elsewhere? Then each is synced 7 times")
+	mode, err := os.Stat(s.embedded.stagingDir())
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o700), mode.Mode().Perm())
+
+	f.commitTogether(withIDs(t.Context(), numbered(1, minBatchInMemory)...))
+	assert.Equal(t, numbered(1, minBatchInMemory), f.all(t))
+}
+
+func TestNothingIsLeftInMemory(t *testing.T) {
+	s, f := openIn(t, Config{Dir: t.TempDir()})
+	f.commitTogether(withIDs(t.Context(), numbered(1, 50)...))
+	link := s.embedded.linkOf(streamName)
+	_, err := os.Readlink(link)
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	for _, path := range []string{link, s.embedded.stagingDir()} {
+		_, err := os.Lstat(path)
+		assert.ErrorIs(t, err, os.ErrNotExist)
+	}
+}
+
+func TestADirectoryIsOpenedWhateverIsLeftOfItsStaging(t *testing.T) {
+	for name, leave := range map[string]func(t *testing.T, link, target string){
+		"by a kill: a link, and a batch in memory": func(t *testing.T, link, target string) {
+			require.NoError(t, os.MkdirAll(filepath.Join(target, "batch", "msgs"), 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(target, "batch", "msgs", "1.blk"), []byte("x"), 0o600))
+			require.NoError(t, os.Symlink(target, link))
+		},
+		"by a power cut: a link to nothing": func(t *testing.T, link, target string) {
+			require.NoError(t, os.Symlink(target, link))
+		},
+		"in a copy of the directory: a link to the staging of another": func(t *testing.T, link, _ string) {
+			require.NoError(t, os.Symlink(t.TempDir(), link))
+		},
+		"by a gateway that staged on the disk": func(t *testing.T, link, _ string) {
+			require.NoError(t, os.MkdirAll(filepath.Join(link, "batch", "msgs"), 0o700))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s, f := openIn(t, Config{Dir: dir})
+			link, staging := s.embedded.linkOf(streamName), s.embedded.stagingDir()
+			f.storeAll(t, "before")
+			require.NoError(t, s.Close())
+			leave(t, link, filepath.Join(staging, streamName))
+
+			s, f = openIn(t, Config{Dir: dir})
+			assert.True(t, s.embedded.staged.Load())
+			assert.Zero(t, stagedBatches(t, filepath.Join(staging, streamName)))
+			f.commitTogether(withIDs(t.Context(), numbered(1, 50)...))
+			assert.Equal(t, slices.Concat([]string{"before"}, numbered(1, 50)), f.all(t))
+		})
+	}
+}
+
+// Batches are then larger, since each costs more.
+func TestBatchesAreStagedOnTheDiskIfThereIsNoMemoryForThem(t *testing.T) {
+	for name, memory := range map[string]string{
+		"no such directory":             "/nowhere",
+		"a directory that is on a disk": t.TempDir(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s, f := openIn(t, Config{Dir: dir, memory: memory})
+			assert.False(t, s.embedded.staged.Load())
+			assert.Equal(t, minBatchOnDisk, f.storage.minBatch())
+			f.commitTogether(withIDs(t.Context(), numbered(1, 100)...))
+			assert.Equal(t, numbered(1, 100), f.all(t))
+			_, err := os.Readlink(s.embedded.linkOf(streamName))
+			require.Error(t, err)
+		})
+	}
+	require.ErrorContains(t, checkMemory(memoryDir, 1<<60), "bytes free")
+}
+
+func TestBatchesAreStagedOnTheDiskIfAStreamHasNoLink(t *testing.T) {
+	s, f := openIn(t, Config{Dir: t.TempDir()})
+	require.NoError(t, os.MkdirAll(s.embedded.linkOf("OTHER"), 0o700))
+	_, err := s.OpenStream(t.Context(), StreamConfig{Name: "OTHER", Subject: "other."})
+	require.NoError(t, err)
+	assert.Equal(t, minBatchOnDisk, f.storage.minBatch())
+	require.NoError(t, s.Close())
+	_, err = os.Lstat(s.embedded.stagingDir())
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// A batch that cannot be staged is published in parts, and so is stored.
+func TestAMemoryThatFailsRefusesNobody(t *testing.T) {
+	for name, tt := range map[string]struct {
+		memory string
+		staged bool
+	}{
+		"once":     {memoryDir, true},
+		"for good": {"/nowhere", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, f := openIn(t, Config{Dir: t.TempDir()})
+			batch, refused := f.batch, 0
+			f.batch = func(ctx context.Context, messages []*nats.Msg) (uint64, error) {
+				last, err := batch(ctx, messages)
+				if err != nil {
+					refused++
+				}
+				return last, err
+			}
+			staging := s.embedded.stagingDir()
+			require.NoError(t, os.RemoveAll(staging))
+			require.NoError(t, os.WriteFile(staging, nil, 0o600)) // so that nats-server does not make it again
+			t.Cleanup(func() { assert.NoError(t, os.RemoveAll(staging)) })
+			s.embedded.memory = tt.memory
+			for round := range 3 {
+				ids := numbered(50*round+1, 50*round+50)
+				assert.Equal(t, slices.Repeat([]string{stored}, 50), f.commitTogether(withIDs(t.Context(), ids...)))
+			}
+			assert.Equal(t, numbered(1, 150), f.all(t))
+			assert.Equal(t, 1, refused)
+			assert.Equal(t, tt.staged, s.embedded.staged.Load())
+		})
+	}
+}
+
+func TestEachDirectoryHasItsOwnStaging(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	absolute := (&embedded{dir: filepath.Join(dir, "a")}).stagingDir()
+	assert.Equal(t, absolute, (&embedded{dir: "a"}).stagingDir())
+	assert.NotEqual(t, absolute, (&embedded{dir: "b"}).stagingDir())
+}
