@@ -18,9 +18,12 @@ const (
 	// minBatchInMemory on (measured with nats-server 2.15, docs/log.md).
 	minBatchOnDisk   = 16
 	minBatchInMemory = 4
-	// maxBatch and maxBatchBytes bound a group; JetStream's own limit is 1,000.
+	// maxBatch and maxBatchBytes bound a group; JetStream's own limit is 1,000. A group has
+	// at most a quarter of what its stream keeps, too: a batch is stored at once, and
+	// retention would remove its beginning before anybody could follow.
 	maxBatch      = 1000
 	maxBatchBytes = 8 << 20
+	maxBatchPart  = 4
 	// singleTimeout bounds a group of single publishes, and batchTimeout a batch: less than
 	// the 10 s that a webhook waits.
 	singleTimeout = 5 * time.Second
@@ -48,6 +51,8 @@ type committer struct {
 	storage *Storage
 	js      jetstream.JetStream
 	stream  jetstream.Stream
+	// maxBytes bounds the data of a group.
+	maxBytes int64
 	// batch is publishBatch.
 	batch func(ctx context.Context, messages []*nats.Msg) (last uint64, err error)
 
@@ -75,7 +80,10 @@ type pending struct {
 }
 
 func newCommitter(storage *Storage, stream jetstream.Stream) *committer {
-	c := &committer{storage: storage, js: storage.api, stream: stream}
+	c := &committer{storage: storage, js: storage.api, stream: stream, maxBytes: maxBatchBytes}
+	if kept := stream.CachedInfo().Config.MaxBytes; kept > 0 {
+		c.maxBytes = min(maxBatchBytes, kept/maxBatchPart)
+	}
 	c.batch = c.publishBatch
 	return c
 }
@@ -153,12 +161,12 @@ func (c *committer) take() (group []*pending) {
 	defer c.mu.Unlock()
 	var later []*pending
 	inGroup := map[string]*pending{}
-	bytes := 0
+	bytes := int64(0)
 	for i, p := range c.waiting {
 		if p.ctx.Err() != nil {
 			continue
 		}
-		if len(group) == maxBatch || (len(group) > 0 && bytes+len(p.msg.Data) > maxBatchBytes) {
+		if len(group) == maxBatch || (len(group) > 0 && bytes+int64(len(p.msg.Data)) > c.maxBytes) {
 			later = append(later, c.waiting[i:]...)
 			break
 		}
@@ -167,7 +175,7 @@ func (c *committer) take() (group []*pending) {
 		case first == nil:
 			inGroup[p.key()] = p
 			group = append(group, p)
-			bytes += len(p.msg.Data)
+			bytes += int64(len(p.msg.Data))
 		case first.expected == p.expected:
 			first.copies = append(first.copies, p)
 		default:

@@ -300,22 +300,34 @@ func TestABatchThatCannotBePublishedFailsWhole(t *testing.T) {
 }
 
 func TestAGroupIsBounded(t *testing.T) {
-	f := &fixture{committer: newCommitter(&Storage{}, nil)}
-	groups := func(n, bytes int) (sizes []int) {
-		f.running = true
-		f.waiting = withIDs(t.Context(), numbered(1, n)...)
-		for _, p := range f.waiting {
-			p.msg.Data = make([]byte, bytes)
-		}
-		for group := f.take(); len(group) > 0; group = f.take() {
-			sizes = append(sizes, len(group))
-		}
-		return sizes
+	s := OpenEmbedded(t)
+	for name, tt := range map[string]struct {
+		kept            int64
+		messages, bytes int
+		want            []int
+	}{
+		"in number":                     {0, 2*maxBatch + 77, 1, []int{maxBatch, maxBatch, 77}},
+		"in bytes":                      {0, 50, 512 << 10, []int{16, 16, 16, 2}},
+		"by a part of what is kept":     {4 << 20, 5, 512 << 10, []int{2, 2, 1}},
+		"but one message goes any time": {4 << 20, 2, maxBatchBytes + 1, []int{1, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stream, err := s.OpenStream(t.Context(), StreamConfig{Name: streamName, Subject: "test.", MaxBytes: tt.kept})
+			require.NoError(t, err)
+			c := stream.committer
+			c.running = true
+			c.waiting = withIDs(t.Context(), numbered(1, tt.messages)...)
+			for _, p := range c.waiting {
+				p.msg.Data = make([]byte, tt.bytes)
+			}
+			var sizes []int
+			for group := c.take(); len(group) > 0; group = c.take() {
+				sizes = append(sizes, len(group))
+			}
+			assert.Equal(t, tt.want, sizes)
+			assert.False(t, c.running)
+		})
 	}
-	assert.Equal(t, []int{maxBatch, maxBatch, 77}, groups(2*maxBatch+77, 1))
-	assert.Equal(t, []int{16, 16, 16, 2}, groups(50, 512<<10))
-	assert.Equal(t, []int{1, 1}, groups(2, maxBatchBytes+1), "one is always taken")
-	assert.False(t, f.running)
 }
 
 func TestWhatComesWhileAGroupIsStoredIsTheNextGroup(t *testing.T) {
