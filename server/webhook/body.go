@@ -5,6 +5,7 @@ import (
 	"errors"
 	"mime"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -12,8 +13,12 @@ import (
 // is no webhook of Ongair's, which documents a dozen.
 const maxFields = 1000
 
-// maxWrappings is how often a body may be wrapped in another one, as JSON in a form.
-const maxWrappings = 3
+const (
+	// maxWrappings is how often a body may be wrapped in another one, as JSON in a form.
+	maxWrappings = 3
+	// maxPreamble is how much of a body is searched for the first part of a multipart form.
+	maxPreamble = 8 << 10
+)
 
 // typeField is the field that tells a webhook from any other body.
 const typeField = "notification_type"
@@ -50,14 +55,14 @@ var (
 //   - A part that begins with two hyphens and a header makes a multipart form, a brace or a
 //     bracket JSON, and a name with an equals sign a form.
 //   - A JSON array of one, JSON in a JSON string, and a webhook in one field of a form or an
-//     object are taken out of their wrapping.
-func readFields(contentType string, body []byte) (found []field, whole bool, err error) {
+//     object are taken out of their wrapping, which may be in another one: wrappings at most.
+func readFields(contentType string, body []byte, wrappings int) (found []field, whole bool, err error) {
 	if len(body) == 0 {
 		return nil, true, nil
 	}
 	l := labelOf(contentType)
 	text, exact := decodeText(body, l.charset)
-	found, whole, err = split(l, text, maxWrappings)
+	found, whole, err = split(l, text, wrappings)
 	if err != nil {
 		return nil, false, err
 	}
@@ -126,7 +131,8 @@ func boundaryOf(l label, body []byte) string {
 		return ""
 	}
 	// A delimiter, and the header that each part of a form has.
-	first := regexp.MustCompile(`(?im)^--([^\r\n]{1,70}?)[ \t]*\r?\n(?:[^\r\n]+\r?\n)*?content-disposition[ \t]*:`).FindSubmatch(body)
+	start := body[:min(len(body), maxPreamble)]
+	first := regexp.MustCompile(`(?im)^--([^\r\n]{1,70}?)[ \t]*\r?\n(?:[^\r\n]+\r?\n)*?content-disposition[ \t]*:`).FindSubmatch(start)
 	if first == nil {
 		return ""
 	}
@@ -134,7 +140,8 @@ func boundaryOf(l label, body []byte) string {
 }
 
 // unwrap returns the fields of a webhook that is in one of the fields found: as payload={…},
-// or {"payload": {…}}, or a form whose only name is JSON. The other fields stay.
+// or {"payload": {…}}, or a form whose only name is JSON. The other fields stay. A field in
+// which people write is no wrapping: anybody could write a webhook there.
 func unwrap(found []field, wrappings int) (unwrapped []field, ok bool) {
 	for _, f := range found {
 		if f.name == typeField {
@@ -142,6 +149,9 @@ func unwrap(found []field, wrappings int) (unwrapped []field, ok bool) {
 		}
 	}
 	for i, f := range found {
+		if slices.Contains([]string{"text", "name", "caption", "address"}, f.name) {
+			continue
+		}
 		for _, text := range []string{f.value, f.name} {
 			text = strings.TrimSpace(text)
 			if !strings.HasPrefix(text, "{") && !strings.HasPrefix(text, "[") && !strings.HasPrefix(text, "\"") {

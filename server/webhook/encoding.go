@@ -62,7 +62,7 @@ func inflateDeflate(body []byte) ([]byte, error) {
 		inflated, err = inflateWith(func(r io.Reader) (io.Reader, error) { return flate.NewReader(r), nil }, body)
 	}
 	if errors.Is(err, errEncoding) {
-		if found, _, err := readFields("", body); err == nil && hasType(found) {
+		if found, _, err := readFields("", body, maxWrappings); err == nil && hasType(found) {
 			return body, nil
 		}
 	}

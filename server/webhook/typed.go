@@ -24,7 +24,11 @@ type posted struct {
 // why the webhook is not what Ongair documents, if it is not.
 func parse(channel string, p posted) (e *ongairv1.Event, problem string) {
 	inQuery, _, _ := formFields([]byte(p.query)) // of a URL, which the port bounds: it never fails
-	found, whole, err := readFields(p.contentType, p.body)
+	wrappings := maxWrappings
+	if hasType(inQuery) {
+		wrappings = 0 // the body is what it is, and nothing in it is a webhook
+	}
+	found, whole, err := readFields(p.contentType, p.body, wrappings)
 	found = append(inQuery, found...)
 	e = &ongairv1.Event{Channel: channel}
 	if !whole {

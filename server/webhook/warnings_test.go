@@ -112,6 +112,14 @@ func TestARightSecretInAWrongPathIsLogged(t *testing.T) {
 	assert.NotContains(t, lines.String(), "right secret, wrong path", "the ninth segment")
 }
 
+func TestAPreviousSecretInAWrongPathIsLogged(t *testing.T) {
+	var lines logBuffer
+	access := Access{Channels: map[string]Credentials{testChannel: {Secret: newSecret, Previous: oldSecret}}}
+	h := New(Config{Access: access, Log: &memoryLog{}, Logger: lines.logger()})
+	require.Equal(t, http.StatusNotFound, postTo(t, h, "/v1"+Path(testChannel, oldSecret), form))
+	assert.Contains(t, lines.String(), "right secret, wrong path")
+}
+
 func TestAnUnknownTypeIsLoggedIfItIsAWord(t *testing.T) {
 	for typ, want := range map[string]string{
 		"MessageReceived": "MessageReceived", " messagereceived ": "MessageReceived", "VideoReceived": "VideoReceived",

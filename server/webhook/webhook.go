@@ -211,8 +211,8 @@ const (
 // drain reads on after an answer: a client that writes everything before it reads would
 // otherwise get a reset connection in place of the answer.
 func drain(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Expect") != "" {
-		return // the client waits, and sends nothing
+	if r.Header.Get("Expect") != "" && r.ContentLength > listen.MaxBodyBytes {
+		return // nothing was read, so the client was not told to go on, and sends nothing
 	}
 	control := http.NewResponseController(w)
 	if control.Flush() != nil || control.SetReadDeadline(time.Now().Add(drainTime)) != nil {

@@ -449,6 +449,52 @@ func TestIDs(t *testing.T) {
 	}
 }
 
+// Clients draw the boundary anew for each request, and some give each part headers.
+func TestAMultipartFormThatComesAgainWithAnotherBoundaryIsARedelivery(t *testing.T) {
+	id := func(boundary, text string) string {
+		part := "--" + boundary + "\r\nContent-Disposition: form-data; name=%q\r\nContent-Type: text/plain\r\n\r\n%s\r\n"
+		body := fmt.Sprintf(part+part+part+"--%s--\r\n", "notification_type", "MessageReceived", "id", "7", "text", text, boundary)
+		e, _ := parse(testChannel, posted{contentType: "multipart/form-data; boundary=" + boundary, body: []byte(body)})
+		require.NotNil(t, e.GetRawBody(), "the headers of its parts are in no field")
+		return e.GetId()
+	}
+	assert.Equal(t, id("b0undary", "Yes"), id("an0ther", "Yes"))
+	assert.NotEqual(t, id("b0undary", "Yes"), id("b0undary", "No"))
+}
+
+func TestTheFieldsOfTheQueryComeBeforeTheBodys(t *testing.T) {
+	const all = "notification_type=MessageReceived&id=7&text=hi"
+	for _, tt := range []struct {
+		name, query, contentType, body, text, fields string
+		kept                                         bool
+	}{
+		{"the query alone", all, "", "", "hi", "", false},
+		{"a field more", all + "&source=crm", "", "", "hi", "source=crm", false},
+		{"the query beside a form", "source=crm", formType, all, "hi", "source=crm", false},
+		{"the query beside JSON", "source=crm", "application/json", `{"notification_type":"MessageReceived","id":7,"text":"hi"}`, "hi", "source=crm", false},
+		{"a field in both", "text=query", formType, all, "hi", "text=query", false},
+		{"the type in the query", "notification_type=MessageReceived", formType, "id=7&text=hi", "hi", "", false},
+		{"a text that is a webhook beside the type", "notification_type=MessageReceived", formType, `id=7&text={"notification_type":"TicketStatusUpdated"}`,
+			`{"notification_type":"TicketStatusUpdated"}`, "", false},
+		{"the query beside what cannot be read", all, "application/json", "{", "hi", "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			log := &memoryLog{}
+			url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard}))
+			require.Equal(t, http.StatusOK, post(t, url+Path(testChannel, testSecret)+"?"+tt.query, tt.contentType, []byte(tt.body)).status)
+			e := log.appended()[0]
+			assert.Equal(t, "7", e.GetMessageReceived().GetId())
+			assert.Equal(t, tt.text, e.GetMessageReceived().GetText())
+			var fields []string
+			for _, f := range e.GetFields() {
+				fields = append(fields, f.GetName()+"="+f.GetValue())
+			}
+			assert.Equal(t, tt.fields, strings.Join(fields, "&"))
+			assert.Equal(t, tt.kept, e.GetRawBody() != nil)
+		})
+	}
+}
+
 func TestPath(t *testing.T) {
 	assert.Equal(t, "/webhooks/support/s3cret", Path("support", "s3cret"))
 }
