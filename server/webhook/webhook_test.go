@@ -474,8 +474,8 @@ func TestTheFieldsOfTheQueryComeBeforeTheBodys(t *testing.T) {
 		{"the query beside JSON", "source=crm", "application/json", `{"notification_type":"MessageReceived","id":7,"text":"hi"}`, "hi", "source=crm", false},
 		{"a field in both", "text=query", formType, all, "hi", "text=query", false},
 		{"the type in the query", "notification_type=MessageReceived", formType, "id=7&text=hi", "hi", "", false},
-		{"a text that is a webhook beside the type", "notification_type=MessageReceived", formType, `id=7&text={"notification_type":"TicketStatusUpdated"}`,
-			`{"notification_type":"TicketStatusUpdated"}`, "", false},
+		{"a webhook in the body beside the type", "notification_type=MessageReceived", formType, `id=7&text=hi&data={"notification_type":"TicketStatusUpdated"}`,
+			"hi", `data={"notification_type":"TicketStatusUpdated"}`, false},
 		{"the query beside what cannot be read", all, "application/json", "{", "hi", "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
