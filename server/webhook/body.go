@@ -2,11 +2,13 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"mime"
-	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxFields is the most fields that a body is taken apart into. A body with more
@@ -79,35 +81,43 @@ func labelOf(contentType string) label {
 	return label{mediaType, params["boundary"], params["charset"]}
 }
 
-// leading is what does not count before the content of a body.
-const leading = " \t\r\n?" + byteOrderMark
+// trimLeading removes what does not count before the content of a body.
+func trimLeading(body []byte) []byte {
+	return bytes.TrimLeftFunc(body, func(r rune) bool { return r == '?' || isSpace(r) })
+}
 
 // split takes a body apart that is text, as far as it is known.
 func split(l label, body []byte, wrappings int) (found []field, whole bool, err error) {
-	body = bytes.TrimLeft(body, leading)
-	if boundary := boundaryOf(l, body); boundary != "" {
-		return multipartFields(boundary, body)
-	}
+	body = trimLeading(body)
+	boundary := boundaryOf(l, body)
 	switch {
+	case boundary != "":
+		found, whole, err = multipartFields(boundary, body)
 	case len(body) == 0:
 		return nil, false, errNotFields
 	case body[0] == '{':
 		found, whole, err = jsonFields(body)
+		if object, ok := bytes.CutSuffix(body, []byte("=")); ok && err != nil { // of a form, whose name it is
+			found, _, err = jsonFields(object)
+		}
 	case body[0] == '[' || body[0] == '"':
 		inner, ok := innerJSON(body)
 		if !ok || wrappings == 0 {
 			return nil, false, errNotFields
 		}
-		found, _, err = split(label{}, inner, wrappings-1)
+		found, _, err = split(label{charset: l.charset}, inner, wrappings-1)
 	case l.mediaType == "application/x-www-form-urlencoded", looksLikeForm(body):
-		found, whole, err = formFields(body)
+		found, whole, err = formFields(body, maxFields)
+		if name, value, _ := strings.Cut(string(body), "="); json.Valid([]byte(value)) && value[0] == '{' { // which was not escaped
+			found = []field{{name: name, value: value}}
+		}
 	default:
 		return nil, false, errNotFields
 	}
 	if err != nil || wrappings == 0 {
 		return found, whole, err
 	}
-	if unwrapped, ok := unwrap(found, wrappings-1); ok {
+	if unwrapped, ok := unwrap(l, found, wrappings-1); ok {
 		return unwrapped, false, nil
 	}
 	return found, whole, nil
@@ -116,48 +126,79 @@ func split(l label, body []byte, wrappings int) (found []field, whole bool, err 
 // looksLikeForm reports whether a body begins like a form, or has the field that a webhook
 // has.
 func looksLikeForm(body []byte) bool {
-	return regexp.MustCompile(`^[A-Za-z0-9_.%+\[\]-]{1,100}=`).Match(body) || bytes.Contains(body, []byte(typeField+"="))
+	const nameChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.%+[]-"
+	afterName := bytes.TrimLeft(body[:min(len(body), 100)], nameChars)
+	return len(afterName) > 0 && afterName[0] == '=' || bytes.Contains(body, []byte(typeField+"="))
 }
 
 // boundaryOf returns the boundary of a multipart form; empty if the body is none. A body
 // that does not have the label's boundary has its own.
 func boundaryOf(l label, body []byte) string {
-	body = bytes.TrimLeft(body, leading)
+	body = trimLeading(body)
 	labelled := strings.HasPrefix(l.mediaType, "multipart/")
-	if labelled && l.boundary != "" && bytes.Contains(body, []byte("--"+l.boundary)) {
+	if labelled && l.boundary != "" && hasDelimiter(body, "--"+l.boundary) {
 		return l.boundary
 	}
 	if !labelled && !bytes.HasPrefix(body, []byte("--")) {
 		return ""
 	}
 	// A delimiter, and the header that each part of a form has.
-	start := body[:min(len(body), maxPreamble)]
-	first := regexp.MustCompile(`(?im)^--([^\r\n]{1,70}?)[ \t]*\r?\n(?:[^\r\n]+\r?\n)*?content-disposition[ \t]*:`).FindSubmatch(start)
-	if first == nil {
-		return ""
+	own := ""
+	for line := range strings.Lines(string(body[:min(len(body), maxPreamble)])) {
+		line = strings.TrimRight(line, " \t\r\n")
+		rest, isDelimiter := strings.CutPrefix(line, "--")
+		name, _, isHeader := strings.Cut(line, ":")
+		switch {
+		case isDelimiter && rest != "" && len(rest) <= 70:
+			own = rest
+		case line == "":
+			own = ""
+		case own != "" && isHeader && strings.EqualFold(strings.TrimSpace(name), "content-disposition"):
+			return own
+		}
 	}
-	return string(first[1])
+	return ""
+}
+
+// hasDelimiter reports whether a line of the body is the delimiter, or the closing one.
+func hasDelimiter(body []byte, delimiter string) bool {
+	for start := 0; ; {
+		i := bytes.Index(body[start:], []byte(delimiter))
+		if i < 0 {
+			return false
+		}
+		start += i + len(delimiter)
+		first := start - len(delimiter)
+		line, _, _ := bytes.Cut(body[start:min(len(body), start+maxPreamble)], []byte("\n"))
+		rest := strings.TrimRight(string(line), " \t\r")
+		if (first == 0 || body[first-1] == '\n') && (rest == "" || rest == "--") {
+			return true
+		}
+	}
 }
 
 // unwrap returns the fields of a webhook that is in one of the fields found: as payload={…},
 // or {"payload": {…}}, or a form whose only name is JSON. The other fields stay. A field in
 // which people write is no wrapping: anybody could write a webhook there.
-func unwrap(found []field, wrappings int) (unwrapped []field, ok bool) {
-	for _, f := range found {
-		if f.name == typeField {
-			return nil, false
-		}
+func unwrap(l label, found []field, wrappings int) (unwrapped []field, ok bool) {
+	if hasType(found) {
+		return nil, false
 	}
 	for i, f := range found {
 		if slices.Contains([]string{"text", "name", "caption", "address"}, f.name) {
 			continue
 		}
 		for _, text := range []string{f.value, f.name} {
-			text = strings.TrimSpace(text)
-			if !strings.HasPrefix(text, "{") && !strings.HasPrefix(text, "[") && !strings.HasPrefix(text, "\"") {
+			if !utf8.ValidString(text) {
+				if decoded, err := decode(cmp.Or(f.charset, l.charset), text); err == nil {
+					text = decoded
+				}
+			}
+			body := trimLeading([]byte(text))
+			if len(body) == 0 || !strings.Contains("{[\"", string(body[:1])) {
 				continue
 			}
-			inner, _, err := split(label{}, []byte(text), wrappings)
+			inner, _, err := split(label{charset: l.charset}, body, wrappings)
 			if err != nil || !hasType(inner) || len(inner)+len(found) > maxFields {
 				continue
 			}

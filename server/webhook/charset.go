@@ -1,7 +1,6 @@
 package webhook
 
 import (
-	"bytes"
 	"cmp"
 	"strings"
 	"unicode/utf8"
@@ -11,7 +10,9 @@ import (
 	"golang.org/x/text/encoding/unicode"
 )
 
-const byteOrderMark = "\ufeff"
+// maxTripled is the longest text that may become three times as long when it is decoded, as
+// Thai does from one byte a character.
+const maxTripled = 64 << 10
 
 // decodeText returns a body decoded, if it is in UTF-16, or if it is JSON in the charset that
 // its label names. exact is true if it was not decoded.
@@ -24,7 +25,7 @@ func decodeText(body []byte, name string) (text []byte, exact bool) {
 			return decoded, false
 		}
 	}
-	if trimmed := bytes.TrimLeft(body, leading); len(trimmed) > 0 && strings.IndexByte("{[\"", trimmed[0]) >= 0 && !utf8.Valid(body) {
+	if trimmed := trimLeading(body); len(trimmed) > 0 && strings.IndexByte("{[\"", trimmed[0]) >= 0 && !utf8.Valid(body) {
 		if decoded, err := decode(name, string(body)); err == nil {
 			return []byte(decoded), false
 		}
@@ -54,7 +55,8 @@ func utf16Order(body []byte) (order unicode.Endianness, ok bool) {
 func decodeValues(found []field, name string) {
 	for i := range found {
 		f := &found[i]
-		if utf8.ValidString(f.value) && !strings.Contains(f.value, "\x1b") {
+		escapes := strings.Contains(f.value, "\x1b") && strings.IndexFunc(f.value, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
+		if utf8.ValidString(f.value) && !escapes {
 			continue
 		}
 		if text, err := decode(cmp.Or(f.charset, name), f.value); err == nil && text != f.value {
@@ -71,8 +73,12 @@ func decode(name, text string) (string, error) {
 		return "", errNotFields
 	}
 	decoded, err := known.NewDecoder().String(text)
-	if err == nil && strings.ContainsRune(decoded, utf8.RuneError) {
+	switch {
+	case err != nil:
+	case strings.ContainsRune(decoded, utf8.RuneError):
 		err = errNotFields
+	case len(text) > maxTripled && len(decoded) > 2*len(text):
+		err = errTooLarge // for the log, with the exact bytes beside it
 	}
 	return decoded, err
 }

@@ -27,22 +27,19 @@ const gzipMagic = "\x1f\x8b\x08"
 // errTooLarge, or with errEncoding if a body cannot be inflated: it can still be kept.
 func inflate(encodings []string, body []byte) ([]byte, error) {
 	names := strings.FieldsFunc(strings.ToLower(strings.Join(encodings, ",")), func(r rune) bool { return r == ',' || r == ' ' })
-	if len(names) == 0 && bytes.HasPrefix(body, []byte(gzipMagic)) {
-		names = []string{"gzip"}
-	}
 	if len(names) > 2 {
 		return nil, errEncoding // each may inflate a thousandfold
 	}
+	if len(names) == 0 {
+		names = []string{"identity"}
+	}
 	for _, name := range slices.Backward(names) {
 		var err error
-		switch name {
-		case "identity":
-		case "gzip", "x-gzip":
-			if !bytes.HasPrefix(body, []byte(gzipMagic)) {
-				continue // a proxy inflated it and left the header
-			}
+		switch isGzip := bytes.HasPrefix(body, []byte(gzipMagic)); {
+		case isGzip:
 			body, err = inflateWith(func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }, body)
-		case "deflate":
+		case name == "identity", name == "gzip", name == "x-gzip": // a proxy inflated it and left the header
+		case name == "deflate":
 			body, err = inflateDeflate(body)
 		default:
 			err = errEncoding
@@ -55,22 +52,22 @@ func inflate(encodings []string, body []byte) ([]byte, error) {
 }
 
 // inflateDeflate inflates zlib's format, as the standard has it, or bare deflate, as several
-// clients send it. What is neither was not deflated, if it looks like a webhook.
+// clients send it. A webhook was not deflated: to bare deflate, it may look like its own.
 func inflateDeflate(body []byte) ([]byte, error) {
 	inflated, err := inflateWith(func(r io.Reader) (io.Reader, error) { return zlib.NewReader(r) }, body)
-	if errors.Is(err, errEncoding) {
-		inflated, err = inflateWith(func(r io.Reader) (io.Reader, error) { return flate.NewReader(r), nil }, body)
+	if !errors.Is(err, errEncoding) {
+		return inflated, err
 	}
-	if errors.Is(err, errEncoding) {
-		if found, _, err := readFields("", body, maxWrappings); err == nil && hasType(found) {
-			return body, nil
-		}
+	if found, _, err := readFields("", body, maxWrappings); err == nil && hasType(found) {
+		return body, nil
 	}
-	return inflated, err
+	return inflateWith(func(r io.Reader) (io.Reader, error) { return flate.NewReader(r), nil }, body)
 }
 
+// inflateWith inflates a body, all of it.
 func inflateWith(open func(io.Reader) (io.Reader, error), body []byte) ([]byte, error) {
-	r, err := open(bytes.NewReader(body))
+	compressed := bytes.NewReader(body)
+	r, err := open(compressed)
 	if err != nil {
 		return nil, errEncoding
 	}
@@ -78,7 +75,7 @@ func inflateWith(open func(io.Reader) (io.Reader, error), body []byte) ([]byte, 
 	switch {
 	case len(inflated) > listen.MaxBodyBytes:
 		return nil, errTooLarge
-	case err != nil:
+	case err != nil || compressed.Len() > 0:
 		return nil, errEncoding
 	}
 	return inflated, nil

@@ -20,17 +20,20 @@ func identify(e *ongairv1.Event, ongairID string, found []field) string {
 	if !isNotification(e) || !isPositive(ongairID) {
 		return event.RandomID()
 	}
+	counted := slices.DeleteFunc(slices.Clone(found), func(f field) bool { return f.name == "name" })
+	// The order of fields is no content, but that of a repeated one is: its last value counts.
+	slices.SortStableFunc(counted, func(a, b field) int { return strings.Compare(a.name, b.name) })
 	var content []string
-	for _, f := range found {
+	for i, f := range counted {
+		isLast := i+1 == len(counted) || counted[i+1].name != f.name
 		switch {
-		case f.name == typeField || f.name == "id" || f.name == "name":
+		case isLast && (f.name == typeField || f.name == "id"):
 		case f.null:
-			content = append(content, f.name+"=null")
+			content = append(content, f.name, "null")
 		default:
-			content = append(content, f.name+"=\""+f.value) // the quote tells a text from null
+			content = append(content, f.name, "\""+f.value) // the quote tells a text from null
 		}
 	}
-	slices.Sort(content) // the order of fields is no content
 	if raw := e.GetRawBody(); raw != nil {
 		// Clients draw the boundary of a multipart form anew for each request.
 		boundary := boundaryOf(labelOf(raw.GetContentType()), raw.GetContent())

@@ -12,17 +12,17 @@ import (
 	"unicode/utf8"
 )
 
-// formFields takes an urlencoded form apart, in order. It never fails on the
+// formFields takes an urlencoded form of at most so many fields apart, in order. It never fails on the
 // encoding: a percent sign that starts no escape stands for itself, as browsers
 // read it (WHATWG URL, percent-decode), but then the body is not whole, since
 // "%zz" and "%25zz" give the same field.
-func formFields(body []byte) (found []field, whole bool, err error) {
+func formFields(body []byte, most int) (found []field, whole bool, err error) {
 	whole = true
 	for pair := range strings.SplitSeq(string(body), "&") {
 		if pair == "" {
 			continue
 		}
-		if len(found) == maxFields {
+		if len(found) == most {
 			return nil, false, errTooManyFields
 		}
 		name, value, _ := strings.Cut(pair, "=")
@@ -30,7 +30,7 @@ func formFields(body []byte) (found []field, whole bool, err error) {
 		decodedValue, okValue := unescape(value)
 		whole = whole && okName && okValue
 		if len(found) == 0 {
-			decodedName = strings.TrimLeft(decodedName, leading) // it was escaped
+			decodedName = string(trimLeading([]byte(decodedName))) // it was escaped
 		}
 		found = append(found, field{name: decodedName, value: decodedValue})
 	}

@@ -23,7 +23,7 @@ type posted struct {
 // event's fields, and whatever the fields cannot represent is in its raw_body. problem says
 // why the webhook is not what Ongair documents, if it is not.
 func parse(channel string, p posted) (e *ongairv1.Event, problem string) {
-	inQuery, _, _ := formFields([]byte(p.query)) // of a URL, which the port bounds: it never fails
+	inQuery, _, _ := formFields([]byte(p.query), len(p.query)) // of a URL, which the port bounds
 	wrappings := maxWrappings
 	if hasType(inQuery) {
 		wrappings = 0 // the body is what it is, and nothing in it is a webhook

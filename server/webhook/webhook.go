@@ -29,9 +29,11 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
-	"regexp"
+	"os"
 	"strconv"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -146,13 +148,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		drain(w, r)
 		return
 	case err != nil && !damaged:
-		// The sender went away, or was too slow, before it had sent everything.
-		h.reject(w, channel, http.StatusBadRequest, "error", err)
+		h.reject(w, channel, http.StatusBadRequest, "error", whyUnread(err))
 		return
 	}
 	e, problem := parse(channel, p)
 	e.ReceiveTime = timestamppb.New(received)
-	if damaged {
+	if damaged && problem != "" {
 		problem = errEncoding.Error()
 	}
 	c.logProblem(h.logger, problem)
@@ -182,10 +183,11 @@ func loggable(notificationType string) string {
 	if name := event.TypeName(event.TypeOf(notificationType)); name != "" {
 		return name
 	}
-	if regexp.MustCompile(`^[A-Za-z]{1,64}$`).MatchString(notificationType) {
-		return notificationType
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	if len(notificationType) > 64 || strings.Trim(notificationType, letters) != "" {
+		return ""
 	}
-	return ""
+	return notificationType
 }
 
 // readBody reads a body of at most listen.MaxBodyBytes. A body whose length says that it is
@@ -200,6 +202,18 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, errTooLarge
 	}
 	return body, err
+}
+
+// whyUnread says why a body could not be read. What net/http says may have what was posted
+// in it.
+func whyUnread(err error) string {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "the sender was too slow"
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return "the sender left before it had sent everything"
+	}
+	return "the body is malformed"
 }
 
 // Bounds of what is read after a 413 and thrown away.

@@ -409,17 +409,26 @@ func TestIDs(t *testing.T) {
 		assert.Equal(t, form(received), same, name)
 	}
 	for name, other := range map[string]string{
-		"of another channel":      id("sales", formType, received),
-		"of another type":         form("notification_type=ImageReceived&id=7&text=Yes"),
-		"with another id":         form("notification_type=MessageReceived&id=70&text=Yes"),
-		"with another text":       form("notification_type=MessageReceived&id=7&text=No"),
-		"with a field more":       form(received + "&caption=x"),
-		"with a field twice":      form(received + "&text=Yes"),
-		"from another contact":    form(received + "&external_contact_id=1"),
-		"with a text of null":     id("support", "application/json", `{"notification_type":"MessageReceived","id":7,"text":null}`),
-		"with bytes that are not": form(received + "%ff"),
+		"of another channel":       id("sales", formType, received),
+		"of another type":          form("notification_type=ImageReceived&id=7&text=Yes"),
+		"with another id":          form("notification_type=MessageReceived&id=70&text=Yes"),
+		"with another text":        form("notification_type=MessageReceived&id=7&text=No"),
+		"with a field more":        form(received + "&caption=x"),
+		"with a field twice":       form(received + "&text=Yes"),
+		"with an id before its id": form("id=6&" + received),
+		"from another contact":     form(received + "&external_contact_id=1"),
+		"with a text of null":      id("support", "application/json", `{"notification_type":"MessageReceived","id":7,"text":null}`),
+		"with bytes that are not":  form(received + "%ff"),
 	} {
 		assert.NotEqual(t, form(received), other, name)
+	}
+	for name, two := range map[string][2]string{
+		"the last value counts":                {"&text=a&text=b", "&text=b&text=a"},
+		"a quote in a value is none in a name": {"&text=b%3D%22c", "&text%3D%22b=c"},
+		"an id that does not count":            {"", "&id=5"},
+	} {
+		const same = "notification_type=MessageReceived"
+		assert.NotEqual(t, form(same+two[0]+"&id=7"), form(same+two[1]+"&id=7"), name)
 	}
 	assert.NotEqual(t, form(received+"%ff"), form(received+"%fe"), "texts whose bytes differ are different texts")
 	for name, body := range map[string]string{
@@ -493,6 +502,28 @@ func TestTheFieldsOfTheQueryComeBeforeTheBodys(t *testing.T) {
 			assert.Equal(t, tt.kept, e.GetRawBody() != nil)
 		})
 	}
+}
+
+func TestEveryFieldOfAQueryIsKept(t *testing.T) {
+	e, problem := parse(testChannel, posted{query: strings.Repeat("a&", maxFields+1) + "conversation_id=7", contentType: formType, body: []byte(form)})
+	assert.Empty(t, problem)
+	assert.Equal(t, "7", e.GetConversationId())
+	assert.Len(t, e.GetFields(), maxFields+1)
+}
+
+// net/http quotes what is malformed.
+func TestWhatIsMalformedInABodyIsNotLogged(t *testing.T) {
+	var lines logBuffer
+	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: lines.logger()}))
+	conn := dial(t, url)
+	_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: gateway\r\nTransfer-Encoding: chunked\r\n\r\n3\r\na=b\r\n0\r\nwhat a customer wrote\r\n\r\n",
+		Path(testChannel, testSecret))
+	require.NoError(t, err)
+	status, err := bufio.NewReader(conn).ReadString('\n')
+	require.NoError(t, err)
+	assert.Contains(t, status, "400")
+	assertWarned(t, &lines, map[string]any{"channel": testChannel, "error": "the body is malformed"})
+	assert.NotContains(t, lines.String(), "customer")
 }
 
 func TestPath(t *testing.T) {

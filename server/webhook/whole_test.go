@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
@@ -113,23 +114,28 @@ func postedFields(contentType string, body []byte) (_ []pair, ok bool) {
 	if len(body) == 0 {
 		return nil, true
 	}
-	body = bytes.TrimLeft(body, " \t\r\n?\ufeff")
+	leading := func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("?\ufeff\u200b", r) }
+	body = bytes.TrimLeftFunc(body, leading)
 	mediaType, params, _ := mime.ParseMediaType(contentType)
-	boundary := params["boundary"]
-	if bytes.HasPrefix(body, []byte("--")) && (boundary == "" || !bytes.Contains(body, []byte("--"+boundary))) {
-		line, _, _ := bytes.Cut(body[2:], []byte("\n"))
-		boundary = string(bytes.TrimRight(line, "\r \t"))
-		mediaType = "multipart/form-data"
+	boundaries := []string{}
+	if strings.HasPrefix(mediaType, "multipart/") && params["boundary"] != "" {
+		boundaries = append(boundaries, params["boundary"])
 	}
-	switch {
-	case strings.HasPrefix(mediaType, "multipart/") && bytes.Contains(body, []byte("--"+boundary)) && boundary != "":
-		return multipartPairs(boundary, body)
-	case bytes.HasPrefix(body, []byte("{")):
+	if bytes.HasPrefix(body, []byte("--")) && bytes.Contains(bytes.ToLower(body), []byte("content-disposition")) {
+		line, _, _ := bytes.Cut(body[2:], []byte("\n"))
+		boundaries = append(boundaries, string(bytes.TrimRight(line, "\r \t")))
+	}
+	for _, boundary := range boundaries {
+		if found, ok := multipartPairs(boundary, body); ok && (len(found) > 0 || bytes.HasPrefix(body, []byte("--"+boundary+"--"))) {
+			return found, true
+		}
+	}
+	if bytes.HasPrefix(body, []byte("{")) {
 		return jsonPairs(body)
 	}
 	found, ok := formPairs(body)
 	if len(found) > 0 {
-		found[0].name = strings.TrimLeft(found[0].name, " \t\r\n?\ufeff")
+		found[0].name = strings.TrimLeftFunc(found[0].name, leading)
 	}
 	return found, ok
 }
@@ -250,6 +256,9 @@ func TestAnEventOfTheLargestBodyFitsTheLog(t *testing.T) {
 	const head = "notification_type=MessageReceived&text="
 	for _, tt := range []struct{ name, contentType, body string }{
 		{"a typed value of 0xff", form, head + strings.Repeat("\xff", listen.MaxBodyBytes-len(head))},
+		{"a typed value that triples when it is decoded", form + "; charset=windows-1252", head + strings.Repeat("\x80", listen.MaxBodyBytes-len(head))},
+		{"values that triple when they are decoded", form + "; charset=windows-1252", head + "x&" + strings.Repeat("text="+strings.Repeat("\x80", 60<<10)+"&", 17)},
+		{"JSON that triples when it is decoded", jsonType + "; charset=windows-1252", `{"notification_type":"MessageReceived","text":"` + strings.Repeat("\x80", listen.MaxBodyBytes-60) + `"}`},
 		{"a typed value of a and 0xff", form, head + alternating(listen.MaxBodyBytes-len(head))},
 		{"a typed value of escaped 0xff", form, head + strings.Repeat("%ff", (listen.MaxBodyBytes-len(head))/3)},
 		{"a typed value of a and escaped 0xff", form, head + strings.Repeat("a%ff", (listen.MaxBodyBytes-len(head))/4)},
