@@ -3,10 +3,12 @@
 // Run starts the parts in the order in which they need each other: the listeners
 // (a port in use is found before anything is touched), JetStream, the log and
 // what stands on it, then the servers of the four ports. What fails unwinds what
-// was started before it. A stop goes the other way round: the gateway says that
-// it is not ready, ends its streams with a reason, lets running calls finish
-// within the grace period, tells those that do not what became of them, and closes the
-// log last, so that nothing that was accepted is dropped.
+// was started before it.
+//
+// At a stop the gateway says that it is not ready, ends its streams with a reason, and
+// lets running calls finish within the grace period; those that do not are told what became
+// of them. The ports of calls and webhooks stop together, then the connection in memory,
+// the admin port and the log, so that nothing that was accepted is dropped.
 package server
 
 import (

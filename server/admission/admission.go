@@ -3,9 +3,9 @@
 // within its limits.
 //
 // Both ports of callers share one Gate. The gRPC port admits a call before its message is
-// read (server/api/call.go). The HTTP port admits a request before it reads the body, and then makes a call on the
-// connection in memory: it holds the admitted Call at the Gate, and the metadata of the
-// inner call names it (Hold, Held). So each call is admitted once.
+// read (server/api/call.go). The HTTP port admits a request before it reads the body, and
+// then makes a call on the connection in memory: it holds the admitted Call at the Gate, and
+// the metadata of the inner call names it (Hold, Held). So each call is admitted once.
 //
 // A caller has a rate, and a number of calls, streams and connections at a time
 // (auth.Limits). What it takes is counted over all connections and both ports

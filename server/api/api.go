@@ -5,7 +5,7 @@
 // if it panics, logged, explained (its error becomes a status with a reason),
 // admitted (server/admission), given the request_id of its metadata, and validated
 // against the rules of the proto. REST calls come in through a second server, on a
-// connection in memory. It differs in one step: they were admitted in HTTP.
+// connection in memory. It differs in one step: the HTTP port has admitted them.
 //
 // A sending call then names its channel, runs once per request_id, and makes one
 // HTTP call to Ongair. Subscribe turns its start into a position of the log and

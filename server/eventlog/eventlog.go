@@ -6,7 +6,8 @@
 // it removes the oldest ones. A position p means "right after event p", so
 // reading from p starts with event p+1, 0 is before the first event, and what
 // subscribers hold is a cursor: a position with the log's identity and that of the
-// event before it (cursor.go).
+// event before it (cursor.go). One that is malformed or of another log is refused, and one
+// that is ahead of the log or expired (seek.go).
 //
 // An event's id is its message id in the stream, which does not store a second
 // message with the same id within the duplicate window. Ids of message

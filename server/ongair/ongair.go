@@ -17,9 +17,9 @@
 // POST is repeated only after one of which is known that it did nothing (retry.go):
 // it was not written, or answered 401, 429 or 503. After a 401 the token is sent
 // once more in the other of its two forms, see AuthForm. Without a connection the
-// call is tried again after about 100, 200 and 400 ms, and after a 429 or 503 once
-// the Retry-After of the answer is over, if it has one. No pause goes beyond what
-// the deadline has room for, and the retries of a channel are bounded in proportion
+// call is tried again after at most 100, 200 and 400 ms, and after a 429 or 503 only if
+// the answer has a Retry-After, once that is over. No pause goes beyond what the
+// deadline has room for, and the retries of a channel are bounded in proportion
 // to its calls.
 //
 // Redirects are never followed, since the token would go with them. The header

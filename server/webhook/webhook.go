@@ -16,7 +16,8 @@
 // answer 200 before the log has the event, and answers 503 with Retry-After if the log cannot
 // take it.
 //
-// A message notification that Ongair delivers again is one event, by its content
+// A message notification with the same type, id and content as one within the duplicate
+// window is the same event, and is not stored again. The contact's name does not count
 // (identity.go).
 package webhook
 
