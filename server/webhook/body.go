@@ -108,8 +108,9 @@ func split(l label, body []byte, wrappings int) (found []field, whole bool, err 
 		found, _, err = split(label{charset: l.charset}, inner, wrappings-1)
 	case l.mediaType == "application/x-www-form-urlencoded", looksLikeForm(body):
 		found, whole, err = formFields(body, maxFields)
-		if name, value, _ := strings.Cut(string(body), "="); json.Valid([]byte(value)) && value[0] == '{' { // which was not escaped
-			found = []field{{name: name, value: value}}
+		name, value, _ := strings.Cut(string(body), "=")
+		if strings.HasPrefix(value, "{") && strings.ContainsAny(value, "&%+") && json.Valid([]byte(value)) { // which was not escaped
+			found, whole, err = []field{{name: name, value: value}}, false, nil
 		}
 	default:
 		return nil, false, errNotFields
