@@ -16,8 +16,9 @@ import (
 // deliveries. With the same id and another content it is another event, since nothing that a
 // person wrote may vanish. Every other webhook gets a random id: two ticket updates may be
 // equal to the byte and yet two events.
-func identify(e *ongairv1.Event, ongairID string, found []field) string {
-	if !isNotification(e) || !isPositive(ongairID) {
+func identify(e *ongairv1.Event, found []field) string {
+	ongairID, ok := notificationID(e)
+	if !ok {
 		return event.RandomID()
 	}
 	counted := slices.DeleteFunc(slices.Clone(found), func(f field) bool { return f.name == "name" })
@@ -39,24 +40,23 @@ func identify(e *ongairv1.Event, ongairID string, found []field) string {
 		boundary := boundaryOf(labelOf(raw.GetContentType()), raw.GetContent())
 		content = append(content, strings.ReplaceAll(string(raw.GetContent()), cmp.Or(boundary, "\x00"), ""))
 	}
-	return event.DerivedID(e.GetChannel(), event.TypeOf(e.GetNotificationType()), strings.TrimSpace(ongairID), content...)
+	return event.DerivedID(e.GetChannel(), event.TypeOf(e.GetNotificationType()), ongairID, content...)
 }
 
-// isNotification reports whether an event is of a message, of which Ongair may deliver
-// several notifications.
-func isNotification(e *ongairv1.Event) bool {
-	switch e.GetPayload().(type) {
-	case *ongairv1.Event_MessageSent, *ongairv1.Event_MessageReceived, *ongairv1.Event_ImageReceived:
-		return true
+// notificationID returns Ongair's id of a message notification, of which Ongair may deliver
+// several; ok is false for every other event, and if the id is not a positive decimal number,
+// as Ongair's are. Senders that have no id write 0, null, undefined or -1.
+func notificationID(e *ongairv1.Event) (id string, ok bool) {
+	switch p := e.GetPayload().(type) {
+	case *ongairv1.Event_MessageSent:
+		id = p.MessageSent.GetId()
+	case *ongairv1.Event_MessageReceived:
+		id = p.MessageReceived.GetId()
+	case *ongairv1.Event_ImageReceived:
+		id = p.ImageReceived.GetId()
 	}
-	return false
-}
-
-// isPositive reports whether an id is a positive decimal number, as Ongair's are. Senders
-// that have no id write 0, null, undefined or -1, and such ids identify nothing.
-func isPositive(id string) bool {
 	id = strings.TrimSpace(id)
-	return id != "" && len(id) <= 64 && strings.Trim(id, "0123456789") == "" && strings.Trim(id, "0") != ""
+	return id, id != "" && len(id) <= 64 && strings.Trim(id, "0123456789") == "" && strings.Trim(id, "0") != ""
 }
 
 // rememberedIDs is how many ids of Ongair's are remembered to warn of their reuse.
@@ -74,11 +74,12 @@ type reuses struct {
 func newReuses() *reuses { return &reuses{seed: maphash.MakeSeed()} }
 
 // reused reports whether the id of a message notification was seen with another content.
-func (r *reuses) reused(e *ongairv1.Event, ongairID string) bool {
-	if !isNotification(e) || !isPositive(ongairID) {
+func (r *reuses) reused(e *ongairv1.Event) bool {
+	ongairID, ok := notificationID(e)
+	if !ok {
 		return false
 	}
-	id := maphash.String(r.seed, e.GetChannel()+"\x00"+event.TypeName(event.TypeOf(e.GetNotificationType()))+"\x00"+strings.TrimSpace(ongairID))
+	id := maphash.String(r.seed, e.GetChannel()+"\x00"+event.TypeName(event.TypeOf(e.GetNotificationType()))+"\x00"+ongairID)
 	content := maphash.String(r.seed, e.GetId())
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,17 +87,4 @@ func (r *reuses) reused(e *ongairv1.Event, ongairID string) bool {
 	reused := slot.id == id && slot.event != content
 	slot.id, slot.event = id, content
 	return reused
-}
-
-// ongairID returns Ongair's id of a message notification.
-func ongairID(e *ongairv1.Event) string {
-	switch p := e.GetPayload().(type) {
-	case *ongairv1.Event_MessageSent:
-		return p.MessageSent.GetId()
-	case *ongairv1.Event_MessageReceived:
-		return p.MessageReceived.GetId()
-	case *ongairv1.Event_ImageReceived:
-		return p.ImageReceived.GetId()
-	}
-	return ""
 }

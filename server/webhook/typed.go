@@ -69,7 +69,7 @@ func parse(channel string, p posted) (e *ongairv1.Event, problem string) {
 	if t := e.GetTicketStatusUpdated(); t != nil {
 		t.TicketStatus = ticketStatus(t.GetStatus())
 	}
-	e.Id = identify(e, value("id"), found)
+	e.Id = identify(e, found)
 	switch {
 	case err != nil:
 		problem = err.Error()

@@ -170,7 +170,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.reject(w, channel, http.StatusServiceUnavailable, "error", err)
 		return
 	}
-	if h.reuses.reused(e, ongairID(e)) {
+	if h.reuses.reused(e) {
 		c.logReuse(h.logger, e.GetId())
 	}
 	h.logger.Debug("webhook stored", "channel", channel, "type", loggable(e.GetNotificationType()),
