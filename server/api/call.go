@@ -9,6 +9,7 @@ import (
 
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
@@ -128,6 +129,11 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		return err
 	}
 	defer c.done(call)
+	// Streams share their encoded responses. If the client compresses its request, gRPC
+	// would compress every response again for every stream.
+	if err := grpc.SetSendCompressor(ctx, encoding.Identity); err != nil {
+		return err
+	}
 	ctx = auth.NewContext(ctx, call.Principal)
 	return handler(srv, &checkedStream{ServerStream: stream, ctx: ctx, validator: c.validator})
 }

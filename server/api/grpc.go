@@ -8,6 +8,7 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	_ "google.golang.org/grpc/encoding/gzip" // clients may compress requests with it
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -25,6 +26,10 @@ const (
 	// idleTimeout ends a connection that no call is on. Its client makes another one when
 	// it needs it.
 	idleTimeout = 5 * time.Minute
+	// minKeepalive is the shortest interval of a client's pings. A client that pings more
+	// often loses its connection, and the calls on it. grpc-go's default of 5 minutes is
+	// longer than what clients and proxies are commonly told to use.
+	minKeepalive = 5 * time.Second
 )
 
 // ServerConfig is what a gRPC server around a Service is made of.
@@ -65,6 +70,7 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 		grpc.MaxHeaderListSize(listen.MaxMetadataBytes),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minKeepalive, PermitWithoutStream: true}),
 		grpc.StreamInterceptor(c.stream),
 		grpc.UnknownServiceHandler(unknownMethod),
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -246,13 +246,46 @@ func TestSubscribersShareTheirEventsAndGetThemWhole(t *testing.T) {
 		group.Go(func() {
 			var opts []grpc.CallOption
 			if i%2 == 0 {
-				opts = append(opts, grpc.UseCompressor(gzip.Name))
+				opts = append(opts, grpc.UseCompressor("gzip"))
 			}
 			stream := g.subscribe(t, from(ongairv1.Position_POSITION_EARLIEST), opts...)
 			assert.Empty(t, cmp.Diff(want, receive(t, stream, len(want)), protocmp.Transform()))
 		})
 	}
 	group.Wait()
+}
+
+// compressions is a client's stats handler. It keeps how the answers are compressed.
+type compressions struct {
+	stats.Handler
+	mu       sync.Mutex
+	received []string
+}
+
+func (*compressions) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (*compressions) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (*compressions) HandleConn(context.Context, stats.ConnStats)                       {}
+
+func (c *compressions) HandleRPC(_ context.Context, s stats.RPCStats) {
+	if header, ok := s.(*stats.InHeader); ok {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.received = append(c.received, header.Compression)
+	}
+}
+
+// One compression for each subscriber would cost what encoding once saves.
+func TestAStreamIsNotCompressedThoughItsRequestIs(t *testing.T) {
+	l := newLog(t)
+	answers := &compressions{}
+	g := start(t, l.config(), func(o *options) {
+		o.dial = []grpc.DialOption{grpc.WithStatsHandler(answers), grpc.WithDefaultCallOptions(grpc.UseCompressor("gzip"))}
+	})
+	_, err := g.subscribe(t, &ongairv1.SubscribeRequest{}).Recv()
+	require.NoError(t, err)
+	_, err = g.ListEvents(withinTest(t), &ongairv1.ListEventsRequest{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"identity", "gzip"}, answers.received)
 }
 
 func TestASubscriberThatReadsNothingHoldsUpNobody(t *testing.T) {

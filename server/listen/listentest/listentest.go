@@ -67,6 +67,15 @@ func ServeHTTP(t *testing.T, server *http.Server) (conn net.Conn, done func()) {
 // ServeGRPC serves in memory until the test ends, and returns a client's connection.
 func ServeGRPC(t *testing.T, server *grpc.Server, options ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
+	conn, done := DialGRPC(t, server, options...)
+	t.Cleanup(done)
+	return conn
+}
+
+// DialGRPC serves in memory and returns a client's connection. done closes the connection and
+// stops the server.
+func DialGRPC(t *testing.T, server *grpc.Server, options ...grpc.DialOption) (conn *grpc.ClientConn, done func()) {
+	t.Helper()
 	pipe := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(pipe) }()
@@ -75,10 +84,9 @@ func ServeGRPC(t *testing.T, server *grpc.Server, options ...grpc.DialOption) *g
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 	)...)
 	require.NoError(t, err)
-	t.Cleanup(func() {
+	return conn, func() {
 		require.NoError(t, conn.Close())
 		server.Stop()
 		require.NoError(t, <-served)
-	})
-	return conn
+	}
 }

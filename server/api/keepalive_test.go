@@ -1,0 +1,109 @@
+package api
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/http2"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/ongair/ongair-gateway/server/admission"
+	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/listen/listentest"
+)
+
+// pingUntilGoAway pings every interval on a connection without streams. It returns how long
+// the server let it, and the code with which it ended the connection.
+func pingUntilGoAway(t *testing.T, conn net.Conn, interval time.Duration) (after time.Duration, code http2.ErrCode) {
+	t.Helper()
+	start := time.Now()
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		_, _ = io.WriteString(conn, http2.ClientPreface)
+		framer := http2.NewFramer(conn, nil)
+		_ = framer.WriteSettings()
+		for {
+			select {
+			case <-ended:
+				return
+			case <-time.After(interval):
+				_ = framer.WritePing(false, [8]byte{})
+			}
+		}
+	}()
+	framer := http2.NewFramer(nil, conn)
+	for {
+		frame, err := framer.ReadFrame()
+		require.NoError(t, err)
+		if end, ok := frame.(*http2.GoAwayFrame); ok {
+			return time.Since(start), end.ErrCode
+		}
+	}
+}
+
+func TestAConnectionMayPingEveryFiveSecondsAndNotMoreOften(t *testing.T) {
+	for interval, want := range map[time.Duration]http2.ErrCode{
+		5 * time.Second:                  http2.ErrCodeNo, // because nobody uses it
+		5*time.Second - time.Microsecond: http2.ErrCodeEnhanceYourCalm,
+	} {
+		t.Run(interval.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn, done := overGRPC(t)
+				defer done()
+				after, code := pingUntilGoAway(t, conn, interval)
+				assert.Equal(t, want, code)
+				if want == http2.ErrCodeNo {
+					assert.Equal(t, idleTimeout, after)
+				}
+			})
+		})
+	}
+}
+
+func TestAClientWithKeepaliveKeepsItsConnection(t *testing.T) {
+	for name, watches := range map[string]bool{"with a quiet stream": true, "without a stream": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server, err := NewServer(ServerConfig{
+					Service: NewService(Config{}), Health: health.NewServer(), Gate: admission.New(auth.New(nil)), Logger: slog.New(slog.DiscardHandler),
+				})
+				require.NoError(t, err)
+				conn, done := listentest.DialGRPC(t, server, grpc.WithKeepaliveParams(keepalive.ClientParameters{
+					Time: 10 * time.Second, PermitWithoutStream: true,
+				}))
+				defer done()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				stream, err := healthv1.NewHealthClient(conn).Watch(ctx, &healthv1.HealthCheckRequest{})
+				require.NoError(t, err)
+				_, err = stream.Recv()
+				require.NoError(t, err)
+				lasts := 10 * time.Minute
+				if !watches {
+					cancel()
+					lasts = idleTimeout - time.Second
+				}
+				time.Sleep(lasts)
+				assert.Equal(t, connectivity.Ready, conn.GetState())
+				if watches {
+					require.NoError(t, ctx.Err())
+					cancel()
+					_, err = stream.Recv()
+					require.ErrorContains(t, err, "Canceled", "it was there until now")
+				}
+			})
+		})
+	}
+}
