@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/fault"
 )
 
 // bound is what the proto says of a field: values that are taken, and values that
@@ -263,4 +265,19 @@ func TestARequestIDOfTheMetadata(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Clients in Python and Java reset a stream whose trailers are more than 8 KiB.
+func TestManyBadValuesAreAnsweredInFourKiB(t *testing.T) {
+	g := start(t, sends(&fakeOngair{}), func(o *options) {
+		o.dial = []grpc.DialOption{grpc.WithMaxHeaderListSize(fault.MaxTrailerBytes)}
+	})
+	req := &ongairv1.ListEventsRequest{ExternalContactIds: make([]string, 1000)}
+	for i := range req.ExternalContactIds {
+		req.ExternalContactIds[i] = strings.Repeat("x", 1000)
+	}
+	_, err := g.ListEvents(withinTest(t), req)
+	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
+	assert.Contains(t, s.Message(), "(and 999 more, 980 of them not listed)")
+	assert.Len(t, violations(t, err), 20)
 }

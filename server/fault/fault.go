@@ -12,12 +12,11 @@
 package fault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/status"
@@ -70,14 +69,15 @@ const (
 type Fault struct {
 	// Reason says what went wrong, for programs.
 	Reason ongairv1.ErrorReason
-	// Message says what went wrong, for the caller's developers.
+	// Message says what went wrong, for the caller's developers. The default is the first
+	// violation, and how many there are beside it.
 	Message string
 	// Effect is what is known of the call's effect.
 	Effect Effect
 	// RetryAfter, where it is not zero, says that the same call can be repeated
 	// after that time.
 	RetryAfter time.Duration
-	// Violations are the bad fields.
+	// Violations are the bad fields. The status lists at most MaxViolations of them.
 	Violations []Violation
 	// Metadata are further facts for programs, in the ErrorInfo.
 	Metadata map[string]string
@@ -92,18 +92,7 @@ func New(reason ongairv1.ErrorReason, format string, args ...any) *Fault {
 
 // Invalid returns the fault of a request with bad fields.
 func Invalid(violations ...Violation) *Fault {
-	message := "the request is invalid"
-	if len(violations) > 0 {
-		message = fmt.Sprintf("%s: %s", violations[0].Field, violations[0].Description)
-	}
-	if more := len(violations) - 1; more > 0 {
-		message += fmt.Sprintf(" (and %d more)", more)
-	}
-	return &Fault{
-		Reason:     ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST,
-		Message:    message,
-		Violations: violations,
-	}
+	return &Fault{Reason: ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, Violations: violations}
 }
 
 // RestartDelay is what the callers of a stopping gateway are told to wait: long enough for
@@ -150,26 +139,31 @@ func From(err error) *Fault {
 
 // Error returns reason, message and cause: for the log, not for callers.
 func (f *Fault) Error() string {
+	message := f.message(min(len(f.Violations), MaxViolations), maxTextBytes)
 	if f.Cause == nil {
-		return fmt.Sprintf("%s: %s", ReasonName(f.Reason), f.Message)
+		return fmt.Sprintf("%s: %s", ReasonName(f.Reason), message)
 	}
-	return fmt.Sprintf("%s: %s: %v", ReasonName(f.Reason), f.Message, f.Cause)
+	return fmt.Sprintf("%s: %s: %v", ReasonName(f.Reason), message, f.Cause)
 }
 
 // Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.Cause }
 
-// GRPCStatus returns what the caller is told: grpc-go calls it on every error
-// that a handler returns. What is not UTF-8 in it becomes U+FFFD, because a
-// status that does not marshal would reach the caller without its details.
-func (f *Fault) GRPCStatus() *status.Status {
-	s := status.New(Code(f.Reason), valid(f.Message))
-	details := []protoadapt.MessageV1{f.info()}
-	if len(f.Violations) > 0 {
+// GRPCStatus returns the status that the caller gets: grpc-go calls it for every error that
+// a handler returns. What is not UTF-8 becomes U+FFFD, because a status that does not marshal
+// would reach the caller without its details. The trailers of the status have at most
+// MaxTrailerBytes: long texts are cut, and violations left out.
+func (f *Fault) GRPCStatus() *status.Status { return f.fitted() }
+
+// status returns the status with the first violations and texts of at most textBytes.
+func (f *Fault) status(violations, textBytes int) *status.Status {
+	s := status.New(Code(f.Reason), text(f.message(violations, textBytes), 2*textBytes))
+	details := []protoadapt.MessageV1{f.info(textBytes)}
+	if violations > 0 {
 		bad := &errdetails.BadRequest{}
-		for _, v := range f.Violations {
+		for _, v := range f.Violations[:violations] {
 			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
-				Field: valid(v.Field), Description: valid(v.Description), Reason: v.Reason,
+				Field: text(v.Field, textBytes), Description: text(v.Description, textBytes), Reason: v.Reason,
 			})
 		}
 		details = append(details, bad)
@@ -184,12 +178,29 @@ func (f *Fault) GRPCStatus() *status.Status {
 	return detailed
 }
 
-func (f *Fault) info() *errdetails.ErrorInfo {
+// message returns the message of a status that lists the first violations.
+func (f *Fault) message(listed, textBytes int) string {
+	if f.Message != "" || len(f.Violations) == 0 {
+		return text(cmp.Or(f.Message, "the request is invalid"), textBytes)
+	}
+	first := f.Violations[0]
+	message := text(first.Field, textBytes/2) + ": " + text(first.Description, textBytes)
+	switch more := len(f.Violations) - 1; {
+	case more == 0:
+		return message
+	case listed == len(f.Violations):
+		return fmt.Sprintf("%s (and %d more)", message, more)
+	default:
+		return fmt.Sprintf("%s (and %d more, %d of them not listed)", message, more, len(f.Violations)-listed)
+	}
+}
+
+func (f *Fault) info(textBytes int) *errdetails.ErrorInfo {
 	info := &errdetails.ErrorInfo{Reason: ReasonName(f.Reason), Domain: Domain}
 	if len(f.Metadata) > 0 || f.Effect != EffectNotApplicable {
 		info.Metadata = make(map[string]string, len(f.Metadata)+1)
 		for k, v := range f.Metadata {
-			info.Metadata[valid(k)] = valid(v)
+			info.Metadata[text(k, textBytes)] = text(v, textBytes)
 		}
 		if f.Effect != EffectNotApplicable {
 			info.Metadata["effect"] = string(f.Effect)
@@ -197,5 +208,3 @@ func (f *Fault) info() *errdetails.ErrorInfo {
 	}
 	return info
 }
-
-func valid(s string) string { return strings.ToValidUTF8(s, string(utf8.RuneError)) }
