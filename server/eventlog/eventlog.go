@@ -81,7 +81,7 @@ type Config struct {
 type stream interface {
 	Append(ctx context.Context, m storage.Message) (storage.Ack, error)
 	Read(ctx context.Context, req storage.ReadRequest, each func(sequence uint64, data []byte) bool) (storage.ReadEnd, error)
-	Follow(ctx context.Context, from uint64, deliver func(sequence uint64, data []byte)) error
+	Follow(ctx context.Context, from uint64, caughtUp func(), deliver func(sequence uint64, data []byte)) error
 	Info(ctx context.Context) (storage.Info, error)
 }
 
@@ -174,12 +174,13 @@ func (l *Log) Append(ctx context.Context, e *ongairv1.Event) (stored bool, err e
 // gap, as they are stored, until ctx ends or the log fails. Where retention has
 // removed events before they could be delivered, the sequence jumps. deliver
 // MUST NOT block for long; it is called by one goroutine at a time, and not after
-// Follow returned.
+// Follow returned. If there is no event to deliver when Follow begins, it calls
+// caughtUp, once and before deliver.
 //
 // It does not try again by itself: a caller whose Follow failed calls it again, from the
 // last event that it got.
-func (l *Log) Follow(ctx context.Context, position uint64, deliver func(event.Entry)) error {
-	err := l.stream.Follow(ctx, position+1, func(sequence uint64, data []byte) {
+func (l *Log) Follow(ctx context.Context, position uint64, caughtUp func(), deliver func(event.Entry)) error {
+	err := l.stream.Follow(ctx, position+1, caughtUp, func(sequence uint64, data []byte) {
 		if e, ok := l.entry(sequence, data); ok {
 			deliver(e)
 		}

@@ -376,7 +376,7 @@ func TestACallerWhoGivesUpIsNoFailureOfTheLog(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		_, err = f.Read(ctx, 0, 1, 1)
 		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CANCELLED)
-		require.ErrorIs(t, f.Follow(ctx, 0, func(event.Entry) {}), context.Canceled)
+		require.ErrorIs(t, f.Follow(ctx, 0, func() {}, func(event.Entry) {}), context.Canceled)
 	})
 }
 

@@ -45,7 +45,7 @@ func TestFollowGivesALongLogWhileOthersReadIt(t *testing.T) {
 		for range rounds {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			got := uint64(0)
-			err := f.Follow(ctx, 0, func(e event.Entry) {
+			err := f.Follow(ctx, 0, func() {}, func(e event.Entry) {
 				got++
 				if assert.Equal(t, got, e.Sequence) && got == events {
 					cancel()
@@ -54,6 +54,22 @@ func TestFollowGivesALongLogWhileOthersReadIt(t *testing.T) {
 			cancel()
 			require.ErrorIs(t, err, context.Canceled)
 			require.EqualValues(t, events, got)
+		}
+	})
+}
+
+func TestFollowReportsThatThereIsNothingToDeliver(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		_, err := f.Append(t.Context(), message("1"))
+		require.NoError(t, err)
+		for position, want := range map[uint64]string{0: "event 1", 1: "caught up"} {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			first := ""
+			err = f.Follow(ctx, position, func() { first = "caught up"; cancel() },
+				func(e event.Entry) { first = fmt.Sprintf("event %d", e.Sequence); cancel() })
+			require.ErrorIs(t, err, context.Canceled)
+			assert.Equal(t, want, first)
 		}
 	})
 }

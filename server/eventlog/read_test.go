@@ -85,7 +85,7 @@ func followed(t *testing.T, f *fixture, position uint64) *follower {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	w := &follower{events: make(chan event.Entry, 10_000), cancel: cancel, ended: make(chan error, 1)}
-	go func() { w.ended <- f.Follow(ctx, position, func(e event.Entry) { w.events <- e }) }()
+	go func() { w.ended <- f.Follow(ctx, position, func() {}, func(e event.Entry) { w.events <- e }) }()
 	t.Cleanup(cancel)
 	return w
 }

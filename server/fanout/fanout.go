@@ -23,7 +23,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
@@ -34,9 +36,11 @@ const DefaultRingBytes = 32 << 20
 const (
 	// retryDelay is the pause before the log is followed again after it failed.
 	retryDelay = 500 * time.Millisecond
-	// followedAfter is how long a try to follow the log has to last to have succeeded,
-	// where no event says so before: JetStream answers within 5 s, or not at all.
-	followedAfter = 6 * time.Second
+	// awayAfter is how long the log may be away before readers that wait for it fail: longer
+	// than an election, or a restart of a NATS server.
+	awayAfter = 10 * time.Second
+	// unavailableDelay is when a client of a log that is away may subscribe again.
+	unavailableDelay = time.Second
 	// logInterval is the shortest time between two lines about a log that cannot be followed.
 	logInterval = time.Minute
 )
@@ -56,8 +60,9 @@ type Log interface {
 	// others: the one where it began where the log cannot look for them, and all have to
 	// be read.
 	ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int) (event.Segment, uint64, error)
-	// Follow delivers the events after a position until ctx ends or it fails.
-	Follow(ctx context.Context, position uint64, deliver func(event.Entry)) error
+	// Follow delivers the events after a position until ctx ends or it fails. It calls
+	// caughtUp if there are none when it begins.
+	Follow(ctx context.Context, position uint64, caughtUp func(), deliver func(event.Entry)) error
 	// Earliest and Latest return the positions before the oldest event and after the newest
 	// one, and SeekTime the one before the first event at or after a time.
 	Earliest(ctx context.Context) (uint64, error)
@@ -93,9 +98,9 @@ type Fanout struct {
 
 	// tail is the end of the ring as readers see it.
 	tail atomic.Pointer[tail]
-	// trying is when it was last begun to follow the log after that had failed, in
-	// nanoseconds since 1970; 0 where it is followed.
-	trying atomic.Int64
+	// lostAt is when following the log failed, in nanoseconds since 1970; 0 while the log is
+	// followed.
+	lostAt atomic.Int64
 
 	mu   sync.RWMutex
 	ring ring
@@ -168,12 +173,17 @@ func New(log Log, cfg Config) *Fanout {
 func (f *Fanout) Run(ctx context.Context) error {
 	started := false
 	throttle := telemetry.NewThrottle(logInterval, 1)
+	away := time.AfterFunc(awayAfter, f.wakeAll)
+	away.Stop() // until the log is lost
+	defer away.Stop()
 	for {
 		err := f.follow(ctx, &started)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the end of ctx is what was asked for
 		}
-		f.lost()
+		if f.lostAt.CompareAndSwap(0, time.Now().UnixNano()) {
+			away.Reset(awayAfter)
+		}
 		if _, ok := throttle.Allow(); ok {
 			f.logger.Warn("cannot follow the event log: subscribers get nothing until it is back", "error", err, "tried_every", retryDelay)
 		}
@@ -200,25 +210,33 @@ func (f *Fanout) follow(ctx context.Context, started *bool) error {
 		*started = true
 		close(f.ready)
 	}
-	if f.trying.Load() != 0 {
-		f.lost() // until this try has lasted
-	}
-	return f.log.Follow(ctx, f.tail.Load().head, f.add)
+	return f.log.Follow(ctx, f.tail.Load().head, f.regained, f.add)
 }
 
-// lost notes that the log is not followed at the moment.
-func (f *Fanout) lost() { f.trying.Store(time.Now().UnixNano()) }
-
 // follows reports whether the log is followed, so that what the ring has is all there is.
-func (f *Fanout) follows() bool {
-	trying := f.trying.Load()
-	return trying == 0 || time.Now().UnixNano()-trying >= int64(followedAfter)
+func (f *Fanout) follows() bool { return f.lostAt.Load() == 0 }
+
+// away fails with LOG_UNAVAILABLE if the log has been away for awayAfter.
+func (f *Fanout) away(now time.Time) error {
+	lost := f.lostAt.Load()
+	if lost == 0 || now.UnixNano()-lost < int64(awayAfter) {
+		return nil
+	}
+	away := fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE,
+		"the event log has not been available for %s; continue from your cursor", awayAfter)
+	away.RetryAfter = unavailableDelay
+	return away
+}
+
+// regained notes that the log is followed again.
+func (f *Fanout) regained() {
+	if f.lostAt.Load() != 0 { // no event has to write to memory that all readers read
+		f.lostAt.Store(0)
+	}
 }
 
 func (f *Fanout) add(e event.Entry) {
-	if f.trying.Load() != 0 {
-		f.trying.Store(0)
-	}
+	f.regained()
 	f.change(func() {
 		if err := f.ring.add(e); err != nil {
 			// What the log gives was verified, so this is a defect; readers find the
@@ -250,6 +268,20 @@ func (f *Fanout) change(change func()) {
 	}
 	clear(woken)
 	f.spare = woken[:0]
+}
+
+// wakeAll wakes the readers without an event.
+func (f *Fanout) wakeAll() {
+	f.mu.Lock()
+	woken := f.waiting
+	f.waiting = nil
+	for _, r := range woken {
+		r.place = -1
+	}
+	f.mu.Unlock()
+	for _, r := range woken {
+		r.signal()
+	}
 }
 
 // join has a reader woken by the next event. It is false where there is one

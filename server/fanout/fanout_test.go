@@ -173,9 +173,12 @@ func (l *memoryLog) Seek(_ context.Context, cursor string) (uint64, error) {
 	return l.Position(cursor)
 }
 
-func (l *memoryLog) Follow(ctx context.Context, position uint64, deliver func(event.Entry)) error {
+func (l *memoryLog) Follow(ctx context.Context, position uint64, caughtUp func(), deliver func(event.Entry)) error {
 	l.mu.Lock()
 	l.follows = append(l.follows, position)
+	if l.follow == nil && position == uint64(len(l.records)) {
+		caughtUp()
+	}
 	l.mu.Unlock()
 	for {
 		l.mu.Lock()

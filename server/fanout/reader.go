@@ -56,9 +56,9 @@ func (r *Reader) Close() {
 
 // Next waits for events that pass the filter and returns the response with them,
 // or one without events when idle is over: at once, for an idle of zero, and no sooner
-// than the log is followed again where it was lost. Its cursor is after whatever the
-// filter hid among and behind the events. It fails with what the log failed with, or with
-// the cause of ctx.
+// than the log is followed again if it was lost. Its cursor is after whatever the
+// filter hid among and behind the events. It fails with what the log failed with, with
+// LOG_UNAVAILABLE if the log has been away for 10 s, or with the cause of ctx.
 func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 	var deadline time.Time // unset as long as there was no need to look at the clock
 	for {
@@ -81,6 +81,9 @@ func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 		}
 		r.position = max(r.position, upTo)
 		now := time.Now()
+		if err := r.fanout.away(now); err != nil {
+			return nil, err
+		}
 		if deadline.IsZero() {
 			deadline = now.Add(idle)
 		}

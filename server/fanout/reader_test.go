@@ -18,6 +18,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/fault"
 )
 
 // heartbeat is as long as a stream's default.
@@ -162,11 +163,11 @@ func TestThereIsNoHeartbeatWhileTheLogIsNotFollowed(t *testing.T) {
 		log.fail(errors.New("away"))
 		synctest.Wait()
 		start := time.Now()
-		const outage = 10 * heartbeat
+		const outage = awayAfter - time.Second
 		time.AfterFunc(outage, func() { log.fail(nil) })
-		assert.Equal(t, batch{sequences: []uint64{}, position: 3}, next(t, r, heartbeat))
-		assert.GreaterOrEqual(t, time.Since(start), outage+followedAfter)
-		assert.LessOrEqual(t, time.Since(start), outage+followedAfter+2*retryDelay)
+		assert.Equal(t, batch{sequences: []uint64{}, position: 3}, next(t, r, time.Second))
+		assert.GreaterOrEqual(t, time.Since(start), outage)
+		assert.LessOrEqual(t, time.Since(start), outage+2*retryDelay)
 
 		log.fail(errors.New("away"))
 		synctest.Wait()
@@ -176,6 +177,31 @@ func TestThereIsNoHeartbeatWhileTheLogIsNotFollowed(t *testing.T) {
 		start = time.Now()
 		assert.Empty(t, next(t, r, heartbeat).sequences)
 		assert.Equal(t, heartbeat, time.Since(start), "an event says that it is followed")
+	})
+}
+
+func TestALogThatIsAwayForTenSecondsEndsTheReadersThatWait(t *testing.T) {
+	log := newMemoryLog(records(1, 3)...)
+	running(t, log, 3, func(t *testing.T, f *Fanout) {
+		waiting, late := reader(t, f, 3, event.Filter{}), reader(t, f, 0, event.Filter{})
+		synctest.Wait()
+		log.fail(errors.New("away"))
+		start := time.Now()
+		_, err := waiting.Next(5 * time.Minute)
+		assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, fault.From(err).Reason)
+		assert.NotZero(t, fault.From(err).RetryAfter)
+		assert.Equal(t, awayAfter, time.Since(start))
+
+		assert.Equal(t, []uint64{1, 2, 3}, next(t, late, heartbeat).sequences, "what is in memory is delivered")
+		for _, idle := range []time.Duration{0, heartbeat} {
+			_, err = late.Next(idle)
+			assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, fault.From(err).Reason)
+		}
+		assert.Equal(t, awayAfter, time.Since(start), "at once")
+
+		log.fail(nil)
+		time.Sleep(2 * retryDelay)
+		assert.Empty(t, next(t, waiting, heartbeat).sequences, "the next one is served")
 	})
 }
 

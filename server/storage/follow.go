@@ -20,7 +20,8 @@ const consumerTimeout = 10 * time.Second
 // Follow calls deliver with every message from a sequence on, in order and without a
 // gap, as they are stored, until ctx ends or the stream fails. If retention removes
 // messages before they are delivered, the sequence jumps. deliver MUST NOT block for long.
-// It is called by one goroutine at a time, and not after Follow returned.
+// It is called by one goroutine at a time, and not after Follow returned. If there is no
+// message to deliver when Follow begins, it calls caughtUp, once and before deliver.
 //
 // Follow does not try again by itself: a caller whose Follow failed calls it again, from
 // the message after the last one that it got.
@@ -28,11 +29,11 @@ const consumerTimeout = 10 * time.Second
 // JetStream pushes the messages, and its flow control bounds what is on the way to
 // 32 MiB. Pulling them would stand still at times for as long as two heartbeats
 // (docs/log.md).
-func (s *Stream) Follow(ctx context.Context, from uint64, deliver func(sequence uint64, data []byte)) error {
+func (s *Stream) Follow(ctx context.Context, from uint64, caughtUp func(), deliver func(sequence uint64, data []byte)) error {
 	connected, stop := s.whileConnected(ctx)
 	defer stop()
 	f := following{stream: s, deliver: deliver, failed: make(chan error, 1)}
-	err := f.start(connected, from)
+	err := f.start(connected, from, caughtUp)
 	if err == nil {
 		select {
 		case err = <-f.failed:
@@ -62,7 +63,7 @@ type following struct {
 	ended     bool
 }
 
-func (f *following) start(ctx context.Context, from uint64) error {
+func (f *following) start(ctx context.Context, from uint64, caughtUp func()) error {
 	consumer, err := f.stream.stream.CreatePushConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverSubject:    f.stream.conn.NewInbox(),
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
@@ -76,6 +77,9 @@ func (f *following) start(ctx context.Context, from uint64) error {
 	})
 	if err != nil {
 		return err
+	}
+	if consumer.CachedInfo().NumPending == 0 {
+		caughtUp()
 	}
 	f.consuming, err = consumer.Consume(f.take, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) { f.fail(err) }))
 	return err

@@ -63,7 +63,7 @@ func TestFollowLeavesNothingBehind(t *testing.T) {
 		before := s.conn.NumSubscriptions()
 		ctx, cancel := context.WithCancel(t.Context())
 		delivered := 0
-		err := stream.Follow(ctx, 1, func(uint64, []byte) {
+		err := stream.Follow(ctx, 1, func() {}, func(uint64, []byte) {
 			delivered++
 			cancel()
 		})
