@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"net/http"
 
 	"google.golang.org/grpc"
 
@@ -70,10 +69,13 @@ func (l *listeners) addresses() Addresses {
 type parts struct {
 	service *api.Service
 	// grpc serves the gRPC port, memory the calls that come over REST.
-	grpc, memory         *grpc.Server
+	grpc, memory *grpc.Server
+	// running are the calls of grpc that a stop waits for.
+	running              listen.Running
+	gate                 *admission.Gate
 	pipe                 *rest.Pipe
 	conn                 *grpc.ClientConn
-	http, webhook, admin *http.Server
+	http, webhook, admin *listen.HTTPServer
 	readiness            *admin.Readiness
 }
 
@@ -83,6 +85,7 @@ func (s *Server) assemble(ctx context.Context, gate *admission.Gate, store *stor
 		service: api.NewService(api.Config{
 			Channels: s.upstreams, Reauthenticate: s.authenticator.Reauthenticate, Fanout: tail, Once: once,
 		}),
+		gate:      gate,
 		pipe:      rest.NewPipe(),
 		readiness: admin.NewReadiness(checkLog(store, events), []string{ongairv1.OngairService_ServiceDesc.ServiceName}, log),
 	}
@@ -91,7 +94,7 @@ func (s *Server) assemble(ctx context.Context, gate *admission.Gate, store *stor
 	if p.memory, err = api.NewServer(cfg); err != nil {
 		return nil, err
 	}
-	cfg.InMemory = false
+	cfg.InMemory, cfg.Running = false, &p.running
 	cfg.MaxStreams = s.cfg.MaxStreams()
 	cfg.TLS = s.tls.Config((*listen.TLS).Callers)
 	if p.grpc, err = api.NewServer(cfg); err != nil {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/ongair/ongair-gateway/server/admission"
 	"github.com/ongair/ongair-gateway/server/api"
 	"github.com/ongair/ongair-gateway/server/eventlog"
 	"github.com/ongair/ongair-gateway/server/fanout"
@@ -25,9 +26,9 @@ func (s *Server) serve(ctx context.Context, p *parts, store *storage.Storage, ev
 	group.Go(func() error { return tail.Run(logCtx) })
 	group.Go(func() error { return serveGRPC(p.memory, p.pipe) })
 	group.Go(func() error { return serveGRPC(p.grpc, s.listeners.grpc) })
-	group.Go(func() error { return listen.ServeHTTP(p.http, s.listeners.http) })
-	group.Go(func() error { return listen.ServeHTTP(p.webhook, s.listeners.webhook) })
-	group.Go(func() error { return listen.ServeHTTP(p.admin, s.listeners.admin) })
+	group.Go(func() error { return p.http.Serve(s.listeners.http) })
+	group.Go(func() error { return p.webhook.Serve(s.listeners.webhook) })
+	group.Go(func() error { return p.admin.Serve(s.listeners.admin) })
 	group.Go(func() error {
 		select {
 		case <-tail.Ready():
@@ -68,6 +69,9 @@ func (s *Server) logReady(ctx context.Context, events *eventlog.Log) {
 	s.cfg.Logger.Info("gateway ready", attrs...)
 }
 
+// silentDelay is how long a connection may take for its first call once the gateway stops.
+const silentDelay = 250 * time.Millisecond
+
 // stop ends the parts in order, within grace.
 func (p *parts) stop(grace time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
@@ -75,18 +79,19 @@ func (p *parts) stop(grace time.Duration) {
 	p.readiness.Stop()
 	p.service.Drain()
 	defer time.AfterFunc(grace-api.AnswerTime(grace), p.service.CutOff).Stop()
-	// All ports at once: net/http waits 5 s for a connection that never sent a request,
-	// and ports one after the other would wait that long each. memory goes after them,
+	// grpc-go says GOAWAY to its clients only when no connection is in a handshake any more.
+	defer time.AfterFunc(silentDelay, func() { p.gate.CloseSilent(admission.PortGRPC, api.HandshakeTimeout) }).Stop()
+	// All ports at once, since each may wait for its clients. memory goes after them,
 	// since REST calls come in on it, and the admin port last: it tells an orchestrator
 	// that the gateway is alive.
 	var ports sync.WaitGroup
-	ports.Go(func() { listen.ShutdownHTTP(ctx, p.webhook) })
-	ports.Go(func() { listen.ShutdownHTTP(ctx, p.http) })
-	ports.Go(func() { shutdownGRPC(ctx, p.grpc) })
+	ports.Go(func() { p.webhook.Stop(ctx) })
+	ports.Go(func() { p.http.Stop(ctx) })
+	ports.Go(func() { listen.Stop(ctx, &p.running, p.grpc.GracefulStop, p.grpc.Stop) })
 	ports.Wait()
-	shutdownGRPC(ctx, p.memory)
+	listen.Stop(ctx, &listen.Running{}, p.memory.GracefulStop, p.memory.Stop)
 	_ = p.conn.Close() // of a connection in memory, whose server is gone
-	listen.ShutdownHTTP(ctx, p.admin)
+	p.admin.Stop(ctx)
 }
 
 // serveGRPC serves until the server is stopped, which may be before it begins.
@@ -95,10 +100,4 @@ func serveGRPC(server *grpc.Server, listener net.Listener) error {
 		return err
 	}
 	return nil
-}
-
-// shutdownGRPC lets running calls finish until ctx ends.
-func shutdownGRPC(ctx context.Context, server *grpc.Server) {
-	defer context.AfterFunc(ctx, server.Stop)()
-	server.GracefulStop()
 }

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/metadata"
 
@@ -75,6 +76,8 @@ type Call struct {
 	gate *Gate
 
 	mu sync.Mutex
+	// interrupt ends the writing of the answer; nil if nothing does.
+	interrupt func()
 	// release gives back what the call takes of the limits; nil if it takes nothing.
 	release func()
 	done    bool
@@ -83,6 +86,7 @@ type Call struct {
 // Admit admits a call. It fails with CREDENTIALS_MISSING, CREDENTIALS_INVALID, FORBIDDEN
 // or CALLER_LIMITED; the call then says who made it, as far as that is known.
 func (g *Gate) Admit(req Request) (*Call, error) {
+	g.limits.called(req.Origin.Connection)
 	call := &Call{Origin: req.Origin, gate: g}
 	var err error
 	switch req.Kind {
@@ -123,6 +127,23 @@ func (c *Call) MakeStream() (err error) {
 	return err
 }
 
+// OnInterrupt sets what Interrupt calls.
+func (c *Call) OnInterrupt(interrupt func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.interrupt = interrupt
+}
+
+// Interrupt ends the writing of the call's answer, which its client may not read. It does
+// nothing after Done.
+func (c *Call) Interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.done && c.interrupt != nil {
+		c.interrupt()
+	}
+}
+
 // Done gives back what the call takes of its caller's limits.
 func (c *Call) Done() {
 	c.mu.Lock()
@@ -159,6 +180,10 @@ func (g *Gate) Held(ctx context.Context) (*Call, bool) {
 	}
 	return call.(*Call), true
 }
+
+// CloseSilent closes the connections to a port that were opened at most age ago and had no
+// call.
+func (g *Gate) CloseSilent(port Port, age time.Duration) { g.limits.closeSilent(port, age) }
 
 // Observe returns the observer of a port's connections.
 func (g *Gate) Observe(port Port) listen.Observer { return observer{&g.limits, port} }

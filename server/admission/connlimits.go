@@ -27,7 +27,10 @@ type conn interface {
 // caller would keep the others from that.
 type connection struct {
 	conn
-	key ConnKey
+	key    ConnKey
+	opened time.Time
+	// called says that a call came on it, whatever became of that.
+	called bool
 	// users are those for whom it counts.
 	users []*usage
 	// refused is the last caller who was refused on it, and says that it is going to be
@@ -46,7 +49,7 @@ func (l *limits) opened(key ConnKey, c conn) {
 	if ended, ok := l.open[key]; ok { // or the operating system would not have used its addresses again
 		l.forget(ended)
 	}
-	l.open[key] = &connection{conn: c, key: key}
+	l.open[key] = &connection{conn: c, key: key, opened: time.Now()}
 }
 
 // ended removes a connection that has ended.
@@ -55,6 +58,27 @@ func (l *limits) ended(key ConnKey, c conn) {
 	defer l.mu.Unlock()
 	if open, ok := l.open[key]; ok && open.conn == c {
 		l.forget(open)
+	}
+}
+
+// called notes that a call came on a connection.
+func (l *limits) called(key ConnKey) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c, open := l.open[key]; open {
+		c.called = true
+	}
+}
+
+// closeSilent closes the connections to a port that were opened at most age ago and had no
+// call.
+func (l *limits) closeSilent(port Port, age time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, c := range l.open {
+		if key.port == port && !c.called && time.Since(c.opened) <= age {
+			_ = c.Close() // fails if it has ended
+		}
 	}
 }
 

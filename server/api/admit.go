@@ -94,8 +94,9 @@ func NewRequestGate(gate *admission.Gate, log *slog.Logger) *RequestGate {
 }
 
 // Admit admits a request that is a call of an RPC, until done is called. The metadata tells
-// the connection in memory about it.
-func (g *RequestGate) Admit(r *http.Request, rpc string) (md metadata.MD, done func(), err error) {
+// the connection in memory about it. When the gateway ends a stream, it calls interrupt: what
+// is then written of the answer MUST end soon, although the client may not read it.
+func (g *RequestGate) Admit(r *http.Request, rpc string, interrupt func()) (md metadata.MD, done func(), err error) {
 	start := time.Now()
 	fullMethod := "/" + ongairv1.OngairService_ServiceDesc.ServiceName + "/" + rpc
 	stream := streams(rpc)
@@ -108,6 +109,7 @@ func (g *RequestGate) Admit(r *http.Request, rpc string) (md metadata.MD, done f
 		g.calls.logEnd(r.Context(), ended{fullMethod, kind, start, call, "", err})
 		return nil, nil, err
 	}
+	call.OnInterrupt(interrupt)
 	md, release := g.calls.gate.Hold(call)
 	return md, func() { release(); call.Done() }, nil
 }

@@ -54,6 +54,8 @@ type Upstream interface {
 // Fanout gives readers of the log.
 type Fanout interface {
 	Open(ctx context.Context, start fanout.Start, filter event.Filter) (*fanout.Reader, error)
+	// Cursor returns a cursor of a position, without asking the log.
+	Cursor(position uint64) string
 }
 
 // Once runs keyed calls once.
@@ -83,7 +85,7 @@ type Service struct {
 	fanout         Fanout
 	once           Once
 
-	// draining ends with the cause that every stream then ends with.
+	// draining ends, with a cause, when streams have to.
 	draining context.Context
 	drain    context.CancelCauseFunc
 	// cut ends when the calls that run have to.
@@ -116,6 +118,12 @@ func NewService(cfg Config) *Service {
 // calls go on.
 func (s *Service) Drain() {
 	s.drain(fault.Stopping(fault.EffectNotApplicable, "the gateway is stopping; continue from your cursor"))
+	s.endEach(func(sub *subscription) error {
+		if sub.stream == nil {
+			return nil // a long poll, which returns what it has
+		}
+		return context.Cause(s.draining)
+	})
 }
 
 // CutOff ends the calls that run, which then say whether their message may have gone

@@ -10,12 +10,12 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
-	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/admission"
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
@@ -39,6 +39,7 @@ type calls struct {
 	// inMemory means that calls come from the HTTP port, which has admitted them.
 	inMemory  bool
 	validator protovalidate.Validator
+	running   *listen.Running
 	log       *slog.Logger
 	throttles *telemetry.Throttles[ongairv1.ErrorReason] // of lines about calls that ended
 }
@@ -83,6 +84,8 @@ func (c *calls) unary(fullMethod string, next methodHandler) methodHandler {
 		ctx = auth.NewContext(ctx, call.Principal)
 		receiveInTime := func(m any) error { return receiveWithTimeout(ctx, m, receive) }
 		return next(srv, ctx, receiveInTime, func(ctx context.Context, m any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			c.running.Begin()
+			defer c.running.End()
 			req = m
 			if err := applyIdempotencyKey(ctx, req); err != nil {
 				return nil, err
@@ -123,6 +126,9 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		}
 		channel := channelOf(err)
 		err = explain(err)
+		if c.inMemory && call != nil && err != nil {
+			call.Interrupt()
+		}
 		c.logEnd(ctx, ended{info.FullMethod, "server_stream", start, call, channel, err})
 	}()
 	if call, err = c.admit(ctx, info.FullMethod, true); err != nil {
@@ -170,13 +176,9 @@ const messageTimeout = 30 * time.Second
 // receiveWithTimeout receives a message that the client owes, and ends the stream where that takes
 // too long. Nothing else ends the wait: the deadline of a call is its client's to choose.
 func receiveWithTimeout(ctx context.Context, m any, receive func(any) error) error {
-	// It is what grpc-go ends a stream with, and nothing that it promises. A context of our
-	// own, to be cancelled, would be memory of each stream for as long as that lives.
-	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ WriteStatus(s *status.Status) error })
-	if !ok {
-		return receive(m)
-	}
-	timer := time.AfterFunc(messageTimeout, func() { _ = stream.WriteStatus(status.Convert(messageTimeoutError())) }) // fails where the client has gone
+	// A context of our own, to be cancelled, would be memory of each stream for as long as
+	// that lives.
+	timer := time.AfterFunc(messageTimeout, func() { interrupt(ctx, messageTimeoutError()) })
 	err := receive(m)
 	if !timer.Stop() {
 		return messageTimeoutError() // as the client was told, also where the message came after all

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"crypto/tls"
 	"log/slog"
 	"time"
@@ -21,8 +22,8 @@ import (
 )
 
 const (
-	// handshakeTimeout ends a connection that does not get to the point of making calls.
-	handshakeTimeout = 10 * time.Second
+	// HandshakeTimeout ends a connection that does not get to the point of making calls.
+	HandshakeTimeout = 10 * time.Second
 	// idleTimeout ends a connection that no call is on. Its client makes another one when
 	// it needs it.
 	idleTimeout = 5 * time.Minute
@@ -43,6 +44,9 @@ type ServerConfig struct {
 	// InMemory means that calls come from the HTTP port, whose RequestGate has admitted
 	// them.
 	InMemory bool
+	// Running counts the unary calls whose message is there; nil if nobody needs them
+	// counted.
+	Running *listen.Running
 	// TLS is used where it is not nil.
 	TLS *tls.Config
 	// MaxStreams is how many calls and streams a connection has at a time; its client
@@ -64,11 +68,12 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	}
 	c := newCalls(cfg.Gate, cfg.Logger)
 	c.inMemory, c.validator = cfg.InMemory, validator
+	c.running = cmp.Or(cfg.Running, &listen.Running{})
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(listen.MaxBodyBytes),
 		grpc.MaxHeaderListSize(listen.MaxMetadataBytes),
-		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.ConnectionTimeout(HandshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minKeepalive, PermitWithoutStream: true}),
 		grpc.StreamInterceptor(c.stream),

@@ -24,7 +24,7 @@ const (
 func (s *Service) ListEvents(ctx context.Context, req *ongairv1.ListEventsRequest) (*ongairv1.ListEventsResponse, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	reader, end, err := s.open(ctx, cancel, subscriptionOf(req))
+	reader, end, err := s.read(ctx, &subscription{cancel: cancel}, subscriptionOf(req))
 	if err != nil {
 		return nil, err
 	}

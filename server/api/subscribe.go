@@ -20,13 +20,10 @@ const DefaultHeartbeat = 15 * time.Second
 
 // Subscribe streams the log from where the request says.
 func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
-	if s.draining.Err() != nil {
-		return context.Cause(s.draining)
-	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(s.draining, func() { cancel(context.Cause(s.draining)) })()
-	reader, end, err := s.open(ctx, cancel, req)
+	sub := &subscription{cancel: cancel, stream: stream.Context()}
+	reader, end, err := s.read(ctx, sub, req)
 	if err != nil {
 		return err
 	}
@@ -39,19 +36,23 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 	for idle := time.Duration(0); ; idle = heartbeat {
 		response, err := reader.Next(idle)
 		if err != nil {
-			return err
+			return s.endOf(sub, err)
 		}
 		if err := stream.SendMsg(response); err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx) // the write was interrupted
+			}
 			return err
 		}
+		sub.next.Store(reader.Position() + 1)
 	}
 }
 
-// open returns a reader where a request says, with its filters, and registers the
+// read returns a reader where a request says, with its filters, and registers the
 // subscription until end is called. A caller that loses its right to it cancels
 // ctx. If the caller is limited to some channels and req names none, it gets the
 // caller's.
-func (s *Service) open(ctx context.Context, cancel context.CancelCauseFunc, req *ongairv1.SubscribeRequest) (reader *fanout.Reader, end func(), err error) {
+func (s *Service) read(ctx context.Context, sub *subscription, req *ongairv1.SubscribeRequest) (reader *fanout.Reader, end func(), err error) {
 	caller := auth.FromContext(ctx)
 	if channels, limited := caller.Channels(); limited && len(req.GetChannels()) == 0 {
 		if len(channels) == 0 {
@@ -59,7 +60,8 @@ func (s *Service) open(ctx context.Context, cancel context.CancelCauseFunc, req 
 		}
 		req.Channels = channels // all that there are, for this caller
 	}
-	unregister, err := s.begin(&subscription{caller: caller, channels: req.GetChannels(), cancel: cancel})
+	sub.caller, sub.channels = caller, req.GetChannels()
+	unregister, err := s.begin(sub)
 	if err != nil {
 		return nil, nil, err
 	}

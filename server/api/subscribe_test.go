@@ -309,6 +309,45 @@ func TestASubscriberThatReadsNothingHoldsUpNobody(t *testing.T) {
 	requireEvents(t, want, receive(t, stalled, len(want)))
 }
 
+// A client that does not read keeps its stream in a write.
+func TestAStreamThatIsNotReadEndsWithItsReasonAndCursor(t *testing.T) {
+	for name, tt := range map[string]struct {
+		end    func(*Service)
+		reason ongairv1.ErrorReason
+	}{
+		"when its channel is removed": {
+			func(s *Service) { s.Replace(map[string]Upstream{"sales": &fakeOngair{}}) }, ongairv1.ErrorReason_ERROR_REASON_CHANNEL_UNKNOWN,
+		},
+		"at a drain": {(*Service).Drain, ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLog(t)
+			g := start(t, l.config())
+			stalled := g.subscribe(t, &ongairv1.SubscribeRequest{Channels: []string{"support"}})
+			last, err := stalled.Recv()
+			require.NoError(t, err)
+			reading := g.subscribe(t, &ongairv1.SubscribeRequest{Channels: []string{"support"}})
+			_, err = reading.Recv()
+			require.NoError(t, err)
+			for range 20 { // several times what the connection and the stream hold in their windows
+				l.add(t, 1, func(e *ongairv1.Event) { e.AccountType = strings.Repeat("x", 100_000) })
+				receive(t, reading, 1)
+			}
+			tt.end(g.service)
+			require.Eventually(t, func() bool { return len(g.service.open()) == 0 }, 10*time.Second, 10*time.Millisecond)
+
+			for err == nil {
+				var response *ongairv1.SubscribeResponse
+				if response, err = stalled.Recv(); err == nil {
+					last = response
+				}
+			}
+			s := requireFault(t, err, tt.reason)
+			assert.Equal(t, last.GetCursor(), fault.Info(s).GetMetadata()["cursor"])
+		})
+	}
+}
+
 func requireShutDown(t *testing.T, err error) {
 	t.Helper()
 	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN)
@@ -371,6 +410,8 @@ func (endlessLog) Head() uint64 { return math.MaxInt64 }
 
 func (endlessLog) Reach(context.Context, uint64) error { return nil }
 
+func (endlessLog) Cursor(position uint64) string { return fmt.Sprint(position) }
+
 func (endlessLog) CursorOf(_ context.Context, position uint64) (string, error) {
 	return fmt.Sprint(position), nil
 }
@@ -395,7 +436,7 @@ func (endlessLog) Read(_ context.Context, position uint64, _, _ int) (event.Segm
 	return event.SegmentOf([]event.Entry{{Sequence: position + 1, Event: encoded, Cursor: "c"}})
 }
 
-func (endlessLog) Follow(ctx context.Context, _ uint64, _ func(event.Entry)) error {
+func (endlessLog) Follow(ctx context.Context, _ uint64, _ func(), _ func(event.Entry)) error {
 	<-ctx.Done()
 	return ctx.Err()
 }

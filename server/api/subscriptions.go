@@ -2,16 +2,35 @@ package api
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// subscription is a stream that is open, and what it needs its caller's rights for.
+// interruptDelay is how long a stream that has to end may wait in a write. The client of a
+// stream that is not in a write gets its status at once.
+const interruptDelay = 300 * time.Millisecond
+
+// subscription is a stream or a long poll that is open, and what it needs its caller's
+// rights for.
 type subscription struct {
 	caller auth.Principal
 	// channels are those that it shows; none means all.
 	channels []string
 	cancel   context.CancelCauseFunc
+	// stream is the context that grpc-go gave a stream; nil for a long poll.
+	stream context.Context
+	// next is one more than the position of the last response that was sent; 0 before the
+	// first one.
+	next atomic.Uint64
 }
 
 // check fails where a subscription is not its caller's to have.
@@ -37,8 +56,8 @@ func (s *Service) check(sub *subscription) error {
 	return nil
 }
 
-// begin notes that a subscription is open until end is called, and checks it after
-// that, so that no change of rights comes between.
+// begin notes that a subscription is open until end is called. It checks the subscription
+// after that, so that no change of rights and no drain comes between.
 func (s *Service) begin(sub *subscription) (end func(), err error) {
 	s.mu.Lock()
 	s.subscriptions[sub] = struct{}{}
@@ -48,27 +67,81 @@ func (s *Service) begin(sub *subscription) (end func(), err error) {
 		defer s.mu.Unlock()
 		delete(s.subscriptions, sub)
 	}
-	if err := s.check(sub); err != nil {
+	err = s.check(sub)
+	if sub.stream != nil && s.draining.Err() != nil {
+		err = context.Cause(s.draining)
+	}
+	if err != nil {
 		end()
 		return nil, err
 	}
 	return end, nil
 }
 
+// endEach ends each open subscription for which why returns an error. A client that does not
+// read keeps its stream in a write, so a stream that is still open after interruptDelay is
+// interrupted.
+func (s *Service) endEach(why func(*subscription) error) {
+	ended := map[*subscription]error{}
+	for _, sub := range s.open() {
+		if err := why(sub); err != nil {
+			ended[sub] = err
+			sub.cancel(err)
+		}
+	}
+	if len(ended) == 0 {
+		return
+	}
+	time.AfterFunc(interruptDelay, func() {
+		for _, sub := range s.open() {
+			if err, ok := ended[sub]; ok && sub.stream != nil {
+				interrupt(sub.stream, s.endOf(sub, err))
+			}
+		}
+	})
+}
+
+// open returns the subscriptions that are open.
+func (s *Service) open() []*subscription {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.subscriptions))
+}
+
+// endOf returns the error that a stream ends with. Its metadata has the cursor of the last
+// response that was sent.
+func (s *Service) endOf(sub *subscription, err error) error {
+	next := sub.next.Load()
+	if next == 0 || status.Code(err) == codes.Canceled {
+		return err
+	}
+	f := *fault.From(err)
+	f.Metadata = maps.Clone(f.Metadata)
+	if f.Metadata == nil {
+		f.Metadata = map[string]string{}
+	}
+	f.Metadata["cursor"] = s.fanout.Cursor(next - 1)
+	return &f
+}
+
+// interrupt ends a stream with an error, also while its handler is in a write that the client
+// does not read. The client gets the error after what was written before.
+//
+// It uses the method with which grpc-go itself ends a stream, which grpc-go does not promise
+// to keep.
+func interrupt(stream context.Context, err error) {
+	if s, ok := grpc.ServerTransportStreamFromContext(stream).(statusWriter); ok {
+		_ = s.WriteStatus(status.Convert(err)) // fails if the client has gone
+	}
+}
+
+// statusWriter is a grpc.ServerTransportStream of grpc-go's.
+type statusWriter interface{ WriteStatus(s *status.Status) error }
+
 // Replace replaces the channels, for calls from now on, and ends the streams whose
 // caller has lost the right to them, each with its reason. Callers are replaced
 // before.
 func (s *Service) Replace(channels map[string]Upstream) {
 	s.channels.Store(&channels)
-	s.mu.Lock()
-	open := make([]*subscription, 0, len(s.subscriptions))
-	for sub := range s.subscriptions {
-		open = append(open, sub)
-	}
-	s.mu.Unlock()
-	for _, sub := range open {
-		if err := s.check(sub); err != nil {
-			sub.cancel(err)
-		}
-	}
+	s.endEach(s.check)
 }

@@ -17,6 +17,7 @@
 package fanout
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -74,7 +75,9 @@ type Log interface {
 	Position(cursor string) (uint64, error)
 	Seek(ctx context.Context, cursor string) (uint64, error)
 	Reach(ctx context.Context, position uint64) error
-	// CursorOf returns the cursor of a position.
+	// Cursor returns a cursor of a position without asking the log, and CursorOf the one that
+	// names the event before it.
+	Cursor(position uint64) string
 	CursorOf(ctx context.Context, position uint64) (string, error)
 }
 
@@ -335,6 +338,12 @@ func (f *Fanout) cursor(ctx context.Context, position uint64) (string, error) {
 		return cursor, nil
 	}
 	return f.log.CursorOf(ctx, position)
+}
+
+// Cursor returns a cursor of a position without asking the log. It does not name the event
+// before the position if that is not in memory.
+func (f *Fanout) Cursor(position uint64) string {
+	return cmp.Or(f.ringCursor(position), f.log.Cursor(position))
 }
 
 func (f *Fanout) ringCursor(position uint64) string {

@@ -138,6 +138,8 @@ func (l *memoryLog) Read(ctx context.Context, position uint64, maxEvents, maxByt
 }
 
 // A cursor of this log is the number of its position.
+func (l *memoryLog) Cursor(position uint64) string { return fmt.Sprint(position) }
+
 func (l *memoryLog) CursorOf(_ context.Context, position uint64) (string, error) {
 	return fmt.Sprint(position), nil
 }

@@ -44,6 +44,9 @@ func (f *Fanout) NewReader(ctx context.Context, position uint64, filter event.Fi
 	return &Reader{fanout: f, ctx: ctx, filter: filter, position: position, wake: make(chan struct{}, 1), place: -1}
 }
 
+// Position returns the position of the last response.
+func (r *Reader) Position() uint64 { return r.position }
+
 // Close lets go of what a reader waits with.
 func (r *Reader) Close() {
 	if r.stop == nil {

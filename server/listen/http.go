@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -34,12 +35,17 @@ const (
 	idleTimeout = 2 * time.Minute
 )
 
+// HTTPServer is the server of an HTTP port. Its methods are safe for concurrent use.
+type HTTPServer struct {
+	*http.Server
+	running Running
+}
+
 // NewHTTPServer returns a server for a port. tlsConfig is nil for clear text. writeTimeout
 // bounds an answer from the end of the request's headers; zero means no bound, for a port
 // with streams.
-func NewHTTPServer(handler http.Handler, tlsConfig *tls.Config, writeTimeout time.Duration, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           handler,
+func NewHTTPServer(handler http.Handler, tlsConfig *tls.Config, writeTimeout time.Duration, log *slog.Logger) *HTTPServer {
+	s := &HTTPServer{Server: &http.Server{
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
@@ -47,18 +53,39 @@ func NewHTTPServer(handler http.Handler, tlsConfig *tls.Config, writeTimeout tim
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	}}
+	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		s.running.Begin()
+		defer s.running.End()
+		req.Body = awaitedBody{req.Body, &s.running}
+		handler.ServeHTTP(w, req)
+	})
+	return s
 }
 
-// ServeHTTP serves a port until the server is shut down. A Listener then knows which of its
+// awaitedBody is the body of a request that does not count as running while it waits for
+// its client.
+type awaitedBody struct {
+	io.ReadCloser
+	running *Running
+}
+
+// Read implements io.Reader.
+func (b awaitedBody) Read(p []byte) (int, error) {
+	b.running.End()
+	defer b.running.Begin()
+	return b.ReadCloser.Read(p)
+}
+
+// Serve serves a port until the server is stopped. A Listener then knows which of its
 // connections are idle.
-func ServeHTTP(server *http.Server, listener net.Listener) error {
+func (s *HTTPServer) Serve(listener net.Listener) error {
 	if l, ok := listener.(*Listener); ok {
-		server.ConnState = l.connState
+		s.ConnState = l.connState
 	}
-	serve := server.Serve
-	if server.TLSConfig != nil {
-		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	serve := s.Server.Serve
+	if s.TLSConfig != nil {
+		serve = func(l net.Listener) error { return s.ServeTLS(l, "", "") }
 	}
 	if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -66,10 +93,9 @@ func ServeHTTP(server *http.Server, listener net.Listener) error {
 	return nil
 }
 
-// ShutdownHTTP lets running requests finish until ctx ends, and then closes their
-// connections.
-func ShutdownHTTP(ctx context.Context, server *http.Server) {
-	if server.Shutdown(ctx) != nil {
-		_ = server.Close() // the grace is over
-	}
+// Stop lets running requests finish until ctx ends, and closes all connections (Stop).
+func (s *HTTPServer) Stop(ctx context.Context) {
+	Stop(ctx, &s.running,
+		func() { _ = s.Shutdown(context.WithoutCancel(ctx)) }, // fails if the listener was closed before
+		func() { _ = s.Close() })                              // likewise
 }

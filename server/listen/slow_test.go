@@ -38,7 +38,9 @@ const (
 // openGate admits every request.
 type openGate struct{}
 
-func (openGate) Admit(*http.Request, string) (metadata.MD, func(), error) { return nil, func() {}, nil }
+func (openGate) Admit(*http.Request, string, func()) (metadata.MD, func(), error) {
+	return nil, func() {}, nil
+}
 
 // noLog takes nothing.
 type noLog struct{ t *testing.T }
@@ -95,19 +97,19 @@ func TestAStreamIsNotCutOff(t *testing.T) {
 
 const slowSecret = "the-secret-of-the-tests"
 
-func webhookServer(log webhook.Log) *http.Server {
+func webhookServer(log webhook.Log) *listen.HTTPServer {
 	discard := slog.New(slog.DiscardHandler)
 	access := webhook.Access{Channels: map[string]webhook.Credentials{"default": {Secret: slowSecret}}}
 	return listen.NewHTTPServer(webhook.New(webhook.Config{Access: access, Log: log, Logger: discard}), nil, webhook.AnswerTimeout, discard)
 }
 
-func callsServer(t *testing.T) *http.Server {
+func callsServer(t *testing.T) *listen.HTTPServer {
 	handler, err := rest.New(t.Context(), nil, openGate{}) // no call is ever made
 	require.NoError(t, err)
 	return listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler))
 }
 
-func adminServer() *http.Server {
+func adminServer() *listen.HTTPServer {
 	discard := slog.New(slog.DiscardHandler)
 	return listen.NewHTTPServer(admin.Handler(admin.NewReadiness(nil, nil, discard)), nil, admin.AnswerTimeout, discard)
 }
@@ -119,10 +121,10 @@ func withLength(request string) string {
 // Who sends a byte a second, and shows no credential, holds a connection for as long as
 // the bounds say and no longer.
 func TestWhoSendsSlowlyIsCutOff(t *testing.T) {
-	intake := func(t *testing.T) *http.Server { return webhookServer(noLog{t}) }
-	operators := func(*testing.T) *http.Server { return adminServer() }
+	intake := func(t *testing.T) *listen.HTTPServer { return webhookServer(noLog{t}) }
+	operators := func(*testing.T) *listen.HTTPServer { return adminServer() }
 	for name, tt := range map[string]struct {
-		server func(*testing.T) *http.Server
+		server func(*testing.T) *listen.HTTPServer
 		atOnce string
 		within time.Duration
 	}{
@@ -231,10 +233,10 @@ func TestWhoDoesNotReadTheAnswerToAWebhookIsCutOff(t *testing.T) {
 }
 
 func TestAConnectionThatNobodyUsesEnds(t *testing.T) {
-	for name, server := range map[string]func(*testing.T) *http.Server{
-		"webhooks":  func(*testing.T) *http.Server { return webhookServer(everyWebhook{}) },
+	for name, server := range map[string]func(*testing.T) *listen.HTTPServer{
+		"webhooks":  func(*testing.T) *listen.HTTPServer { return webhookServer(everyWebhook{}) },
 		"calls":     callsServer,
-		"operators": func(*testing.T) *http.Server { return adminServer() },
+		"operators": func(*testing.T) *listen.HTTPServer { return adminServer() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -28,14 +28,14 @@ type answers struct{ heartbeats }
 func (answers) Invoke(context.Context, string, any, any, ...grpc.CallOption) error { return nil }
 
 // serveInMemory serves until the test ends.
-func serveInMemory(t *testing.T, server *http.Server) net.Conn {
+func serveInMemory(t *testing.T, server *listen.HTTPServer) net.Conn {
 	t.Helper()
 	conn, done := listentest.ServeHTTP(t, server)
 	t.Cleanup(done)
 	return conn
 }
 
-func restServer(t *testing.T) *http.Server {
+func restServer(t *testing.T) *listen.HTTPServer {
 	t.Helper()
 	handler, err := rest.New(t.Context(), answers{}, openGate{})
 	require.NoError(t, err)
@@ -43,13 +43,13 @@ func restServer(t *testing.T) *http.Server {
 }
 
 func TestWhoDoesNotReadAnAnswerIsCutOff(t *testing.T) {
-	operators := func(*testing.T) *http.Server { return adminServer() }
+	operators := func(*testing.T) *listen.HTTPServer { return adminServer() }
 	var wrong strings.Builder // of which the answer is larger than what net/http keeps of one
 	for i := range 1000 {
 		fmt.Fprintf(&wrong, "&x%d", i)
 	}
 	for name, tt := range map[string]struct {
-		server  func(*testing.T) *http.Server
+		server  func(*testing.T) *listen.HTTPServer
 		request string
 	}{
 		"an answer":            {restServer, "POST /v1/messages:send HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"},

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -39,7 +40,7 @@ func (r routes) handler(gate Gate, next http.Handler) http.Handler {
 			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED, "this path takes %s only", allowed))
 			return
 		}
-		md, done, err := gate.Admit(req, target.rpc)
+		md, done, err := gate.Admit(req, target.rpc, func() { setWriteDeadline(w, time.Now().Add(lastLineTimeout)) })
 		if err != nil {
 			write(w, err)
 			return

@@ -38,8 +38,8 @@ const (
 // Gate admits requests (api.RequestGate).
 type Gate interface {
 	// Admit admits a request that is a call of an RPC, until done is called. The call has to
-	// have the metadata.
-	Admit(r *http.Request, rpc string) (md metadata.MD, done func(), err error)
+	// have the metadata. The gate calls interrupt when the writing of the answer has to end.
+	Admit(r *http.Request, rpc string, interrupt func()) (md metadata.MD, done func(), err error)
 }
 
 // New returns the handler of the HTTP port, which makes its calls on conn. It is

@@ -519,12 +519,14 @@ func listRoutes(found routes) (listed []string) {
 // openGate admits every request.
 type openGate struct{}
 
-func (openGate) Admit(*http.Request, string) (metadata.MD, func(), error) { return nil, func() {}, nil }
+func (openGate) Admit(*http.Request, string, func()) (metadata.MD, func(), error) {
+	return nil, func() {}, nil
+}
 
 // closedGate admits no request.
 type closedGate struct{}
 
-func (closedGate) Admit(*http.Request, string) (metadata.MD, func(), error) {
+func (closedGate) Admit(*http.Request, string, func()) (metadata.MD, func(), error) {
 	return nil, nil, fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING, "no credentials")
 }
 

@@ -3,18 +3,18 @@ package rest
 import (
 	"bufio"
 	"io"
-	"net/http"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/listen/listentest"
 )
 
@@ -50,7 +50,7 @@ func TestWhoDoesNotReadOverRESTHoldsNoMoreThanItsWindow(t *testing.T) {
 		require.NoError(t, err)
 		handler, err := New(t.Context(), calls, openGate{})
 		require.NoError(t, err)
-		conn, done := listentest.ServeHTTP(t, &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute})
+		conn, done := listentest.ServeHTTP(t, listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler)))
 
 		_, err = io.WriteString(conn, "GET /v1/events:subscribe HTTP/1.1\r\nHost: x\r\n\r\n")
 		require.NoError(t, err)

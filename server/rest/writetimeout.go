@@ -9,6 +9,11 @@ import (
 // stream has no such bound: it counts for its caller.
 const answerTimeout = 30 * time.Second
 
+// lastLineTimeout bounds how long a client takes to read the rest of a stream that the gateway
+// has ended, with its error line. A client that is too slow resumes from the cursor of the
+// last line that it read.
+const lastLineTimeout = 500 * time.Millisecond
+
 // withWriteTimeout bounds how long a client takes to read what next answers. Where that is an
 // error, write has begun to. net/http takes the bound away after the answer.
 func withWriteTimeout(next http.Handler) http.Handler {

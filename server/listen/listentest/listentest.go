@@ -5,7 +5,6 @@ package listentest
 import (
 	"context"
 	"net"
-	"net/http"
 	"sync"
 	"testing"
 
@@ -59,9 +58,9 @@ func Serve(t *testing.T, serve func(net.Listener) error, stop func()) (conn net.
 }
 
 // ServeHTTP is Serve for an HTTP server.
-func ServeHTTP(t *testing.T, server *http.Server) (conn net.Conn, done func()) {
+func ServeHTTP(t *testing.T, server *listen.HTTPServer) (conn net.Conn, done func()) {
 	t.Helper()
-	return Serve(t, func(l net.Listener) error { return listen.ServeHTTP(server, l) }, func() { require.NoError(t, server.Close()) })
+	return Serve(t, server.Serve, func() { require.NoError(t, server.Close()) })
 }
 
 // ServeGRPC serves in memory until the test ends, and returns a client's connection.
