@@ -77,7 +77,7 @@ func (h heartbeat) RecvMsg(any) error {
 
 func TestAStreamIsNotCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		handler, err := rest.New(t.Context(), heartbeats{}, openGate{})
+		handler, err := rest.New(t.Context(), heartbeats{}, openGate{}, listen.NewBodies())
 		require.NoError(t, err)
 		conn, done := listentest.ServeHTTP(t, listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler)))
 		defer done()
@@ -104,7 +104,7 @@ func webhookServer(log webhook.Log) *listen.HTTPServer {
 }
 
 func callsServer(t *testing.T) *listen.HTTPServer {
-	handler, err := rest.New(t.Context(), nil, openGate{}) // no call is ever made
+	handler, err := rest.New(t.Context(), nil, openGate{}, listen.NewBodies()) // no call is ever made
 	require.NoError(t, err)
 	return listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler))
 }

@@ -20,11 +20,11 @@ func TestAStopWaitsForRequestsAndThenTwoSeconds(t *testing.T) {
 		cut      bool
 	}{
 		"no request, and a connection that stays": {nil, 0, 2 * time.Second, true},
-		"a request":                               {[][2]time.Duration{{0, 10 * time.Second}}, 0, 12 * time.Second, true},
-		"a request that begins later":             {[][2]time.Duration{{time.Second, 10 * time.Second}}, 0, 12 * time.Second, true},
-		"requests one after the other":            {[][2]time.Duration{{0, 5 * time.Second}, {6 * time.Second, 9 * time.Second}}, 0, 11 * time.Second, true},
-		"a request that outlives the grace":       {[][2]time.Duration{{0, 2 * grace}}, 0, grace, true},
-		"connections that all end":                {[][2]time.Duration{{0, 3 * time.Second}}, 3500 * time.Millisecond, 3500 * time.Millisecond, false},
+		"a request":                         {[][2]time.Duration{{0, 10 * time.Second}}, 0, 12 * time.Second, true},
+		"a request that begins later":       {[][2]time.Duration{{time.Second, 10 * time.Second}}, 0, 12 * time.Second, true},
+		"requests one after the other":      {[][2]time.Duration{{0, 5 * time.Second}, {6 * time.Second, 9 * time.Second}}, 0, 11 * time.Second, true},
+		"a request that outlives the grace": {[][2]time.Duration{{0, 2 * grace}}, 0, grace, true},
+		"connections that all end":          {[][2]time.Duration{{0, 3 * time.Second}}, 3500 * time.Millisecond, 3500 * time.Millisecond, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -32,6 +32,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/fanout/fanouttest"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/idempotency"
+	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/listen/listentest"
 	"github.com/ongair/ongair-gateway/server/ongair"
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
@@ -47,6 +48,7 @@ type gateway struct {
 	service *api.Service
 	grpc    *grpc.Server
 	spy     *spy
+	bodies  *listen.Bodies
 	// answer is what Ongair answers; nil means a receipt.
 	answer func(context.Context) (ongair.Receipt, error)
 	// log makes up what Subscribe reads.
@@ -77,7 +79,7 @@ func withLog(t *testing.T) option {
 
 func start(t *testing.T, options ...option) *gateway {
 	t.Helper()
-	g := &gateway{log: &logWithFault{}}
+	g := &gateway{log: &logWithFault{}, bodies: listen.NewBodies()}
 	callers := map[string]auth.Caller{}
 	for _, o := range options {
 		o(g, callers)
@@ -94,7 +96,7 @@ func start(t *testing.T, options ...option) *gateway {
 	})
 	require.NoError(t, err)
 	g.spy = &spy{ClientConnInterface: listentest.ServeGRPC(t, g.grpc)}
-	handler, err := New(t.Context(), g.spy, api.NewRequestGate(gate, discard))
+	handler, err := New(t.Context(), g.spy, api.NewRequestGate(gate, discard), g.bodies)
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
 	g.url = server.URL

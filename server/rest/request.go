@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -26,7 +25,7 @@ import (
 
 // handler passes the requests that are calls of an RPC on to next, whatever routes
 // grpc-gateway has. It rejects what grpc-gateway would ignore.
-func (r routes) handler(gate Gate, next http.Handler) http.Handler {
+func (r routes) handler(gate Gate, bodies *listen.Bodies, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		methods, ok := r[req.URL.Path]
 		if !ok {
@@ -47,13 +46,17 @@ func (r routes) handler(gate Gate, next http.Handler) http.Handler {
 		}
 		defer done()
 		req = req.WithContext(context.WithValue(req.Context(), admittedKey{}, md))
-		for _, check := range []func(http.ResponseWriter, *http.Request) *fault.Fault{
-			checkHeader, target.checkQuery, target.checkBody,
-		} {
-			if err := check(w, req); err != nil {
+		for _, check := range []func(*http.Request) *fault.Fault{checkHeader, target.checkQuery} {
+			if err := check(req); err != nil {
 				write(w, err)
 				return
 			}
+		}
+		release, invalid := checkBody(bodies, w, req)
+		defer release()
+		if invalid != nil {
+			write(w, invalid)
+			return
 		}
 		next.ServeHTTP(w, req)
 	})
@@ -69,7 +72,7 @@ func admitted(ctx context.Context, _ *http.Request) metadata.MD {
 
 // checkHeader refuses a key that gRPC metadata cannot carry: grpc-gateway would
 // drop it, and the call would be one without a key.
-func checkHeader(_ http.ResponseWriter, req *http.Request) *fault.Fault {
+func checkHeader(req *http.Request) *fault.Fault {
 	for _, key := range req.Header.Values(idempotencyKey) {
 		if strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
 			return fault.Invalid(fault.Violation{Field: "request_id", Description: idempotencyKey + " must be printable ASCII", Reason: fault.ViolationMalformed})
@@ -80,7 +83,7 @@ func checkHeader(_ http.ResponseWriter, req *http.Request) *fault.Fault {
 
 // checkQuery tries each query parameter for itself, so that each that is wrong
 // can be named.
-func (r route) checkQuery(_ http.ResponseWriter, req *http.Request) *fault.Fault {
+func (r route) checkQuery(req *http.Request) *fault.Fault {
 	values, err := url.ParseQuery(req.URL.RawQuery)
 	if err != nil {
 		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the query string is malformed: %v", err)
@@ -124,22 +127,49 @@ func fieldOf(fields protoreflect.FieldDescriptors, name string) protoreflect.Fie
 }
 
 // checkBody reads the body whole, within listen.MaxBodyBytes, and checks that it is one JSON
-// value: a decoder alone would stop reading after the first.
-func (r route) checkBody(w http.ResponseWriter, req *http.Request) *fault.Fault {
-	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, listen.MaxBodyBytes))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return fault.New(ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "the body is larger than %d bytes", listen.MaxBodyBytes)
-	}
-	if err != nil {
-		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body could not be read to its end")
-	}
+// value: a decoder alone would stop reading after the first. release MUST be called when the
+// request is over.
+func checkBody(bodies *listen.Bodies, w http.ResponseWriter, req *http.Request) (release func(), f *fault.Fault) {
+	body, release, err := bodies.Read(w, req)
 	switch {
-	case len(bytes.TrimSpace(body)) == 0: // a request without fields
-	case req.Method == http.MethodGet:
-		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "this method takes query parameters, and no body")
-	case !json.Valid(body):
-		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body is not JSON")
+	case errors.Is(err, listen.ErrBodyTooLarge):
+		return release, fault.New(ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "the body is larger than %d bytes", listen.MaxBodyBytes)
+	case errors.Is(err, listen.ErrBuffersFull):
+		f := fault.New(ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED, "too many requests have a large body at the moment; nothing was done")
+		f.Effect, f.RetryAfter = fault.EffectNone, time.Second
+		f.Metadata = map[string]string{"limit": "body_bytes"}
+		return release, f
+	case err != nil:
+		return release, fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body could not be read to its end")
 	}
-	req.Body = io.NopCloser(bytes.NewReader(body))
-	return nil
+	body = bytes.Trim(body, " \t\r\n")
+	switch {
+	case len(body) == 0: // a request without fields
+	case req.Method == http.MethodGet:
+		return release, fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "this method takes query parameters, and no body")
+	case !json.Valid(body):
+		return release, fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body is not JSON")
+	}
+	req.Body = &heldBody{bytes.NewReader(body), release}
+	return release, nil
 }
+
+// heldBody is a body in memory. It gives its memory back once it is read, since a stream lasts
+// for much longer than that. A decoder reads to the end of the value, and not to an EOF.
+type heldBody struct {
+	*bytes.Reader
+	release func()
+}
+
+// Read implements io.Reader.
+func (b *heldBody) Read(p []byte) (n int, err error) {
+	n, err = b.Reader.Read(p)
+	if b.Len() == 0 {
+		b.Reset(nil)
+		b.release()
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *heldBody) Close() error { return nil }

@@ -26,6 +26,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/listen"
 )
 
 // headers are the only metadata that cross over, both ways, beside Authorization,
@@ -42,9 +43,9 @@ type Gate interface {
 	Admit(r *http.Request, rpc string, interrupt func()) (md metadata.MD, done func(), err error)
 }
 
-// New returns the handler of the HTTP port, which makes its calls on conn. It is
-// safe for concurrent use.
-func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate) (http.Handler, error) {
+// New returns the handler of the HTTP port, which makes its calls on conn and reads the bodies
+// of requests with bodies. It is safe for concurrent use.
+func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate, bodies *listen.Bodies) (http.Handler, error) {
 	routes, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
 	if err != nil {
 		return nil, err
@@ -73,7 +74,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate) (http.Ha
 		write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN,
 			"a browser made this request for a page of another origin"))
 	}))
-	return withWriteTimeout(sameOrigin.Handler(routes.handler(gate, mux))), nil
+	return withWriteTimeout(sameOrigin.Handler(routes.handler(gate, bodies, mux))), nil
 }
 
 // only matches the given HTTP headers and no other, in both directions.

@@ -119,7 +119,7 @@ func (c *counted) Read(p []byte) (int, error) {
 
 func TestABodyThatIsTooLargeIsNotReadBeyondTheLimit(t *testing.T) {
 	const size = 64 << 20
-	handler, err := New(t.Context(), nil, openGate{}) // no call is ever made
+	handler, err := New(t.Context(), nil, openGate{}, listen.NewBodies()) // no call is ever made
 	require.NoError(t, err)
 	for name, length := range map[string]int64{"with a length": size, "in chunks": -1} {
 		for _, tt := range []struct {
@@ -531,7 +531,7 @@ func (closedGate) Admit(*http.Request, string, func()) (metadata.MD, func(), err
 }
 
 func TestABodyIsNotReadBeforeItsRequestIsAdmitted(t *testing.T) {
-	handler, err := New(t.Context(), nil, closedGate{}) // no call is ever made
+	handler, err := New(t.Context(), nil, closedGate{}, listen.NewBodies()) // no call is ever made
 	require.NoError(t, err)
 	for _, route := range []string{"POST /v1/messages:send", "POST /v1/events:subscribe", "GET /v1/events"} {
 		method, path, _ := strings.Cut(route, " ")
@@ -548,7 +548,7 @@ func TestWhatIsNoRouteOfAnRPCIsNotReached(t *testing.T) {
 	found, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
 	require.NoError(t, err)
 	var reached []string
-	handler := found.handler(openGate{}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = append(reached, r.Method+" "+r.URL.Path) }))
+	handler := found.handler(openGate{}, listen.NewBodies(), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = append(reached, r.Method+" "+r.URL.Path) }))
 	paths := []string{"/", "/v1", "/v1/messages", "/metrics", "/debug/pprof/", "/openapi.json", "/ongair.v1.OngairService/Send"}
 	want := listRoutes(found)
 	for path := range found {

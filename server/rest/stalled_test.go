@@ -48,7 +48,7 @@ func TestWhoDoesNotReadOverRESTHoldsNoMoreThanItsWindow(t *testing.T) {
 		go func() { served <- server.Serve(pipe) }()
 		calls, err := pipe.Dial(1 << 20)
 		require.NoError(t, err)
-		handler, err := New(t.Context(), calls, openGate{})
+		handler, err := New(t.Context(), calls, openGate{}, listen.NewBodies())
 		require.NoError(t, err)
 		conn, done := listentest.ServeHTTP(t, listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler)))
 

@@ -8,6 +8,8 @@ import (
 	"golang.org/x/net/html/charset"
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/unicode"
+
+	"github.com/ongair/ongair-gateway/server/listen"
 )
 
 // maxTripled is the longest text that may become three times as long when it is decoded, as
@@ -78,7 +80,7 @@ func decode(name, text string) (string, error) {
 	case strings.ContainsRune(decoded, utf8.RuneError):
 		err = errNotFields
 	case len(text) > maxTripled && len(decoded) > 2*len(text):
-		err = errTooLarge // for the log, with the exact bytes beside it
+		err = listen.ErrBodyTooLarge // for the log, with the exact bytes beside it
 	}
 	return decoded, err
 }

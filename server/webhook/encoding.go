@@ -13,18 +13,14 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-var (
-	// errTooLarge is a body that is larger than listen.MaxBodyBytes when it is inflated.
-	errTooLarge = errors.New("body too large")
-	errEncoding = errors.New("unknown or damaged content encoding")
-)
+var errEncoding = errors.New("unknown or damaged content encoding")
 
-// gzipMagic begins what is compressed with gzip.
-const gzipMagic = "\x1f\x8b\x08"
+// isGzip reports whether a body begins as what is compressed with gzip does.
+func isGzip(body []byte) bool { return bytes.HasPrefix(body, []byte("\x1f\x8b\x08")) }
 
 // inflate returns a body without its content encodings, of at most listen.MaxBodyBytes. What
 // begins as gzip is gzip, whatever the header says, and what does not is not. It fails with
-// errTooLarge, or with errEncoding if a body cannot be inflated: it can still be kept.
+// listen.ErrBodyTooLarge, or with errEncoding if a body cannot be inflated: it can still be kept.
 func inflate(encodings []string, body []byte) ([]byte, error) {
 	names := strings.FieldsFunc(strings.ToLower(strings.Join(encodings, ",")), func(r rune) bool { return r == ',' || r == ' ' })
 	if len(names) > 2 {
@@ -35,8 +31,8 @@ func inflate(encodings []string, body []byte) ([]byte, error) {
 	}
 	for _, name := range slices.Backward(names) {
 		var err error
-		switch isGzip := bytes.HasPrefix(body, []byte(gzipMagic)); {
-		case isGzip:
+		switch {
+		case isGzip(body):
 			body, err = inflateWith(func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }, body)
 		case name == "identity", name == "gzip", name == "x-gzip": // a proxy inflated it and left the header
 		case name == "deflate":
@@ -74,7 +70,7 @@ func inflateWith(open func(io.Reader) (io.Reader, error), body []byte) ([]byte, 
 	inflated, err := io.ReadAll(io.LimitReader(r, listen.MaxBodyBytes+1))
 	switch {
 	case len(inflated) > listen.MaxBodyBytes:
-		return nil, errTooLarge
+		return nil, listen.ErrBodyTooLarge
 	case err != nil || compressed.Len() > 0:
 		return nil, errEncoding
 	}

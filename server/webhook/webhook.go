@@ -87,11 +87,12 @@ type Handler struct {
 	log    Log
 	logger *slog.Logger
 	reuses *reuses
+	bodies *listen.Bodies
 }
 
 // New returns the handler.
 func New(cfg Config) *Handler {
-	h := &Handler{log: cfg.Log, logger: cfg.Logger, reuses: newReuses()}
+	h := &Handler{log: cfg.Log, logger: cfg.Logger, reuses: newReuses(), bodies: listen.NewBodies()}
 	h.Replace(cfg.Access)
 	return h
 }
@@ -134,17 +135,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	received := time.Now()
-	p := posted{contentType: r.Header.Get("Content-Type"), query: r.URL.RawQuery}
-	var err error
-	if p.body, err = readBody(w, r); err == nil {
-		var inflated []byte
-		if inflated, err = inflate(r.Header.Values("Content-Encoding"), p.body); err == nil {
-			p.body = inflated
-		}
-	}
+	body, release, err := h.readBody(w, r)
+	defer release()
+	p := posted{contentType: r.Header.Get("Content-Type"), query: r.URL.RawQuery, body: body}
 	damaged := errors.Is(err, errEncoding)
 	switch {
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, listen.ErrBuffersFull):
+		h.rejectForNow(w, channel, time.Second, err)
+		return
+	case errors.Is(err, listen.ErrBodyTooLarge):
 		h.reject(w, channel, http.StatusRequestEntityTooLarge, "limit_bytes", listen.MaxBodyBytes)
 		drain(w, r)
 		return
@@ -165,9 +164,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	stored, err := h.log.Append(ctx, e)
 	if err != nil {
-		retryAfter := max(time.Second, fault.From(err).RetryAfter)
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
-		h.reject(w, channel, http.StatusServiceUnavailable, "error", err)
+		h.rejectForNow(w, channel, max(time.Second, fault.From(err).RetryAfter), err)
 		return
 	}
 	if h.reuses.reused(e) {
@@ -191,18 +188,26 @@ func loggable(notificationType string) string {
 	return notificationType
 }
 
-// readBody reads a body of at most listen.MaxBodyBytes. A body whose length says that it is
-// larger fails with errTooLarge before it is read, so that a client that waits for
-// "100 Continue" does not send it.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > listen.MaxBodyBytes {
-		return nil, errTooLarge
+// readBody reads a body of at most listen.MaxBodyBytes, and inflates it to at most as much. If
+// the encoding is damaged, it returns the body as it came, with errEncoding. release MUST be
+// called when the body is not needed any more.
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
+	body, releaseBody, err := h.bodies.Read(w, r)
+	encodings := r.Header.Values("Content-Encoding")
+	if err != nil || len(encodings) == 0 && !isGzip(body) {
+		return body, releaseBody, err
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, listen.MaxBodyBytes))
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return nil, errTooLarge
+	// A small body may inflate to a large one.
+	releaseInflated, err := h.bodies.Reserve(r.Context(), listen.MaxBodyBytes)
+	release = func() { releaseBody(); releaseInflated() }
+	if err != nil {
+		return nil, release, err
 	}
-	return body, err
+	inflated, err := inflate(encodings, body)
+	if err != nil {
+		return body, release, err
+	}
+	return inflated, release, nil
 }
 
 // whyUnread says why a body could not be read. What net/http says may have what was posted
@@ -260,6 +265,12 @@ func (h *Handler) authenticate(r *http.Request) (channel string, c *credentials,
 	}
 	c.logRejection(h.logger, wrong, r.RemoteAddr)
 	return channel, nil, false
+}
+
+// rejectForNow answers 503, with the time after which the webhook may be sent again.
+func (h *Handler) rejectForNow(w http.ResponseWriter, channel string, retryAfter time.Duration, err error) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
+	h.reject(w, channel, http.StatusServiceUnavailable, "error", err)
 }
 
 // reject answers with status. Whoever gets it knew the secret, so it was Ongair
