@@ -13,12 +13,12 @@ type createTicketCmd struct {
 	contactFlags `group:"Request"`
 
 	MessageID         string `name:"message-id" required:"" group:"Request" placeholder:"ID" help:"Id of the message on your platform, unique there."`
-	Name              string `group:"Request" help:"The contact's name."`
+	Name              string `group:"Request" help:"The contact's name." emptyok:""`
 	Direction         string `group:"Request" placeholder:"IN|OUT" help:"Who wrote first: IN, the contact, or OUT, the business; unset leaves it to Ongair, which takes IN."`
-	Text              string `group:"Request" help:"Text of the message."`
-	ProfilePictureURL string `name:"profile-picture-url" group:"Request" placeholder:"URL" help:"The contact's picture."`
-	Email             string `group:"Request" help:"The contact's e-mail address."`
-	PhoneNumber       string `name:"phone-number" group:"Request" help:"The contact's phone number."`
+	Text              string `group:"Request" help:"Text of the message." emptyok:""`
+	ProfilePictureURL string `name:"profile-picture-url" group:"Request" placeholder:"URL" help:"The contact's picture." emptyok:""`
+	Email             string `group:"Request" help:"The contact's e-mail address." emptyok:""`
+	PhoneNumber       string `name:"phone-number" group:"Request" help:"The contact's phone number." emptyok:""`
 }
 
 // Run opens the conversation.

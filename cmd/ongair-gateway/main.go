@@ -78,6 +78,9 @@ func run(ctx context.Context, hangup hangups, args []string, stdout, stderr io.W
 		return fail(stderr, err)
 	}
 	command, err := parser.Parse(args)
+	if err == nil {
+		err = rejectEmptyFlags(command)
+	}
 	if err != nil {
 		return fail(stderr, usageError{err})
 	}

@@ -13,7 +13,7 @@ type sendDocumentCmd struct {
 
 	FileURL     string `name:"file-url" required:"" group:"Request" placeholder:"URL" help:"Where Ongair fetches the document."`
 	ContentType string `name:"content-type" group:"Request" placeholder:"TYPE" help:"The document's MIME type; application/pdf if unset."`
-	Caption     string `group:"Request" help:"Caption."`
+	Caption     string `group:"Request" help:"Caption." emptyok:""`
 }
 
 // Run sends the document.

@@ -13,7 +13,7 @@ type sendImageCmd struct {
 
 	Image       string `required:"" group:"Request" placeholder:"URL" help:"Where Ongair fetches the image."`
 	ContentType string `name:"content-type" required:"" group:"Request" placeholder:"TYPE" help:"image/jpeg or image/png."`
-	Text        string `group:"Request" help:"Caption."`
+	Text        string `group:"Request" help:"Caption." emptyok:""`
 }
 
 // Run sends the image.
