@@ -11,16 +11,15 @@ import (
 
 type listEventsCmd struct {
 	clientFlags    `group:"Gateway"`
-	selectionFlags `group:"Request"`
+	selectionFlags `group:"Request" set:"from=earliest"`
 
-	From     string        `default:"earliest" group:"Request" placeholder:"WHERE" help:"Where to start: earliest, latest, the cursor of the last page, or a time as in 2026-01-31T12:00:00Z (${default})."`
 	PageSize int32         `name:"page-size" group:"Request" placeholder:"N" help:"Print at most this many events: 1 to 1000, 100 if not set."`
 	Wait     time.Duration `group:"Request" placeholder:"DURATION" help:"If there is no event, wait this long for one: 20s, at most 60s. Not set means not to wait."`
 }
 
 // Run prints a page of events as a line of JSON.
 func (c listEventsCmd) Run(ctx context.Context, s streams) error {
-	sub, err := c.subscription(c.From)
+	sub, err := c.subscription()
 	if err != nil {
 		return err
 	}

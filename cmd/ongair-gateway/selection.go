@@ -10,8 +10,11 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// selectionFlags are the filters of the commands that read events.
+// selectionFlags say which events a command reads. The variable from is the default of
+// --from.
 type selectionFlags struct {
+	From string `default:"${from}" placeholder:"WHERE" help:"Where to start: earliest, latest, a cursor, or a time, which is local without a zone: 2026-01-31, 2026-01-31T12:00, 2026-01-31T12:00:00Z (${default})."`
+
 	Channels           []string `placeholder:"NAME" help:"Only these channels."`
 	EventTypes         []string `name:"event-types" placeholder:"TYPE" help:"Only these types: EVENT_TYPE_MESSAGE_RECEIVED, or just message_received, and so on."`
 	NotificationTypes  []string `name:"notification-types" placeholder:"NAME" help:"Only these types, by Ongair's name."`
@@ -19,8 +22,8 @@ type selectionFlags struct {
 	ConversationIDs    []string `name:"conversation-ids" placeholder:"ID" help:"Only these conversations."`
 }
 
-// subscription returns the request with the filters, from where --from says.
-func (f selectionFlags) subscription(from string) (*ongairv1.SubscribeRequest, error) {
+// subscription returns the request with the filters and the start.
+func (f selectionFlags) subscription() (*ongairv1.SubscribeRequest, error) {
 	req := &ongairv1.SubscribeRequest{
 		Channels:           f.Channels,
 		NotificationTypes:  f.NotificationTypes,
@@ -35,17 +38,47 @@ func (f selectionFlags) subscription(from string) (*ongairv1.SubscribeRequest, e
 		}
 		req.EventTypes = append(req.EventTypes, ongairv1.EventType(number))
 	}
-	switch from {
+	switch f.From {
 	case "earliest":
 		req.Start = &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST}
 	case "latest":
 		req.Start = &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_LATEST}
 	default:
-		if t, err := time.Parse(time.RFC3339, from); err == nil {
-			req.Start = &ongairv1.SubscribeRequest_StartTime{StartTime: timestamppb.New(t)}
-		} else {
-			req.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: from}
+		if mayBeCursor(f.From) {
+			req.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: f.From}
+			break
 		}
+		t, ok := parseTime(f.From, time.Local)
+		if !ok {
+			return nil, usageError{fmt.Errorf("--from: %q is not earliest, latest, a cursor or a time"+
+				" as in 2026-01-31, 2026-01-31T12:00 or 2026-01-31T12:00:00Z", f.From)}
+		}
+		req.Start = &ongairv1.SubscribeRequest_StartTime{StartTime: timestamppb.New(t)}
 	}
 	return req, nil
+}
+
+// mayBeCursor reports whether s can be a cursor, which only the gateway can tell for
+// certain. A cursor is safe in a URL, and begins with a letter, since its first byte is
+// the small number of its version.
+func mayBeCursor(s string) bool {
+	for i, r := range s {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+		if !letter && (i == 0 || !strings.ContainsRune("0123456789-_.~", r)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// parseTime parses a date, or a date and a time with a T or a space between them. It is
+// in the given zone unless it names one.
+func parseTime(s string, zone *time.Location) (t time.Time, ok bool) {
+	s = strings.Replace(strings.ToUpper(s), " ", "T", 1)
+	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", time.RFC3339} {
+		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
 }

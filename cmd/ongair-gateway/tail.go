@@ -26,16 +26,15 @@ const (
 
 type tailCmd struct {
 	clientFlags    `group:"Gateway"`
-	selectionFlags `group:"Request"`
+	selectionFlags `group:"Request" set:"from=latest"`
 
-	From   string `default:"latest" group:"Request" placeholder:"WHERE" help:"Where to start: earliest, latest, a cursor, or a time as in 2026-01-31T12:00:00Z (${default})."`
 	Output string `enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: one event a line (${default})."`
 }
 
 // Run prints events until ctx ends or the gateway says that it cannot go on. A
 // connection that was lost is made again, and continues where it was.
 func (c tailCmd) Run(ctx context.Context, s streams) error {
-	req, err := c.subscription(c.From)
+	req, err := c.subscription()
 	if err != nil {
 		return err
 	}
