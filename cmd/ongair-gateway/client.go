@@ -101,6 +101,7 @@ func call[Req, Resp proto.Message](ctx context.Context, f clientFlags, out io.Wr
 	var taken peer.Peer
 	response, err := rpc(client, ctx, req, grpc.Peer(&taken))
 	if err != nil {
+		err = f.diagnose(ctx, err)
 		_, sends := any(req).(interface{ GetRequestId() string })
 		if sends && taken.Addr != nil {
 			return sentError{err}

@@ -81,18 +81,18 @@ func statusOf(err error) *status.Status {
 }
 
 // describe says what happened: for an error of the gateway its reason, its
-// message and, where several fields are bad, each of them.
+// message and, where several fields are bad, each of them. Advice comes last.
 func describe(err error) string {
 	s := statusOf(err)
 	if s == nil {
 		return err.Error()
 	}
 	lines := []string{s.Message()}
-	if strings.Contains(s.Message(), "error reading server preface") {
-		lines[0] += "; a gateway that speaks TLS is called with --tls or --tls-ca"
-	}
 	if info := fault.Info(s); info != nil {
 		lines[0] = info.GetReason() + ": " + s.Message()
+	}
+	if advised, ok := errors.AsType[advisedError](err); ok {
+		lines[0] += "; " + advised.advice
 	}
 	for _, detail := range s.Details() {
 		if bad, ok := detail.(*errdetails.BadRequest); ok && len(bad.GetFieldViolations()) > 1 {

@@ -63,7 +63,10 @@ func (c tailCmd) Run(ctx context.Context, s streams) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if !connected || !isRetryable(err) {
+		if !connected {
+			return c.diagnose(ctx, err)
+		}
+		if !isRetryable(err) {
 			return err
 		}
 		_, _ = fmt.Fprintf(s.err, "ongair-gateway: lost the gateway, connecting again: %s\n", describe(err)) // nowhere left to complain

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+)
+
+// probeTimeout bounds how long a server is asked whether it speaks TLS.
+const probeTimeout = 3 * time.Second
+
+// What to do about a server that speaks another protocol than the command.
+const (
+	adviceTLS      = "the server speaks TLS: use --tls or --tls-ca"
+	adviceClear    = "the server does not speak TLS: leave out the flags --tls…"
+	adviceHTTPPort = "this looks like an HTTP port: the gRPC port is 9090 by default"
+)
+
+// advisedError is an error with what to do about it.
+type advisedError struct {
+	error
+	advice string
+}
+
+func (e advisedError) Unwrap() error { return e.error }
+
+// diagnose adds advice to the error of a call if the server speaks another protocol.
+// gRPC's message alone does not say which one: many TLS servers close a connection in
+// clear text without an answer, as do servers of other kinds. So the server is asked.
+func (f clientFlags) diagnose(ctx context.Context, err error) error {
+	s := statusOf(err)
+	if s == nil {
+		return err
+	}
+	failed := func(how string) bool { return strings.Contains(s.Message(), how) }
+	switch noPreface, noHandshake := failed("error reading server preface"), failed("does not look like a TLS handshake"); {
+	case noPreface, noHandshake:
+		answer := f.probe(ctx)
+		switch {
+		case isTLS(answer):
+			return advisedError{err, adviceTLS}
+		case bytes.HasPrefix(answer, []byte("HTTP/")), failed("looked like an HTTP/1.1 header"):
+			return advisedError{err, adviceHTTPPort}
+		case noHandshake:
+			return advisedError{err, adviceClear}
+		}
+	case s.Code() == codes.Unimplemented && failed("unexpected HTTP status code"), failed("missing selected ALPN property"):
+		return advisedError{err, adviceHTTPPort}
+	}
+	return err
+}
+
+// probe begins a TLS handshake with the server, and returns what it answered.
+func (f clientFlags) probe(ctx context.Context) []byte {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", f.Addr)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = conn.Close() }() // it has served its purpose
+	host, _, _ := net.SplitHostPort(f.Addr)
+	recorder := &recordingConn{Conn: conn}
+	config := &tls.Config{
+		ServerName: host, NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12,
+		InsecureSkipVerify: true, //nolint:gosec // nothing is sent to whoever it is
+	}
+	_ = tls.Client(recorder, config).HandshakeContext(ctx) // any answer will do
+	return recorder.read
+}
+
+// recordingConn keeps what is read.
+type recordingConn struct {
+	net.Conn
+	read []byte
+}
+
+func (c *recordingConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.read = append(c.read, b[:n]...)
+	return n, err
+}
+
+// isTLS reports whether an answer begins with a TLS record, which is a handshake or
+// an alert.
+func isTLS(answer []byte) bool {
+	const alert, handshake, majorVersion = 0x15, 0x16, 3
+	return len(answer) > 1 && (answer[0] == alert || answer[0] == handshake) && answer[1] == majorVersion
+}
