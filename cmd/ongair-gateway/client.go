@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -19,8 +21,17 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// maxResponseBytes is more than the largest response that a gateway sends.
-const maxResponseBytes = 8 << 20
+const (
+	// maxResponseBytes is more than the largest response that a gateway sends.
+	maxResponseBytes = 8 << 20
+	// keepaliveInterval and keepaliveTimeout end a connection whose other end is gone, or
+	// does not run, while a call waits on it. Gateways allow a ping every 5 s.
+	keepaliveInterval = 20 * time.Second
+	keepaliveTimeout  = 20 * time.Second
+	// callTimeout bounds a call, in addition to the time that it asks the gateway to wait.
+	// It is somewhat longer than the 15 s that a gateway takes for a send by itself.
+	callTimeout = 20 * time.Second
+)
 
 // clientFlags are how a command finds its gateway, and who it is there.
 type clientFlags struct {
@@ -32,28 +43,31 @@ type clientFlags struct {
 	TLSKey  string `name:"tls-key" placeholder:"FILE" help:"Its key, in a PEM file."`
 }
 
-// client connects to the gateway. The caller closes what it gets.
-func (f clientFlags) client() (ongairv1.OngairServiceClient, io.Closer, error) {
+// dial returns a connection to the gateway, which is made with the first call on it. The
+// caller MUST close it. It reads the files of the flags, so a new connection has the
+// certificates of its time.
+func (f clientFlags) dial(more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	if _, port, err := net.SplitHostPort(f.Addr); err != nil || port == "" {
-		return nil, nil, usageError{fmt.Errorf("--addr: %q is not HOST:PORT", f.Addr)}
+		return nil, usageError{fmt.Errorf("--addr: %q is not HOST:PORT", f.Addr)}
 	}
 	transport, err := f.transport()
 	if err != nil {
-		return nil, nil, usageError{err}
+		return nil, usageError{err}
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponseBytes)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveInterval, Timeout: keepaliveTimeout}),
 		grpc.WithUserAgent("ongair-gateway-cli/" + version()),
 	}
 	if f.APIKey != "" {
 		options = append(options, grpc.WithPerRPCCredentials(bearer(f.APIKey)))
 	}
-	conn, err := grpc.NewClient(f.Addr, options...)
+	conn, err := grpc.NewClient(f.Addr, append(options, more...)...)
 	if err != nil {
-		return nil, nil, usageError{fmt.Errorf("--addr: %w", err)}
+		return nil, usageError{fmt.Errorf("--addr: %w", err)}
 	}
-	return ongairv1.NewOngairServiceClient(conn), conn, nil
+	return conn, nil
 }
 
 // transport returns the credentials of the connection.
@@ -89,17 +103,20 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 // mesh's proxy, has a key and no TLS of its own.
 func (b bearer) RequireTransportSecurity() bool { return false }
 
-// call makes one call and prints its answer as a line of JSON.
-func call[Req, Resp proto.Message](ctx context.Context, f clientFlags, out io.Writer, req Req,
+// call makes one call, which may wait that long in the gateway, and prints its answer as
+// a line of JSON.
+func call[Req, Resp proto.Message](ctx context.Context, f clientFlags, out io.Writer, wait time.Duration, req Req,
 	rpc func(ongairv1.OngairServiceClient, context.Context, Req, ...grpc.CallOption) (Resp, error),
 ) error {
-	client, conn, err := f.client()
+	conn, err := f.dial()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }() // the call is over
+	timed, cancel := context.WithTimeout(ctx, max(wait, 0)+callTimeout)
+	defer cancel()
 	var taken peer.Peer
-	response, err := rpc(client, ctx, req, grpc.Peer(&taken))
+	response, err := rpc(ongairv1.NewOngairServiceClient(conn), timed, req, grpc.Peer(&taken))
 	if err != nil {
 		err = f.diagnose(ctx, err)
 		_, sends := any(req).(interface{ GetRequestId() string })

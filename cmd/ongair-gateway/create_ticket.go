@@ -27,7 +27,7 @@ func (c createTicketCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	return call(ctx, c.clientFlags, s.out, &ongairv1.CreateTicketRequest{
+	return call(ctx, c.clientFlags, s.out, 0, &ongairv1.CreateTicketRequest{
 		Channel:           c.Channel,
 		ExternalId:        c.ExternalID,
 		ExternalContactId: c.ExternalContactID,

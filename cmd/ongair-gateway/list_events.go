@@ -40,5 +40,5 @@ func (c listEventsCmd) Run(ctx context.Context, s streams) error {
 	case *ongairv1.SubscribeRequest_Position:
 		req.Start = &ongairv1.ListEventsRequest_Position{Position: start.Position}
 	}
-	return call(ctx, c.clientFlags, s.out, req, ongairv1.OngairServiceClient.ListEvents)
+	return call(ctx, c.clientFlags, s.out, c.Wait, req, ongairv1.OngairServiceClient.ListEvents)
 }

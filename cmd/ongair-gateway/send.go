@@ -29,7 +29,7 @@ type sendCmd struct {
 
 // Run sends the text.
 func (c sendCmd) Run(ctx context.Context, s streams) error {
-	return call(ctx, c.clientFlags, s.out, &ongairv1.SendRequest{
+	return call(ctx, c.clientFlags, s.out, 0, &ongairv1.SendRequest{
 		Channel:           c.Channel,
 		ExternalId:        c.ExternalID,
 		ExternalContactId: c.ExternalContactID,

@@ -18,7 +18,7 @@ type sendDocumentCmd struct {
 
 // Run sends the document.
 func (c sendDocumentCmd) Run(ctx context.Context, s streams) error {
-	return call(ctx, c.clientFlags, s.out, &ongairv1.SendDocumentRequest{
+	return call(ctx, c.clientFlags, s.out, 0, &ongairv1.SendDocumentRequest{
 		Channel:           c.Channel,
 		ExternalId:        c.ExternalID,
 		ExternalContactId: c.ExternalContactID,

@@ -18,7 +18,7 @@ type sendImageCmd struct {
 
 // Run sends the image.
 func (c sendImageCmd) Run(ctx context.Context, s streams) error {
-	return call(ctx, c.clientFlags, s.out, &ongairv1.SendImageRequest{
+	return call(ctx, c.clientFlags, s.out, 0, &ongairv1.SendImageRequest{
 		Channel:           c.Channel,
 		ExternalId:        c.ExternalID,
 		ExternalContactId: c.ExternalContactID,

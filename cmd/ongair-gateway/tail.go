@@ -11,106 +11,135 @@ import (
 	"time"
 	"unicode"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// Pauses between two tries to connect again: short at first, since a gateway
-// that restarts is back within a second.
 const (
+	// minReconnectDelay and maxReconnectDelay bound the pause between two tries to connect
+	// again. The first is short, since a gateway that restarts is back within a second.
 	minReconnectDelay = 200 * time.Millisecond
 	maxReconnectDelay = 5 * time.Second
+	// minSilence is the shortest silence that ends a connection, also if heartbeats come
+	// more often: a handshake with a distant gateway takes some time.
+	minSilence = 2 * time.Second
 )
 
 type tailCmd struct {
 	clientFlags    `group:"Gateway"`
 	selectionFlags `group:"Request" set:"from=latest"`
 
+	HeartbeatInterval time.Duration `name:"heartbeat-interval" default:"15s" group:"Request" placeholder:"DURATION" help:"Ask the gateway for a response at least this often: 100ms to 5m. After two intervals without one, connect again (${default})."`
+
 	Output string `enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: one event a line (${default})."`
 }
 
-// Run prints events until ctx ends or the gateway says that it cannot go on. A
-// connection that was lost is made again, and continues where it was.
+// Run prints events until ctx ends or the gateway says that it cannot go on. If the
+// connection is lost or silent, Run makes a new one and continues where it was.
 func (c tailCmd) Run(ctx context.Context, s streams) error {
+	return c.run(ctx, s)
+}
+
+// run is Run with more options of its connections.
+func (c tailCmd) run(ctx context.Context, s streams, options ...grpc.DialOption) error {
 	req, err := c.subscription()
 	if err != nil {
 		return err
 	}
-	client, conn, err := c.client()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }() // nothing is under way any more
+	req.HeartbeatInterval = durationpb.New(c.HeartbeatInterval)
 	printEvent := printText
 	if c.Output == "json" {
 		printEvent = func(out io.Writer, e *ongairv1.Event) error { return printJSON(out, e) }
 	}
 	delay := minReconnectDelay
-	for connected := false; ; {
-		err := follow(ctx, client, req, func(response *ongairv1.SubscribeResponse) error {
+	for connected := false; ctx.Err() == nil; {
+		err := c.follow(ctx, req, options, func(response *ongairv1.SubscribeResponse) error {
 			connected, delay = true, minReconnectDelay
 			for _, e := range response.GetEvents() {
 				if err := printEvent(s.out, e); err != nil {
-					return fmt.Errorf("stdout: %w", err)
+					return outputError{fmt.Errorf("stdout: %w", err)}
 				}
 			}
 			// Only what was printed is behind the cursor to come back with.
 			req.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: response.GetCursor()}
 			return nil
 		})
-		if ctx.Err() != nil {
-			return nil
-		}
-		if !connected {
+		switch {
+		case ctx.Err() != nil:
+			continue
+		case !connected:
 			return c.diagnose(ctx, err)
-		}
-		if !isRetryable(err) {
+		case !isRetryable(err):
 			return err
 		}
 		_, _ = fmt.Fprintf(s.err, "ongair-gateway: lost the gateway, connecting again: %s\n", describe(err)) // nowhere left to complain
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-time.After(delay):
 		}
 		delay = min(2*delay, maxReconnectDelay)
 	}
+	return nil
 }
 
-// follow calls handle with every response of a subscription until it ends.
-func follow(ctx context.Context, client ongairv1.OngairServiceClient, req *ongairv1.SubscribeRequest,
+// follow calls handle with every response of a subscription until that ends. It ends a
+// subscription that is silent for two heartbeats. Every subscription has a connection of
+// its own, since the silence may be the connection's.
+func (f clientFlags) follow(ctx context.Context, req *ongairv1.SubscribeRequest, options []grpc.DialOption,
 	handle func(*ongairv1.SubscribeResponse) error,
 ) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := client.Subscribe(ctx, req)
+	conn, err := f.dial(options...)
 	if err != nil {
 		return err
 	}
-	for {
-		response, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return status.Error(codes.Unavailable, "the gateway ended the stream")
-		}
-		if err != nil {
-			return err
-		}
-		if err := handle(response); err != nil {
-			return err
+	defer func() { _ = conn.Close() }() // nothing is under way any more
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := max(2*req.GetHeartbeatInterval().AsDuration(), minSilence)
+	silent := status.Errorf(codes.Unavailable, "no response for %s", silence)
+	watchdog := time.AfterFunc(silence, func() { cancel(silent) })
+	defer watchdog.Stop()
+	stream, err := ongairv1.NewOngairServiceClient(conn).Subscribe(ctx, req)
+	for err == nil {
+		var response *ongairv1.SubscribeResponse
+		if response, err = stream.Recv(); err == nil {
+			watchdog.Stop() // stdout may block for as long as it likes
+			err = handle(response)
+			watchdog.Reset(silence)
 		}
 	}
+	switch {
+	case errors.Is(context.Cause(ctx), silent):
+		return silent
+	case errors.Is(err, io.EOF):
+		return status.Error(codes.Unavailable, "the gateway ended the stream")
+	}
+	return err
 }
 
-// isRetryable reports whether a subscription that ended with err can go on later.
+// outputError is that stdout cannot be written to.
+type outputError struct{ error }
+
+func (e outputError) Unwrap() error { return e.error }
+
+// isRetryable reports whether a subscription that began, and ended with err, can go on
+// later. tail neither cancels a subscription nor gives it a deadline, so a proxy did.
+// Without a status the connection could not be made again, as while its certificate
+// is being replaced.
 func isRetryable(err error) bool {
+	if _, ok := errors.AsType[outputError](err); ok {
+		return false
+	}
 	s := statusOf(err)
 	if s == nil {
-		return false // stdout is gone
+		return true
 	}
 	switch s.Code() {
-	case codes.Unavailable, codes.Internal, codes.Unknown, codes.ResourceExhausted:
+	case codes.Unavailable, codes.Internal, codes.Unknown, codes.ResourceExhausted, codes.Canceled, codes.DeadlineExceeded:
 		return true
 	default:
 		return false
