@@ -91,10 +91,12 @@ const (
 	// Retention has removed events after the cursor. Metadata: oldest_cursor, the
 	// oldest one that still works, and lost_events, how many are gone.
 	ErrorReason_ERROR_REASON_CURSOR_EXPIRED ErrorReason = 22
-	// The event log cannot be read or written at the moment.
+	// The event log cannot be read or written at the moment. Metadata, if a stream
+	// ends after its first response: cursor, that of its last response.
 	ErrorReason_ERROR_REASON_LOG_UNAVAILABLE ErrorReason = 23
 	// The gateway is stopping; another replica, or this one after its restart,
-	// goes on.
+	// goes on. Metadata, if a stream ends after its first response: cursor, that of
+	// its last response.
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 24
 	// A defect of the gateway, which its log describes.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 25
@@ -119,8 +121,9 @@ const (
 	// channel.
 	ErrorReason_ERROR_REASON_FORBIDDEN ErrorReason = 33
 	// The caller is over one of its limits: nothing was done. Metadata: limit, which
-	// is "rate", "in_flight", "streams" or "connections"; or "health_calls" and
-	// "watches", of those who ask for the gateway's health.
+	// is "rate", "in_flight", "streams" or "connections"; "body_bytes", if too many
+	// REST requests have a large body; or "health_calls" and "watches", of those who
+	// ask for the gateway's health.
 	ErrorReason_ERROR_REASON_CALLER_LIMITED ErrorReason = 34
 	// The gateway ended the connection because of its age: subscribe again from the
 	// last cursor. Nothing is wrong.
