@@ -43,9 +43,9 @@ func unread() map[string]func(*testing.T, Endpoints) {
 			require.NoError(t, conn.SetReadBuffer(4096))
 			_, err := fmt.Fprintf(conn, "GET /v1/events:subscribe?channels=%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", Channel, at.APIKey)
 			require.NoError(t, err)
-			response, err := http.ReadResponse(bufio.NewReaderSize(conn, 16), nil)
+			status, err := bufio.NewReaderSize(conn, 16).ReadString('\n')
 			require.NoError(t, err)
-			require.Equal(t, http.StatusOK, response.StatusCode)
+			require.Contains(t, status, "200")
 		},
 	}
 }
@@ -53,7 +53,7 @@ func unread() map[string]func(*testing.T, Endpoints) {
 // dial opens a connection until the test ends.
 func dial(t *testing.T, addr string) *net.TCPConn {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr) //nolint:noctx // on loopback, at once
+	conn, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() }) // fails if the gateway has reset it
 	return conn.(*net.TCPConn)

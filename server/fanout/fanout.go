@@ -182,7 +182,7 @@ func (f *Fanout) Run(ctx context.Context) error {
 	for {
 		err := f.follow(ctx, &started)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the end of ctx is what was asked for
+			return nil // the end of ctx is what was asked for
 		}
 		if f.lostAt.CompareAndSwap(0, time.Now().UnixNano()) {
 			away.Reset(awayAfter)
