@@ -58,6 +58,9 @@ func (r routes) handler(gate Gate, bodies *listen.Bodies, next http.Handler) htt
 			write(w, invalid)
 			return
 		}
+		if target.streams {
+			setStreamHeader(w.Header())
+		}
 		next.ServeHTTP(w, req)
 	})
 }

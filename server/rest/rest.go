@@ -11,7 +11,8 @@
 //
 // JSON has the proto's own field names, as Ongair's API does; requests may also
 // use lowerCamelCase. A stream is NDJSON: a line {"result":…} for each response,
-// and {"error":…} as the last one where it fails.
+// and {"error":…} as the last one where it fails, with the cursor to continue from. No
+// answer may be stored by a cache, and no line of a stream held back by a proxy.
 package rest
 
 import (
@@ -74,7 +75,16 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate, bodies *
 		write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN,
 			"a browser made this request for a page of another origin"))
 	}))
-	return withWriteTimeout(sameOrigin.Handler(routes.handler(gate, bodies, mux))), nil
+	return withWriteTimeout(withoutCaching(sameOrigin.Handler(routes.handler(gate, bodies, mux)))), nil
+}
+
+// withoutCaching keeps caches from storing what next answers: a page of events is a
+// customer's, and an error may be over by the next request.
+func withoutCaching(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, req)
+	})
 }
 
 // only matches the given HTTP headers and no other, in both directions.
@@ -103,6 +113,16 @@ func newMarshaler() marshaler {
 		// Unmarshalling refuses unknown fields: the zero value of its option.
 	}}
 }
+
+// Marshal returns v as JSON and a newline, so that a line of a stream is one write, and one
+// chunk.
+func (m marshaler) Marshal(v any) ([]byte, error) {
+	line, err := m.JSONPb.Marshal(v)
+	return append(line, '\n'), err
+}
+
+// Delimiter is what grpc-gateway writes after each line, which has its newline already.
+func (marshaler) Delimiter() []byte { return nil }
 
 // StreamContentType is the content type of a stream.
 func (marshaler) StreamContentType(any) string { return "application/x-ndjson" }

@@ -15,8 +15,8 @@ type route struct {
 	// rpc is the name of the RPC, and input its request.
 	rpc   string
 	input protoreflect.MessageType
-	// sends says that the RPC sends to a contact.
-	sends bool
+	// sends says that the RPC sends to a contact, and streams that it answers with a stream.
+	sends, streams bool
 }
 
 // routes are the RPCs by path and HTTP method. No path has variables in it. No other path
@@ -37,7 +37,7 @@ func routesOf(service protoreflect.ServiceDescriptor) (routes, error) {
 		if err != nil {
 			return nil, err
 		}
-		r := route{string(rpc.Name()), input, rpc.Input().Fields().ByName("request_id") != nil}
+		r := route{string(rpc.Name()), input, rpc.Input().Fields().ByName("request_id") != nil, rpc.IsStreamingServer()}
 		for _, binding := range append([]*annotations.HttpRule{rule}, rule.GetAdditionalBindings()...) {
 			switch pattern := binding.GetPattern().(type) {
 			case *annotations.HttpRule_Get:
