@@ -348,6 +348,35 @@ func TestAStreamThatIsNotReadEndsWithItsReasonAndCursor(t *testing.T) {
 	}
 }
 
+// A cursor that would be refused again, or that hides a gap, is worse than none.
+func TestAnErrorHasNoCursorThatCannotBeContinuedFrom(t *testing.T) {
+	l := newLog(t)
+	last := l.add(t, 1)[0].GetCursor()
+	service := NewService(l.config())
+	sub := &subscription{}
+	stopping := fault.Stopping(fault.EffectNotApplicable, "stop")
+	assert.Equal(t, stopping, service.endOf(sub, stopping), "before the first response")
+	sub.next.Store(2)
+	for number := range ongairv1.ErrorReason_name {
+		reason := ongairv1.ErrorReason(number)
+		f := &fault.Fault{Reason: reason, Metadata: map[string]string{"oldest_cursor": "old"}, RetryAfter: time.Second}
+		ended := fault.From(service.endOf(sub, f))
+		assert.Equal(t, f.RetryAfter, ended.RetryAfter, reason)
+		assert.Equal(t, "old", ended.Metadata["oldest_cursor"], reason)
+		switch reason {
+		case ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED, ongairv1.ErrorReason_ERROR_REASON_LOG_REPLACED,
+			ongairv1.ErrorReason_ERROR_REASON_CANCELLED:
+			assert.Empty(t, ended.Metadata["cursor"], reason)
+		default:
+			assert.NotEmpty(t, ended.Metadata["cursor"], reason)
+			position, err := l.Position(ended.Metadata["cursor"])
+			require.NoError(t, err)
+			assert.EqualValues(t, 1, position, last)
+		}
+		assert.NotContains(t, f.Metadata, "cursor", "a fault does not change")
+	}
+}
+
 func requireShutDown(t *testing.T, err error) {
 	t.Helper()
 	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN)

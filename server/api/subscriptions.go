@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
@@ -109,13 +109,18 @@ func (s *Service) open() []*subscription {
 }
 
 // endOf returns the error that a stream ends with. Its metadata has the cursor of the last
-// response that was sent.
+// response that was sent, unless that cursor does not work any more.
 func (s *Service) endOf(sub *subscription, err error) error {
-	next := sub.next.Load()
-	if next == 0 || status.Code(err) == codes.Canceled {
+	next, f := sub.next.Load(), *fault.From(err)
+	switch f.Reason {
+	case ongairv1.ErrorReason_ERROR_REASON_CANCELLED, ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED,
+		ongairv1.ErrorReason_ERROR_REASON_LOG_REPLACED:
+		return err
+	default:
+	}
+	if next == 0 {
 		return err
 	}
-	f := *fault.From(err)
 	f.Metadata = maps.Clone(f.Metadata)
 	if f.Metadata == nil {
 		f.Metadata = map[string]string{}

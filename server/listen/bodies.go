@@ -81,3 +81,22 @@ func (b *Bodies) Reserve(ctx context.Context, bytes int64) (release func(), err 
 	}
 	return sync.OnceFunc(func() { b.buffered.Release(bytes) }), nil
 }
+
+// Bounds of what is read after a 413 and thrown away.
+const (
+	drainBytes = 8 << 20
+	drainTime  = 5 * time.Second
+)
+
+// Drain reads on after the answer to a body that is too large. A client that writes everything
+// before it reads would otherwise get a reset connection in place of the answer.
+func Drain(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Expect") != "" && r.ContentLength > MaxBodyBytes {
+		return // nothing was read, so the client was not told to go on, and sends nothing
+	}
+	control := http.NewResponseController(w)
+	if control.Flush() != nil || control.SetReadDeadline(time.Now().Add(drainTime)) != nil {
+		return // not a connection of net/http's
+	}
+	_, _ = io.CopyN(io.Discard, r.Body, drainBytes) // ends when the client has sent everything, or with the deadline
+}

@@ -56,6 +56,9 @@ func (r routes) handler(gate Gate, bodies *listen.Bodies, next http.Handler) htt
 		defer release()
 		if invalid != nil {
 			write(w, invalid)
+			if invalid.Reason == ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE {
+				listen.Drain(w, req)
+			}
 			return
 		}
 		if target.streams {

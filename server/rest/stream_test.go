@@ -3,7 +3,6 @@ package rest
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,8 +13,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/testing/protocmp"
 
@@ -149,26 +146,6 @@ func TestTheErrorThatEndsAStreamHasTheCursorToContinueFrom(t *testing.T) {
 			assert.Equal(t, map[string]string{"cursor": last}, fault.Info(s).GetMetadata())
 		})
 	}
-}
-
-// A cursor that would be refused again, or that hides a gap, is worse than none.
-func TestAnErrorHasNoCursorThatCannotBeContinuedFrom(t *testing.T) {
-	const cursor = "the-cursor"
-	for number := range ongairv1.ErrorReason_name {
-		reason := ongairv1.ErrorReason(number)
-		f := &fault.Fault{Reason: reason, Metadata: map[string]string{"oldest_cursor": "old"}, RetryAfter: time.Second}
-		want := map[string]string{"oldest_cursor": "old", "cursor": cursor}
-		if reason == ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED || reason == ongairv1.ErrorReason_ERROR_REASON_LOG_REPLACED {
-			delete(want, "cursor")
-		}
-		s := status.Convert(withCursor(f.GRPCStatus().Err(), cursor))
-		assert.Equal(t, want, fault.Info(s).GetMetadata(), reason)
-		assert.Len(t, s.Details(), 2, reason)
-	}
-	s := status.Convert(withCursor(status.Error(codes.Unavailable, "cut off"), cursor))
-	assert.Equal(t, map[string]string{"cursor": cursor}, fault.Info(s).GetMetadata(), "an error of the connection in memory")
-	assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, fault.ReasonOf(s))
-	assert.Equal(t, io.EOF, withCursor(io.EOF, cursor))
 }
 
 func TestAClientThatGoesEndsItsCall(t *testing.T) {

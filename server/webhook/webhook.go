@@ -145,7 +145,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case errors.Is(err, listen.ErrBodyTooLarge):
 		h.reject(w, channel, http.StatusRequestEntityTooLarge, "limit_bytes", listen.MaxBodyBytes)
-		drain(w, r)
+		listen.Drain(w, r)
 		return
 	case err != nil && !damaged:
 		h.reject(w, channel, http.StatusBadRequest, "error", whyUnread(err))
@@ -220,25 +220,6 @@ func whyUnread(err error) string {
 		return "the sender left before it had sent everything"
 	}
 	return "the body is malformed"
-}
-
-// Bounds of what is read after a 413 and thrown away.
-const (
-	drainBytes = 8 << 20
-	drainTime  = 5 * time.Second
-)
-
-// drain reads on after an answer: a client that writes everything before it reads would
-// otherwise get a reset connection in place of the answer.
-func drain(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Expect") != "" && r.ContentLength > listen.MaxBodyBytes {
-		return // nothing was read, so the client was not told to go on, and sends nothing
-	}
-	control := http.NewResponseController(w)
-	if control.Flush() != nil || control.SetReadDeadline(time.Now().Add(drainTime)) != nil {
-		return // not a connection of net/http's
-	}
-	_, _ = io.CopyN(io.Discard, r.Body, drainBytes) // ends when the client has sent everything, or with the deadline
 }
 
 // authenticate returns the channel of a request that may post to it, and the channel's
