@@ -16,8 +16,15 @@ const (
 	// MaxBodyBytes bounds a webhook, the body of a REST request, and a gRPC request. Every
 	// field of a request at its bound fits several times.
 	MaxBodyBytes = 1 << 20
-	// MaxHeaderBytes bounds the headers of an HTTP request: several times what clients send.
+	// MaxHeaderBytes bounds the request line and headers of a REST request: several times
+	// what clients send.
 	MaxHeaderBytes = 16 << 10
+	// MaxReadHeaderBytes bounds what the HTTP ports read of them. net/http answers what is
+	// over it with a bare 431, so REST reads more than it takes, and explains. A webhook may
+	// be as large: it is lost if it is refused, and its fields may be in the URL. For as long
+	// as headerTimeout, a connection of an unknown client holds what was read: about 90 KiB
+	// of memory for one large header, and 1 MiB for thousands of short ones.
+	MaxReadHeaderBytes = 64 << 10
 	// MaxMetadataBytes bounds the metadata of a gRPC call, which clients' libraries and meshes
 	// add to. gRPC by itself reads 16 MiB.
 	MaxMetadataBytes = 64 << 10
@@ -51,7 +58,7 @@ func NewHTTPServer(handler http.Handler, tlsConfig *tls.Config, writeTimeout tim
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    MaxHeaderBytes,
+		MaxHeaderBytes:    MaxReadHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}}
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

@@ -61,9 +61,15 @@ func explain(err error, effect fault.Effect) error {
 	return f
 }
 
-// write answers with err as a google.rpc.Status. A client that has gone does not
-// learn it, which is all that a failing write can mean.
+// write answers with err as a google.rpc.Status, under the HTTP status of its reason.
 func write(w http.ResponseWriter, err error) {
+	writeAs(w, fault.HTTPStatus(fault.ReasonOf(status.Convert(err))), err)
+}
+
+// writeAs answers with err as a google.rpc.Status, under an HTTP status that says more than
+// that of its reason. A client that has gone does not learn it, which is all that a failing
+// write can mean.
+func writeAs(w http.ResponseWriter, httpStatus int, err error) {
 	s := status.Convert(err)
 	reason := fault.ReasonOf(s)
 	header := w.Header()
@@ -86,6 +92,6 @@ func write(w http.ResponseWriter, err error) {
 		return
 	}
 	setWriteDeadline(w, time.Now().Add(answerTimeout)) // what is wrong with a request can be long
-	w.WriteHeader(fault.HTTPStatus(reason))
+	w.WriteHeader(httpStatus)
 	_, _ = w.Write(append(body, '\n')) //nolint:gosec // it is JSON, and nosniff keeps browsers from reading it as HTML
 }

@@ -75,7 +75,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate, bodies *
 		write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN,
 			"a browser made this request for a page of another origin"))
 	}))
-	return withWriteTimeout(withoutCaching(sameOrigin.Handler(routes.handler(gate, bodies, mux)))), nil
+	return withWriteTimeout(withoutCaching(limitHeaders(sameOrigin.Handler(routes.handler(gate, bodies, mux))))), nil
 }
 
 // withoutCaching keeps caches from storing what next answers: a page of events is a
