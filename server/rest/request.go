@@ -7,16 +7,11 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
-	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
-	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
@@ -85,51 +80,6 @@ func checkHeader(req *http.Request) *fault.Fault {
 		}
 	}
 	return nil
-}
-
-// checkQuery tries each query parameter for itself, so that each that is wrong
-// can be named.
-func (r route) checkQuery(req *http.Request) *fault.Fault {
-	values, err := url.ParseQuery(req.URL.RawQuery)
-	if err != nil {
-		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the query string is malformed: %v", err)
-	}
-	var violations []fault.Violation
-	refuse := func(name, reason, why string) {
-		violations = append(violations, fault.Violation{Field: name, Description: why, Reason: reason})
-	}
-	fields := r.input.Descriptor().Fields()
-	given := map[protoreflect.FieldDescriptor]bool{}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		value := values[name]
-		switch field := fieldOf(fields, name); {
-		case req.Method != http.MethodGet:
-			refuse(name, fault.ViolationUnknown, "this method takes its fields in the body, and no query parameters")
-		case field == nil:
-			refuse(name, fault.ViolationUnknown, "there is no such query parameter")
-		case given[field], len(value) > 1 && !field.IsList(): // the first is in both spellings
-			refuse(name, fault.ViolationRepeated, "is given more than once")
-		case slices.ContainsFunc(value, func(v string) bool { return !utf8.ValidString(v) }):
-			refuse(name, fault.ViolationMalformed, "is not UTF-8")
-		default:
-			given[field] = true
-			err := runtime.PopulateQueryParameters(r.input.New().Interface(), url.Values{name: value}, &utilities.DoubleArray{})
-			if err != nil {
-				refuse(name, fault.ViolationMalformed, err.Error())
-			}
-		}
-	}
-	if violations == nil {
-		return nil
-	}
-	return fault.Invalid(violations...)
-}
-
-func fieldOf(fields protoreflect.FieldDescriptors, name string) protoreflect.FieldDescriptor {
-	if field := fields.ByTextName(name); field != nil {
-		return field
-	}
-	return fields.ByJSONName(name)
 }
 
 // checkBody reads the body whole, within listen.MaxBodyBytes, and checks that it is one JSON

@@ -4,7 +4,8 @@
 // is read. It then becomes a gRPC call on a connection in memory, so it passes through the
 // same validation and logging as a call over gRPC. What this package adds is what
 // grpc-gateway's defaults lack: unknown fields, unknown query parameters and
-// trailing bytes are refused instead of ignored (request.go), a wrong method is
+// trailing bytes are refused instead of ignored (request.go), a wrong value is answered
+// with what its field takes (query.go, decode.go, values.go), a wrong method is
 // 405, every error is a google.rpc.Status with details and the HTTP status of
 // its reason (errors.go), and a stream that fails before its first response says
 // so in its status code (stream.go).

@@ -166,7 +166,8 @@ func TestWhatIsNoQueryIsRefused(t *testing.T) {
 		{"each of several", "?heartbeat_interval=often&position=FIRST&x=y", []string{"heartbeat_interval", "position", "x"}},
 		{"a malformed escape", "?channels=%zz", nil},
 		{"a semicolon", "?channels=a;b", nil},
-		{"two ways to start", "?position=POSITION_EARLIEST&cursor=x", nil},
+		{"two ways to start", "?position=POSITION_EARLIEST&cursor=x", []string{"position"}},
+		{"one of a list that is none", "?event_types=MessageReceived&event_types=Message", []string{"event_types[1]"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			assert.Equal(t, tt.want, violations(t, g.do(t, http.MethodGet, subscribePath+tt.query, "")))
