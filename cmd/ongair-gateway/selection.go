@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
 )
 
 // selectionFlags say which events a command reads. The variable from is the default of
@@ -16,7 +17,7 @@ type selectionFlags struct {
 	From string `default:"${from}" placeholder:"WHERE" help:"Where to start: earliest, latest, a cursor, or a time, which is local without a zone: 2026-01-31, 2026-01-31T12:00, 2026-01-31T12:00:00Z (${default})."`
 
 	Channels           []string `placeholder:"NAME" help:"Only these channels."`
-	EventTypes         []string `name:"event-types" placeholder:"TYPE" help:"Only these types: EVENT_TYPE_MESSAGE_RECEIVED, or just message_received, and so on."`
+	EventTypes         []string `name:"event-types" placeholder:"TYPE" help:"Only these types: message_received or MessageReceived, and so on."`
 	NotificationTypes  []string `name:"notification-types" placeholder:"NAME" help:"Only these types, by Ongair's name."`
 	ExternalContactIDs []string `name:"external-contact-ids" placeholder:"ID" help:"Only these contacts."`
 	ConversationIDs    []string `name:"conversation-ids" placeholder:"ID" help:"Only these conversations."`
@@ -30,13 +31,13 @@ func (f selectionFlags) subscription() (*ongairv1.SubscribeRequest, error) {
 		ExternalContactIds: f.ExternalContactIDs,
 		ConversationIds:    f.ConversationIDs,
 	}
+	types := ongairv1.EventType(0).Descriptor()
 	for _, name := range f.EventTypes {
-		full := "EVENT_TYPE_" + strings.TrimPrefix(strings.ToUpper(name), "EVENT_TYPE_")
-		number, ok := ongairv1.EventType_value[full]
-		if !ok {
-			return nil, usageError{fmt.Errorf("--event-types: unknown type %q", name)}
+		value := event.EnumValue(types, name)
+		if value == nil {
+			return nil, usageError{fmt.Errorf("--event-types: unknown type %q: want one of %s", name, strings.Join(event.EnumNames(types), ", "))}
 		}
-		req.EventTypes = append(req.EventTypes, ongairv1.EventType(number))
+		req.EventTypes = append(req.EventTypes, ongairv1.EventType(value.Number()))
 	}
 	switch f.From {
 	case "earliest":
