@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Bounds of what a client may send, in bytes.
@@ -21,9 +23,9 @@ const (
 	MaxHeaderBytes = 16 << 10
 	// MaxReadHeaderBytes bounds what the HTTP ports read of them. net/http answers what is
 	// over it with a bare 431, so REST reads more than it takes, and explains. A webhook may
-	// be as large: it is lost if it is refused, and its fields may be in the URL. For as long
-	// as headerTimeout, a connection of an unknown client holds what was read: about 90 KiB
-	// of memory for one large header, and 1 MiB for thousands of short ones.
+	// be as large: it is lost if it is refused, and its fields may be in the URL. They take
+	// 90 KiB of memory if one header is large, and 1 MiB if thousands are short, so a port
+	// reads few of them at a time (maxLargeHeaders).
 	MaxReadHeaderBytes = 64 << 10
 	// MaxMetadataBytes bounds the metadata of a gRPC call, which clients' libraries and meshes
 	// add to. gRPC by itself reads 16 MiB.
@@ -46,13 +48,15 @@ const (
 type HTTPServer struct {
 	*http.Server
 	running Running
+	// largeHeaders has the places of requests with large headers.
+	largeHeaders *semaphore.Weighted
 }
 
 // NewHTTPServer returns a server for a port. tlsConfig is nil for clear text. writeTimeout
 // bounds an answer from the end of the request's headers; zero means no bound, for a port
 // with streams.
 func NewHTTPServer(handler http.Handler, tlsConfig *tls.Config, writeTimeout time.Duration, log *slog.Logger) *HTTPServer {
-	s := &HTTPServer{Server: &http.Server{
+	s := &HTTPServer{largeHeaders: semaphore.NewWeighted(maxLargeHeaders), Server: &http.Server{
 		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
@@ -60,8 +64,12 @@ func NewHTTPServer(handler http.Handler, tlsConfig *tls.Config, writeTimeout tim
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    MaxReadHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext:       withHeaderConn,
 	}}
 	s.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		conn, _ := req.Context().Value(headerConnKey{}).(*headerConn)
+		conn.begin()
+		defer conn.end()
 		s.running.Begin()
 		defer s.running.End()
 		req.Body = awaitedBody{req.Body, &s.running}
@@ -90,6 +98,7 @@ func (s *HTTPServer) Serve(listener net.Listener) error {
 	if l, ok := listener.(*Listener); ok {
 		s.ConnState = l.connState
 	}
+	listener = headerListener{listener, s.largeHeaders}
 	serve := s.Server.Serve
 	if s.TLSConfig != nil {
 		serve = func(l net.Listener) error { return s.ServeTLS(l, "", "") }

@@ -10,7 +10,6 @@ package listen
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -169,8 +168,8 @@ func (l *Listener) closeIdle() {
 
 // connState is an http.Server's ConnState.
 func (l *Listener) connState(conn net.Conn, state http.ConnState) {
-	if secured, ok := conn.(*tls.Conn); ok {
-		conn = secured.NetConn()
+	if counted := headerConnOf(conn); counted != nil {
+		conn = counted.Conn
 	}
 	raw, ok := conn.(*net.TCPConn)
 	if !ok {

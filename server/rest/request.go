@@ -111,7 +111,7 @@ func checkBody(bodies *listen.Bodies, w http.ResponseWriter, req *http.Request) 
 }
 
 // heldBody is a body in memory. It gives its memory back once it is read, since a stream lasts
-// for much longer than that. A decoder reads to the end of the value, and not to an EOF.
+// for much longer than that.
 type heldBody struct {
 	*bytes.Reader
 	release func()

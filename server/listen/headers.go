@@ -1,0 +1,136 @@
+package listen
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// maxLargeHeaders bounds the requests of a port whose headers are over MaxHeaderBytes at a
+// time. The headers of one take up to 1 MiB of memory.
+const maxLargeHeaders = 16
+
+// headerListener returns connections that bound the memory of headers.
+type headerListener struct {
+	net.Listener
+	large *semaphore.Weighted
+}
+
+// Accept implements net.Listener.
+func (l headerListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &headerConn{Conn: conn, large: l.large}, nil
+}
+
+// headerConn is a connection of an HTTP server. When it has read more than MaxHeaderBytes
+// without a request, it waits for one of the places of large headers, and breaks if there is
+// none for bufferTimeout.
+type headerConn struct {
+	net.Conn
+	large *semaphore.Weighted
+
+	mu sync.Mutex
+	// read is how many bytes were read since the last request.
+	read int
+	// running says that the connection has a request: what is read then is not headers.
+	running bool
+	// placed says that the connection has a place, and full that there was none. Each read
+	// fails then, because net/http reads on after an error in headers.
+	placed, full bool
+}
+
+// Read implements io.Reader.
+func (c *headerConn) Read(p []byte) (int, error) {
+	if c.needsPlace() {
+		ctx, cancel := context.WithTimeout(context.Background(), bufferTimeout)
+		defer cancel()
+		err := c.large.Acquire(ctx, 1)
+		c.mu.Lock()
+		c.placed, c.full = err == nil, err != nil
+		c.mu.Unlock()
+	}
+	if c.isFull() {
+		return 0, ErrBuffersFull
+	}
+	n, err := c.Conn.Read(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.running {
+		c.read += n
+	}
+	return n, err
+}
+
+// needsPlace reports whether the next byte is one of large headers.
+func (c *headerConn) needsPlace() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.running && !c.placed && !c.full && c.read >= MaxHeaderBytes
+}
+
+func (c *headerConn) isFull() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.full
+}
+
+// begin notes that a request begins, and end that its headers are not needed any more.
+func (c *headerConn) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running = true
+}
+
+func (c *headerConn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running, c.read = false, 0
+	c.release()
+}
+
+// Close implements io.Closer.
+func (c *headerConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.release()
+	return c.Conn.Close()
+}
+
+// release gives the place back. c.mu is held.
+func (c *headerConn) release() {
+	if c.placed {
+		c.placed = false
+		c.large.Release(1)
+	}
+}
+
+// CloseWrite closes the side that writes: net/http does that before it closes a connection,
+// so that the client gets the last answer.
+func (c *headerConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+type headerConnKey struct{}
+
+// withHeaderConn is an http.Server's ConnContext.
+func withHeaderConn(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, headerConnKey{}, headerConnOf(conn))
+}
+
+// headerConnOf returns the connection under one of net/http's, or nil.
+func headerConnOf(conn net.Conn) *headerConn {
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	c, _ := conn.(*headerConn)
+	return c
+}
