@@ -221,8 +221,16 @@ func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 			http: 200, posts: 2,
 		},
 		{
-			name: "503 with HTML", faults: always(sandbox.Fault{Status: 503, Headers: html, Body: page}),
+			name: "503 for longer than the call has", faults: always(sandbox.Fault{Status: 503, Headers: map[string]string{"Retry-After": "60"}}),
 			reason: "ONGAIR_THROTTLED", code: codes.ResourceExhausted, http: 429, effect: fault.EffectNone, posts: 1, retry: true,
+		},
+		{
+			name: "503 without a delay", faults: always(sandbox.Fault{Status: 503, Headers: html, Body: page, Effect: true}),
+			reason: "ONGAIR_FAILED", code: codes.Unknown, http: 500, effect: fault.EffectUnknown, posts: 1,
+		},
+		{
+			name: "503 with a delay that is none", faults: always(sandbox.Fault{Status: 503, Headers: map[string]string{"Retry-After": "soon"}, Effect: true}),
+			reason: "ONGAIR_FAILED", code: codes.Unknown, http: 500, effect: fault.EffectUnknown, posts: 1,
 		},
 		{
 			name: "500", faults: always(sandbox.Fault{Status: 500, Effect: true}),

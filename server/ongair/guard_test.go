@@ -162,6 +162,8 @@ func TestWhatOpensTheCircuit(t *testing.T) {
 		"connections that break":        {brokenConnection, 15 * time.Second, true},
 		"failures":                      {status(502), 15 * time.Second, true},
 		"throttles":                     {status(429), 15 * time.Second, true},
+		"503 with a delay":              {status(503, "1"), 15 * time.Second, true},
+		"503 without one":               {status(503), 15 * time.Second, true},
 		"nonsense":                      {nonsenseAnswer, 15 * time.Second, true},
 		"an Ongair that never answers":  {hangingConnection, 15 * time.Second, true},
 		"success":                       {status(200), 15 * time.Second, false},

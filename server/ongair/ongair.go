@@ -15,12 +15,13 @@
 //
 // Ongair has no idempotency key: a second POST can reach a customer twice. So a
 // POST is repeated only after one of which is known that it did nothing (retry.go):
-// it was not written, or answered 401, 429 or 503. After a 401 the token is sent
-// once more in the other of its two forms, see AuthForm. Without a connection the
-// call is tried again after at most 100, 200 and 400 ms, and after a 429 or 503 only if
-// the answer has a Retry-After, once that is over. No pause goes beyond what the
-// deadline has room for, and the retries of a channel are bounded in proportion
-// to its calls.
+// it was not written, or answered 401 or 429, or 503 with a Retry-After. After a 401
+// the token is sent once more in the other of its two forms, see AuthForm. Without a
+// connection the call is tried again after at most 100, 200 and 400 ms. After a 429 or
+// 503 it is tried again only if the answer has a valid Retry-After (seconds or an HTTP
+// date), once that is over. A 503 without one may come from a router that has passed the
+// request on, so its effect is unknown. No pause goes beyond what the deadline has room
+// for, and the retries of a channel are bounded in proportion to its calls.
 //
 // Redirects are never followed, since the token would go with them. The header
 // Idempotency-Key is never sent: net/http takes it as leave to repeat a POST.
@@ -45,8 +46,8 @@
 //	nothing was written                   ONGAIR_UNREACHABLE        none, retry after 1 s
 //	broken after a first byte             ONGAIR_CONNECTION_LOST    unknown
 //	401 in every form of the token        ONGAIR_TOKEN_REJECTED     none
-//	429, 503                              ONGAIR_THROTTLED          none, retry after 1 s to 1 h
-//	408, any other 5xx                    ONGAIR_FAILED             unknown
+//	429, 503 with a valid Retry-After     ONGAIR_THROTTLED          none, retry after 1 s to 1 h
+//	503 without one, 408, any other 5xx   ONGAIR_FAILED             unknown
 //	any other 4xx                         ONGAIR_REFUSED            none
 //	3xx                                   ONGAIR_REDIRECTED         unknown: a 303 may follow a POST that was done
 //	2xx that says sent or success: false  ONGAIR_REFUSED            none

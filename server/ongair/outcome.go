@@ -26,14 +26,10 @@ func (c *Client) judge(got reply) (answer, error) {
 	case status == http.StatusUnauthorized:
 		return answer{}, newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_TOKEN_REJECTED, fault.EffectNone, 0,
 			"Ongair refused the channel's token; nothing was sent")
-	case throttled(status):
-		f := newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_THROTTLED, fault.EffectNone, 0,
-			fmt.Sprintf("Ongair is throttling the channel (status %d); nothing was sent", status))
-		f.RetryAfter = retryAfter(got.header, time.Now())
-		return answer{}, f
+	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
+		return answer{}, throttled(got)
 	case status == http.StatusRequestTimeout, status/100 == 5:
-		return answer{}, newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED, fault.EffectUnknown, status,
-			fmt.Sprintf("Ongair failed with status %d; the message may have gone out", status))
+		return answer{}, failed(status)
 	case status/100 == 4:
 		text := ""
 		if !got.tooLarge {
@@ -98,6 +94,24 @@ func (c *Client) redirected(got reply) error {
 	return newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REDIRECTED, fault.EffectUnknown, got.status,
 		fmt.Sprintf("Ongair answered with status %d, a redirect to %s, which is not followed: "+
 			"the channel's base URL is likely wrong", got.status, target))
+}
+
+// throttled is the fault of a 429 or a 503. A 503 is a throttle only with a valid
+// Retry-After: without one it may come from a router that has passed the request on.
+func throttled(got reply) error {
+	advice, advised := retryAfter(got.header, time.Now())
+	if got.status == http.StatusServiceUnavailable && !advised {
+		return failed(got.status)
+	}
+	f := newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_THROTTLED, fault.EffectNone, 0,
+		fmt.Sprintf("Ongair is throttling the channel (status %d); nothing was sent", got.status))
+	f.RetryAfter = advice
+	return f
+}
+
+func failed(status int) error {
+	return newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED, fault.EffectUnknown, status,
+		fmt.Sprintf("Ongair failed with status %d; the message may have gone out", status))
 }
 
 // refused takes Ongair's own text as it came; it may be empty.

@@ -53,7 +53,7 @@ func TestWhatAnAnswerSaysOfACall(t *testing.T) {
 		"499":                 {499, asJSON, "", refused, none, "with status 499"},
 		"408":                 {408, asHTML, page, failed, unknown, "Ongair failed with status 408; the message may have gone out"},
 		"429":                 {429, asJSON, `{"error":"slow down"}`, throttled, none, "Ongair is throttling the channel (status 429)"},
-		"503":                 {503, asHTML, page, throttled, none, "Ongair is throttling the channel (status 503)"},
+		"503":                 {503, asHTML, page, failed, unknown, "Ongair failed with status 503; the message may have gone out"},
 		"500":                 {500, asJSON, `{"sent":true,"id":1}`, failed, unknown, "with status 500"},
 		"500 that says false": {500, asJSON, `{"sent":false,"error":"no"}`, failed, unknown, "with status 500"},
 		"502 with HTML":       {502, asHTML, page, failed, unknown, "with status 502"},

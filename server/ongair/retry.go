@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -61,7 +60,7 @@ func (c *Client) pause(got reply, f *fault.Fault, retries int) (time.Duration, b
 		return backoff/2 + jitter(backoff/2), true
 	case ongairv1.ErrorReason_ERROR_REASON_ONGAIR_THROTTLED:
 		// One that names no delay is left to the caller, who knows whether it is urgent.
-		if got.header.Get("Retry-After") == "" {
+		if _, advised := retryAfter(got.header, time.Now()); !advised {
 			return 0, false
 		}
 		// Never earlier than it says.
@@ -120,9 +119,4 @@ func (b *retryBudget) spend() bool {
 			return true
 		}
 	}
-}
-
-// throttled reports whether a status says that the channel is to slow down.
-func throttled(status int) bool {
-	return status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
 }

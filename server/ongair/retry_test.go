@@ -188,7 +188,7 @@ func TestADelayThatDoesNotFitTheDeadlineIsNotWaitedFor(t *testing.T) {
 		"a throttle that leaves no time":   {status(503, "2"), 2400 * time.Millisecond, throttledReason},
 		"no connection and half a second":  {refusedConnection, 500 * time.Millisecond, unreachable},
 		"a throttle that names no delay":   {status(429), 15 * time.Second, throttledReason},
-		"a throttle that names a nonsense": {status(503, "soon"), 1400 * time.Millisecond, throttledReason},
+		"a throttle that names a nonsense": {status(429, "soon"), 15 * time.Second, throttledReason},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -211,6 +211,11 @@ func TestWhatMayHaveBeenDoneIsNeverTriedAgain(t *testing.T) {
 	}{
 		"500":                               {status(500), 1},
 		"502":                               {status(502, "1"), 1},
+		"503":                               {status(503), 1},
+		"503 that names a nonsense":         {status(503, "soon"), 1},
+		"503 that names a negative delay":   {status(503, "-1"), 1},
+		"503 that names a fraction":         {status(503, "0.5"), 1},
+		"503 that names nothing":            {status(503, ""), 1},
 		"504":                               {status(504, "1"), 1},
 		"408":                               {status(408, "1"), 1},
 		"a redirect":                        {status(302, "1"), 1},
