@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -484,4 +485,68 @@ func TestAThousandCallsWithOneIDOverTwoGatewaysAreOnePOST(t *testing.T) {
 	}
 	assert.Len(t, first.Sandbox.Requests(), 1)
 	assert.Empty(t, second.Sandbox.Requests())
+}
+
+// NATS is killed while calls are with Ongair, and started again once their outcomes could
+// not be stored at first. All ids are then asked for at the other gateway, which has none
+// of the outcomes in memory.
+func TestAnOutageOfNATSLeavesNoCallThatSucceededUnknown(t *testing.T) {
+	const calls, atOnce = 1200, 256
+	nats, first, second := replicas(t)
+	first.Sandbox.SetFaults(sandbox.Fault{Delay: 10 * time.Millisecond, Effect: true})
+	send := func(g *Gateway) func(call int) (*ongairv1.SendResponse, string) {
+		conn, err := Dial(g.Endpoints())
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, conn.Close()) })
+		return func(call int) (*ongairv1.SendResponse, string) {
+			id := fmt.Sprint(call)
+			response, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(),
+				&ongairv1.SendRequest{ExternalId: Contact, Text: id, RequestId: id})
+			return response, reasonOf(err)
+		}
+	}
+	var next, succeeded, failed atomic.Int32
+	var sending sync.WaitGroup
+	answered := make([]*ongairv1.SendResponse, calls) // nil if it failed
+	sendTo := send(first)
+	for range atOnce {
+		sending.Go(func() {
+			for call := next.Add(1) - 1; call < calls; call = next.Add(1) - 1 {
+				response, reason := sendTo(int(call))
+				if reason == "UNSPECIFIED" {
+					answered[call] = response
+					succeeded.Add(1)
+				} else if assert.Equal(t, "LOG_UNAVAILABLE", reason) {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	require.Eventually(t, func() bool { return succeeded.Load() > calls/4 }, 30*time.Second, time.Millisecond)
+	nats.Stop()
+	require.Eventually(t, func() bool { return failed.Load() > 0 }, 30*time.Second, time.Millisecond)
+	nats.Start(t)
+	sending.Wait()
+
+	ask := send(second)
+	for call := range calls {
+		var response *ongairv1.SendResponse
+		var reason string
+		require.Eventually(t, func() bool {
+			response, reason = ask(call)
+			return reason != "LOG_UNAVAILABLE" && reason != "IDEMPOTENCY_IN_FLIGHT"
+		}, time.Minute, 10*time.Millisecond, "call %d", call)
+		if assert.Equal(t, "UNSPECIFIED", reason, "call %d, which succeeded: %t", call, answered[call] != nil) && answered[call] != nil {
+			assert.True(t, response.GetReplayed())
+			assert.Equal(t, answered[call].GetId(), response.GetId())
+		}
+	}
+	posts := map[string]int{}
+	for _, r := range first.Sandbox.Requests() {
+		posts[r.Params["text"]]++
+	}
+	assert.Len(t, posts, calls)
+	for text, n := range posts {
+		assert.Equal(t, 1, n, "call %s", text)
+	}
 }

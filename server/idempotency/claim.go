@@ -2,6 +2,7 @@ package idempotency
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 
 	"github.com/ongair/ongair-gateway/server/storage"
@@ -14,11 +15,12 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 	tried := false
 	defer func() {
 		if err != nil && tried {
-			s.storing.Go(func() { s.free(name, claim, last) })
+			s.settle(newSettlement(name, claim, last, false,
+				record{ID: rand.Text(), State: stateFree, Fingerprint: claim.Fingerprint}))
 		}
 	}()
 	for range claimAttempts {
-		if there := s.endingOf(ctx, name); there != nil {
+		if there := s.outcomeOf(ctx, name); there != nil {
 			return 0, there, nil
 		}
 		if err := s.ready(ctx); err != nil {
@@ -32,6 +34,8 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 		if !errors.Is(err, storage.ErrConflict) {
 			return 0, nil, unavailable(err)
 		}
+		// Before the read, after which a claim may be settled that is read.
+		settling := s.settlingOf(name)
 		there, sequence, err := s.read(ctx, name)
 		if err != nil {
 			return 0, nil, unavailable(err)
@@ -39,12 +43,13 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 		if there.ID == claim.ID {
 			return sequence, nil, nil // it was in its own way
 		}
-		if s.isFreeing(there.ID) {
-			return 0, nil, inFlight()
-		}
-		if there.State == stateClaimed {
-			if ended := s.endingOf(ctx, name); ended != nil {
-				return 0, ended, nil
+		for _, x := range settling {
+			switch {
+			case x.claim != there.ID:
+			case x.outcome.State == stateFree:
+				return 0, nil, inFlight()
+			default:
+				return 0, &x.outcome, nil
 			}
 		}
 		if there.State != stateFree {
@@ -85,14 +90,6 @@ func (s *Store) tryClaim(ctx context.Context, name string, claim record, last ui
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-}
-
-// store stores an outcome, after its caller may have gone.
-func (s *Store) store(ctx context.Context, name string, revision uint64, outcome record) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	_, err := s.write(ctx, name, outcome, revision)
-	return err
 }
 
 // read returns the record of a key and its revision. Where there is none, or an

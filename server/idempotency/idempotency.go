@@ -10,25 +10,30 @@
 //     next call may claim the key;
 //   - with anything else: stored as unknown, and later calls get OUTCOME_UNKNOWN.
 //
-// The outcome is given to the caller while it is being stored: whoever asks for the
-// key here meanwhile gets it from memory, and another replica says for those
-// milliseconds that the call is running. A claimer that dies just then leaves a call
-// whose caller has its answer, and which is unknown to all others.
+// The caller gets its answer while the outcome is being stored, which takes
+// milliseconds, or until the log is back (settle.go). Meanwhile a later call here gets the
+// outcome from memory. Another replica gets what the claim says: it carries the call's
+// deadline, which every call has. Until then, and a grace for clocks that differ, it gets
+// IDEMPOTENCY_IN_FLIGHT, and after it OUTCOME_UNKNOWN. Once the outcome is stored, every
+// replica replays it.
 //
-// A claimer that dies leaves its claim behind. It carries the call's deadline,
-// which every call has: until then, and a grace for clocks that differ, others
-// get IDEMPOTENCY_IN_FLIGHT, and after it OUTCOME_UNKNOWN. The call is never made
-// again by the gateway.
+// A claimer that dies before the outcome is stored leaves its claim behind, although
+// the caller may have its answer. The call is never made again by the gateway.
 //
 // A claim whose writing fails may be stored all the same, its acknowledgement lost, or
-// be stored later, while its caller is told that nothing was sent. So it is freed: by a
-// free record that is written in its place, after which it cannot be stored any more, or
-// over it (free.go). That is tried for five minutes. Where the log is away for longer, or
-// the gateway stops before, the key is as that of a claimer that died.
+// be stored later, while its caller is told that nothing was sent. Its outcome is free, and
+// is stored in the same way: in the place of the claim, which cannot be stored any more
+// then, or over it.
+//
+// An outcome is tried to be stored for five minutes, once a second, and for 10 s at a
+// stop. 10,000 at most are tried again at the same time, half of which may be free, so
+// that claims that fail in an outage leave room for calls that were made. What is given
+// up is logged, once a minute with a count, and its key is as that of a claimer that died.
+// Each record has an id of its own and expects the revision that it was made for: a try
+// whose acknowledgement was lost is recognised, and none overwrites a newer record.
 //
 // Claims and outcomes that come together share the syncing of the disk
-// (storage.Records.Put). Each has an id of its own, by which its writer knows it again where
-// the acknowledgement was lost.
+// (storage.Records.Put).
 //
 // Keys are hashed, because those of a bucket refuse spaces, colons and whatever is not
 // ASCII. Records go when the bucket's time to live is over (a time to live of one
@@ -51,6 +56,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/storage"
+	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
 const (
@@ -65,7 +71,7 @@ const (
 	// claimTimeout bounds the writing of a claim, whose caller may have gone: longer than
 	// the storage tries.
 	claimTimeout = 10 * time.Second
-	// storeTimeout bounds the storing of an outcome, after the call is over.
+	// storeTimeout bounds one try to store an outcome, after the call is over.
 	storeTimeout = 5 * time.Second
 	// inFlightDelay is what callers are told to wait for a call that is running:
 	// most calls to Ongair are over by then.
@@ -73,6 +79,8 @@ const (
 	// claimAttempts bounds how often a claim is tried that others free again
 	// between a look and a try.
 	claimAttempts = 3
+	// logInterval is how often outcomes that could not be stored are logged.
+	logInterval = time.Minute
 )
 
 // Key identifies a call. Calls with equal keys are the same call.
@@ -107,11 +115,11 @@ type records interface {
 // Store runs calls once. Its methods are safe for concurrent use.
 type Store struct {
 	mu sync.Mutex
-	// ending has the outcomes that are being stored, by their keys' hashes.
-	ending map[string]*ending
-	// freeing has the ids of the claims that are being freed.
-	freeing map[string]struct{}
-	storing sync.WaitGroup
+	// settling has the outcomes that are being stored, by their keys' hashes, and retrying
+	// counts those of them whose first try failed.
+	settling map[string][]*settlement
+	retrying int
+	storing  sync.WaitGroup
 	// open ends with the first Wait, by close.
 	open  context.Context
 	close context.CancelFunc
@@ -121,14 +129,9 @@ type Store struct {
 	// (storage.Storage.Writable).
 	writable func() context.Context
 	logger   *slog.Logger
-	now      func() time.Time
-}
-
-// ending is an outcome that is being stored.
-type ending struct {
-	outcome record
-	// over is closed when it is stored, or cannot be.
-	over chan struct{}
+	// unsettled limits the lines about outcomes that could not be stored.
+	unsettled *telemetry.Throttle
+	now       func() time.Time
 }
 
 // Open opens the store in a storage, and makes it if there is none. The storage stays the
@@ -153,12 +156,12 @@ func Open(ctx context.Context, in *storage.Storage, cfg Config) (*Store, error) 
 
 func newStore(records records, writable func() context.Context, logger *slog.Logger) *Store {
 	s := &Store{
-		ending:   map[string]*ending{},
-		freeing:  map[string]struct{}{},
-		records:  records,
-		writable: writable,
-		logger:   logger,
-		now:      time.Now,
+		settling:  map[string][]*settlement{},
+		records:   records,
+		writable:  writable,
+		logger:    logger,
+		unsettled: telemetry.NewThrottle(logInterval, 1),
+		now:       time.Now,
 	}
 	s.open, s.close = context.WithCancel(context.Background())
 	return s
@@ -194,7 +197,7 @@ func (s *Store) Do(ctx context.Context, key Key, request, response proto.Message
 	}
 	outcome := record{ID: rand.Text(), State: stateUnknown, Fingerprint: print}
 	// Deferred, so that a call that panics leaves an unknown outcome, too.
-	defer func() { s.finish(ctx, name, claim, revision, outcome) }()
+	defer func() { s.settle(newSettlement(name, claim, revision, true, outcome)) }()
 	err = call(ctx)
 	switch {
 	case err == nil:
@@ -227,56 +230,15 @@ func (s *Store) replay(earlier record, print string, response proto.Message) err
 	return f
 }
 
-// endingOf returns the outcome of a key that is being stored, or nil. It waits for
-// one that frees the key.
-func (s *Store) endingOf(ctx context.Context, name string) *record {
-	s.mu.Lock()
-	e := s.ending[name]
-	s.mu.Unlock()
-	if e == nil {
-		return nil
-	}
-	if e.outcome.State != stateFree {
-		return &e.outcome
-	}
-	select {
-	case <-e.over:
-	case <-ctx.Done():
-	}
-	return nil
-}
-
-// finish stores how the call of a claim ended, and does not wait for it. Where that
-// fails the claim stands, and says in the end that the outcome is unknown; unless the
-// call had no effect, which its caller was told: then it is freed.
-func (s *Store) finish(ctx context.Context, name string, claim record, revision uint64, outcome record) {
-	e := &ending{outcome: outcome, over: make(chan struct{})}
-	s.mu.Lock()
-	s.ending[name] = e
-	s.mu.Unlock()
-	s.storing.Go(func() {
-		err := s.store(ctx, name, revision, outcome)
-		s.mu.Lock()
-		delete(s.ending, name)
-		s.mu.Unlock()
-		close(e.over)
-		switch {
-		case err == nil:
-		case outcome.State == stateFree:
-			s.free(name, claim, revision)
-		default:
-			s.logger.Error("could not store the outcome of a call; its request_id will be answered with OUTCOME_UNKNOWN",
-				"state", outcome.State, "error", err)
-		}
-	})
-}
-
 // Wait waits until the outcomes of all calls are stored, and claims without a call are
-// freed, 10 s at most: what cannot be freed by then is given up. It is for after the
-// last call.
+// freed, 10 s at most: what is not stored by then is given up. It is for after the last
+// call.
 func (s *Store) Wait() {
-	s.close()
+	timer := time.AfterFunc(stopTimeout-storeTimeout, s.close)
 	s.storing.Wait()
+	timer.Stop()
+	s.close()
+	s.logRest()
 }
 
 func inFlight() error {

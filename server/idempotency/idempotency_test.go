@@ -354,6 +354,7 @@ func TestNoCallIsMadeThatCannotBeClaimed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
 				lose(t, f)
+				f.close() // the log does not come back
 				_, replayed, err := f.do(t, key("1"), "hello", nil)
 				away := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
 				assert.Equal(t, fault.EffectNone, away.Effect)
@@ -383,6 +384,7 @@ func TestACallerGetsAResponseThatCannotBeStored(t *testing.T) {
 		require.NoError(t, err)
 		assert.False(t, replayed)
 		assert.Equal(t, "77", response.GetId())
+		f.close() // the log does not come back
 		f.Wait()
 		assert.Contains(t, f.logged.String(), "level=ERROR")
 

@@ -32,6 +32,15 @@ func (t *Throttle) Allow() (suppressed int, ok bool) {
 	return suppressed, true
 }
 
+// Reset returns how many lines were suppressed since the last one, and counts anew: for a
+// last line, when nothing more is to be logged.
+func (t *Throttle) Reset() (suppressed int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	suppressed, t.suppressed = t.suppressed, 0
+	return suppressed
+}
+
 // Throttles are a throttle for each key. They are safe for concurrent use. Keys MUST be few,
 // because none is forgotten.
 type Throttles[K comparable] struct {

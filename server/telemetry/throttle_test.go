@@ -36,6 +36,16 @@ func TestAThrottleAllowsABurstAndThenALineEachInterval(t *testing.T) {
 	})
 }
 
+func TestAThrottleForgetsWhatItSuppressed(t *testing.T) {
+	throttle := NewThrottle(time.Hour, 1)
+	assert.Zero(t, throttle.Reset())
+	for range 3 {
+		throttle.Allow()
+	}
+	assert.Equal(t, 2, throttle.Reset())
+	assert.Zero(t, throttle.Reset(), "they are counted once")
+}
+
 func TestEachKeyHasAThrottleOfItsOwn(t *testing.T) {
 	throttles := NewThrottles[string](time.Hour, 1)
 	for _, key := range []string{"a", "b"} {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -46,6 +47,8 @@ type memoryRecords struct {
 	// fate is asked at each try of a Put while it is away, unread at each read.
 	fate   func() fate
 	unread func() bool
+	// reading is how long the answer to a read takes.
+	reading time.Duration
 
 	mu   sync.Mutex
 	away bool
@@ -167,6 +170,7 @@ func (m *memoryRecords) store(key string, data []byte, last uint64, after time.D
 }
 
 func (m *memoryRecords) Get(_ context.Context, key string) (storage.Record, error) {
+	defer time.Sleep(m.reading) // virtual
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.away && m.unread() {
@@ -193,8 +197,12 @@ func inMemory(t *testing.T, stores int, test func(t *testing.T, m *memoryRecords
 }
 
 // eachOutage runs a test with everything that may become of a record while the log is
-// away, for shorter and for longer than a claim is taken for a call that is running.
-func eachOutage(t *testing.T, test func(t *testing.T, m *memoryRecords, replicas []*fixture, leave func())) {
+// away, for shorter and for longer than a claim is taken for a call that is running. It
+// runs after once the log is back.
+func eachOutage(t *testing.T,
+	test func(t *testing.T, replicas []*fixture, leave func()),
+	after func(t *testing.T, replicas []*fixture),
+) {
 	t.Helper()
 	for name, fate := range map[string]fate{
 		"it is stored, and nobody answers":         unheard,
@@ -204,14 +212,20 @@ func eachOutage(t *testing.T, test func(t *testing.T, m *memoryRecords, replicas
 		"it is stored later":                       slow,
 		"it is stored once the log is back":        queued,
 	} {
-		for _, outage := range []time.Duration{6 * time.Second, time.Minute, freeTimeout - 2*storeTimeout} {
+		for _, outage := range []time.Duration{6 * time.Second, time.Minute, settleTimeout - 2*storeTimeout} {
 			t.Run(fmt.Sprint(name, ", after ", outage), func(t *testing.T) {
 				inMemory(t, 2, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
 					back := time.Now().Add(outage)
-					test(t, m, replicas, func() { m.leaveTo(outage, fate) })
+					test(t, replicas, func() { m.leaveTo(outage, fate) })
 					time.Sleep(time.Until(back)) // virtual
 					synctest.Wait()
-					requireFreed(t, replicas)
+					after(t, replicas)
+					synctest.Wait()
+					for _, f := range replicas {
+						assert.Empty(t, f.logged.String())
+						assert.Empty(t, f.settling)
+						assert.Zero(t, f.retrying)
+					}
 				})
 			})
 		}
@@ -229,63 +243,243 @@ func requireFreed(t *testing.T, replicas []*fixture) {
 	response, _, err := replicas[1].do(t, key("1"), "hello", answers("77"))
 	require.NoError(t, err)
 	assert.Equal(t, "77", response.GetId())
-	synctest.Wait()
-	assert.Empty(t, replicas[0].logged.String())
-	assert.Empty(t, replicas[0].freeing)
 }
 
-// settled is when all claims are freed, counted from when the log is back.
-const settled = slowness + storeTimeout + 2*freeDelay
+// settled is when all outcomes are stored, counted from when the log is back.
+const settled = slowness + storeTimeout + 2*settleDelay
 
 // The caller was told that nothing was sent, and that it may try again. So it may.
 func TestAClaimThatFailedLeavesItsKeyFree(t *testing.T) {
-	eachOutage(t, func(t *testing.T, _ *memoryRecords, replicas []*fixture, leave func()) {
+	eachOutage(t, func(t *testing.T, replicas []*fixture, leave func()) {
 		leave()
 		_, _, err := replicas[0].do(t, key("1"), "hello", nil)
 		away := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
 		assert.Equal(t, fault.EffectNone, away.Effect)
-	})
+	}, requireFreed)
 }
 
 func TestAFailureWithoutEffectFreesTheKeyThoughTheLogIsAway(t *testing.T) {
-	eachOutage(t, func(t *testing.T, _ *memoryRecords, replicas []*fixture, leave func()) {
+	eachOutage(t, func(t *testing.T, replicas []*fixture, leave func()) {
 		_, _, err := replicas[0].do(t, key("1"), "hello", func(context.Context, *ongairv1.SendResponse) error {
 			leave()
 			return faultWith(fault.EffectNone)
 		})
 		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED)
+	}, requireFreed)
+}
+
+// Its caller has the answer. So everybody else gets it, on this replica at any time.
+func TestAnOutcomeIsStoredOnceTheLogIsBack(t *testing.T) {
+	requireReplayed := func(t *testing.T, f *fixture) {
+		t.Helper()
+		response, replayed, err := f.do(t, key("1"), "hello", nil)
+		require.NoError(t, err)
+		assert.True(t, replayed)
+		assert.Equal(t, "77", response.GetId())
+	}
+	eachOutage(t, func(t *testing.T, replicas []*fixture, leave func()) {
+		_, replayed, err := replicas[0].do(t, key("1"), "hello", func(_ context.Context, response *ongairv1.SendResponse) error {
+			leave()
+			response.Id = "77"
+			return nil
+		})
+		require.NoError(t, err)
+		assert.False(t, replayed)
+		for range 3 {
+			requireReplayed(t, replicas[0])
+			_, _, err = replicas[0].do(t, key("1"), "another", nil)
+			requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED)
+			time.Sleep(storeTimeout / 3) // virtual
+		}
+	}, func(t *testing.T, replicas []*fixture) {
+		requireReplayed(t, replicas[0])
+		time.Sleep(settled) // virtual
+		requireReplayed(t, replicas[1])
+		requireReplayed(t, replicas[0])
 	})
 }
 
-func TestFreeingIsBounded(t *testing.T) {
+func TestAnUnknownOutcomeIsStoredOnceTheLogIsBack(t *testing.T) {
+	requireUnknown := func(t *testing.T, f *fixture) {
+		t.Helper()
+		_, _, err := f.do(t, key("1"), "hello", nil)
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN)
+	}
+	eachOutage(t, func(t *testing.T, replicas []*fixture, leave func()) {
+		_, _, err := replicas[0].do(t, key("1"), "hello", func(context.Context, *ongairv1.SendResponse) error {
+			leave()
+			return faultWith(fault.EffectUnknown)
+		})
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED)
+		requireUnknown(t, replicas[0])
+	}, func(t *testing.T, replicas []*fixture) {
+		time.Sleep(settled) // virtual
+		for _, f := range replicas {
+			requireUnknown(t, f)
+		}
+	})
+}
+
+// The log may come back as an older copy, or with what others wrote meanwhile.
+func TestAnOutcomeIsStoredUnlessAnotherRecordIsThere(t *testing.T) {
+	anothers := func(state state) func(t *testing.T, m *memoryRecords, name string, claim uint64) {
+		return func(t *testing.T, m *memoryRecords, name string, _ uint64) {
+			data, err := record{ID: "another's", State: state, Response: []byte{0x0a, 0x02, '7', '8'}}.encode()
+			require.NoError(t, err)
+			m.newest[name] = storage.Record{Exists: true, Data: data, Revision: 1}
+		}
+	}
 	for name, tt := range map[string]struct {
+		// back makes what is there once the log is back, of a claim that had a revision.
+		back   func(t *testing.T, m *memoryRecords, name string, claim uint64)
+		stored bool
+	}{
+		"the claim":                        {func(*testing.T, *memoryRecords, string, uint64) {}, true},
+		"nothing":                          {func(_ *testing.T, m *memoryRecords, name string, _ uint64) { delete(m.newest, name) }, true},
+		"the free record before the claim": {anothers(stateFree), true},
+		"the mark of a deletion before the claim": {func(_ *testing.T, m *memoryRecords, name string, claim uint64) {
+			m.newest[name] = storage.Record{Revision: claim - 1}
+		}, true},
+		"an operator's deletion of the claim": {func(_ *testing.T, m *memoryRecords, name string, claim uint64) {
+			m.newest[name] = storage.Record{Revision: claim + 1}
+		}, false},
+		"another's claim":   {anothers(stateClaimed), false},
+		"another's outcome": {anothers(stateDone), false},
+		"no record": {func(_ *testing.T, m *memoryRecords, name string, claim uint64) {
+			m.newest[name] = storage.Record{Exists: true, Data: []byte("?"), Revision: claim + 1}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inMemory(t, 1, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
+				f, name := replicas[0], key("1").hash()
+				m.last = 10
+				var back storage.Record
+				_, _, err := f.do(t, key("1"), "hello", func(_ context.Context, response *ongairv1.SendResponse) error {
+					tt.back(t, m, name, m.newest[name].Revision)
+					back = m.newest[name]
+					response.Id = "77"
+					return nil
+				})
+				require.NoError(t, err)
+				f.Wait()
+				if !tt.stored {
+					assert.Equal(t, back, m.newest[name])
+					assert.Contains(t, f.logged.String(), errReplaced.Error())
+					return
+				}
+				assert.Empty(t, f.logged.String())
+				response, replayed, err := f.do(t, key("1"), "hello", nil)
+				require.NoError(t, err)
+				assert.True(t, replayed)
+				assert.Equal(t, "77", response.GetId())
+			})
+		})
+	}
+}
+
+// The claim is older than its deadline and its grace when it is read, and free when the
+// answer arrives.
+func TestAClaimThatIsFreedWhileItIsReadIsNotUnknown(t *testing.T) {
+	inMemory(t, 1, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
+		f := replicas[0]
+		_, _, err := f.do(t, key("1"), "hello", func(context.Context, *ongairv1.SendResponse) error {
+			m.leaveTo(time.Minute+settleDelay/4, refused)
+			return faultWith(fault.EffectNone)
+		})
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED)
+		time.Sleep(time.Minute + settleDelay/2) // virtual: the log is back, the next try comes later
+		m.reading = settleDelay / 3             // it is read twice, the second time when it is freed
+		_, _, err = f.do(t, key("1"), "hello", nil)
+		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT)
+		_, replayed, err := f.do(t, key("1"), "hello", answers("77"))
+		require.NoError(t, err)
+		assert.False(t, replayed)
+	})
+}
+
+// claimLost has the claim of a call fail, and callMade has a call succeed whose outcome
+// cannot be stored, because the log is away for an hour.
+func claimLost(t *testing.T, m *memoryRecords, f *fixture, k Key) {
+	t.Helper()
+	m.leaveTo(time.Hour, lost)
+	_, _, err := f.do(t, k, "hello", nil)
+	requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
+}
+
+func callMade(t *testing.T, m *memoryRecords, f *fixture, k Key) {
+	t.Helper()
+	_, _, err := f.do(t, k, "hello", func(context.Context, *ongairv1.SendResponse) error {
+		m.leaveTo(time.Hour, lost)
+		return nil
+	})
+	require.NoError(t, err)
+}
+
+func TestSettlingIsBounded(t *testing.T) {
+	inTime := func(f *fixture) { f.storing.Wait() }
+	byTheEnd := func(f *fixture) { f.Wait() }
+	const noTime, deadline = storeTimeout, "deadline exceeded"
+	for name, tt := range map[string]struct {
+		before func(*testing.T, *memoryRecords, *fixture, Key)
 		others int
 		end    func(*fixture)
-		within time.Duration
-		says   string
+		// It is given up after least to most.
+		least, most time.Duration
+		says        string
 	}{
-		"by the end of the store": {0, func(f *fixture) { f.Wait() }, 2 * storeTimeout, "deadline exceeded"},
-		"in time":                 {0, func(f *fixture) { f.storing.Wait() }, freeTimeout + 2*storeTimeout, "deadline exceeded"},
-		"in number":               {maxFreeing, func(f *fixture) { f.storing.Wait() }, claimTimeout, errTooManyFreeing.Error()},
+		"a lost claim, by the end of the store": {claimLost, 0, byTheEnd, noTime, stopTimeout, deadline},
+		"a call, by the end of the store":       {callMade, 0, byTheEnd, noTime, stopTimeout, deadline},
+		"a lost claim, in time":                 {claimLost, 0, inTime, settleTimeout, settleTimeout + 2*storeTimeout, deadline},
+		"a call, in time":                       {callMade, 0, inTime, settleTimeout, settleTimeout + 2*storeTimeout, deadline},
+		"a lost claim, by other claims":         {claimLost, maxFreeing, inTime, 0, noTime, errTooManySettling.Error()},
+		"a call, not by lost claims":            {callMade, maxFreeing, inTime, settleTimeout, settleTimeout + 2*storeTimeout, deadline},
+		"a call, by others":                     {callMade, maxSettling, inTime, 0, noTime, errTooManySettling.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inMemory(t, 1, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
 				f := replicas[0]
-				for i := range tt.others {
-					f.freeing[fmt.Sprint(i)] = struct{}{}
-				}
-				m.leaveTo(time.Hour, lost)
-				_, _, err := f.do(t, key("1"), "hello", nil)
-				requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
+				f.retrying = tt.others
+				tt.before(t, m, f, key("1"))
 				start := time.Now()
 				tt.end(f)
-				assert.LessOrEqual(t, time.Since(start), tt.within)
-				assert.Contains(t, f.logged.String(), "could not free")
+				assert.GreaterOrEqual(t, time.Since(start), tt.least) // virtual
+				assert.LessOrEqual(t, time.Since(start), tt.most)
+				assert.Contains(t, f.logged.String(), unsettledText)
 				assert.Contains(t, f.logged.String(), tt.says)
-				assert.Len(t, f.freeing, tt.others)
+				assert.Equal(t, tt.others, f.retrying)
+				assert.Empty(t, f.settling)
 			})
 		})
 	}
+}
+
+func TestAStopWaitsForALogThatIsBackInTime(t *testing.T) {
+	inMemory(t, 2, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
+		_, _, err := replicas[0].do(t, key("1"), "hello", func(_ context.Context, response *ongairv1.SendResponse) error {
+			m.leaveTo(3*time.Second, refused)
+			response.Id = "77"
+			return nil
+		})
+		require.NoError(t, err)
+		replicas[0].Wait()
+		_, replayed, err := replicas[1].do(t, key("1"), "hello", nil)
+		require.NoError(t, err)
+		assert.True(t, replayed)
+	})
+}
+
+func TestManyThatAreGivenUpTogetherAreTwoLines(t *testing.T) {
+	inMemory(t, 1, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
+		f := replicas[0]
+		m.leaveTo(time.Hour, refused)
+		for i := range 300 {
+			_, _, err := f.do(t, key(fmt.Sprint(i)), "hello", nil)
+			requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
+		}
+		f.Wait()
+		assert.Equal(t, 2, strings.Count(f.logged.String(), unsettledText), f.logged.String())
+		assert.Contains(t, f.logged.String(), "suppressed=299\n")
+	})
 }
 
 func TestNothingIsFreedOfAClaimThatWasNotWritten(t *testing.T) {
@@ -342,9 +536,9 @@ func (h *history) call(t *testing.T, f *fixture) {
 	switch f := fault.From(err); f.Reason {
 	case ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN:
 		assert.NotZero(t, h.effects.Load(), "nothing was sent")
+		assert.False(t, h.calm.Load(), "the outcome is stored")
 	case ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT:
-		// What had an effect, and could not be stored, runs until its deadline.
-		assert.False(t, h.calm.Load() && h.effects.Load() == 0, err.Error())
+		assert.False(t, h.calm.Load(), err.Error())
 	case ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED:
 		assert.False(t, h.calm.Load(), err.Error())
 	default:
@@ -376,8 +570,12 @@ func TestACallIsMadeOnceWhateverBecomesOfItsRecords(t *testing.T) {
 				h.calm.Store(true)
 				for _, f := range replicas {
 					h.call(t, f)
+					synctest.Wait() // until its outcome is stored
 				}
 				assert.EqualValues(t, 1, h.effects.Load())
+				for _, f := range replicas {
+					assert.Empty(t, f.logged.String())
+				}
 			})
 		})
 	}
