@@ -45,6 +45,16 @@ func TestSIGHUPNeverEndsTheGateway(t *testing.T) {
 	}
 }
 
+func TestAReloadDoesNotWaitForAPipe(t *testing.T) {
+	g, _, secretFile := reloads(t)
+	require.NoError(t, os.Remove(secretFile))
+	require.NoError(t, syscall.Mkfifo(secretFile, 0o600))
+	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
+	g.waitFor(t, "rejecting it", func() bool { return strings.Contains(g.errOut(), "it is not a regular file") })
+	assert.True(t, g.knows(t, "the-first-secret-0123456789"))
+	assert.Zero(t, g.stop(t))
+}
+
 func TestSIGHUPEndsWhatHasNoConfiguration(t *testing.T) {
 	if signal.Ignored(syscall.SIGHUP) {
 		t.Skip("nohup had SIGHUP ignored, here and in every process that is started")

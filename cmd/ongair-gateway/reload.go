@@ -63,7 +63,9 @@ func (r *reloader) run(ctx context.Context, hangup hangups) {
 // reload looks for what changed, and says what became of it; that nothing did, only to
 // who asked.
 func (r *reloader) reload(asked bool) {
-	now, err := config.Load(r.source)
+	source := r.source
+	source.Running = true
+	now, err := config.Load(source)
 	now.Config.Logger = r.log
 	unchanged := err == nil && now.Equal(r.before)
 	if err == nil && !unchanged {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -172,4 +173,30 @@ func TestAnAPIKeyIsReplacedWithATimeInWhichTwoAreValid(t *testing.T) {
 	assert.Equal(t, exitRefused, send(first))
 	assert.Equal(t, exitOK, send(second))
 	assert.NotContains(t, g.errOut(), "-key-of-the-tests")
+}
+
+// Each of these once ended the gateway, or took its memory or its time.
+func TestNoFileHurtsARunningGateway(t *testing.T) {
+	g, config, _ := reloads(t)
+	good, err := os.ReadFile(config)
+	require.NoError(t, err)
+	var aliases strings.Builder
+	aliases.WriteString(string(good) + "callers:\n c: &c {key_hashes: [\"sha256:" + strings.Repeat("0", 64) + "\"], actions: [send], channels: [support]}\n")
+	for i := 0; aliases.Len() < 1<<20-16; i++ {
+		aliases.WriteString(" c" + strconv.FormatInt(int64(i), 36) + ": *c\n")
+	}
+	for _, tt := range []struct{ name, file, says string }{
+		{"a map that is merged into itself", string(good) + "callers:\n  a: &a\n    <<: *a\n", "gateway.yaml:5: an alias stands inside of what it stands for"},
+		{"200 kB of brackets", strings.Repeat("[", 200_000), "gateway.yaml:1:33: lists and maps are nested more than 32 deep"},
+		{"lists in lists", strings.Repeat("- ", 100_000), "gateway.yaml:1:65: lists and maps are nested more than 32 deep"},
+		{"90,000 callers", string(good) + "callers:\n" + strings.Repeat("  c: {actions: [send]}\n", 90_000), "it is larger than 1.0 MiB"},
+		{"as many callers as fit, by one alias", aliases.String(), "is larger than 8.0 MiB with its aliases and variables written out"},
+		{"1 MiB of commas", "{" + strings.Repeat("a,", 1<<19-1) + "}", "has more than 100,000 commas and closing brackets"},
+	} {
+		rewriteFile(t, config, tt.file)
+		require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
+		g.waitFor(t, "refusing "+tt.name, func() bool { return strings.Contains(g.errOut(), tt.says) })
+		assert.True(t, g.knows(t, "the-first-secret-0123456789"), tt.name)
+	}
+	assert.Zero(t, g.stop(t))
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -15,7 +14,7 @@ const defaultCaller = "default"
 // checkCallers adds what is wrong with the callers.
 func (c *Config) checkCallers(problems *Problems) {
 	for _, key := range []struct{ setting, value string }{{"api_key", c.APIKey}, {"previous_api_key", c.PreviousAPIKey}} {
-		if key.value != "" && !regexp.MustCompile(apiKeyPattern).MatchString(key.value) {
+		if key.value != "" && !isAPIKey(key.value) {
 			problems.Add(key.setting, "must be 16 or more printable characters without spaces")
 		}
 	}
@@ -79,6 +78,11 @@ func (c *Config) checkCallers(problems *Problems) {
 			certificates[certificate] = name
 		}
 	}
+}
+
+// isAPIKey reports whether a text can be an API key.
+func isAPIKey(text string) bool {
+	return len(text) >= minAPIKeyLength && consistsOf(text, func(r rune) bool { return r >= '!' && r <= '~' })
 }
 
 // alsoOf says where a caller's credential is, too.

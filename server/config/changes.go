@@ -3,7 +3,6 @@ package config
 import (
 	"crypto/sha256"
 	"maps"
-	"os"
 	"reflect"
 	"slices"
 )
@@ -47,10 +46,12 @@ func hashFiles(cfg Config) map[string][sha256.Size]byte {
 	for setting, path := range map[string]string{
 		"tls_cert": cfg.TLSCertFile, "tls_key": cfg.TLSKeyFile, "tls_client_ca": cfg.TLSClientCAFile,
 	} {
-		if content, err := os.ReadFile(path); err == nil {
+		hashes[setting] = [sha256.Size]byte{}
+		if path == "" {
+			continue
+		}
+		if content, err := readFile(path, maxFile); err == nil {
 			hashes[setting] = sha256.Sum256(content)
-		} else {
-			hashes[setting] = [sha256.Size]byte{}
 		}
 	}
 	return hashes

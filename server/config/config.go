@@ -6,6 +6,10 @@
 // its place: a line of the file, a flag or a variable. Check has the rules; they are the
 // same wherever a setting comes from, and a Config that was not loaded is checked by them,
 // too. Nothing in an error or a warning is a secret.
+//
+// A running gateway reads what somebody writes at any time, so that everything is bounded:
+// the bytes of each file, the nesting of the YAML, what its aliases and variables are written
+// out, and the problems that are listed. The work grows in proportion to the file.
 package config
 
 import (
@@ -182,7 +186,12 @@ func (c *Config) AllCallers() map[string]auth.Caller {
 }
 
 // CallerCount returns how many callers there are; none means that the gateway is open.
-func (c *Config) CallerCount() int { return len(c.AllCallers()) }
+func (c *Config) CallerCount() int {
+	if _, named := c.Callers[defaultCaller]; c.APIKey != "" && !named {
+		return len(c.Callers) + 1
+	}
+	return len(c.Callers)
+}
 
 // MaxStreams returns how many calls and streams a gRPC connection has at a time: as many
 // as any caller may have, and at least the defaults. It is that high so that the limits of
@@ -210,7 +219,7 @@ func (c *Config) loadTLS() (*listen.TLS, *Problem) {
 	if c.TLSCertFile == "" {
 		return nil, nil
 	}
-	certificate, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile)
+	certificate, err := readCertificate(c.TLSCertFile, c.TLSKeyFile)
 	if err != nil {
 		return nil, &Problem{"tls_cert", fmt.Sprintf("TLS certificate in %s and %s: %v", c.TLSCertFile, c.TLSKeyFile, err)}
 	}
@@ -218,8 +227,25 @@ func (c *Config) loadTLS() (*listen.TLS, *Problem) {
 	if c.TLSClientCAFile == "" {
 		return files, nil
 	}
-	if files.ClientCAs, err = listen.ReadCertPool(c.TLSClientCAFile); err != nil {
+	authorities, err := readFile(c.TLSClientCAFile, maxFile)
+	if err == nil {
+		files.ClientCAs, err = listen.ParseCertPool(c.TLSClientCAFile, authorities)
+	}
+	if err != nil {
 		return nil, &Problem{"tls_client_ca", fmt.Sprintf("authorities of client certificates: %v", err)}
 	}
 	return files, nil
+}
+
+// readCertificate is tls.LoadX509KeyPair with bounds.
+func readCertificate(certFile, keyFile string) (tls.Certificate, error) {
+	cert, err := readFile(certFile, maxFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := readFile(keyFile, maxFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
 }

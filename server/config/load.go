@@ -115,6 +115,10 @@ type Source struct {
 	// Flags has the values of flags, or of their environment variables, by the names that
 	// the settings have in the file. Empty ones are not set.
 	Flags map[string]string
+	// Running means that a gateway runs, which must not wait for a pipe that nobody may ever
+	// write to: all files have to be regular ones. At a start the config file and those of
+	// secrets may be pipes. The files of TLS may not, since they are read more than once.
+	Running bool
 	// Sandbox means that the gateway runs against a sandbox, which makes the channel and its
 	// token, and needs no data directory.
 	Sandbox bool
@@ -151,22 +155,17 @@ func Load(source Source) (Loaded, error) {
 }
 
 // Warnings returns what is valid and may be a mistake, each with its place.
-func (l Loaded) Warnings() (lines []string) {
-	for _, warning := range l.reading.warnings {
-		lines = append(lines, l.reading.located(warning))
-	}
-	return lines
-}
+func (l Loaded) Warnings() []string { return l.reading.warnings.lines(l.reading.located) }
 
 // Locate returns an error of Problems with the place of each, and any other as it is.
 func (l Loaded) Locate(err error) error { return l.reading.locate(err) }
 
 // read is Load without the check.
 func read(source Source) (cfg Config, r *reading, err error) {
-	r = newReading(source.File)
+	r = newReading(source)
 	var file configFile
 	if source.File != "" {
-		if file, err = r.readFile(); err != nil {
+		if file, err = r.readConfigFile(); err != nil {
 			return cfg, r, err
 		}
 	}
@@ -299,7 +298,8 @@ func (r *reading) perSecond(setting, value string) float64 {
 
 // caller returns what is configured of a caller.
 func (r *reading) caller(name string, c callerConfig) (caller auth.Caller) {
-	at := func(key string) string { return SettingName("callers", name, key) }
+	setting := SettingName("callers", name)
+	at := func(key string) string { return setting + "." + key }
 	numbered := func(key string, i int) string { return at(key) + "." + strconv.Itoa(i+1) }
 	for i, in := range c.KeyHashes {
 		hash, err := auth.ParseKeyHash(string(in))
@@ -334,7 +334,8 @@ func (r *reading) caller(name string, c callerConfig) (caller auth.Caller) {
 
 // channel returns what is configured of a channel.
 func (r *reading) channel(name string, c channelConfig) Channel {
-	at := func(key string) string { return SettingName("channels", name, key) }
+	setting := SettingName("channels", name)
+	at := func(key string) string { return setting + "." + key }
 	secret := func(key string, value, file text) string { return r.secret(at(key), value, string(file)) }
 	form, err := ongair.ParseAuthForm(cmp.Or(string(c.AuthForm), ongair.AuthAuto.String()))
 	if err != nil {

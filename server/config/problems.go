@@ -15,19 +15,36 @@ type Problem struct {
 
 func (p Problem) Error() string { return p.Setting + ": " + p.Says }
 
-// Problems is everything that is wrong with a configuration, a line each.
+// Problems is everything that is wrong with a configuration, a line each. Of more than
+// maxProblems the rest is left out.
 type Problems []Problem
 
+// maxProblems is more than somebody reads, and far less than a large file can have.
+const maxProblems = 100
+
 func (p Problems) Error() string {
-	var lines []string
-	for _, problem := range p {
-		lines = append(lines, problem.Error())
-	}
-	return strings.Join(lines, "\n")
+	return strings.Join(p.lines(Problem.Error), "\n")
 }
 
-// Add adds a problem of a setting.
+// lines returns the problems in a form, and whether there are more than are listed.
+func (p Problems) lines(form func(Problem) string) (lines []string) {
+	for _, problem := range p[:min(len(p), maxProblems)] {
+		lines = append(lines, form(problem))
+	}
+	if p.full() {
+		lines = append(lines, "there are more, which are not listed")
+	}
+	return lines
+}
+
+// full reports whether there are more problems than are listed.
+func (p Problems) full() bool { return len(p) > maxProblems }
+
+// Add adds a problem of a setting, unless there are so many that it would not be listed.
 func (p *Problems) Add(setting, format string, args ...any) {
+	if p.full() {
+		return
+	}
 	*p = append(*p, Problem{setting, fmt.Sprintf(format, args...)})
 }
 
@@ -54,7 +71,15 @@ func SettingName(keys ...string) string {
 // isName reports whether a text is a name of a channel, caller or setting: 1 to 64
 // letters, digits, underscores and hyphens.
 func isName(text string) bool {
-	return len(text) >= 1 && len(text) <= 64 && !strings.ContainsFunc(text, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-'
-	})
+	return len(text) >= 1 && len(text) <= 64 && consistsOf(text, isWordCharacter)
+}
+
+// consistsOf reports whether all characters of a text are of a kind.
+func consistsOf(text string, kind func(rune) bool) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return !kind(r) })
+}
+
+// isWordCharacter reports whether a character is a letter, digit, underscore or hyphen.
+func isWordCharacter(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-'
 }

@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // reading is what is found out while the configuration is read: what is wrong with it,
@@ -16,8 +18,12 @@ import (
 // Config.Check have the names that settings have in the file, wherever they are
 // from, and get their places here, too.
 type reading struct {
-	// file is the path of the config file, and lines where its settings are.
-	file  string
+	// file is the path of the config file, and root what is in it.
+	file string
+	root *yaml.Node
+	// running is that of the Source.
+	running bool
+	// lines are those of settings that root does not have, or has twice.
 	lines map[string]int
 	// given are the flags and environment variables that settings are from, and files the
 	// paths of the files that they are in.
@@ -26,8 +32,11 @@ type reading struct {
 	problems, warnings Problems
 }
 
-func newReading(file string) *reading {
-	return &reading{file: file, lines: map[string]int{}, given: map[string]string{}, files: map[string]string{}}
+func newReading(source Source) *reading {
+	return &reading{
+		file: source.File, running: source.Running, lines: map[string]int{},
+		given: map[string]string{}, files: map[string]string{},
+	}
 }
 
 // unknown stands for the name of a setting that does not exist and is not shown.
@@ -67,7 +76,7 @@ func (r *reading) secret(setting string, value text, file string) string {
 		r.problems.Add(inFile, "%s is given twice, by value and by file", setting)
 		return ""
 	}
-	content, err := os.ReadFile(file)
+	content, err := r.contentOf(file, maxSecret)
 	if err != nil {
 		r.problems.Add(inFile, "it cannot be read: %v", cause(err))
 		return ""
@@ -132,12 +141,12 @@ func (r *reading) locate(err error) error {
 	if !ok {
 		return err
 	}
-	slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Compare(r.line(a.Setting), r.line(b.Setting)) })
-	var lines Error
+	at := map[string]int{}
 	for _, problem := range problems {
-		lines = append(lines, r.located(problem))
+		at[problem.Setting] = r.line(problem.Setting)
 	}
-	return lines
+	slices.SortStableFunc(problems, func(a, b Problem) int { return cmp.Compare(at[a.Setting], at[b.Setting]) })
+	return Error(problems.lines(r.located))
 }
 
 // located says where a problem is, and what it is.
@@ -164,16 +173,14 @@ func (r *reading) place(setting string) string {
 	return cmp.Or(place, r.file)
 }
 
-// line is that of a setting in the file, or of what it belongs to; 0 for none.
+// line returns the line of a setting in the file, or of what it belongs to; 0 for none.
 func (r *reading) line(setting string) int {
-	for setting != "" {
-		if line := r.lines[setting]; line > 0 {
+	for part := setting; part != ""; part = part[:max(strings.LastIndexByte(part, '.'), 0)] {
+		if line := r.lines[part]; line > 0 {
 			return line
 		}
-		end := strings.LastIndexByte(setting, '.')
-		setting = setting[:max(end, 0)]
 	}
-	return 0
+	return lineOf(r.root, setting)
 }
 
 // Error is everything that is wrong with the configuration, a line each.

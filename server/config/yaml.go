@@ -4,34 +4,35 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"reflect"
-	"regexp"
-	"strconv"
-	"strings"
+	"slices"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
+	"github.com/dustin/go-humanize"
+	"go.yaml.in/yaml/v4"
 )
 
 // byteOrderMark is what some editors begin a file with.
 const byteOrderMark = "\ufeff"
 
-// text is a value in which ${NAME} stands for an environment variable. It is
-// replaced after the YAML is parsed, so that no value can change the structure.
-type text string
+const (
+	// maxNesting is how deep lists and maps may be nested. The settings need four levels.
+	maxNesting = 32
+	// maxEntries bounds the commas and closing brackets. The parser keeps what is between an
+	// opening bracket and its closing one, and takes 0.6 kB for each entry. A file in JSON with
+	// as many callers as maxFile allows has two thirds of it.
+	maxEntries = 100_000
+	// maxWrittenOut bounds what a file is with its aliases and variables written out: the
+	// bytes of its values, and one more for each. Without any, a file of maxFile is far below.
+	maxWrittenOut = 8 << 20
+)
 
-// list is several values: a list, or a text with commas between them.
-type list string
-
-// readFile reads the config file. It adds what is wrong to the problems, and fails where
-// nothing can be read of it. Nothing that it says has a value of the file in it, since
-// that may be a secret.
-func (r *reading) readFile() (file configFile, err error) {
-	content, err := os.ReadFile(r.file)
+// readConfigFile reads the config file. It adds what is wrong to the problems, and fails
+// if nothing can be read of it. No error and no problem has a value of the file in it,
+// since that may be a secret.
+func (r *reading) readConfigFile() (file configFile, err error) {
+	content, err := r.contentOf(r.file, maxFile)
 	if err != nil {
 		return file, fmt.Errorf("config file: %w", err)
 	}
@@ -42,209 +43,124 @@ func (r *reading) readFile() (file configFile, err error) {
 	if len(bytes.TrimSpace(content)) == 0 {
 		return file, fmt.Errorf("config file %s is empty", r.file)
 	}
-	tree, err := parser.ParseBytes(content, 0)
-	if syntax, ok := errors.AsType[yaml.Error](err); ok {
-		at := syntax.GetToken().Position
-		// What it quotes may be a secret, or a part of it, that should have been in quotes.
-		says := regexp.MustCompile(`(?s)".*"`).ReplaceAllString(syntax.GetMessage(), `"…"`)
-		return file, fmt.Errorf("%s:%d:%d: %s", r.file, at.Line, at.Column, says)
+	if bytes.Count(content, []byte(","))+bytes.Count(content, []byte("]"))+bytes.Count(content, []byte("}")) > maxEntries {
+		return file, fmt.Errorf("config file %s has more than %s commas and closing brackets", r.file, humanize.Comma(maxEntries))
 	}
+	loader, err := yaml.NewLoader(bytes.NewReader(content), yaml.WithPlugin(nestingLimit{}, anchors{}))
 	if err != nil {
-		return file, fmt.Errorf("config file %s is no YAML", r.file) // whatever err says may be of the file
+		return file, fmt.Errorf("config file: %w", err)
 	}
-	y := yamlReader{reading: r, anchors: map[string]ast.Node{}}
-	for i, document := range tree.Docs {
-		switch {
-		case document.Body == nil || document.Body.Type() == ast.CommentType:
-		case i > 0:
-			return file, fmt.Errorf("%s:%d: has a second document, and can have one", r.file, line(document.Body))
-		default:
-			y.read(document.Body, reflect.ValueOf(&file).Elem())
+	for first := true; ; first = false {
+		var document yaml.Node
+		err := loader.Load(&document)
+		if errors.Is(err, io.EOF) {
+			return file, nil
 		}
-	}
-	return file, nil
-}
-
-// yamlReader puts the values of YAML where they belong, and notes the line of each. It
-// goes on after a mistake, so that all are found at once.
-type yamlReader struct {
-	*reading
-	anchors map[string]ast.Node
-}
-
-func line(node ast.Node) int { return node.GetToken().Position.Line }
-
-// read puts a node into a struct, a map of them, a list or a text, which is the setting
-// that keys lead to.
-func (y yamlReader) read(node ast.Node, into reflect.Value, keys ...string) {
-	setting := SettingName(keys...)
-	node, err := y.resolve(node)
-	if err != nil {
-		y.problems.Add(setting, "%v", err)
-		return
-	}
-	pairs, isMap := pairsOf(node)
-	sequence, isList := node.(*ast.SequenceNode)
-	scalar, isText := node.(ast.ScalarNode)
-	switch {
-	case node.Type() == ast.NullType:
-		into.SetZero() // as if it were not there
-	case into.Kind() == reflect.Struct || into.Kind() == reflect.Map:
-		if !isMap {
-			y.problems.Add(setting, "wants settings with their names, as in NAME: VALUE")
-			return
+		if err != nil {
+			return file, r.syntaxError(err)
 		}
-		y.readPairs(pairs, into, keys)
-	case into.Kind() == reflect.Slice:
-		if !isList {
-			y.problems.Add(setting, "wants a list, as in [VALUE, VALUE]")
-			return
-		}
-		into.Set(reflect.MakeSlice(into.Type(), len(sequence.Values), len(sequence.Values)))
-		for i, value := range sequence.Values {
-			// The clone is for append, which would write over the keys of whoever called.
-			element := append(append([]string{}, keys...), strconv.Itoa(i+1))
-			y.lines[SettingName(element...)] = line(value)
-			y.read(value, into.Index(i), element...)
-		}
-	case isText:
-		into.SetString(y.expand(setting, textOf(scalar)))
-	case isList && into.Type() == reflect.TypeFor[list]():
-		var values []string
-		for _, value := range sequence.Values {
-			element, err := y.resolve(value)
-			scalar, ok := element.(ast.ScalarNode)
-			if err != nil || !ok {
-				y.problems.Add(setting, "wants a list of single values")
-				return
-			}
-			values = append(values, y.expand(setting, textOf(scalar)))
-		}
-		into.SetString(strings.Join(values, ","))
-	case isList:
-		y.problems.Add(setting, "wants one value, and has a list")
-	default:
-		y.problems.Add(setting, "wants one value, and has settings below it")
-	}
-}
-
-// readPairs puts keys and values into a struct, whose fields have the keys as tags, or
-// into a map.
-func (y yamlReader) readPairs(pairs []*ast.MappingValueNode, into reflect.Value, keys []string) {
-	// What << brings in comes first, since the map's own values beat it.
-	for _, pair := range pairs {
-		if _, merge := pair.Key.(*ast.MergeKeyNode); !merge {
+		body := document.Content[0]
+		if body.ShortTag() == "!!null" {
 			continue
 		}
-		node, err := y.resolve(pair.Value)
-		merged, ok := pairsOf(node)
-		if err != nil || !ok {
-			y.problems.Add(SettingName(keys...), "<< wants one alias of a map")
-			continue
+		if !first {
+			return file, fmt.Errorf("%s:%d: has a second document, and can have one", r.file, body.Line)
 		}
-		y.readPairs(merged, into, keys)
-	}
-	for _, pair := range pairs {
-		if _, merge := pair.Key.(*ast.MergeKeyNode); merge {
-			continue
+		if err := r.checkShape(body, nil); err != nil {
+			return file, err
 		}
-		key := ""
-		if scalar, ok := pair.Key.(ast.ScalarNode); ok {
-			key = textOf(scalar)
-		}
-		below := append(append([]string{}, keys...), key)
-		setting := SettingName(below...)
-		y.lines[setting] = line(pair.Key)
-		if into.Kind() == reflect.Map {
-			if into.IsNil() {
-				into.Set(reflect.MakeMap(into.Type()))
-			}
-			value := reflect.New(into.Type().Elem()).Elem()
-			y.read(pair.Value, value, below...)
-			into.SetMapIndex(reflect.ValueOf(key), value)
-			continue
-		}
-		field, ok := fieldOf(into, key)
-		switch {
-		case ok:
-			y.read(pair.Value, field, below...)
-		case pair.Key.GetToken().NextType() == token.MappingValueType:
-			y.problems.Add(setting, "there is no such setting")
-		default: // without a colon it may be a part of a secret, after a comma between braces
-			setting = strings.TrimPrefix(SettingName(keys...)+"."+unknown, ".")
-			y.lines[setting] = line(pair.Key)
-			y.problems.Add(setting, "there is a setting here that does not exist")
+		r.root = body
+		y := yamlReader{reading: r, left: maxWrittenOut, fields: map[reflect.Type]map[string]int{}}
+		y.read(body, reflect.ValueOf(&file).Elem(), "")
+		if y.left < 0 {
+			return file, fmt.Errorf("config file %s is larger than %s with its aliases and variables written out", r.file, humanize.IBytes(maxWrittenOut))
 		}
 	}
 }
 
-// fieldOf returns the field of a struct with a key as its tag.
-func fieldOf(into reflect.Value, key string) (reflect.Value, bool) {
-	for field, value := range into.Fields() {
-		if field.Tag.Get("yaml") == key {
-			return value, true
-		}
+// nestingLimit is a plugin of the YAML library that stops the parser as soon as a file is
+// nested too deep.
+type nestingLimit struct{}
+
+var errNesting = fmt.Errorf("lists and maps are nested more than %d deep", maxNesting)
+
+// CheckDepth is called with each level of nesting. The library counts brackets and
+// indentation separately, so that checkShape has to count again.
+func (nestingLimit) CheckDepth(depth int, _ *yaml.DepthContext) error {
+	if depth > maxNesting {
+		return errNesting
 	}
-	return reflect.Value{}, false
+	return nil
 }
 
-// resolve returns what a node stands for.
-func (y yamlReader) resolve(node ast.Node) (ast.Node, error) {
-	switch n := node.(type) {
-	case *ast.AnchorNode:
-		value, err := y.resolve(n.Value)
-		if err == nil {
-			y.anchors[n.Name.String()] = value
-		}
-		return value, err
-	case *ast.AliasNode:
-		if value, ok := y.anchors[n.Value.String()]; ok {
-			return value, nil
-		}
-		return node, errors.New("a value that begins with * is an alias, of which there is no anchor: put it in quotes")
-	case *ast.TagNode:
-		return node, errors.New("a value that begins with ! is a YAML tag, which has no use here: put it in quotes")
-	}
-	return node, nil
+// CheckAlias allows all aliases: yamlReader bounds what they are written out.
+func (nestingLimit) CheckAlias(int, int) error { return nil }
+
+// unknownAnchor is what an alias stands for that has no anchor. It lets the parser go on,
+// so that yamlReader finds this mistake along with all others.
+const unknownAnchor = "!unknown-anchor"
+
+// anchors is a plugin of the YAML library that resolves aliases: the anchors of a document,
+// by name.
+type anchors map[string]*yaml.Node
+
+// NewAliasDataContext returns the anchors of a file, of which there are none yet.
+func (anchors) NewAliasDataContext(yaml.AliasDataServices) (yaml.AliasDataContext, error) {
+	return anchors{}, nil
 }
 
-// pairsOf returns the keys and values of a map.
-func pairsOf(node ast.Node) (pairs []*ast.MappingValueNode, ok bool) {
-	switch n := node.(type) {
-	case *ast.MappingNode:
-		return n.Values, true
-	case *ast.MappingValueNode:
-		return []*ast.MappingValueNode{n}, true
+// BeginDocument forgets the anchors of the document before.
+func (a anchors) BeginDocument() error { clear(a); return nil }
+
+// DefineAnchor is called for a node before its children, which may be aliases of it.
+func (a anchors) DefineAnchor(name string, node *yaml.Node) error { a[name] = node; return nil }
+
+// ResolveAlias returns the node that an alias stands for.
+func (a anchors) ResolveAlias(name string) (node *yaml.Node, found bool, err error) {
+	if node, found = a[name]; found {
+		return node, true, nil
 	}
-	return nil, false
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: unknownAnchor}, true, nil
 }
 
-// textOf returns a value as it is written, but for the quotes.
-func textOf(node ast.ScalarNode) string {
-	switch n := node.(type) {
-	case *ast.StringNode:
-		return n.Value
-	case *ast.LiteralNode:
-		return n.Value.Value
+// EndDocument does nothing.
+func (anchors) EndDocument() error { return nil }
+
+// syntaxError returns what is wrong with the YAML and where. The messages of the reader,
+// scanner and parser quote nothing of the file, those of the other stages do.
+func (r *reading) syntaxError(err error) error {
+	syntax, ok := errors.AsType[*yaml.LoadError](err)
+	if !ok {
+		return fmt.Errorf("config file %s is no YAML", r.file) // whatever err says may be of the file
 	}
-	return node.GetToken().Value
+	says := uselessTag // of a type that the value does not have
+	if slices.Contains([]yaml.Stage{yaml.ReaderStage, yaml.ScannerStage, yaml.ParserStage}, syntax.Stage) {
+		says = syntax.Message
+	}
+	at := syntax.Mark
+	if at.Line == 0 {
+		at = syntax.ContextMark
+	}
+	if at.Line == 0 {
+		return fmt.Errorf("config file %s: %s", r.file, says)
+	}
+	return fmt.Errorf("%s:%d:%d: %s", r.file, at.Line, at.Column, says)
 }
 
-// expand replaces the variables. One that is not set is a problem, since an empty secret
-// or address would mean something else.
-func (y yamlReader) expand(setting, raw string) string {
-	replaced := regexp.MustCompile(`\$\{([^}]*)(\}?)`).ReplaceAllStringFunc(raw, func(ref string) string {
-		name, closed := strings.CutSuffix(ref[2:], "}")
-		value, set := os.LookupEnv(name)
-		switch {
-		case !closed:
-			y.problems.Add(setting, "has a ${ without its }")
-		case !regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`).MatchString(name):
-			y.problems.Add(setting, "has a ${…} that is not the name of an environment variable")
-		case !set:
-			y.problems.Add(setting, "environment variable %s is not set", name)
+// checkShape fails if a node is nested too deep, or has an alias in it that stands for
+// the node itself. Above are the nodes that it is in.
+func (r *reading) checkShape(node *yaml.Node, above []*yaml.Node) error {
+	if node.Kind == yaml.AliasNode && slices.Contains(above, node.Alias) {
+		return fmt.Errorf("%s:%d: an alias stands inside of what it stands for", r.file, node.Line)
+	}
+	if len(node.Content) > 0 && len(above) >= maxNesting {
+		return fmt.Errorf("%s:%d: %w", r.file, node.Line, errNesting)
+	}
+	above = append(above, node)
+	for _, child := range node.Content {
+		if err := r.checkShape(child, above); err != nil {
+			return err
 		}
-		return value
-	})
-	return replaced
+	}
+	return nil
 }

@@ -22,6 +22,11 @@ func ReadCertPool(path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
+	return ParseCertPool(path, pem)
+}
+
+// ParseCertPool returns the certificate authorities in PEM, which was read from a file.
+func ParseCertPool(path string, pem []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("%s has no PEM certificate", path)

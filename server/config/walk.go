@@ -1,0 +1,270 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// text is a value in which ${NAME} stands for an environment variable. It is
+// replaced after the YAML is parsed, so that no value can change the structure.
+type text string
+
+// list is several values: a list, or a text with commas between them.
+type list string
+
+// uselessTag is what is wrong with a tag.
+const uselessTag = "a value that begins with ! is a YAML tag, which has no use here: put it in quotes"
+
+// yamlReader puts the values of YAML where they belong. It goes on after a mistake, so that
+// all are found at once.
+type yamlReader struct {
+	*reading
+	// left is what remains of maxWrittenOut.
+	left int
+	// fields are those of each struct, by their keys.
+	fields map[reflect.Type]map[string]int
+}
+
+// done reports whether there is nothing more to find out.
+func (y *yamlReader) done() bool { return y.left < 0 || y.problems.full() }
+
+// under returns the name of what a key of a setting leads to.
+func under(setting, key string) string {
+	if setting == "" {
+		return SettingName(key)
+	}
+	return setting + "." + SettingName(key)
+}
+
+// read puts a node into a setting, which is a struct, a map of them, a list or a text.
+func (y *yamlReader) read(node *yaml.Node, into reflect.Value, setting string) {
+	node, err := y.resolve(node)
+	if y.done() {
+		return
+	}
+	if err != nil {
+		y.problems.Add(setting, "%v", err)
+		return
+	}
+	isMap, isList, isText := node.Kind == yaml.MappingNode, node.Kind == yaml.SequenceNode, node.Kind == yaml.ScalarNode
+	switch {
+	case node.ShortTag() == "!!null":
+		into.SetZero() // as if it were not there
+	case into.Kind() == reflect.Struct || into.Kind() == reflect.Map:
+		if !isMap {
+			y.problems.Add(setting, "wants settings with their names, as in NAME: VALUE")
+			return
+		}
+		y.readPairs(node, into, setting)
+	case into.Kind() == reflect.Slice:
+		if !isList {
+			y.problems.Add(setting, "wants a list, as in [VALUE, VALUE]")
+			return
+		}
+		into.Set(reflect.MakeSlice(into.Type(), len(node.Content), len(node.Content)))
+		for i, value := range node.Content {
+			y.read(value, into.Index(i), setting+"."+strconv.Itoa(i+1))
+		}
+	case isText:
+		into.SetString(y.expand(setting, node.Value))
+	case isList && into.Type() == reflect.TypeFor[list]():
+		var values []string
+		for _, value := range node.Content {
+			element, err := y.resolve(value)
+			if y.done() {
+				return
+			}
+			if err != nil || element.Kind != yaml.ScalarNode {
+				y.problems.Add(setting, "wants a list of single values")
+				return
+			}
+			values = append(values, y.expand(setting, element.Value))
+		}
+		into.SetString(strings.Join(values, ","))
+	case isList:
+		y.problems.Add(setting, "wants one value, and has a list")
+	default:
+		y.problems.Add(setting, "wants one value, and has settings below it")
+	}
+}
+
+// pairs returns the keys and values of a map: those that << brings in, or all others.
+func pairs(node *yaml.Node, merges bool) func(func(key, value *yaml.Node) bool) {
+	return func(yield func(key, value *yaml.Node) bool) {
+		for pair := range slices.Chunk(node.Content, 2) {
+			if (pair[0].ShortTag() == "!!merge") == merges && !yield(pair[0], pair[1]) {
+				return
+			}
+		}
+	}
+}
+
+// readPairs puts a map into a struct, whose fields have the keys as tags, or into a map.
+func (y *yamlReader) readPairs(node *yaml.Node, into reflect.Value, setting string) {
+	// What << brings in comes first, since the map's own values beat it.
+	for _, value := range pairs(node, true) {
+		merged, err := y.resolve(value)
+		if err != nil || merged.Kind != yaml.MappingNode {
+			y.problems.Add(setting, "<< wants one alias of a map")
+			continue
+		}
+		if !y.done() {
+			y.readPairs(merged, into, setting)
+		}
+	}
+	seen := make(map[string]int, len(node.Content)/2) // the lines of keys
+	for key, value := range pairs(node, false) {
+		if y.done() {
+			return
+		}
+		name := "" // of a key that is no text
+		if key.Kind == yaml.ScalarNode {
+			name = key.Value
+		}
+		below := under(setting, name)
+		target, ok := into, into.Kind() == reflect.Map
+		if !ok {
+			target, ok = y.field(into, name)
+		}
+		switch {
+		case !ok && value.Kind == yaml.ScalarNode && value.Value == "":
+			// Without a colon it may be a part of a secret, after a comma between braces.
+			below = strings.TrimPrefix(setting+"."+unknown, ".")
+			y.lines[below] = key.Line
+			y.problems.Add(below, "there is a setting here that does not exist")
+		case !ok:
+			y.lines[below] = key.Line
+			y.problems.Add(below, "there is no such setting")
+		case seen[name] > 0:
+			y.lines[below] = key.Line
+			y.problems.Add(below, "is already defined in line %d", seen[name])
+		case into.Kind() == reflect.Map:
+			if into.IsNil() {
+				into.Set(reflect.MakeMap(into.Type()))
+			}
+			element := reflect.New(into.Type().Elem()).Elem()
+			y.read(value, element, below)
+			into.SetMapIndex(reflect.ValueOf(name), element)
+		default:
+			y.read(value, target, below)
+		}
+		seen[name] = key.Line
+	}
+}
+
+// field returns the field of a struct with a key as its tag.
+func (y *yamlReader) field(of reflect.Value, key string) (reflect.Value, bool) {
+	fields := y.fields[of.Type()]
+	if fields == nil {
+		fields = map[string]int{}
+		for i := range of.NumField() {
+			fields[of.Type().Field(i).Tag.Get("yaml")] = i
+		}
+		y.fields[of.Type()] = fields
+	}
+	i, ok := fields[key]
+	if !ok {
+		return reflect.Value{}, false
+	}
+	return of.Field(i), true
+}
+
+// resolve returns what a node stands for, and takes what that is from what is left.
+func (y *yamlReader) resolve(node *yaml.Node) (*yaml.Node, error) {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	y.left -= 1 + len(node.Value)
+	switch {
+	case node.Tag == unknownAnchor:
+		return node, errors.New("a value that begins with * is an alias, of which there is no anchor: put it in quotes")
+	case node.Style&yaml.TaggedStyle != 0 || node.Tag == "!":
+		return node, errors.New(uselessTag)
+	}
+	return node, nil
+}
+
+// expand replaces the variables. One that is not set is a problem, since an empty secret
+// or address would mean something else.
+func (y *yamlReader) expand(setting, raw string) string {
+	if !strings.Contains(raw, "${") {
+		return raw
+	}
+	var expanded strings.Builder
+	for {
+		before, ref, found := strings.Cut(raw, "${")
+		expanded.WriteString(before)
+		if !found || y.done() {
+			return expanded.String()
+		}
+		name, after, closed := strings.Cut(ref, "}")
+		value, set := os.LookupEnv(name)
+		switch {
+		case !closed:
+			y.problems.Add(setting, "has a ${ without its }")
+		case !isVariable(name):
+			y.problems.Add(setting, "has a ${…} that is not the name of an environment variable")
+		case !set:
+			y.problems.Add(setting, "environment variable %s is not set", name)
+		}
+		y.left -= len(value)
+		expanded.WriteString(value)
+		raw = after
+	}
+}
+
+// isVariable reports whether a text can be the name of an environment variable.
+func isVariable(text string) bool {
+	return text != "" && (text[0] < '0' || text[0] > '9') && consistsOf(text, func(c rune) bool { return isWordCharacter(c) && c != '-' })
+}
+
+// lineOf returns the line of a setting below a node, or of the last part of its name that
+// is there; 0 for none. Lines are looked up for mistakes alone: a file has many settings,
+// and seldom a mistake.
+func lineOf(node *yaml.Node, setting string) (line int) {
+	for node != nil && setting != "" {
+		var at int
+		if node, at, setting = below(node, setting); node != nil {
+			line = at
+		}
+	}
+	return line
+}
+
+// below returns the node that the first part of a setting's name leads to, its line and
+// the rest of the name. It is nil if there is none.
+func below(node *yaml.Node, setting string) (value *yaml.Node, line int, rest string) {
+	if node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	switch node.Kind {
+	default: // a text has nothing below it
+	case yaml.SequenceNode:
+		number, rest, _ := strings.Cut(setting, ".")
+		if i, err := strconv.Atoi(number); err == nil && i >= 1 && i <= len(node.Content) {
+			return node.Content[i-1], node.Content[i-1].Line, rest
+		}
+	case yaml.MappingNode:
+		for key, value := range pairs(node, false) {
+			name := key.Value
+			if !isName(name) {
+				name = SettingName(name)
+			}
+			if rest, ok := strings.CutPrefix(setting, name); ok && (rest == "" || rest[0] == '.') {
+				return value, key.Line, strings.TrimPrefix(rest, ".")
+			}
+		}
+		for _, merged := range pairs(node, true) { // of which the last one counts
+			if v, at, r := below(merged, setting); v != nil {
+				value, line, rest = v, at, r
+			}
+		}
+	}
+	return value, line, rest
+}
