@@ -11,9 +11,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/config"
 )
 
-// reloadEvery is how often it is looked whether the configuration changed. It is read
-// anew each time, since what it says may stand in other files, which may be links that
-// are replaced, as Kubernetes does it.
+// reloadEvery is how often the reloader looks whether a file of the configuration changed.
 const reloadEvery = 5 * time.Second
 
 // hangups are the SIGHUPs that came. They are collected from the first moment of the
@@ -36,6 +34,11 @@ type reloader struct {
 	// before is what the gateway has, and complaint what is wrong with what came since.
 	before    config.Loaded
 	complaint string
+	// last is what was read last, or lastErr why it is invalid. It is pending if it is valid
+	// and the gateway did not take it.
+	last    config.Loaded
+	lastErr error
+	pending bool
 }
 
 // run reloads until ctx ends: on a hangup at once, and by itself soon after something
@@ -60,16 +63,24 @@ func (r *reloader) run(ctx context.Context, hangup hangups) {
 	}
 }
 
-// reload looks for what changed, and says what became of it; that nothing did, only to
-// who asked.
+// reload gives the gateway what changed, and logs what became of it. Unless somebody asked,
+// it reads nothing if no file changed, and does not log that nothing did. What the gateway
+// did not take is given to it again, since the reason may have been its disk.
 func (r *reloader) reload(asked bool) {
-	source := r.source
-	source.Running = true
-	now, err := config.Load(source)
-	now.Config.Logger = r.log
+	if asked || r.last.FilesChanged() {
+		source := r.source
+		source.Running = true
+		r.last, r.lastErr = config.Load(source)
+		r.last.Config.Logger = r.log
+	} else if !r.pending {
+		return
+	}
+	now, err := r.last, r.lastErr
 	unchanged := err == nil && now.Equal(r.before)
+	r.pending = false
 	if err == nil && !unchanged {
 		err = now.Locate(r.gateway.Reload(now.Config))
+		r.pending = err != nil
 	}
 	switch {
 	case err != nil && (asked || err.Error() != r.complaint):

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -8,11 +10,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server"
 	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/webhook"
@@ -199,4 +203,72 @@ func TestNoFileHurtsARunningGateway(t *testing.T) {
 		assert.True(t, g.knows(t, "the-first-secret-0123456789"), tt.name)
 	}
 	assert.Zero(t, g.stop(t))
+}
+
+// watched returns a reloader of a config file that was written long ago, and what it logs.
+func watched(t *testing.T, settings string) (r *reloader, path string, log *strings.Builder) {
+	t.Helper()
+	path = writeFile(t, "gateway.yaml", "channels: {support: {token: "+Token+", webhook_secret: "+Secret+"}}\n"+settings+
+		"grpc_addr: 127.0.0.1:0\nhttp_addr: 127.0.0.1:0\nwebhook_addr: 127.0.0.1:0\nadmin_addr: 127.0.0.1:0\ndata_dir: "+t.TempDir()+"\n")
+	makeOld(t, path)
+	log = &strings.Builder{}
+	r = &reloader{source: config.Source{File: path}, level: &slog.LevelVar{}, log: slog.New(slog.NewTextHandler(log, nil))}
+	var err error
+	r.before, err = config.Load(r.source)
+	require.NoError(t, err)
+	r.before.Config.Logger = slog.New(slog.DiscardHandler)
+	r.last = r.before
+	return r, path, log
+}
+
+// makeOld makes a file look as if it had been written long ago.
+func makeOld(t *testing.T, path string) {
+	t.Helper()
+	long := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	require.NoError(t, os.Chtimes(path, long, long))
+}
+
+func TestNothingIsReadUnlessAFileChangedOrSomebodyAsks(t *testing.T) {
+	r, path, log := watched(t, "log_level: info\n")
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	// Whoever reads it finds a mistake.
+	rewriteFile(t, path, strings.Replace(string(content), "log_level: info", "log_level: loud", 1))
+	makeOld(t, path)
+	r.reload(false)
+	assert.Empty(t, log.String())
+	r.reload(true)
+	assert.Contains(t, log.String(), `log level \"loud\"`)
+	log.Reset()
+	r.reload(false)
+	assert.Empty(t, log.String(), "it is known to be invalid")
+}
+
+func TestWhatTheGatewayDidNotTakeIsGivenToItAgain(t *testing.T) {
+	r, path, log := watched(t, "")
+	gateway, err := server.New(r.before.Config)
+	require.NoError(t, err)
+	r.gateway = gateway
+	content, err := os.ReadFile(path)
+	require.NoError(t, err)
+	rewriteFile(t, path, string(content)+"trusted_proxies: 10.0.0.0/8\n")
+	makeOld(t, path)
+	r.reload(false)
+	assert.Contains(t, log.String(), "the gateway is not ready yet")
+	log.Reset()
+	r.reload(false)
+	assert.Empty(t, log.String(), "which is known")
+
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- gateway.Run(ctx) }()
+	<-gateway.Ready()
+	r.reload(false)
+	assert.Contains(t, log.String(), "configuration reloaded")
+	assert.Contains(t, log.String(), "changed=trusted_proxies")
+	log.Reset()
+	r.reload(false)
+	assert.Empty(t, log.String())
+	stop()
+	require.NoError(t, <-ended)
 }

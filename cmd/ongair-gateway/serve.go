@@ -116,7 +116,7 @@ func (c serveCmd) Run(ctx context.Context, s streams, hangup hangups) error {
 		return gateway.Run(groupCtx)
 	})
 	group.Go(func() error {
-		(&reloader{source: c.source(), gateway: gateway, level: level, log: log, before: before}).run(ended, hangup)
+		(&reloader{source: c.source(), gateway: gateway, level: level, log: log, before: before, last: before}).run(ended, hangup)
 		return nil
 	})
 	return group.Wait()

@@ -41,7 +41,7 @@ func (l Loaded) Changes(now Loaded) []string {
 
 // hashFiles returns the hashes of the files that the gateway reads when it needs them. A
 // file that cannot be read has no hash: the gateway says why when it reads it.
-func hashFiles(cfg Config) map[string][sha256.Size]byte {
+func (r *reading) hashFiles(cfg Config) map[string][sha256.Size]byte {
 	hashes := map[string][sha256.Size]byte{}
 	for setting, path := range map[string]string{
 		"tls_cert": cfg.TLSCertFile, "tls_key": cfg.TLSKeyFile, "tls_client_ca": cfg.TLSClientCAFile,
@@ -50,8 +50,11 @@ func hashFiles(cfg Config) map[string][sha256.Size]byte {
 		if path == "" {
 			continue
 		}
+		r.watch(path)
 		if content, err := readFile(path, maxFile); err == nil {
 			hashes[setting] = sha256.Sum256(content)
+		} else {
+			r.states[path] = fileState{}
 		}
 	}
 	return hashes

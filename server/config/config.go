@@ -10,6 +10,8 @@
 // A running gateway reads what somebody writes at any time, so that everything is bounded:
 // the bytes of each file, the nesting of the YAML, what its aliases and variables are written
 // out, and the problems that are listed. The work grows in proportion to the file.
+// Loaded remembers the state of each file from before it was read. FilesChanged compares
+// these states, so that nothing has to be read while no file changes.
 package config
 
 import (

@@ -57,12 +57,17 @@ func readBounded(file *os.File, limit int64) ([]byte, error) {
 	return content, err
 }
 
-// contentOf reads a file for a setting. While the gateway runs, it rejects what is not a
-// regular file.
+// contentOf reads a file for a setting, and remembers its state from before. While the
+// gateway runs, it rejects what is not a regular file.
 func (r *reading) contentOf(path string, limit int64) ([]byte, error) {
+	r.watch(path)
 	read := readAnyFile
 	if r.running {
 		read = readFile
 	}
-	return read(path, limit)
+	content, err := read(path, limit)
+	if err != nil {
+		r.states[path] = fileState{}
+	}
+	return content, err
 }

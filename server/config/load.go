@@ -138,7 +138,7 @@ type Loaded struct {
 // wrong.
 func Load(source Source) (Loaded, error) {
 	cfg, r, err := read(source)
-	loaded := Loaded{Config: cfg, reading: r, files: hashFiles(cfg)}
+	loaded := Loaded{Config: cfg, reading: r, files: r.hashFiles(cfg)}
 	if err != nil {
 		return loaded, Error{err.Error()}
 	}

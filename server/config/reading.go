@@ -28,6 +28,8 @@ type reading struct {
 	// given are the flags and environment variables that settings are from, and files the
 	// paths of the files that they are in.
 	given, files map[string]string
+	// states are those of the files, by path, from before they were read.
+	states map[string]fileState
 
 	problems, warnings Problems
 }
@@ -35,7 +37,7 @@ type reading struct {
 func newReading(source Source) *reading {
 	return &reading{
 		file: source.File, running: source.Running, lines: map[string]int{},
-		given: map[string]string{}, files: map[string]string{},
+		given: map[string]string{}, files: map[string]string{}, states: map[string]fileState{},
 	}
 }
 
