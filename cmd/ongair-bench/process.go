@@ -38,9 +38,9 @@ type process struct {
 	// ready is how long it took from its start until it was ready.
 	ready time.Duration
 
-	pid   int
-	stdin io.Closer
-	kill  func() error
+	pid int
+	// end tells it to end. It may be called again.
+	end, kill func() error
 	// ended is closed after the process ended, with err.
 	ended chan struct{}
 	err   error
@@ -49,35 +49,55 @@ type process struct {
 // start runs this program again with args, and waits until it is ready. The process
 // ends with stop, or with this one, whose end closes its stdin.
 func (r *runner) start(ctx context.Context, args ...string) (*process, error) {
-	began := time.Now()
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), r.program, args...) //nolint:gosec // this program itself, with commands of its own
 	cmd.Stderr = r.log
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
+	return r.launch(ctx, cmd, &cmd.Stdout, stdin.Close, func([]byte) bool { return true })
+}
+
+// startProgram starts the gateway's program with a config file, whose log is JSON.
+func (r *runner) startProgram(ctx context.Context, program, file string) (*process, error) {
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, "serve", "--config", file) //nolint:gosec // a program of ours
+	end := func() error { return cmd.Process.Signal(os.Interrupt) }
+	return r.launch(ctx, cmd, &cmd.Stderr, end, func(line []byte) bool { return bytes.Contains(line, []byte(`"msg":"gateway ready"`)) })
+}
+
+// launch starts a process and waits for the line that says where it listens.
+func (r *runner) launch(ctx context.Context, cmd *exec.Cmd, output *io.Writer, end func() error, isReady func(line []byte) bool) (*process, error) {
+	began := time.Now()
 	// A pipe of our own: one of cmd's would be closed by Wait, maybe before the
 	// line is read.
-	stdout, childOut, err := os.Pipe()
+	out, childOut, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = stdout.Close() }() // nothing is read after the line
-	cmd.Stdout = childOut
+	*output = childOut
 	err = cmd.Start()
 	_ = childOut.Close() // the process has its own
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, out.Close())
 	}
-	p := &process{pid: cmd.Process.Pid, stdin: stdin, kill: cmd.Process.Kill, ended: make(chan struct{})}
+	p := &process{pid: cmd.Process.Pid, end: end, kill: cmd.Process.Kill, ended: make(chan struct{})}
 	go func() {
 		p.err = cmd.Wait()
 		close(p.ended)
 	}()
 	line := make(chan []byte, 1)
 	go func() {
-		l, _ := bufio.NewReader(stdout).ReadBytes('\n') // no line is an error below
-		line <- l
+		defer func() { _ = out.Close() }() // read to its end
+		lines := bufio.NewReader(out)
+		for {
+			l, err := lines.ReadBytes('\n')
+			if err != nil || isReady(l) {
+				line <- l                    // no line is an error below
+				_, _ = io.Copy(r.log, lines) // an error is an end, too
+				return
+			}
+			_, _ = r.log.Write(l) // who watches may have gone
+		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -85,17 +105,17 @@ func (r *runner) start(ctx context.Context, args ...string) (*process, error) {
 	case l := <-line:
 		p.ready = time.Since(began)
 		if err := json.Unmarshal(l, &p.addresses); err != nil {
-			return nil, errors.Join(fmt.Errorf("%s did not start: %w", args[0], err), p.stop())
+			return nil, errors.Join(fmt.Errorf("%s did not start: %w", cmd.Args[1], err), p.stop())
 		}
 		return p, nil
 	case <-ctx.Done():
-		return nil, errors.Join(fmt.Errorf("%s: %w", args[0], ctx.Err()), p.kill())
+		return nil, errors.Join(fmt.Errorf("%s: %w", cmd.Args[1], ctx.Err()), p.kill())
 	}
 }
 
 // stop ends the process in order. It may be called again.
 func (p *process) stop() error {
-	_ = p.stdin.Close() // closed before, or broken: the process is over
+	_ = p.end() // it ended, or was told to before
 	select {
 	case <-p.ended:
 		return p.err

@@ -32,6 +32,7 @@ const (
 	broken       metric = "broken"               // streams that ended with an error
 	readySeconds metric = "ready_s"              // from the start of the process
 	binary       metric = "binary_mb"            // size of the stripped binary
+	checkSeconds metric = "check_s"              // of a check of the configuration
 
 	upstreamConnections metric = "connections" // that were made to Ongair
 )

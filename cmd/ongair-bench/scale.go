@@ -29,6 +29,10 @@ type scale struct {
 	intake []int
 	// unsettledEvents are appended before a kill.
 	unsettledEvents int
+	// idleCallers and idleChannels are those of a configuration that nobody uses, for as long
+	// as watch, which has several looks at its files in it.
+	idleCallers, idleChannels int
+	watch                     time.Duration
 	// settle is how long a process idles before its memory is read.
 	settle time.Duration
 	// build says whether to build the gateway to see its size.
@@ -44,7 +48,8 @@ func fullScale() scale {
 		replayEvents: 80_000, replaySubscribers: []int{1, 20, 200},
 		logEvents:        1_000_000,
 		stormSubscribers: 1000, stormEvents: 100_000, stormLimit: 30 * time.Second,
-		intake:          []int{1, 16, 64, 256},
+		intake:      []int{1, 16, 64, 256},
+		idleCallers: 2000, idleChannels: 200, watch: 20 * time.Second,
 		unsettledEvents: 1000, settle: 5 * time.Second, build: true,
 	}
 }
@@ -55,6 +60,6 @@ func quickScale() scale {
 	s.rounds, s.duration = 1, time.Second
 	s.replayEvents, s.logEvents = 20_000, 100_000
 	s.stormEvents, s.stormLimit = 20_000, 10*time.Second
-	s.settle = 2 * time.Second
+	s.settle, s.watch = 2*time.Second, 10*time.Second
 	return s
 }

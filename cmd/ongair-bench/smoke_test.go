@@ -31,7 +31,8 @@ func TestEveryWorkloadRuns(t *testing.T) {
 		replayEvents: 200, replaySubscribers: []int{1, 3},
 		logEvents:        2000,
 		stormSubscribers: 10, stormEvents: 1000, stormLimit: 10 * time.Second,
-		intake:          []int{1, 4},
+		intake:      []int{1, 4},
+		idleCallers: 20, idleChannels: 2, watch: 100 * time.Millisecond,
 		unsettledEvents: 10, settle: 100 * time.Millisecond,
 	}
 	r, err := measureAll(t.Context(), workloads(), sizes, t.TempDir(), "", t.Output())
@@ -43,7 +44,7 @@ func TestEveryWorkloadRuns(t *testing.T) {
 			assert.NotEmpty(t, v.Median, "%s, %s", trial.Name, v.Name)
 		}
 		for _, g := range trial.Goals {
-			// Nothing is built here, and CPU time is too little for the kernel's clock.
+			// B2 builds nothing here, and CPU time is too little for the kernel's clock.
 			if g.Metric != binary && g.Metric != cpuPerUnit {
 				assert.NotNil(t, g.Met, "%s: %s", trial.Name, g.Goal)
 			}

@@ -129,14 +129,10 @@ func footprint(ctx context.Context, w *workbench) ([]trial, error) {
 	}}, nil
 }
 
-// binarySize builds the gateway as it is released, and returns how large it is, in
-// bytes.
+// binarySize returns how large the gateway is as it is released, in bytes.
 func (r *runner) binarySize(ctx context.Context) (float64, error) {
-	path := filepath.Join(r.dir, "ongair-gateway")
-	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", path, //nolint:gosec // a path of ours
-		"github.com/ongair/ongair-gateway/cmd/ongair-gateway")
-	build.Stderr = r.log
-	if err := build.Run(); err != nil {
+	path, err := r.buildGateway(ctx)
+	if err != nil {
 		return 0, err
 	}
 	info, err := os.Stat(path)
@@ -144,4 +140,13 @@ func (r *runner) binarySize(ctx context.Context) (float64, error) {
 		return 0, err
 	}
 	return float64(info.Size()), nil
+}
+
+// buildGateway builds the gateway as it is released, and returns its path.
+func (r *runner) buildGateway(ctx context.Context) (string, error) {
+	path := filepath.Join(r.dir, "ongair-gateway")
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", path, //nolint:gosec // a path of ours
+		"github.com/ongair/ongair-gateway/cmd/ongair-gateway")
+	build.Stderr = r.log
+	return path, build.Run()
 }
