@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -44,6 +45,7 @@ func TestFieldNumbersAreThoseOfTheProto(t *testing.T) {
 		{&ongairv1.SubscribeResponse{}, "pending", responsePending},
 		{&ongairv1.Event{}, "cursor", eventCursor},
 		{&ongairv1.Event{}, "channel", eventChannel},
+		{&ongairv1.Event{}, "receive_time", eventReceiveTime},
 		{&ongairv1.Event{}, "notification_type", eventNotificationType},
 		{&ongairv1.Event{}, "contact", eventContact},
 		{&ongairv1.Event{}, "conversation_id", eventConversationID},
@@ -224,6 +226,29 @@ func TestTheLogsEncodingIsAnEventWithoutACursor(t *testing.T) {
 	want, err := proto.Marshal(e)
 	require.NoError(t, err)
 	assert.Equal(t, want, encoded)
+}
+
+func TestTheReceiveTimeIsReadWithoutTheRest(t *testing.T) {
+	for name, want := range map[string]time.Time{
+		"a time":                        time.Date(2026, 5, 1, 12, 0, 0, 123456789, time.UTC),
+		"1970":                          time.Unix(0, 0).UTC(),
+		"before 1970":                   time.Unix(-1, 5).UTC(),
+		"the last time of protobuf":     time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
+		"none, which is taken for 1970": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := sample()
+			e.ReceiveTime = nil
+			if !want.IsZero() {
+				e.ReceiveTime = timestamppb.New(want)
+			}
+			got, err := ReceiveTime(entry(t, 1, e).Event)
+			require.NoError(t, err)
+			assert.Equal(t, e.GetReceiveTime().AsTime(), got)
+		})
+	}
+	_, err := ReceiveTime([]byte("hello"))
+	require.Error(t, err)
 }
 
 func TestATextThatIsNotUTF8IsNotStored(t *testing.T) {

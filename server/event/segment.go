@@ -64,6 +64,7 @@ const (
 	// An event's cursor has the number of a response's, on which Response relies.
 	eventCursor                            = responseCursor
 	eventChannel          protowire.Number = 3
+	eventReceiveTime      protowire.Number = 4
 	eventNotificationType protowire.Number = 5
 	eventContact          protowire.Number = 7
 	eventConversationID   protowire.Number = 8

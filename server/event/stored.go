@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
@@ -58,6 +60,19 @@ func Verify(stored []byte) (event []byte, checksum uint32, err error) {
 		return nil, 0, ErrNotAnEvent
 	}
 	return event, checksum, nil
+}
+
+// ReceiveTime returns when an encoded event was received, as Verify returns the event,
+// without decoding the rest. It is 1970-01-01 for an event without a time.
+func ReceiveTime(event []byte) (time.Time, error) {
+	var received timestamppb.Timestamp
+	err := eachBytes(event, 0, func(number protowire.Number, value span) error {
+		if number != eventReceiveTime {
+			return nil
+		}
+		return proto.Unmarshal(event[value.start:value.end], &received)
+	})
+	return received.AsTime(), err
 }
 
 // castagnoli is the polynomial that processors have an instruction for.

@@ -92,6 +92,8 @@ type Log struct {
 	id     identity
 	logger *slog.Logger
 	ends   question[Bounds]
+	// starts and latest are what is remembered of blocks.
+	starts, latest memo
 	// head is what Head returns.
 	head atomic.Uint64
 	// replicated is what the latest Bounds said.
@@ -142,7 +144,7 @@ func Open(ctx context.Context, in *storage.Storage, cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("event log: %w", err)
 	}
-	l := &Log{stream: stream, id: id, logger: cfg.Logger, skipped: map[uint64]struct{}{}}
+	l := &Log{stream: stream, id: id, logger: cfg.Logger, starts: newMemo(), latest: newMemo(), skipped: map[uint64]struct{}{}}
 	l.ends.put = l.askBounds
 	return l, nil
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/storage"
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
@@ -40,7 +39,7 @@ func TestATimeIsFoundWhicheverReplicaIsAsked(t *testing.T) {
 	found := map[time.Time]uint64{}
 	for appending.Err() == nil {
 		start := time.Now()
-		if _, err := log.Append(appending, message(event.RandomID())); err != nil {
+		if _, err := log.Append(appending, received(start)); err != nil {
 			continue // the last one is cut off
 		}
 		position, err := log.SeekTime(t.Context(), start)
@@ -67,7 +66,7 @@ func replicated(t *testing.T) (cluster *storagetest.Cluster, log *Log, appending
 	log, err = Open(t.Context(), in, Config{})
 	require.NoError(t, err)
 	cluster.Replicate(t)
-	_, err = log.Append(t.Context(), message(event.RandomID())) // the first one may have to be tried again
+	_, err = log.Append(t.Context(), received(time.Now())) // the first one may have to be tried again
 	require.NoError(t, err)
 
 	appending, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -75,7 +74,7 @@ func replicated(t *testing.T) (cluster *storagetest.Cluster, log *Log, appending
 	for range 32 {
 		appenders.Go(func() {
 			for appending.Err() == nil {
-				_, _ = log.Append(appending, message(event.RandomID())) // the last one is cut off
+				_, _ = log.Append(appending, received(time.Now())) // the last one is cut off
 			}
 		})
 	}

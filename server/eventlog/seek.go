@@ -2,9 +2,7 @@ package eventlog
 
 import (
 	"context"
-	"math"
 	"strconv"
-	"time"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
@@ -106,66 +104,6 @@ func (l *Log) checksumAt(ctx context.Context, sequence uint64) (checksum uint32,
 		return true
 	})
 	return checksum, err
-}
-
-// lagDelay is how long a replica is given to come to what others have, before it is asked
-// again; twice as long each time, and for about a second altogether: one that is behind by
-// more is an outage.
-const (
-	lagDelay    = 10 * time.Millisecond
-	maxLagDelay = 640 * time.Millisecond
-
-	// seekTimeout bounds the search for a time.
-	seekTimeout = 5 * time.Second
-)
-
-// SeekTime returns the position before the first event that was stored at or after t;
-// where there is none, the position after the newest. It takes about a second longer to
-// say that there is none on a log with replicas.
-func (l *Log) SeekTime(ctx context.Context, t time.Time) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, seekTimeout)
-	defer cancel()
-	// The storage counts nanoseconds in an int64, which earlier and later times overflow.
-	if epoch := time.Unix(0, 0); t.Before(epoch) {
-		t = epoch
-	}
-	if end := time.Unix(0, math.MaxInt64); t.After(end) {
-		t = end
-	}
-	// Before the first question, so that nothing is passed over that comes after it.
-	bounds, err := l.Bounds(ctx)
-	if err != nil || bounds.First > bounds.Last {
-		return bounds.Last, err
-	}
-	for delay := lagDelay; ; delay *= 2 {
-		first, err := l.firstSince(ctx, t)
-		if err != nil {
-			return 0, err
-		}
-		if first != 0 {
-			return first - 1, nil
-		}
-		// The time of the newest event would not tell whether there is one: it may have been
-		// deleted, or the clock have gone back. But a replica may be behind.
-		if !bounds.replicated || delay > maxLagDelay {
-			return bounds.Last, nil
-		}
-		select {
-		case <-time.After(delay):
-		case <-ctx.Done():
-			return 0, unavailable("read", ctx.Err())
-		}
-	}
-}
-
-// firstSince returns the sequence of the first event that was stored at or after t, 0
-// where the replica that is asked has none.
-func (l *Log) firstSince(ctx context.Context, t time.Time) (first uint64, err error) {
-	_, err = l.read(ctx, storage.ReadRequest{Since: t, MaxMessages: 1}, func(sequence uint64, _ []byte) bool {
-		first = sequence
-		return true
-	})
-	return first, err
 }
 
 // expired is the fault of a reader at a position whose next event is gone; first

@@ -1,19 +1,14 @@
 package eventlog
 
 import (
-	"context"
-	"fmt"
 	"math"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
-	"github.com/ongair/ongair-gateway/server/storage"
-	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 // remove removes the events up to a sequence, as retention does.
@@ -128,98 +123,4 @@ func TestAnExpiredPositionSaysWhatIsLostAndWhereToGoOn(t *testing.T) {
 		f.remove(t, 5)
 		check(4, 6, nil)
 	})
-}
-
-func TestAPositionIsFoundByTime(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
-		seek := func(at time.Time) uint64 {
-			t.Helper()
-			position, err := f.SeekTime(t.Context(), at)
-			require.NoError(t, err)
-			return position
-		}
-		assert.Zero(t, seek(time.Now()), "an empty log")
-
-		f.append(t, numbered(1, 4)...)
-		f.remove(t, 1)
-		var times [5]time.Time
-		for sequence := uint64(2); sequence <= 4; sequence++ {
-			_, times[sequence] = f.store(t).Message(t, sequence)
-		}
-		for _, tt := range []struct {
-			name string
-			at   time.Time
-			want uint64
-		}{
-			{"before all", times[2].Add(-time.Hour), 1},
-			{"exactly the oldest", times[2], 1},
-			{"just after the oldest", times[2].Add(1), 2},
-			{"exactly one between", times[3], 2},
-			{"just before one", times[3].Add(-1), 2},
-			{"in another time zone", times[3].In(time.FixedZone("EAT", 3*60*60)), 2},
-			{"exactly the newest", times[4], 3},
-			{"just after the newest", times[4].Add(1), 4},
-			{"tomorrow", times[4].Add(24 * time.Hour), 4},
-			{"the zero time", time.Time{}, 1},
-			{"1500, which no int64 of nanoseconds holds", time.Date(1500, 1, 1, 0, 0, 0, 0, time.UTC), 1},
-			{"2300, which none holds either", time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC), 4},
-			{"the last time of protobuf", time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC), 4},
-		} {
-			t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, seek(tt.at)) })
-		}
-
-		f.remove(t, 4)
-		assert.Equal(t, uint64(4), seek(times[3]), "all went")
-	})
-}
-
-// told is a stream that a test says something else of.
-type told struct {
-	stream
-	change func(*storage.Info)
-}
-
-func (s told) Info(ctx context.Context) (storage.Info, error) {
-	info, err := s.stream.Info(ctx)
-	if err == nil {
-		s.change(&info)
-	}
-	return info, err
-}
-
-func TestATimeIsFoundThoughTheNewestEventWasDeleted(t *testing.T) {
-	const within = 4 * time.Second // less than the log takes to fail
-	for _, tt := range []struct {
-		name string
-		// deleted says that an operator deleted that event.
-		deleted bool
-		want    uint64
-		// questions is how often a log of that many replicas is asked.
-		questions map[int]int
-	}{
-		{"it was deleted", true, 4, map[int]int{1: 1, 3: 8}},
-		{"it is there", false, 3, map[int]int{1: 1, 3: 1}},
-	} {
-		for replicas, questions := range tt.questions {
-			t.Run(fmt.Sprint(tt.name, ", ", replicas, " replicas"), func(t *testing.T) {
-				each(t, func(t *testing.T, f *fixture) {
-					f.append(t, numbered(1, 3)...)
-					_, third := f.store(t).Message(t, 3)
-					f.append(t, "event-4")
-					if tt.deleted {
-						f.store(t).DeleteMessage(t, 4)
-					}
-					f.stream = told{f.stream, func(info *storage.Info) { info.Replicated = replicas > 1 }}
-					asked := storagetest.Look(t, f.in).CountReads(t, streamName)
-
-					start := time.Now()
-					position, err := f.SeekTime(t.Context(), third.Add(1))
-					require.NoError(t, err)
-					assert.Equal(t, tt.want, position)
-					assert.Less(t, time.Since(start), within)
-					assert.Equal(t, questions, asked())
-				})
-			})
-		}
-	}
 }

@@ -23,10 +23,8 @@ const (
 
 // ReadRequest says which messages of a stream to read, oldest first.
 type ReadRequest struct {
-	// From is the first sequence to look at. It MUST be 0 if Since is set.
+	// From is the first sequence to look at, 1 or more.
 	From uint64
-	// Since is the time from which on messages were stored.
-	Since time.Time
 	// Subject is that of all messages, in which * stands for any token. Empty means all
 	// messages.
 	Subject string
@@ -51,21 +49,15 @@ var errIncomplete = errors.New("incomplete answer")
 
 // directGet is a request for stored messages (JetStream's ADR-31, batched direct get).
 type directGet struct {
-	Seq       uint64     `json:"seq,omitempty"`
-	StartTime *time.Time `json:"start_time,omitempty"`
-	NextFor   string     `json:"next_by_subj,omitempty"`
-	Batch     int        `json:"batch"`
-	MaxBytes  int        `json:"max_bytes,omitempty"`
-	NoHeaders bool       `json:"no_hdr,omitempty"`
+	Seq       uint64 `json:"seq,omitempty"`
+	NextFor   string `json:"next_by_subj,omitempty"`
+	Batch     int    `json:"batch"`
+	MaxBytes  int    `json:"max_bytes,omitempty"`
+	NoHeaders bool   `json:"no_hdr,omitempty"`
 }
 
 func (r ReadRequest) encode() ([]byte, error) {
-	get := directGet{Seq: r.From, NextFor: r.Subject, Batch: r.MaxMessages, MaxBytes: r.MaxBytes, NoHeaders: r.Bare}
-	if !r.Since.IsZero() {
-		since := r.Since.UTC()
-		get.StartTime = &since
-	}
-	return json.Marshal(get)
+	return json.Marshal(directGet{Seq: r.From, NextFor: r.Subject, Batch: r.MaxMessages, MaxBytes: r.MaxBytes, NoHeaders: r.Bare})
 }
 
 // Headers of the message that ends an answer, and the statuses that messages have which

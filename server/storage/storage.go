@@ -5,7 +5,7 @@
 // is above it is the same on both.
 //
 //   - A Stream is an ordered log of messages (stream.go). Append stores one, Read returns
-//     those from a sequence or a time on, and Follow delivers them as they are stored.
+//     those from a sequence on, and Follow delivers them as they are stored.
 //   - Records are values under keys (records.go). Put stores one if its key still has the
 //     revision that the caller expects.
 //   - Append and Put return once the data is on the disk. Those that wait at the same time

@@ -1,11 +1,13 @@
 package storagetest
 
 import (
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/ongair/ongair-gateway/server/storage"
 )
@@ -65,15 +67,19 @@ func (b *Behind) Publish(t T, subject, id string, data []byte) {
 	require.NoError(t, err)
 }
 
-// PublishAll publishes messages with these ids, without waiting for each, and waits until
-// all are stored.
+// PublishAll publishes messages with these ids, in this order, to a stream that takes
+// batches.
 func (b *Behind) PublishAll(t T, subject string, ids []string, data func(id string) []byte) {
 	t.Helper()
-	for _, id := range ids {
-		_, err := b.api.PublishMsgAsync(message(subject, id, data(id)))
+	const maxBatch = 1000 // nats-server's
+	for some := range slices.Chunk(ids, maxBatch) {
+		var batch []*nats.Msg
+		for _, id := range some {
+			batch = append(batch, message(subject, id, data(id)))
+		}
+		_, err := jetstreamext.PublishMsgBatch(t.Context(), b.api, batch, jetstreamext.BatchFlowControl{})
 		require.NoError(t, err)
 	}
-	<-b.api.PublishAsyncComplete()
 }
 
 func message(subject, id string, data []byte) *nats.Msg {
