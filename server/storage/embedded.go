@@ -110,7 +110,7 @@ func embed(ctx context.Context, cfg Config) (_ *Storage, err error) {
 	)...)
 	if err == nil {
 		var s *Storage
-		if s, err = attach(ctx, conn); err == nil {
+		if s, err = attach(ctx, conn, cfg.Logger); err == nil {
 			s.embedded = e
 			return s, nil
 		}

@@ -17,9 +17,6 @@ const (
 	bucketStream    = "KV_"
 	bucketSubject   = "$KV."
 	headerOperation = "KV-Operation"
-
-	// recordsDuplicateWindow is that of buckets; records have no message id.
-	recordsDuplicateWindow = 2 * time.Minute
 )
 
 // RecordsConfig says what Records are.
@@ -59,15 +56,12 @@ func (s *Storage) OpenRecords(ctx context.Context, cfg RecordsConfig) (*Records,
 		Subjects:          []string{prefix + ">"},
 		MaxMsgsPerSubject: 1,
 		MaxAge:            cfg.MaxAge,
-		Duplicates:        min(recordsDuplicateWindow, cfg.MaxAge),
+		Duplicates:        min(duplicateWindow, cfg.MaxAge), // records have no message id
 		// As a client makes a bucket.
-		Discard:      jetstream.DiscardNew,
-		AllowRollup:  true,
-		DenyDelete:   true,
-		MaxMsgs:      -1,
-		MaxBytes:     -1,
-		MaxMsgSize:   -1,
-		MaxConsumers: -1,
+		Discard:     jetstream.DiscardNew,
+		AllowRollup: true,
+		DenyDelete:  true,
+		MaxBytes:    -1,
 		// The leader is asked for records: any replica may answer a direct get, and one that
 		// is behind would not find a record whose acknowledgement was lost.
 		AllowDirect: false,

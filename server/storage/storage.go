@@ -61,6 +61,7 @@ type Storage struct {
 	conn     *nats.Conn
 	api      jetstream.JetStream
 	embedded *embedded // nil for an external one
+	log      *slog.Logger
 }
 
 // Open connects to the NATS server at cfg.URL, or starts one on cfg.Dir, which
@@ -93,7 +94,7 @@ func connect(ctx context.Context, cfg Config) (*Storage, error) {
 		return nil, fmt.Errorf("NATS at %s takes messages of at most %d bytes, the gateway needs %d: raise its max_payload",
 			redact(cfg.URL), limit, MaxPayload)
 	}
-	s, err := attach(ctx, conn)
+	s, err := attach(ctx, conn, cfg.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("NATS at %s: %w", redact(cfg.URL), err)
 	}
@@ -101,7 +102,7 @@ func connect(ctx context.Context, cfg Config) (*Storage, error) {
 }
 
 // attach takes over conn: it is closed where attach fails.
-func attach(ctx context.Context, conn *nats.Conn) (*Storage, error) {
+func attach(ctx context.Context, conn *nats.Conn, log *slog.Logger) (*Storage, error) {
 	api, err := jetstream.New(conn)
 	if err == nil {
 		_, err = api.AccountInfo(ctx)
@@ -110,7 +111,7 @@ func attach(ctx context.Context, conn *nats.Conn) (*Storage, error) {
 		conn.Close()
 		return nil, fmt.Errorf("JetStream: %w", err)
 	}
-	return &Storage{conn: conn, api: api}, nil
+	return &Storage{conn: conn, api: api, log: log}, nil
 }
 
 func options(log *slog.Logger) []nats.Option {

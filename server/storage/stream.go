@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,17 +13,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// duplicateWindow is that of a stream whose configuration has none.
+const duplicateWindow = 2 * time.Minute
+
 // StreamConfig says what a stream is.
 type StreamConfig struct {
 	Name, Description string
 	// Subject is what the subjects of all messages begin with; it ends with a dot.
 	Subject string
-	// MaxAge is how long a message is kept.
+	// MaxAge is how long a message is kept; 0 means without end.
 	MaxAge time.Duration
-	// MaxBytes is how much is kept, in bytes on the disk; the oldest messages go first.
+	// MaxBytes is how much is kept, in bytes on the disk; the oldest messages go first. 0
+	// means no bound.
 	MaxBytes int64
-	// DuplicateWindow is how long the id of a message is remembered. It MUST NOT be
-	// longer than MaxAge.
+	// DuplicateWindow is how long the id of a message is remembered; 0 means 2 minutes. It
+	// MUST NOT be longer than MaxAge.
 	DuplicateWindow time.Duration
 	// Metadata is that of a new stream. One that is there keeps its own.
 	Metadata map[string]string
@@ -69,26 +74,31 @@ type Info struct {
 }
 
 // OpenStream opens a stream, which is made if it is not there. One that is there takes
-// the limits of cfg. It keeps its metadata, and the replicas that an operator gave it. It
-// fails if the stream does not have this Format, and leaves it as it is then.
+// the limits of cfg, and the settings that the gateway relies on, with a line in the log
+// for each that was another. It keeps all others as an operator gave them (settings.go). It
+// fails if the stream does not have this Format or cannot be used, and leaves it as it is
+// then.
 func (s *Storage) OpenStream(ctx context.Context, cfg StreamConfig) (*Stream, error) {
 	return s.open(ctx, jetstream.StreamConfig{
-		Name:        cfg.Name,
-		Description: cfg.Description,
-		Subjects:    []string{cfg.Subject + ">"},
-		Retention:   jetstream.LimitsPolicy,
-		Discard:     jetstream.DiscardOld,
-		MaxAge:      cfg.MaxAge,
-		MaxBytes:    cfg.MaxBytes,
-		Duplicates:  cfg.DuplicateWindow,
-		AllowDirect: true,
-		Metadata:    cfg.Metadata,
+		Name:              cfg.Name,
+		Description:       cfg.Description,
+		Subjects:          []string{cfg.Subject + ">"},
+		Discard:           jetstream.DiscardOld,
+		MaxAge:            cfg.MaxAge,
+		MaxBytes:          cmp.Or(cfg.MaxBytes, -1),
+		MaxMsgsPerSubject: -1,
+		Duplicates:        cmp.Or(cfg.DuplicateWindow, duplicateWindow),
+		AllowDirect:       true,
+		Metadata:          cfg.Metadata,
 	})
 }
 
-// open opens a stream. Storage, batches and the stamp of the format are the same for all.
+// open opens a stream. Storage, batches, the stamp of the format and what has no limit are
+// the same for all.
 func (s *Storage) open(ctx context.Context, cfg jetstream.StreamConfig) (*Stream, error) {
 	cfg.Storage = jetstream.FileStorage
+	cfg.Retention = jetstream.LimitsPolicy
+	cfg.MaxMsgs, cfg.MaxMsgSize, cfg.MaxConsumers = -1, -1, -1
 	cfg.AllowAtomicPublish = true // commit.go
 	metadata := map[string]string{metadataFormat: strconv.Itoa(Format)}
 	maps.Copy(metadata, cfg.Metadata)
@@ -113,18 +123,31 @@ func (s *Storage) open(ctx context.Context, cfg jetstream.StreamConfig) (*Stream
 	}, nil
 }
 
-// update gives a stream that is there other limits.
+// update gives a stream that is there the settings of cfg that the gateway relies on.
 func (s *Storage) update(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
 	stream, err := s.api.Stream(ctx, cfg.Name)
 	if err != nil {
 		return nil, err
 	}
-	there := stream.CachedInfo().Config
-	if err := checkMetadata(cfg.Name, there.Metadata); err != nil {
+	config := stream.CachedInfo().Config
+	if err := checkMetadata(cfg.Name, config.Metadata); err != nil {
 		return nil, err
 	}
-	cfg.Metadata, cfg.Replicas = there.Metadata, there.Replicas
-	return s.api.UpdateStream(ctx, cfg)
+	if err := checkUsable(config); err != nil {
+		return nil, err
+	}
+	changes := own(&config, cfg)
+	if len(changes) == 0 {
+		return stream, nil
+	}
+	stream, err = s.api.UpdateStream(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", cfg.Name, err)
+	}
+	for _, c := range changes {
+		s.log.Info("changed a setting of a stream to the gateway's", "stream", cfg.Name, "setting", c.setting, "from", c.from, "to", c.to)
+	}
+	return stream, nil
 }
 
 // Created reports whether OpenStream made the stream.

@@ -100,7 +100,7 @@ func TestTheReplicasThatAnOperatorGaveAreKept(t *testing.T) {
 	openStream(t, s)
 	openRecords(t, s)
 	js := &scaled{JetStream: s.api}
-	again := &Storage{conn: s.conn, api: js, embedded: s.embedded}
+	again := &Storage{conn: s.conn, api: js, embedded: s.embedded, log: s.log}
 	_, err := again.OpenStream(t.Context(), StreamConfig{Name: streamName, Subject: "test.", MaxAge: time.Hour})
 	require.NoError(t, err)
 	_, err = again.OpenRecords(t.Context(), RecordsConfig{Bucket: streamName, MaxAge: time.Minute})

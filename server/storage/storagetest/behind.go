@@ -140,8 +140,11 @@ func (s *Stream) Delete(t T) {
 // Replace deletes the stream, and makes an empty one with the same settings.
 func (s *Stream) Replace(t T) {
 	t.Helper()
+	// With the last stream nats-server removes the folder of all, also of one that is just made.
+	_, err := s.api.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{Name: "NOT_THE_LAST"})
+	require.NoError(t, err)
 	s.Delete(t)
-	_, err := s.api.CreateStream(t.Context(), s.Info.Config)
+	_, err = s.api.CreateStream(t.Context(), s.Info.Config)
 	require.NoError(t, err)
 }
 

@@ -1,0 +1,65 @@
+package storage
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// owned returns the names of the settings that the gateway relies on, as fields of
+// jetstream.StreamConfig. They decide which messages a stream takes, how long it keeps
+// them and who can read them. All others are the operator's: compression, placement,
+// replicas, republishing, sources, the description, metadata, what is denied.
+func owned() []string {
+	return []string{
+		"Subjects", "SubjectTransform", "Retention", "Discard", "DiscardNewPerSubject",
+		"MaxAge", "MaxBytes", "MaxMsgs", "MaxMsgsPerSubject", "MaxMsgSize", "MaxConsumers", "ConsumerLimits",
+		"SubjectDeleteMarkerTTL", "Duplicates", "NoAck", "AllowDirect", "AllowAtomicPublish",
+	}
+}
+
+// change is what happened to a setting.
+type change struct {
+	setting  string // as in nats-server's JSON
+	from, to any
+}
+
+// own gives config the owned settings of ours, and returns what that changed.
+func own(config *jetstream.StreamConfig, ours jetstream.StreamConfig) (changes []change) {
+	there, wanted := reflect.ValueOf(config).Elem(), reflect.ValueOf(ours)
+	for _, name := range owned() {
+		field, _ := there.Type().FieldByName(name)
+		from, to := there.FieldByIndex(field.Index), wanted.FieldByIndex(field.Index)
+		if reflect.DeepEqual(from.Interface(), to.Interface()) {
+			continue
+		}
+		setting, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		changes = append(changes, change{setting, from.Interface(), to.Interface()})
+		from.Set(to)
+	}
+	return changes
+}
+
+// checkUsable fails if a stream has a setting that the gateway cannot work with, and that
+// nobody can change, or an operator alone should.
+func checkUsable(config jetstream.StreamConfig) error {
+	const remedy = "move its data away and delete it, or use another NATS account"
+	for _, c := range []struct {
+		unusable     bool
+		what, remedy string
+	}{
+		{config.Mirror != nil, "is a mirror", "remove its mirror setting to make it the log, and stop the gateways of the other one"},
+		{config.Sealed, "is sealed and takes no messages", remedy},
+		{config.Storage != jetstream.FileStorage, "is not stored in files", remedy},
+		{config.Retention == jetstream.WorkQueuePolicy, "is a work queue, which gives each message to one reader", remedy},
+		{config.PersistMode != jetstream.DefaultPersistMode, "acknowledges messages before they are on the disk (persist_mode)", remedy},
+		{config.AllowMsgCounter, "takes only counters (allow_msg_counter)", remedy},
+	} {
+		if c.unusable {
+			return fmt.Errorf("stream %s %s: %s", config.Name, c.what, c.remedy)
+		}
+	}
+	return nil
+}
