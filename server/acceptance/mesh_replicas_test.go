@@ -11,9 +11,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/config"
+	"github.com/ongair/ongair-gateway/server/fault"
 	. "github.com/ongair/ongair-gateway/server/servertest"
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
@@ -113,6 +116,33 @@ func TestARestartOfNATSUnderLoadLosesAndDoublesNothing(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	r.Verify(second.Endpoints())
+}
+
+func TestALogThatIsAwayForTenSecondsEndsTheStreamsWithTheirCursor(t *testing.T) {
+	nats, first, _ := replicas(t)
+	r := NewRecorder(t)
+	var streams []*Subscription
+	for _, transport := range Transports() {
+		for _, heartbeat := range []time.Duration{time.Second, 5 * time.Minute} {
+			streams = append(streams, r.Subscribe(transport.String(), transport, first.Endpoints(),
+				&ongairv1.SubscribeRequest{HeartbeatInterval: durationpb.New(heartbeat)}))
+		}
+	}
+	require.Equal(t, http.StatusOK, r.Post(first.WebhookURL(Channel), Channel, received(1, "Hi")...))
+	for _, s := range streams {
+		s.Events(1)
+	}
+	nats.Stop()
+	for _, s := range streams {
+		ended := status.Convert(s.Err())
+		assert.Equal(t, "LOG_UNAVAILABLE", reasonOf(ended.Err()))
+		assert.Equal(t, s.Cursor(), fault.Info(ended).GetMetadata()["cursor"])
+		assert.NotNil(t, retryInfo(ended))
+	}
+	nats.Start(t)
+	require.Eventually(t, func() bool { return getStatus(t, "http://"+first.Admin+"/readyz") == http.StatusOK },
+		20*time.Second, 10*time.Millisecond)
+	r.Verify(first.Endpoints())
 }
 
 func TestReconnectingDoesNotMultiplyDelivery(t *testing.T) {
