@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,40 +24,35 @@ import (
 )
 
 func TestTailEndsASilentConnectionAndResumesOnANewOne(t *testing.T) {
+	testSilence(t, func(_ *gateway, r *relay) (end func()) {
+		r.swallow()
+		return func() {}
+	})
+}
+
+// testSilence tests that tail resumes after a silence, which end ends.
+func testSilence(t *testing.T, silence func(*gateway, *relay) (end func())) {
+	t.Helper()
 	t.Parallel()
-	for name, silence := range map[string]func(*testing.T, *gateway, *relay) (end func()){
-		"the gateway is frozen": func(t *testing.T, g *gateway, _ *relay) func() {
-			require.NoError(t, g.cmd.Process.Signal(syscall.SIGSTOP))
-			return func() { require.NoError(t, g.cmd.Process.Signal(syscall.SIGCONT)) }
-		},
-		"the connection carries nothing any more": func(_ *testing.T, _ *gateway, r *relay) func() {
-			r.swallow()
-			return func() {}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			_, url := silentSandbox(t)
-			g, r := serve(t, oneChannel(url), "--data-dir", t.TempDir()), NewRecorder(t)
-			between := newRelay(t, g.GRPC)
-			tail := start(t, nil, "tail", "--addr", between.addr, "--from", "earliest", "--output", "json", "--heartbeat-interval", "500ms")
-			post := func(id int, text string) {
-				r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, text)...)
-			}
-			post(1, "before")
-			tail.waitFor(t, "the first event", func() bool { return strings.Count(tail.out(), "\n") == 1 })
-			end := silence(t, g, between)
-			tail.waitFor(t, "noticing", func() bool { return strings.Contains(tail.errOut(), "connecting again: no response for 2s\n") })
-			end()
-			post(2, "after")
-			tail.waitFor(t, "the second event", func() bool { return strings.Count(tail.out(), "\n") == 2 })
-			assert.Zero(t, tail.stop(t))
-			before, after, _ := strings.Cut(tail.out(), "\n")
-			assert.Contains(t, before, `"text":"before"`)
-			assert.Contains(t, after, `"text":"after"`)
-			assert.GreaterOrEqual(t, between.accepted.Load(), int32(2), "connections")
-		})
+	_, url := silentSandbox(t)
+	g, r := serve(t, oneChannel(url), "--data-dir", t.TempDir()), NewRecorder(t)
+	between := newRelay(t, g.GRPC)
+	tail := start(t, nil, "tail", "--addr", between.addr, "--from", "earliest", "--output", "json", "--heartbeat-interval", "500ms")
+	post := func(id int, text string) {
+		r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, text)...)
 	}
+	post(1, "before")
+	tail.waitFor(t, "the first event", func() bool { return strings.Count(tail.out(), "\n") == 1 })
+	end := silence(g, between)
+	tail.waitFor(t, "noticing", func() bool { return strings.Contains(tail.errOut(), "connecting again: no response for 2s\n") })
+	end()
+	post(2, "after")
+	tail.waitFor(t, "the second event", func() bool { return strings.Count(tail.out(), "\n") == 2 })
+	assert.Zero(t, tail.stop(t))
+	before, after, _ := strings.Cut(tail.out(), "\n")
+	assert.Contains(t, before, `"text":"before"`)
+	assert.Contains(t, after, `"text":"after"`)
+	assert.GreaterOrEqual(t, between.accepted.Load(), int32(2), "connections")
 }
 
 // relay is a proxy that can stop to forward what is on its connections, and keeps them.
