@@ -72,6 +72,10 @@ func (s *Server) logReady(ctx context.Context, events *eventlog.Log) {
 // silentDelay is how long a connection may take for its first call once the gateway stops.
 const silentDelay = 250 * time.Millisecond
 
+// adminTimeout is how long the admin port waits for its requests once everything else has
+// stopped: probes take milliseconds.
+const adminTimeout = 250 * time.Millisecond
+
 // stop ends the parts in order, within grace.
 func (p *parts) stop(grace time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
@@ -91,7 +95,9 @@ func (p *parts) stop(grace time.Duration) {
 	ports.Wait()
 	listen.Stop(ctx, &listen.Running{}, p.memory.GracefulStop, p.memory.Stop)
 	_ = p.conn.Close() // of a connection in memory, whose server is gone
-	p.admin.Stop(ctx)
+	last, done := context.WithTimeout(ctx, adminTimeout)
+	defer done()
+	p.admin.Stop(last)
 }
 
 // serveGRPC serves until the server is stopped, which may be before it begins.
