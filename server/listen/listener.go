@@ -6,6 +6,13 @@
 // the operating system's queue, until one ends. They are not refused, because a webhook
 // that is refused may be lost for good, and a caller waits as its deadline allows. Only an
 // HTTP server knows which of its connections are idle.
+//
+// An HTTPServer bounds the memory that its clients take together: 16 MiB for bodies that are
+// larger than 16 KiB (bodies.go), and 16 requests at a time for headers that are (headers.go).
+// Small requests are bounded by the number of connections.
+//
+// Stop ends a server when its running requests have ended, whatever its other connections do
+// (stop.go).
 package listen
 
 import (
