@@ -215,6 +215,9 @@ func syncFiles(dir string) error {
 			return err // a link is to the staging of batches, which need not last
 		}
 		f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // the gateway's own directory; Windows syncs no file that is open for reading
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // a server that was shut down in this process may still be removing files
+		}
 		if err != nil {
 			return err
 		}
