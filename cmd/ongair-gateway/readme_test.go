@@ -21,8 +21,6 @@ import (
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
-func readme(t *testing.T) string { return document(t, "README.md") }
-
 func configuration(t *testing.T) string { return document(t, "docs/configuration.md") }
 
 func document(t *testing.T, path string) string {
@@ -109,21 +107,23 @@ func sandboxed(t *testing.T) (g *gateway, sandboxAddr string) {
 	return g, sandboxAddr
 }
 
-func TestTheCommandsOfTheREADMEWorkAsPasted(t *testing.T) {
+func TestTheCommandsOfTheDocumentsWorkAsPasted(t *testing.T) {
 	g, sandboxAddr := sandboxed(t)
 	here := strings.NewReplacer(
 		config.DefaultGRPCAddr, g.GRPC, config.DefaultHTTPAddr, g.HTTP, config.DefaultWebhookAddr, g.Webhook,
 		defaultSandboxAddr, sandboxAddr,
 	)
-	commands := 0
-	for _, line := range fenced(readme(t), "sh") {
-		if line == "go run ./cmd/ongair-gateway serve --sandbox" || line == "go test ./..." {
-			continue // the gateway that this test has started, and this test
+	for path, least := range map[string]int{"README.md": 5, "docs/calls.md": 12, "docs/sandbox.md": 5} {
+		commands := 0
+		for _, line := range fenced(document(t, path), "sh") {
+			if line == "go run ./cmd/ongair-gateway serve --sandbox" || line == "go test ./..." {
+				continue // the gateway that this test has started, and this test
+			}
+			commands++
+			t.Run(path+" "+line, func(t *testing.T) { paste(t, g, here.Replace(line)) })
 		}
-		commands++
-		t.Run(line, func(t *testing.T) { paste(t, g, here.Replace(line)) })
+		assert.GreaterOrEqual(t, commands, least, path)
 	}
-	assert.GreaterOrEqual(t, commands, 12)
 }
 
 func TestTheCommandsThatServePrintsWorkAsPasted(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// The README says how many.
+// docs/calls.md says how many.
 func TestAURLHoldsHundredsOfContacts(t *testing.T) {
 	g := start(t, withCaller, withLog(t))
 	get := func(contacts int) int {

@@ -13,7 +13,7 @@ import (
 // Guarantee is one sentence that users rely on, and the function that says
 // whether it held.
 type Guarantee struct {
-	// Name and Sentence are those of the README.
+	// Name is that of a section of docs/guarantees.md, and Sentence says it in short.
 	Name, Sentence string
 	// Check returns what broke it, or nil.
 	Check func(*History) error
@@ -23,13 +23,13 @@ type Guarantee struct {
 func Guarantees() []Guarantee {
 	return []Guarantee{
 		{"Durable", "an event whose webhook was answered 200 is in the log", durable},
-		{"Complete", "a subscriber sees every event after its start that its filter takes", complete},
-		{"Ordered", "every subscriber sees events in the log's order", ordered},
+		{"Complete", "a subscriber gets every event after its start that its filters match", complete},
+		{"Ordered", "every subscriber gets events in the log's order", ordered},
 		{"Unique", "one stream never delivers an event twice, and the log holds a message notification once", unique},
 		{"Resumable", "any cursor continues exactly after it", resumable},
-		{"Bookmarked", "a cursor is never ahead of an event not yet delivered, and never stays behind", bookmarked},
+		{"Bookmarked", "a cursor is never ahead of an event not yet delivered, and advances on a quiet stream", bookmarked},
 		{"Isolated", "a stalled subscriber does not change what others get", isolated},
-		{"Honest", "what cannot be delivered is said, with a reason", honest},
+		{"Explicit", "a stream that cannot deliver an event ends with a reason", honest},
 		{"Once", "calls with one request_id reach Ongair once", once},
 		{"Whole", "every field of every webhook can be found in its event", whole},
 	}

@@ -135,12 +135,12 @@ func TestEachBreachIsFound(t *testing.T) {
 		{"Bookmarked", "a cursor goes back", func(h *History) { all(h).Responses[2] = response(4) }},
 		{"Bookmarked", "a cursor stays behind on a filtered stream", func(h *History) { h.Streams[1].Responses = h.Streams[1].Responses[:2] }},
 		{"Isolated", "another subscriber stops short", func(h *History) { h.Streams[3].Settled = false }},
-		{"Honest", "a stream ends with a bare error", func(h *History) { all(h).Err = errors.New("broken pipe") }},
-		{"Honest", "a cursor expired, and nothing says how far", func(h *History) {
+		{"Explicit", "a stream ends with a bare error", func(h *History) { all(h).Err = errors.New("broken pipe") }},
+		{"Explicit", "a cursor expired, and nothing says how far", func(h *History) {
 			all(h).Err = fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED, "gone")
 		}},
-		{"Honest", "a stream hangs without a word", func(h *History) { all(h).Responses = nil }},
-		{"Honest", "a call fails with a bare error", func(h *History) { h.Calls[2].Err = errors.New("EOF") }},
+		{"Explicit", "a stream hangs without a word", func(h *History) { all(h).Responses = nil }},
+		{"Explicit", "a call fails with a bare error", func(h *History) { h.Calls[2].Err = errors.New("EOF") }},
 		{"Once", "a message goes out twice", func(h *History) { h.Upstream = append(h.Upstream, "Hello") }},
 		{"Once", "a call that failed goes out twice", func(h *History) { h.Upstream = append(h.Upstream, "Bye") }},
 		{"Once", "a call succeeds, and nothing went out", func(h *History) { h.Upstream = nil }},
