@@ -197,7 +197,7 @@ func TestAStartThatCannotWorkSaysWhyInOneLine(t *testing.T) {
 		{"half a certificate", oneChannel(url), []string{"--tls-cert", file("x")}, exitUsage, "--tls-cert: a TLS certificate and its key go together"},
 		{"a certificate that is none", oneChannel(url), []string{"--tls-cert", file("x"), "--tls-key", file("x")}, exitUsage, "--tls-cert: TLS certificate in "},
 		{"no config file", nil, []string{"--config", "/no/such/file"}, exitUsage, "/no/such/file"},
-		{"a config file that is no YAML", nil, []string{"--config", file("channels: [")}, exitUsage, "gateway.yaml:1:11: "},
+		{"a config file that is no YAML", nil, []string{"--config", file("channels: [")}, exitUsage, "gateway.yaml:2:1: did not find expected node content"},
 		{"a key that does not exist", nil, []string{"--config", file("channels: {a: {token: x, webhook_secret: " + Secret + "}}\nchanels: {}\n")}, exitUsage, "gateway.yaml:2: chanels: there is no such setting"},
 		{"a variable that is not set", nil, []string{"--config", file("channels:\n  a:\n    token: ${NOWHERE}\n    webhook_secret: " + Secret)}, exitUsage, "gateway.yaml:3: channels.a.token: environment variable NOWHERE is not set"},
 		{"a secret file that is not there", nil, []string{"--config", file("channels:\n  a:\n    token_file: /no/such/secret\n    webhook_secret: " + Secret)}, exitUsage, "gateway.yaml:3: channels.a.token_file (/no/such/secret): it cannot be read"},

@@ -212,6 +212,7 @@ func TestAFailureIsNoReplayedAnswer(t *testing.T) {
 func TestACallThatIsRunningIsNotMadeAgain(t *testing.T) {
 	store, err := idempotency.Open(t.Context(), storagetest.Embedded(t).Open(t), idempotency.Config{})
 	require.NoError(t, err)
+	defer store.Wait()
 	running, finish := make(chan struct{}), make(chan struct{})
 	upstream := &fakeOngair{answer: func(context.Context) (ongair.Receipt, error) {
 		close(running)

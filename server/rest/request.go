@@ -34,7 +34,8 @@ func (r routes) handler(gate Gate, bodies *listen.Bodies, next http.Handler) htt
 			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED, "this path takes %s only", allowed))
 			return
 		}
-		md, done, err := gate.Admit(req, target.rpc, func() { setWriteDeadline(w, time.Now().Add(lastLineTimeout)) })
+		answer := &interruptedWriter{ResponseWriter: w}
+		md, done, err := gate.Admit(req, target.rpc, answer.interrupt)
 		if err != nil {
 			write(w, err)
 			return
@@ -59,7 +60,7 @@ func (r routes) handler(gate Gate, bodies *listen.Bodies, next http.Handler) htt
 		if target.streams {
 			setStreamHeader(w.Header())
 		}
-		next.ServeHTTP(w, req)
+		next.ServeHTTP(answer, req)
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
@@ -25,7 +26,7 @@ import (
 func (g *gateway) add(t *testing.T, channel, text string) *ongairv1.Event {
 	t.Helper()
 	e := &ongairv1.Event{
-		Id: event.RandomID(), Channel: channel, NotificationType: "MessageReceived",
+		Id: event.RandomID(), Channel: channel, NotificationType: "MessageReceived", ReceiveTime: timestamppb.Now(),
 		Payload: &ongairv1.Event_MessageReceived{MessageReceived: &ongairv1.MessageReceived{Id: "7", Text: text}},
 		Fields:  []*ongairv1.WebhookField{{Name: "caf\ufffd", RawName: []byte("caf\xe9"), RawValue: []byte{0xff}}},
 	}

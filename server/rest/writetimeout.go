@@ -2,6 +2,7 @@ package rest
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -9,10 +10,45 @@ import (
 // stream has no such bound: it counts for its caller.
 const answerTimeout = 30 * time.Second
 
-// lastLineTimeout bounds how long a client takes to read the rest of a stream that the gateway
-// has ended, with its error line. A client that is too slow resumes from the cursor of the
-// last line that it read.
+// lastLineTimeout bounds how long a client takes to read each of the last lines of a stream
+// that the gateway has ended. A client that is too slow resumes from the cursor of the last
+// line that it read.
 const lastLineTimeout = 500 * time.Millisecond
+
+// interruptedWriter is a ResponseWriter whose writes can be bounded at any time.
+type interruptedWriter struct {
+	http.ResponseWriter
+	interrupted atomic.Bool
+}
+
+// interrupt bounds the write that is under way, and each later one, to lastLineTimeout. It is
+// safe for concurrent use.
+func (w *interruptedWriter) interrupt() {
+	w.interrupted.Store(true)
+	w.extend()
+}
+
+// extend begins the bound of a write.
+func (w *interruptedWriter) extend() {
+	if w.interrupted.Load() {
+		setWriteDeadline(w.ResponseWriter, time.Now().Add(lastLineTimeout))
+	}
+}
+
+// Write implements io.Writer.
+func (w *interruptedWriter) Write(p []byte) (int, error) {
+	w.extend()
+	return w.ResponseWriter.Write(p)
+}
+
+// FlushError is what http.ResponseController calls.
+func (w *interruptedWriter) FlushError() error {
+	w.extend()
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Unwrap is what http.ResponseController calls for what this writer does not have.
+func (w *interruptedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // withWriteTimeout bounds how long a client takes to read what next answers. Where that is an
 // error, write has begun to. net/http takes the bound away after the answer.
