@@ -70,11 +70,13 @@ type OngairServiceClient interface {
 	// The first response comes at once, possibly without events, so the client knows
 	// that it is connected and where. After it, a response comes whenever there are
 	// events, and an empty one as heartbeat after each heartbeat_interval without
-	// any. Heartbeats stop while the gateway cannot reach its log.
+	// any. Heartbeats stop while the gateway cannot reach its log. After 10 s without
+	// the log the stream ends with LOG_UNAVAILABLE.
 	//
 	// One stream never delivers an event twice and never skips one. If it cannot go
-	// on, it ends with a reason. To resume, subscribe again from the cursor of the
-	// last response that was handled. Delivery over such reconnects is at least
+	// on, it ends with a reason, and the ErrorInfo has the metadata "cursor": that of
+	// the last response. To resume, subscribe again from the cursor of the last
+	// response that was handled. Delivery over such reconnects is at least
 	// once; an event's id is the same each time.
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error)
 }
@@ -187,11 +189,13 @@ type OngairServiceServer interface {
 	// The first response comes at once, possibly without events, so the client knows
 	// that it is connected and where. After it, a response comes whenever there are
 	// events, and an empty one as heartbeat after each heartbeat_interval without
-	// any. Heartbeats stop while the gateway cannot reach its log.
+	// any. Heartbeats stop while the gateway cannot reach its log. After 10 s without
+	// the log the stream ends with LOG_UNAVAILABLE.
 	//
 	// One stream never delivers an event twice and never skips one. If it cannot go
-	// on, it ends with a reason. To resume, subscribe again from the cursor of the
-	// last response that was handled. Delivery over such reconnects is at least
+	// on, it ends with a reason, and the ErrorInfo has the metadata "cursor": that of
+	// the last response. To resume, subscribe again from the cursor of the last
+	// response that was handled. Delivery over such reconnects is at least
 	// once; an event's id is the same each time.
 	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error
 	mustEmbedUnimplementedOngairServiceServer()
