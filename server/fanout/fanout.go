@@ -1,19 +1,21 @@
 // Package fanout lets any number of readers follow one log.
 //
-// It keeps the newest events of the log in memory, encoded, in a ring that is
-// bounded in bytes (ring.go), and fills it from one subscription to the log's
-// tail. A reader is a position and nothing else: no queue, no goroutine and no
-// copy of anything (reader.go). One that is within the ring takes a stretch of it
-// from there; one that is behind reads the log, in pages that readers in the same
-// stretch share (pages.go), until it is within the ring again. Both are steps of
-// one loop over positions, so there is no seam between replay and live at which
-// an event could be missed or seen twice. A slow reader holds up nobody, and
-// memory does not grow with how far it is behind.
+// One subscription to the log fills a ring in memory with the newest events, already
+// encoded. The ring is bounded in bytes (ring.go). A reader is a position in the log
+// (reader.go). It has no queue, no goroutine and no copy of an event.
 //
-// Most readers are at the end of the log, where thousands of them want the same
-// event at the same moment. So that end is a value of its own, which is replaced
-// with each event and read without a lock, and the response with the newest events
-// is made by the first reader that wants it and shared by those after it.
+//   - A reader whose position is in the ring gets events from the ring.
+//   - A reader that is behind the ring reads pages of the log (pages.go), until its
+//     position is in the ring. Readers at about the same position share pages.
+//
+// One loop over positions does both, so no event is missed or repeated when a reader
+// changes from replay to live events. A slow reader does not delay the others, and memory
+// does not grow with how far it is behind.
+//
+// Most readers are at the end of the log, where thousands want the same event at the same
+// moment. The end is therefore an immutable value that readers load without a lock. The
+// first reader that needs the response with the newest events makes it, and the others
+// share it.
 package fanout
 
 import (
@@ -35,31 +37,29 @@ import (
 const DefaultRingBytes = 32 << 20
 
 const (
-	// retryDelay is the pause before the log is followed again after it failed.
+	// retryDelay is the pause before Run follows the log again after a failure.
 	retryDelay = 500 * time.Millisecond
-	// awayAfter is how long the log may be away before readers that wait for it fail: longer
-	// than an election, or a restart of a NATS server.
+	// awayAfter is how long the log may be unavailable before waiting readers fail. It is
+	// longer than an election and a restart of a NATS server.
 	awayAfter = 10 * time.Second
-	// unavailableDelay is when a client of a log that is away may subscribe again.
+	// unavailableDelay is how long a client should wait before it subscribes again.
 	unavailableDelay = time.Second
-	// logInterval is the shortest time between two lines about a log that cannot be followed.
+	// logInterval is the shortest time between two log lines about a failure.
 	logInterval = time.Minute
 )
 
 // Log is what a Fanout needs of the event log. A position is right after the
 // event with that sequence.
 type Log interface {
-	// Newest returns a position from which on the events have about that many
-	// bytes.
+	// Newest returns the position after which the events have about that many bytes.
 	Newest(ctx context.Context, bytes int) (from uint64, err error)
 	// Head is the newest sequence that is known without asking.
 	Head() uint64
 	// Read returns the events after a position, bounded in count and bytes.
 	Read(ctx context.Context, position uint64, maxEvents, maxBytes int) (event.Segment, error)
-	// ReadMatching is Read for the events of a channel, a documented type, or both;
-	// an empty one means all. It also returns the position up to which there are no
-	// others: the one where it began where the log cannot look for them, and all have to
-	// be read.
+	// ReadMatching is Read for the events of a channel, a documented type, or both. An
+	// empty channel or type means all. It also returns the position up to which there are
+	// no other matching events. If the log cannot search, that is the given position.
 	ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int) (event.Segment, uint64, error)
 	// Follow delivers the events after a position until ctx ends or it fails. It calls
 	// caughtUp if there are none when it begins.
@@ -69,14 +69,14 @@ type Log interface {
 	Earliest(ctx context.Context) (uint64, error)
 	Latest(ctx context.Context) (uint64, error)
 	SeekTime(ctx context.Context, t time.Time) (uint64, error)
-	// Position returns the position that a cursor names. Seek also finds out whether
-	// the log still has what the cursor was made with, and Reach whether it has what
-	// comes after a position.
+	// Position returns the position that a cursor names. Seek also checks that the log
+	// still has the event that the cursor was made with. Reach checks that the log has the
+	// events after a position.
 	Position(cursor string) (uint64, error)
 	Seek(ctx context.Context, cursor string) (uint64, error)
 	Reach(ctx context.Context, position uint64) error
-	// Cursor returns a cursor of a position without asking the log, and CursorOf the one that
-	// names the event before it.
+	// CursorOf returns the cursor of a position, with the checksum of the event before it.
+	// Cursor returns a cursor without the checksum, and does not read the log.
 	Cursor(position uint64) string
 	CursorOf(ctx context.Context, position uint64) (string, error)
 }
@@ -85,9 +85,9 @@ type Log interface {
 type Config struct {
 	// RingBytes bounds the events kept in memory.
 	RingBytes int
-	// PageBytes bounds what is kept of the log for readers behind the ring.
+	// PageBytes bounds the pages that are cached for readers behind the ring.
 	PageBytes int
-	// Logger gets the failures of the log.
+	// Logger logs failures of the log.
 	Logger *slog.Logger
 }
 
@@ -107,17 +107,17 @@ type Fanout struct {
 
 	mu   sync.RWMutex
 	ring ring
-	// waiting are the readers to wake with the next event, spare is memory for the
-	// next ones. spare belongs to the one goroutine that changes the ring.
+	// waiting are the readers to wake with the next event. spare is the slice for the
+	// next ones. Only the goroutine that changes the ring uses spare.
 	waiting, spare []*Reader
 }
 
-// tail is the end of the ring at a moment. It is immutable but for shared.
+// tail is the end of the ring at a moment. It is immutable, except for shared.
 type tail struct {
 	// newest holds the events after from, up to and including head.
 	newest     event.Segment
 	from, head uint64
-	// shared is a response that goes up to head, of all events.
+	// shared is a response with all events up to head.
 	shared atomic.Pointer[sharedResponse]
 }
 
@@ -127,14 +127,14 @@ type sharedResponse struct {
 	response *event.Response
 }
 
-// pending is how many events the log has after a position: also those that have
-// not come to the ring, which may be filling, or cut off from the log.
+// pending returns how many events the log has after a position. It counts events that are
+// not in the ring yet.
 func (f *Fanout) pending(t *tail, position uint64) uint64 {
 	return max(t.head, f.log.Head(), position) - position
 }
 
-// respond returns the response with those of some events, which come after a
-// position, that a filter takes.
+// respond returns the response with the events that a filter matches. The events come
+// right after position.
 func (f *Fanout) respond(t *tail, filter *event.Filter, position uint64, events event.Segment) *event.Response {
 	last := events.Last()
 	if last != t.head || !filter.MatchesAll() {
@@ -148,8 +148,7 @@ func (f *Fanout) respond(t *tail, filter *event.Filter, position uint64, events 
 	return response
 }
 
-// New returns a Fanout over log. It starts nothing: readers get nothing new
-// until Run.
+// New returns a Fanout over log. Readers get no new events until Run.
 func New(log Log, cfg Config) *Fanout {
 	if cfg.RingBytes == 0 {
 		cfg.RingBytes = DefaultRingBytes
@@ -171,8 +170,8 @@ func New(log Log, cfg Config) *Fanout {
 	return f
 }
 
-// Run follows the log until ctx ends, and then returns nil. Where the log fails
-// it tries again, from where it was. It MUST be called once.
+// Run follows the log until ctx ends, and then returns nil. If the log fails, Run follows
+// it again from the last event. Run MUST be called once.
 func (f *Fanout) Run(ctx context.Context) error {
 	started := false
 	throttle := telemetry.NewThrottle(logInterval, 1)
@@ -198,13 +197,13 @@ func (f *Fanout) Run(ctx context.Context) error {
 	}
 }
 
-// Ready is closed once the tail is followed.
+// Ready returns a channel that is closed once Run follows the log.
 func (f *Fanout) Ready() <-chan struct{} { return f.ready }
 
 func (f *Fanout) follow(ctx context.Context, started *bool) error {
 	if !*started {
-		// Those who come back after a restart mostly want what is newest, so the
-		// ring begins with that: it comes first from following the log from there.
+		// Most clients that resume after a restart need the newest events. So the ring
+		// starts that far back.
 		from, err := f.log.Newest(ctx, f.ring.maxBytes)
 		if err != nil {
 			return err
@@ -216,10 +215,10 @@ func (f *Fanout) follow(ctx context.Context, started *bool) error {
 	return f.log.Follow(ctx, f.tail.Load().head, f.regained, f.add)
 }
 
-// follows reports whether the log is followed, so that what the ring has is all there is.
+// follows reports whether the log is followed. If it is, the ring has all new events.
 func (f *Fanout) follows() bool { return f.lostAt.Load() == 0 }
 
-// away fails with LOG_UNAVAILABLE if the log has been away for awayAfter.
+// away fails with LOG_UNAVAILABLE if the log has been unavailable for awayAfter.
 func (f *Fanout) away(now time.Time) error {
 	lost := f.lostAt.Load()
 	if lost == 0 || now.UnixNano()-lost < int64(awayAfter) {
@@ -233,7 +232,7 @@ func (f *Fanout) away(now time.Time) error {
 
 // regained notes that the log is followed again.
 func (f *Fanout) regained() {
-	if f.lostAt.Load() != 0 { // no event has to write to memory that all readers read
+	if f.lostAt.Load() != 0 { // a write for each event would slow down all readers
 		f.lostAt.Store(0)
 	}
 }
@@ -242,15 +241,13 @@ func (f *Fanout) add(e event.Entry) {
 	f.regained()
 	f.change(func() {
 		if err := f.ring.add(e); err != nil {
-			// What the log gives was verified, so this is a defect; readers find the
-			// gap where it is.
+			// The log has verified the event, so this is a defect. Readers find the gap.
 			f.logger.Error("an event of the log cannot be read", "error", err)
 		}
 	})
 }
 
-// change changes the ring and wakes the readers. It is for one goroutine at a
-// time.
+// change changes the ring and wakes the readers. Calls MUST NOT overlap.
 func (f *Fanout) change(change func()) {
 	f.mu.Lock()
 	change()
@@ -273,7 +270,7 @@ func (f *Fanout) change(change func()) {
 	f.spare = woken[:0]
 }
 
-// wakeAll wakes the readers without an event.
+// wakeAll wakes all readers, without an event.
 func (f *Fanout) wakeAll() {
 	f.mu.Lock()
 	woken := f.waiting
@@ -287,8 +284,8 @@ func (f *Fanout) wakeAll() {
 	}
 }
 
-// join has a reader woken by the next event. It is false where there is one
-// already.
+// join registers a reader to be woken by the next event. It returns false if that event is
+// already there.
 func (f *Fanout) join(r *Reader) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -302,7 +299,7 @@ func (f *Fanout) join(r *Reader) bool {
 	return true
 }
 
-// leave has a reader not woken any more.
+// leave removes a reader from those to be woken.
 func (f *Fanout) leave(r *Reader) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -317,15 +314,15 @@ func (f *Fanout) leave(r *Reader) {
 	r.place = -1
 }
 
-// behind reports whether the ring does not reach back to a position.
+// behind reports whether a position is older than the ring.
 func (f *Fanout) behind(position uint64) bool {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return position < f.ring.floor
 }
 
-// after returns events of the ring after a position, as many as a segment has.
-// behind is true where the ring does not reach back that far.
+// after returns the events of one segment after a position. behind is true if the position
+// is older than the ring.
 func (f *Fanout) after(position uint64) (events event.Segment, behind bool) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -340,8 +337,8 @@ func (f *Fanout) cursor(ctx context.Context, position uint64) (string, error) {
 	return f.log.CursorOf(ctx, position)
 }
 
-// Cursor returns a cursor of a position without asking the log. It does not name the event
-// before the position if that is not in memory.
+// Cursor returns a cursor of a position without reading the log. It has the checksum of the
+// event before the position only if that event is in memory.
 func (f *Fanout) Cursor(position uint64) string {
 	return cmp.Or(f.ringCursor(position), f.log.Cursor(position))
 }

@@ -7,19 +7,22 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// catchUp is how long List waits for events that are known to be in the log and
-// have not come to the ring: after an append that takes a few milliseconds.
+// catchUp is how long List waits for events that are in the log and not yet in the ring. They
+// usually arrive within milliseconds after their append.
 const catchUp = time.Second
 
-// List fills a page with the events after the position that pass the filter, and
-// returns its response. The response comes when the page is full or the reader has
-// caught up. If it has caught up without an event, List waits for one, as long as
-// wait says or until Hurry. A page that is not full after scan is returned as it
-// is: a filter that passes next to nothing would otherwise take as long as the log
-// is. List fails with what the log failed with, or with the cause of ctx.
+// List fills a page with the events after the position that the filter matches, and returns
+// its response. It returns
+//
+//   - when the page is full;
+//   - when the reader has caught up and has an event;
+//   - when the reader has caught up without an event, after wait or Hurry;
+//   - after scan, because a filter that matches next to nothing would read the whole log.
+//
+// List fails with the error of the log, or with the cause of ctx.
 func (r *Reader) List(page *event.Page, wait, scan time.Duration) (*event.Response, error) {
 	start := time.Now()
-	cursor := "" // of the position, if it is known
+	cursor := "" // of the position; empty if unknown
 	for {
 		if r.ctx.Err() != nil {
 			return nil, context.Cause(r.ctx)
@@ -61,17 +64,16 @@ func (r *Reader) List(page *event.Page, wait, scan time.Duration) (*event.Respon
 	}
 }
 
-// Hurry ends the waiting of List, which then returns what it has. It is safe for
-// concurrent use.
+// Hurry makes List return what it has instead of waiting. It is safe for concurrent use.
 func (r *Reader) Hurry() {
 	r.hurry.Store(true)
 	r.signal()
 }
 
-// respond returns the response with a page, at the reader's position.
+// respond returns the response with a page.
 func (r *Reader) respond(page *event.Page, t *tail, cursor string) (*event.Response, error) {
 	if page.Events() == 0 && !r.fanout.follows() {
-		// The ring says nothing about what the log has by now.
+		// The log may have events that the ring lacks.
 		if err := r.fanout.log.Reach(r.ctx, r.position); err != nil {
 			return nil, r.cause(err)
 		}

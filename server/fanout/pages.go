@@ -14,26 +14,24 @@ import (
 
 // Bounds of pages.
 const (
-	// pageEvents is the length of a page in events. A page is at most segmentBytes
-	// and one event: large events end it early.
+	// pageEvents is the number of events of a page. Large events end a page early: it has
+	// at most segmentBytes and one event.
 	pageEvents = 512
-	// pagesAhead is how many pages are read before they are asked for: a reader that
-	// is alone then finds the next one there, while JetStream is busy with another.
+	// pagesAhead is how many pages are read ahead. A single reader then finds the next page
+	// in the cache while JetStream reads another one.
 	pagesAhead = 3
-	// pageTimeout bounds the reading of a page, which takes milliseconds.
+	// pageTimeout bounds the reading of a page. It usually takes milliseconds.
 	pageTimeout = 10 * time.Second
-	// DefaultPageBytes is how much of the log is kept for readers that come the
-	// same way: as much as the ring holds.
+	// DefaultPageBytes is the default size of the cache: as large as the ring.
 	DefaultPageBytes = DefaultRingBytes
 )
 
-// pages are stretches of the log behind the ring, read once for all readers that
-// come by. Their borders are multiples of pageEvents, whatever position a reader
-// comes from, and a page that is ended early, by its bytes or by the end of the
-// log, continues in another one. The least recently used go first.
+// pages is a cache of the log behind the ring. Each page is read once for all readers. Pages
+// begin at multiples of pageEvents, whatever the position of a reader. If a page ends early,
+// because of its bytes or at the end of the log, the next one continues there. The least
+// recently used pages are evicted first.
 //
-// What retention removed from the log may still be in a page: a reader is not
-// told less than there is.
+// A page may still have events that retention has removed from the log.
 type pages struct {
 	log      Log
 	maxBytes int
@@ -53,20 +51,19 @@ type page struct {
 	events   event.Segment
 }
 
-// border is where the page ends, unless it is ended early.
+// border returns where the page ends, unless it ends early.
 func (p *page) border() uint64 { return p.from - p.from%pageEvents + pageEvents }
 
 func newPages(log Log, maxBytes int, behind func(position uint64) bool) *pages {
 	return &pages{log: log, maxBytes: maxBytes, behind: behind, recent: list.New(), byFrom: map[uint64]*list.Element{}}
 }
 
-// after returns events after a position, as many as its page has; none where the
-// log has none.
+// after returns the events of one page after a position, if the log has any.
 func (p *pages) after(ctx context.Context, position uint64) (event.Segment, error) {
 	for from := position - position%pageEvents; ; {
 		found, err := p.page(ctx, from)
 		if err != nil && from < position {
-			// What the page begins with may be gone, and the position still there.
+			// Retention may have removed the beginning of the page, and not the position.
 			return p.log.Read(ctx, position, pageEvents, segmentBytes)
 		}
 		if err != nil || found.events.Len() == 0 {
@@ -80,7 +77,7 @@ func (p *pages) after(ctx context.Context, position uint64) (event.Segment, erro
 	}
 }
 
-// readAhead begins to read the pages after one that is in use.
+// readAhead begins to read the pages after a used one.
 func (p *pages) readAhead(ctx context.Context, used *page) {
 	if used.to != used.border() {
 		return
@@ -92,8 +89,7 @@ func (p *pages) readAhead(ctx context.Context, used *page) {
 	}
 }
 
-// page returns the page that begins after from. Readers that want one that is
-// being read wait for it.
+// page returns the page that begins after from. If another reader is reading it, page waits.
 func (p *pages) page(ctx context.Context, from uint64) (*page, error) {
 	if found := p.cached(from); found != nil {
 		return found, nil
@@ -111,9 +107,9 @@ func (p *pages) page(ctx context.Context, from uint64) (*page, error) {
 func (p *pages) begin(ctx context.Context, from uint64) <-chan singleflight.Result {
 	return p.reading.DoChan(strconv.FormatUint(from, 10), func() (any, error) {
 		if found := p.cached(from); found != nil {
-			return found, nil // it came between the look and here
+			return found, nil // another reader has just read it
 		}
-		// For all who wait, so it does not end with the first of them.
+		// The page is for all waiting readers, so it does not end with the first one.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pageTimeout)
 		defer cancel()
 		return p.read(ctx, from)

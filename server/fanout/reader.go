@@ -8,38 +8,34 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// Reader is a position in the log. It is for one goroutine. Between two calls it
-// holds no events, and no memory to put them in: most readers wait most of the
-// time.
+// Reader is a position in the log. It MUST be used by one goroutine at a time. Between two
+// calls it holds no events and no buffer, because most readers wait most of the time.
 type Reader struct {
 	fanout *Fanout
-	// ctx is that of the stream whose position this is, and ends its waiting.
+	// ctx is the context of the reader's stream. Its end wakes the reader.
 	ctx      context.Context
 	filter   event.Filter
 	position uint64
-	// sparse says that the filter took little of what was read from the log.
+	// sparse means that the filter matched few of the events that were read from the log.
 	sparse bool
-	// hurry says that List waits no longer.
+	// hurry ends the waiting of List.
 	hurry atomic.Bool
 
-	// wake has a token when there is a reason to look again: an event, a timer, the
-	// end of ctx. One channel for all of them, since waiting for several costs
-	// several times as much.
+	// wake has a token if there may be something to do: an event, the timer, the end of ctx.
+	// It is one channel for all, because a select over several costs several times as much.
 	wake chan struct{}
-	// place is where the reader is among those that wait for events, less than 0
-	// where it is not. It is the fanout's.
+	// place is the reader's index in Fanout.waiting, or less than 0. Fanout.mu protects it.
 	place int
-	// timer sends a token at alarm. It is set again only once it has fired or would
-	// fire too late: a stream that gets an event every few milliseconds need not
-	// touch it each time.
+	// timer sends a token at alarm. It is reset only if it has fired or would fire too late,
+	// so a stream with an event every few milliseconds does not reset it each time.
 	timer *time.Timer
 	alarm time.Time
-	// stop has ctx forget the reader.
+	// stop ends the waking by ctx.
 	stop func() bool
 }
 
-// NewReader returns a reader at a position, for a stream that ends with ctx. It
-// MUST be closed.
+// NewReader returns a reader at a position, for a stream that ends with ctx. The caller MUST
+// close it.
 func (f *Fanout) NewReader(ctx context.Context, position uint64, filter event.Filter) *Reader {
 	return &Reader{fanout: f, ctx: ctx, filter: filter, position: position, wake: make(chan struct{}, 1), place: -1}
 }
@@ -47,7 +43,7 @@ func (f *Fanout) NewReader(ctx context.Context, position uint64, filter event.Fi
 // Position returns the position of the last response.
 func (r *Reader) Position() uint64 { return r.position }
 
-// Close lets go of what a reader waits with.
+// Close releases what the reader waits with.
 func (r *Reader) Close() {
 	if r.stop == nil {
 		return // it never waited
@@ -57,15 +53,16 @@ func (r *Reader) Close() {
 	r.fanout.leave(r)
 }
 
-// Next waits for events that pass the filter and returns the response with them,
-// or one without events when idle is over: at once, for an idle of zero, and no sooner
-// than the log is followed again if it was lost. Its cursor is after whatever the
-// filter hid among and behind the events. It fails with what the log failed with, with
-// LOG_UNAVAILABLE if the log has been away for 10 s, or with the cause of ctx.
+// Next waits for events that the filter matches, and returns a response with them. After
+// idle it returns a response without events. If the log is not followed then, it first waits
+// until it is. The cursor of a response is also after events that the filter hid.
+//
+// Next fails with the error of the log, with LOG_UNAVAILABLE if the log has been unavailable
+// for 10 s, or with the cause of ctx.
 func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
-	var deadline time.Time // unset as long as there was no need to look at the clock
+	var deadline time.Time // unset until the clock is needed
 	for {
-		// A reader that never has to wait ends with ctx, too.
+		// A reader that never waits has to end with ctx, too.
 		if r.ctx.Err() != nil {
 			return nil, context.Cause(r.ctx)
 		}
@@ -91,7 +88,7 @@ func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 			deadline = now.Add(idle)
 		}
 		if !now.Before(deadline) && idle > 0 && !r.fanout.follows() {
-			deadline = now.Add(min(idle, retryDelay)) // nobody knows whether there is nothing
+			deadline = now.Add(min(idle, retryDelay)) // there may be events that the ring lacks
 		}
 		if !now.Before(deadline) {
 			cursor, err := r.fanout.cursor(r.ctx, r.position)
@@ -100,14 +97,14 @@ func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 			}
 			return event.Heartbeat(cursor, r.fanout.pending(tail, r.position)), nil
 		}
-		// Where the filter hid all of it, there may be more.
+		// If the filter hid all events, there may be more.
 		if r.position == before {
 			r.wait(now, deadline)
 		}
 	}
 }
 
-// cause prefers why ctx ended to the error that its end led to.
+// cause returns why ctx ended if it has, and else err.
 func (r *Reader) cause(err error) error {
 	if r.ctx.Err() != nil {
 		return context.Cause(r.ctx)
@@ -115,8 +112,8 @@ func (r *Reader) cause(err error) error {
 	return err
 }
 
-// read returns events after the position, or none and the position up to which
-// the filter takes none.
+// read returns events after the position. If it returns none, upTo is the position up to
+// which the filter matches no event.
 func (r *Reader) read(t *tail) (events event.Segment, upTo uint64, err error) {
 	if r.position >= t.head {
 		return event.Segment{}, 0, nil
@@ -131,13 +128,12 @@ func (r *Reader) read(t *tail) (events event.Segment, upTo uint64, err error) {
 	return events, 0, nil
 }
 
-// sparseness is how many events are read from the log for one that is taken
-// before it pays to let the log look for them: it finds them by channel and type
-// alone, and what it reads for one reader no other one shares.
+// sparseness is from how many events read for each match it is cheaper to let the log search.
+// The log searches by channel and type only, and readers do not share its results.
 const sparseness = 16
 
-// replay returns events of the log after the position, and the position up to
-// which the filter takes no others.
+// replay returns events of the log after the position, and the position up to which the
+// filter matches no other event.
 func (r *Reader) replay() (events event.Segment, upTo uint64, err error) {
 	if channel, notificationType, ok := r.filter.Single(); ok && r.sparse {
 		events, upTo, err = r.fanout.log.ReadMatching(r.ctx, r.position, channel, notificationType, segmentEvents, segmentBytes)
@@ -150,7 +146,7 @@ func (r *Reader) replay() (events event.Segment, upTo uint64, err error) {
 	return events, 0, err
 }
 
-// wait waits for a token, but not beyond a deadline, nor the end of ctx.
+// wait waits for a token until the deadline or the end of ctx.
 func (r *Reader) wait(now, deadline time.Time) {
 	if r.stop == nil {
 		r.stop = context.AfterFunc(r.ctx, r.signal)
@@ -165,7 +161,7 @@ func (r *Reader) wait(now, deadline time.Time) {
 	}
 }
 
-// signal gives the reader a token, unless it has one.
+// signal gives the reader a token if it has none.
 func (r *Reader) signal() {
 	select {
 	case r.wake <- struct{}{}:

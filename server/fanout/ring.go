@@ -6,24 +6,23 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// Bounds of a segment, which is also what a reader gets at a time: a response is
-// at most 256 KiB, or one event, a sixteenth of what gRPC clients take by default.
-// It is large enough that what a response costs is shared by hundreds of events,
-// and small enough that one which a slow client holds on to is nothing.
+// Bounds of a segment. A reader gets at most one segment at a time, so a response has at
+// most 256 KiB or one event, which is a sixteenth of what gRPC clients accept by default.
+// Hundreds of events then share the cost of a response, and a slow client holds little.
 const (
 	segmentBytes  = 256 << 10
 	segmentEvents = 1024
-	// minSegments is how many segments a small ring has at least, since it forgets
-	// one at a time.
+	// minSegments is the least number of segments of a full ring. The ring evicts whole
+	// segments.
 	minSegments = 16
 )
 
-// ring holds every event after floor, without a gap, and forgets the oldest ones
-// to stay within its bytes: a segment at a time, so that the one which is being
-// filled is all that it has at the least. It is not safe for concurrent use.
+// ring holds every event after floor, without a gap. It evicts the oldest segments to stay
+// within maxBytes, but never the one that is being filled. It is not safe for concurrent
+// use.
 type ring struct {
 	maxBytes int
-	// sealed is what all segments take but the last one, in bytes.
+	// sealed is the size of all segments except the last one, in bytes.
 	sealed   int
 	floor    uint64
 	segments []event.Segment // the last one is being filled
@@ -34,7 +33,7 @@ func (r *ring) reset(position uint64) {
 	r.segments, r.sealed, r.floor = nil, 0, position
 }
 
-// newest is the segment that is being filled; an empty one where there is none.
+// newest returns the segment that is being filled, or an empty one.
 func (r *ring) newest() event.Segment {
 	if len(r.segments) == 0 {
 		return event.Segment{}
@@ -42,7 +41,7 @@ func (r *ring) newest() event.Segment {
 	return r.segments[len(r.segments)-1]
 }
 
-// head is the position after the newest event that the ring has seen.
+// head returns the position after the newest event.
 func (r *ring) head() uint64 {
 	if len(r.segments) == 0 {
 		return r.floor
@@ -50,10 +49,10 @@ func (r *ring) head() uint64 {
 	return r.newest().Last()
 }
 
-// add puts an event at the end. Where events before it are missing, because
-// retention was faster than the log could deliver them, the ring starts anew with
-// it, so that readers who need them look into the log and learn of the gap there.
-// It fails where the event cannot be read, and then has it not.
+// add appends an event. If events before it are missing, because retention removed them
+// before the log delivered them, add resets the ring first. Readers that need the missing
+// events then read the log, which reports the gap. add fails if the event cannot be read,
+// and does not add it then.
 func (r *ring) add(e event.Entry) error {
 	if e.Sequence <= r.head() {
 		return nil
@@ -72,7 +71,7 @@ func (r *ring) add(e event.Entry) error {
 		}
 		r.sealed += newest.Memory()
 		r.segments = append(r.segments, next)
-		r.forget()
+		r.evict()
 		return nil
 	}
 	longer, err := newest.Append(e)
@@ -83,19 +82,19 @@ func (r *ring) add(e event.Entry) error {
 	return nil
 }
 
-// forget drops the oldest segments, as many as it takes to be within the bytes.
-func (r *ring) forget() {
+// evict removes the oldest segments until the ring is within maxBytes.
+func (r *ring) evict() {
 	for len(r.segments) > 1 && r.sealed+r.newest().Memory() > r.maxBytes {
 		oldest := r.segments[0]
 		r.sealed -= oldest.Memory()
 		r.floor = oldest.Last()
-		r.segments[0] = event.Segment{} // the array behind the slice lives on until it grows
+		r.segments[0] = event.Segment{} // or the array behind the slice would keep it
 		r.segments = r.segments[1:]
 	}
 }
 
-// after returns events after a position, as many as one segment has; none where
-// there are none. behind is true where the ring has forgotten some of them.
+// after returns the events of one segment after a position, if there are any. behind is
+// true if the ring has evicted some of them.
 func (r *ring) after(position uint64) (events event.Segment, behind bool) {
 	if position < r.floor {
 		return event.Segment{}, true
@@ -112,8 +111,8 @@ func (r *ring) after(position uint64) (events event.Segment, behind bool) {
 	return r.segments[i].After(position), false
 }
 
-// cursorAt returns the cursor right after an event; empty where the ring does not
-// have it.
+// cursorAt returns the cursor right after an event. It is empty if the ring does not have
+// the event.
 func (r *ring) cursorAt(sequence uint64) string {
 	if sequence == 0 {
 		return ""

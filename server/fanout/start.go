@@ -8,7 +8,7 @@ import (
 )
 
 // Start is where a reader begins: at Cursor if that is set, else at Time if that is set, else
-// at the end of the log, or at its beginning if Earliest is set.
+// at the beginning of the log if Earliest is set, else at its end.
 type Start struct {
 	// Cursor is where an earlier reader was.
 	Cursor string
@@ -17,8 +17,8 @@ type Start struct {
 	Earliest bool
 }
 
-// Open returns a reader that begins where start says, for a stream that ends with ctx. It
-// fails as the log does if the cursor cannot be served. The reader MUST be closed.
+// Open returns a reader that begins at start, for a stream that ends with ctx. If the cursor
+// cannot be served, Open fails with the error of the log. The caller MUST close the reader.
 func (f *Fanout) Open(ctx context.Context, start Start, filter event.Filter) (*Reader, error) {
 	position, err := f.position(ctx, start)
 	if err != nil {
