@@ -1,18 +1,16 @@
-// Package admission decides at the headers of a call whether the call comes in: which
-// connection and caller make it, whether the caller may do it, and whether the caller is
-// within its limits.
+// Package admission admits or rejects calls by their headers, before their messages are
+// read. It authenticates the caller, checks that the caller may make the call, and enforces
+// the caller's limits.
 //
-// Both ports of callers share one Gate. The gRPC port admits a call before its message is
-// read (server/api/call.go). The HTTP port admits a request before it reads the body, and
-// then makes a call on the connection in memory: it holds the admitted Call at the Gate, and
+// The gRPC port and the HTTP port share one Gate. The HTTP port admits a request and then
+// makes a gRPC call on the connection in memory. It holds the admitted Call at the Gate, and
 // the metadata of the inner call names it (Hold, Held). So each call is admitted once.
 //
-// A caller has a rate, and a number of calls, streams and connections at a time
-// (auth.Limits). What it takes is counted over all connections and both ports
-// (limits.go). A connection counts for each caller that had a call admitted on it, until
-// it ends. One that only had calls of callers with too many connections is closed
-// (connlimits.go). Calls of grpc.health.v1 need no credential and have limits of their
-// own. The anonymous caller of a gateway without callers has no limits.
+// A caller has a rate, and limits of calls, streams and connections at a time (auth.Limits).
+// Usage is counted over all connections and both ports (limits.go). A connection counts for
+// each caller that had a call admitted on it. A connection whose calls were all rejected is
+// closed (connlimits.go). Calls of grpc.health.v1 need no credential and have limits of
+// their own. The anonymous caller of a gateway without callers has no limits.
 package admission
 
 import (
@@ -36,21 +34,21 @@ type Kind uint8
 const (
 	// Unary is a call with one response.
 	Unary Kind = iota
-	// Stream is a call that lasts.
+	// Stream is a call with many responses.
 	Stream
 	// HealthCheck and HealthWatch are calls of grpc.health.v1. They need no credential.
 	HealthCheck
 	HealthWatch
 )
 
-// Request is what a call asks for, as its headers say.
+// Request describes a call by its headers.
 type Request struct {
 	Origin Origin
-	// Authorization are the values of the header of that name.
+	// Authorization has the values of the header Authorization.
 	Authorization []string
 	Kind          Kind
-	// Action is what the caller has to be allowed to do; empty means that every caller may
-	// make the call. The call itself checks the channel.
+	// Action is the permission that the call requires. Empty means none. The call itself
+	// checks the channel.
 	Action auth.Action
 }
 
@@ -69,22 +67,23 @@ func New(authenticator *auth.Authenticator) *Gate { return &Gate{authenticator: 
 // Call is a call that was admitted, until Done. Its methods are safe for concurrent use.
 type Call struct {
 	Origin Origin
-	// Principal makes the call. The zero value if the call was rejected before the caller
-	// was known, and for calls of grpc.health.v1.
+	// Principal is the caller. It is the zero value for calls of grpc.health.v1, and if the
+	// caller was not authenticated.
 	Principal auth.Principal
 
 	gate *Gate
 
 	mu sync.Mutex
-	// interrupt ends the writing of the answer; nil if nothing does.
+	// interrupt ends the writing of the answer. It may be nil.
 	interrupt func()
-	// release gives back what the call takes of the limits; nil if it takes nothing.
+	// release gives back what the call uses of the limits. It is nil if the call uses
+	// nothing.
 	release func()
 	done    bool
 }
 
-// Admit admits a call. It fails with CREDENTIALS_MISSING, CREDENTIALS_INVALID, FORBIDDEN
-// or CALLER_LIMITED; the call then says who made it, as far as that is known.
+// Admit admits a call. It fails with CREDENTIALS_MISSING, CREDENTIALS_INVALID, FORBIDDEN or
+// CALLER_LIMITED. It returns a Call for the log in any case.
 func (g *Gate) Admit(req Request) (*Call, error) {
 	g.limits.called(req.Origin.Connection)
 	call := &Call{Origin: req.Origin, gate: g}
@@ -114,8 +113,8 @@ func (g *Gate) Admit(req Request) (*Call, error) {
 	return call, err
 }
 
-// MakeStream counts a unary call as a stream from now on, because it lasts as one. It fails
-// with CALLER_LIMITED, and the call then counts as nothing.
+// MakeStream counts a unary call as a stream from now on, because it lasts as long. If it
+// fails with CALLER_LIMITED, the call is not counted any more.
 func (c *Call) MakeStream() (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,8 +133,8 @@ func (c *Call) OnInterrupt(interrupt func()) {
 	c.interrupt = interrupt
 }
 
-// Interrupt ends the writing of the call's answer, which its client may not read. It does
-// nothing after Done.
+// Interrupt ends the writing of the call's answer, even if the client does not read it. It
+// does nothing after Done.
 func (c *Call) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -144,7 +143,7 @@ func (c *Call) Interrupt() {
 	}
 }
 
-// Done gives back what the call takes of its caller's limits.
+// Done releases what the call uses of its caller's limits.
 func (c *Call) Done() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -152,7 +151,7 @@ func (c *Call) Done() {
 	c.done = true
 }
 
-// giveBack is for when c.mu is held.
+// giveBack calls release. c.mu is held.
 func (c *Call) giveBack() {
 	if c.release != nil {
 		c.release()
@@ -160,8 +159,8 @@ func (c *Call) giveBack() {
 	}
 }
 
-// metadataCall names a held call in the metadata of a call on the connection in memory. No
-// client can write it: the HTTP port passes on no header of this name.
+// metadataCall is the metadata key that names a held call on the connection in memory.
+// Clients cannot set it, because the HTTP port does not forward a header of this name.
 const metadataCall = "ongair-gateway-call"
 
 // Hold keeps an admitted call for the connection in memory, until release is called. The

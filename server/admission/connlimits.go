@@ -7,47 +7,46 @@ import (
 	"github.com/ongair/ongair-gateway/server/auth"
 )
 
-// refusedGrace is how long a connection more than a caller may have stays open after the
-// first call on it was refused: for the answer to get out.
-const refusedGrace = time.Second
+// rejectedGrace is how long a connection beyond a caller's limit stays open after its first
+// call was rejected, so that the client gets the answer.
+const rejectedGrace = time.Second
 
-// conn is a connection on which calls come. Its values MUST be comparable.
+// conn is a network connection. Its values MUST be comparable.
 type conn interface {
-	// Ended reports whether it has ended.
+	// Ended reports whether the connection was closed.
 	Ended() bool
-	// Close ends it. It MUST NOT block.
+	// Close MUST NOT block.
 	Close() error
 }
 
-// connection is one that is open, or ended and nobody has told of it yet.
+// connection is a connection that is open, or whose end is not noticed yet.
 //
-// It is nobody's until a call comes on it, and counts for its caller from then on until it
-// ends: for several, where a proxy is between. One whose only callers were refused, because
-// they have too many, is closed. Otherwise it would keep its place on the port, and one
-// caller would keep the others from that.
+// It counts for a caller from the caller's first admitted call until it ends. The connection
+// of a proxy may count for several callers. If all its calls were rejected, because their
+// callers have too many connections, it is closed: one caller must not fill the port.
 type connection struct {
 	conn
 	key    ConnKey
 	opened time.Time
-	// called says that a call came on it, whatever became of that.
+	// called means that it had a call, admitted or not.
 	called bool
-	// users are those for whom it counts.
+	// users are the callers that it counts for.
 	users []*usage
-	// refused is the last caller who was refused on it, and says that it is going to be
-	// closed.
-	refused *usage
+	// rejected is the last caller that was rejected on it. If it is set, the connection is
+	// going to be closed.
+	rejected *usage
 }
 
-// opened registers a connection. A call on a connection that is not registered is
-// admitted, and counts for none.
+// opened registers a connection. A call on a connection that is not registered is admitted,
+// and its connection is not counted.
 func (l *limits) opened(key ConnKey, c conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open == nil {
 		l.open = map[ConnKey]*connection{}
 	}
-	if ended, ok := l.open[key]; ok { // or the operating system would not have used its addresses again
-		l.forget(ended)
+	if ended, ok := l.open[key]; ok { // the operating system uses its addresses again
+		l.remove(ended)
 	}
 	l.open[key] = &connection{conn: c, key: key, opened: time.Now()}
 }
@@ -57,7 +56,7 @@ func (l *limits) ended(key ConnKey, c conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if open, ok := l.open[key]; ok && open.conn == c {
-		l.forget(open)
+		l.remove(open)
 	}
 }
 
@@ -82,50 +81,51 @@ func (l *limits) closeSilent(port Port, age time.Duration) {
 	}
 }
 
-// forget takes out a connection that has ended. l.mu is held.
-func (l *limits) forget(c *connection) {
+// remove removes a connection that has ended. l.mu is held.
+func (l *limits) remove(c *connection) {
 	for _, u := range c.users {
 		delete(u.connections, c)
 	}
 	delete(l.open, c.key)
 }
 
-// connected counts a connection for a caller, if it does not yet; false where that
-// has as many as it may. l.mu is held.
+// connected counts a connection for a caller, unless it is counted already. It returns false
+// if the caller has as many connections as it may. l.mu is held.
 func (l *limits) connected(u *usage, key ConnKey, most auth.Limits) bool {
 	c, open := l.open[key]
 	if !open || slices.Contains(c.users, u) {
 		return true
 	}
-	if len(u.connections) >= most.MaxConnections && c.refused != u { // once is enough, since it is going to be closed
+	if len(u.connections) >= most.MaxConnections && c.rejected != u { // one sweep is enough
 		for other := range u.connections {
 			if other.Ended() {
-				l.forget(other)
+				l.remove(other)
 			}
 		}
 	}
 	if len(u.connections) >= most.MaxConnections {
-		l.refuse(c, u)
+		l.reject(c, u)
 		return false
 	}
 	u.connections[c] = struct{}{}
-	c.users, c.refused = append(c.users, u), nil
+	c.users, c.rejected = append(c.users, u), nil
 	return true
 }
 
-// refuse closes a connection in a while, if it counts for nobody then. l.mu is held.
-func (l *limits) refuse(c *connection, u *usage) {
+// reject closes a connection after rejectedGrace, if it counts for no caller then. l.mu is
+// held.
+func (l *limits) reject(c *connection, u *usage) {
 	if len(c.users) > 0 {
 		return
 	}
-	if c.refused == nil {
-		time.AfterFunc(refusedGrace, func() {
+	if c.rejected == nil {
+		time.AfterFunc(rejectedGrace, func() {
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			if c.refused != nil {
-				_ = c.Close() // fails where it has ended
+			if c.rejected != nil {
+				_ = c.Close() // fails if it has ended
 			}
 		})
 	}
-	c.refused = u
+	c.rejected = u
 }

@@ -89,7 +89,7 @@ func TestAConnectionOnWhichNothingIsAdmittedIsClosed(t *testing.T) {
 				assertLimit(t, l.calls(billing, name), "connections")
 			}
 		}
-		time.Sleep(refusedGrace - 1)
+		time.Sleep(rejectedGrace - 1)
 		assert.False(t, lines["beyond"].ended, "the answer has to get out")
 		lines["shared"].ended = true
 		require.NoError(t, l.calls(crm, "later shared"))

@@ -11,35 +11,34 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// limitDelay is what callers are told to wait who are over a limit of how much at
-// once.
+// limitDelay is the RetryInfo of a call that is over a limit of what a caller may do at a
+// time.
 const limitDelay = time.Second
 
-// Calls of grpc.health.v1 ask for no credential.
+// Limits of the calls of grpc.health.v1, which need no credential.
 const (
-	// MaxHealthCalls is how many of them a connection has at once: some times what a client
-	// or a load balancer needs, also where a proxy has several of them on one connection.
+	// MaxHealthCalls is how many health calls a connection may have at a time. It is several
+	// times what a load balancer needs, since a proxy may share its connection.
 	MaxHealthCalls = 16
-	// MaxWatches is how many of those that watch there are at once, over all connections.
+	// MaxWatches is how many Watch calls all connections may have at a time.
 	MaxWatches = 1024
 )
 
-// limits keep each caller to its share of the gateway, on all ports together. A call
-// beyond the share is rejected at once: a queue would hold memory for the caller that
-// asks for most. The zero value is ready, and safe for concurrent use.
+// limits counts what each caller uses of the gateway, on all ports together. A call beyond a
+// limit is rejected at once, because a queue would hold memory for the caller that calls
+// most. The zero value is ready, and safe for concurrent use.
 type limits struct {
 	mu      sync.Mutex
 	callers map[string]*usage
 	// open has the connections.
 	open map[ConnKey]*connection
-	// health are the health calls of each connection that has any, watches those of all
-	// that watch.
+	// health is the number of health calls of each connection. watches is the number of
+	// Watch calls of all connections.
 	health  map[ConnKey]int
 	watches int
 }
 
-// usage is what a caller takes at a moment. It is there from its first call on: there
-// are as many as are configured.
+// usage is what a caller uses at a moment. It is kept from the caller's first call on.
 type usage struct {
 	rate           *rate.Limiter
 	calls, streams int
@@ -71,8 +70,8 @@ func (l *limits) stream(p auth.Principal, connection ConnKey) (done func(), err 
 	})
 }
 
-// admit admits what a caller asks for on a connection, if count, which returns what it
-// counts as, does.
+// admit admits a call of a caller on a connection. count checks the limit, and returns the
+// counter of the call.
 func (l *limits) admit(p auth.Principal, connection ConnKey, count func(*usage, auth.Limits) (*int, error)) (done func(), err error) {
 	most, limited := p.Limits()
 	if !limited {
@@ -99,7 +98,7 @@ func (l *limits) check(connection ConnKey) (done func(), err error) {
 	return l.checkLocked(connection)
 }
 
-// watch admits a health call that goes on, until done is called.
+// watch admits a Watch call until done is called.
 func (l *limits) watch(connection ConnKey) (done func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,7 +132,7 @@ func (l *limits) checkLocked(connection ConnKey) (done func(), err error) {
 	}, nil
 }
 
-// done returns what gives back a place in a count.
+// done returns a function that decrements a counter.
 func (l *limits) done(count *int) func() {
 	return func() {
 		l.mu.Lock()
@@ -142,7 +141,7 @@ func (l *limits) done(count *int) func() {
 	}
 }
 
-// usageOf returns what a caller takes, under the limits that it has now. l.mu is held.
+// usageOf returns the usage of a caller, with the caller's present rate. l.mu is held.
 func (l *limits) usageOf(name string, most auth.Limits) *usage {
 	u, ok := l.callers[name]
 	if !ok {
@@ -153,7 +152,7 @@ func (l *limits) usageOf(name string, most auth.Limits) *usage {
 		l.callers[name] = u
 	}
 	if limit := rate.Limit(most.MaxRate); u.rate.Limit() != limit {
-		// Anew: a limiter whose burst grows would have to earn it first.
+		// A new limiter, because one whose burst grows would have to earn the tokens first.
 		u.rate = rate.NewLimiter(limit, max(1, int(most.MaxRate)))
 	}
 	return u

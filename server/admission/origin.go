@@ -12,7 +12,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/auth"
 )
 
-// Port is a port on which calls come.
+// Port is a port that accepts calls.
 type Port uint8
 
 // The ports of callers.
@@ -21,8 +21,8 @@ const (
 	PortHTTP
 )
 
-// ConnKey tells a connection from all others that are open: by both addresses, because a port
-// that listens on several addresses may have the same remote address on each.
+// ConnKey identifies an open connection. It has both addresses, because a port that listens
+// on several addresses may have the same remote address on each.
 type ConnKey struct {
 	port          Port
 	local, remote netip.AddrPort
@@ -48,11 +48,11 @@ func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Add
 type Origin struct {
 	// Connection is the connection of the call.
 	Connection ConnKey
-	// CertificateNames are the names in its client certificate, which was verified.
+	// CertificateNames are the names in the verified client certificate.
 	CertificateNames []string
 }
 
-// Remote returns the address of the other side, for logs; empty if it is not known.
+// Remote returns the client's address, for logs. It is empty if unknown.
 func (o Origin) Remote() string {
 	if !o.Connection.remote.IsValid() {
 		return ""
