@@ -1,11 +1,9 @@
-// Package admin is the admin port: whether the gateway lives, whether it is ready, and
-// profiles. It is for operators and orchestrators, asks for no key, and shows nothing about
-// customers.
+// Package admin serves the admin port: liveness, readiness and profiles. It is for operators
+// and orchestrators. It needs no key, and shows nothing about customers.
 //
-// Readiness has two sides that agree: /readyz, and grpc.health.v1 on the gRPC port. The
-// gateway is ready between Start and Stop, while its log can be read and written. An
-// outage makes it not ready and never restarts it: /livez answers as long as the process
-// does.
+// /readyz and grpc.health.v1 on the gRPC port report the same readiness. The gateway is ready
+// between Start and Stop, while its log can be read and written. An outage of the log makes
+// the gateway not ready and does not restart it: /livez does not depend on the log.
 package admin
 
 import (
@@ -21,17 +19,15 @@ import (
 )
 
 const (
-	// readyTimeout bounds a check of the log: less than the second that an orchestrator
-	// commonly waits.
+	// readyTimeout bounds a check of the log. Orchestrators commonly wait for one second.
 	readyTimeout = 800 * time.Millisecond
-	// readyInterval is the time between two checks for the clients that watch.
+	// readyInterval is the time between two checks for the clients of Watch.
 	readyInterval = time.Second
-	// AnswerTimeout bounds an answer, and what a profile takes beyond the time that was
-	// asked for.
+	// AnswerTimeout bounds an answer. A profile may take this long beyond its duration.
 	AnswerTimeout = 30 * time.Second
 )
 
-// Readiness knows whether the gateway is ready. Its methods are safe for concurrent use.
+// Readiness tracks whether the gateway is ready. Its methods are safe for concurrent use.
 type Readiness struct {
 	serving  atomic.Bool
 	check    func(context.Context) (why string)
@@ -40,9 +36,9 @@ type Readiness struct {
 	log      *slog.Logger
 }
 
-// NewReadiness returns a Readiness that is not ready before Start. check returns why the
-// log is not available, or nothing. services are the names of the gRPC services whose
-// health it is, beside that of the whole server.
+// NewReadiness returns a Readiness, which is not ready before Start. check returns why the log
+// is unavailable, or an empty string. services are the gRPC services that have this health,
+// in addition to the whole server.
 func NewReadiness(check func(context.Context) (why string), services []string, log *slog.Logger) *Readiness {
 	r := &Readiness{check: check, services: append([]string{""}, services...), health: health.NewServer(), log: log}
 	r.setStatus(healthv1.HealthCheckResponse_NOT_SERVING)
@@ -64,7 +60,8 @@ func (r *Readiness) Start() {
 	r.setStatus(healthv1.HealthCheckResponse_SERVING)
 }
 
-// Watch sets the health to what the log allows, and logs each change, until ctx ends.
+// Watch updates the health when the log becomes available or unavailable, and logs each
+// change, until ctx ends.
 func (r *Readiness) Watch(ctx context.Context) {
 	var before string
 	ticker := time.NewTicker(readyInterval)

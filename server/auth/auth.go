@@ -1,16 +1,17 @@
-// Package auth turns a call's credential into a principal, and says what that
-// principal may do.
+// Package auth authenticates callers and authorises what they do.
 //
-// The credential is an API key (key.go), as `Authorization: Bearer KEY`, which over gRPC
-// is the metadata "authorization", or a client certificate (certificate.go). The gateway
-// knows keys by their SHA-256 hash alone, and compares in constant time. A plain hash is
-// enough because NewKey makes keys of 256 random bits, which no dictionary has.
+// A credential is an API key (key.go) or a client certificate (certificate.go). A key is sent
+// as `Authorization: Bearer KEY`, which over gRPC is the metadata "authorization". The
+// gateway stores only the SHA-256 hash of a key, and compares in constant time. A plain hash
+// is enough, because NewKey makes keys of 256 random bits, which no dictionary has.
 //
-// Access is denied by default: a principal (principal.go) may do the actions and use
-// the channels that it is given, and a context that nobody authenticated has a principal that may
-// do nothing. A gateway without any caller configured is open: every call is the
-// anonymous principal's, who may do everything. A gateway that is open refuses to listen
-// beyond loopback, unless it is told that this is wanted (server/config).
+// Access is denied by default. A principal (principal.go) may do only the actions and use
+// only the channels that are configured for it. A context without authentication has a
+// principal that may do nothing.
+//
+// A gateway without callers is open: every call has the anonymous principal, which may do
+// everything. An open gateway does not listen beyond loopback unless it is configured to
+// (server/config).
 package auth
 
 import (
@@ -22,8 +23,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// credential is what a principal is known by: the hash of a key, or a name in a
-// certificate. The zero value is none.
+// credential identifies a principal: the hash of a key, or a name in a certificate. The zero
+// value is no credential.
 type credential struct {
 	hash  KeyHash
 	keyed bool
@@ -32,20 +33,20 @@ type credential struct {
 
 // Caller is a configured caller.
 type Caller struct {
-	// KeyHashes are those of its API keys, any of which gets it in: more than one
-	// while a key is replaced.
+	// KeyHashes are the hashes of its API keys. Any of them is accepted, so a key can be
+	// replaced without a gap.
 	KeyHashes []KeyHash
-	// Certificates are names in its client certificates, any of which gets it in: a URI,
-	// as in spiffe://mesh/ns/billing/sa/api, or dns: and a host name.
+	// Certificates are names in its client certificates, any of which is accepted: a URI, as
+	// in spiffe://mesh/ns/billing/sa/api, or dns: and a host name.
 	Certificates []string
-	// Actions are what it may do, and Channels the ones it may use, or AllChannels.
+	// Actions is what it may do. Channels has the channels that it may use, or AllChannels.
 	Actions  []Action
 	Channels []string
-	// Limits are how much it may take.
+	// Limits bounds how much it may use.
 	Limits
 }
 
-// Unrestricted returns a caller who may do everything, with API keys.
+// Unrestricted returns a caller with API keys that may do everything.
 func Unrestricted(keys ...string) Caller {
 	c := Caller{Actions: Actions(), Channels: []string{AllChannels}}
 	for _, key := range keys {
@@ -54,30 +55,30 @@ func Unrestricted(keys ...string) Caller {
 	return c
 }
 
-// Authenticator knows the callers, who may be replaced at any time. It is safe for
+// Authenticator authenticates calls. Its callers may be replaced at any time. It is safe for
 // concurrent use.
 type Authenticator struct {
 	callers atomic.Pointer[callers]
 }
 
-// callers are all principals, by what they are known by.
+// callers has all principals, by their credentials.
 type callers struct {
 	keys  []Principal
 	names map[string]Principal
-	// anonymous is who calls where there are none.
+	// anonymous is the principal of every call if there are no callers.
 	anonymous Principal
 }
 
-// New returns the authenticator of callers, by their names. With none, every call is
-// anonymous, and may do everything.
+// New returns an Authenticator of callers, by name. Without callers every call is anonymous
+// and may do everything.
 func New(callers map[string]Caller) *Authenticator {
 	a := &Authenticator{}
 	a.Replace(callers)
 	return a
 }
 
-// Replace replaces all callers. Calls that were admitted go on; who holds a principal
-// for long asks for it again.
+// Replace replaces all callers. Calls that were admitted go on. Long calls MUST check their
+// principal again (Reauthenticate).
 func (a *Authenticator) Replace(callers map[string]Caller) {
 	now := callersOf(callers)
 	a.callers.Store(&now)
@@ -102,12 +103,12 @@ func callersOf(configured map[string]Caller) callers {
 	return all
 }
 
-// open reports whether the gateway asks for no credentials.
+// open reports whether calls need no credential.
 func (c *callers) open() bool { return len(c.keys) == 0 && len(c.names) == 0 }
 
-// Reauthenticate returns a principal as it is now. It fails with CREDENTIALS_INVALID where what
-// it came with is no caller's any more, and with CREDENTIALS_MISSING where it is the
-// anonymous one and the gateway asks for credentials now.
+// Reauthenticate returns the present state of a principal. It fails with CREDENTIALS_INVALID
+// if its credential is no longer valid. It fails with CREDENTIALS_MISSING if the principal is
+// anonymous and calls need a credential now.
 func (a *Authenticator) Reauthenticate(p Principal) (Principal, error) {
 	switch all := a.callers.Load(); {
 	case all.open():
@@ -151,10 +152,10 @@ func (a *Authenticator) principalOf(hash KeyHash) (Principal, error) {
 	return Principal{}, invalid()
 }
 
-// Authenticate returns the principal of a call with the values of its header
-// Authorization, and with the names in its client certificate, which MUST be verified. A
-// key counts before a certificate, because a mesh may give every client a certificate. It
-// fails with CREDENTIALS_MISSING or CREDENTIALS_INVALID.
+// Authenticate returns the principal of a call. authorization has the values of the header
+// Authorization. The client certificate with the names MUST be verified. A key takes
+// precedence over a certificate, because a mesh may give every client a certificate.
+// Authenticate fails with CREDENTIALS_MISSING or CREDENTIALS_INVALID.
 func (a *Authenticator) Authenticate(authorization, certificateNames []string) (Principal, error) {
 	if all := a.callers.Load(); all.open() {
 		return all.anonymous, nil

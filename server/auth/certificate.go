@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// dnsPrefix is before a host name of a certificate, to tell it from a URI.
+// dnsPrefix is the prefix of a host name, which distinguishes it from a URI.
 const dnsPrefix = "dns:"
 
-// CertificateNames returns the names in a client certificate that was verified: its
-// URIs, such as a SPIFFE id, and its host names. The common name is none: nobody has
-// checked what is in it. Nor is what no caller can have (ParseCertificateName).
+// CertificateNames returns the names in a verified client certificate: its URIs, such as a
+// SPIFFE id, and its host names. It leaves out the common name, which no authority checks,
+// and names that no caller can have (ParseCertificateName).
 func CertificateNames(state *tls.ConnectionState) (names []string) {
 	if state == nil || len(state.VerifiedChains) == 0 {
 		return nil
@@ -32,14 +32,14 @@ func CertificateNames(state *tls.ConnectionState) (names []string) {
 	return names
 }
 
-// printable reports whether a name is of printable ASCII without spaces, as those that mean
-// something are, and as metadata can carry.
+// printable reports whether a name is printable ASCII without spaces, which is what gRPC
+// metadata can carry.
 func printable(name string) bool {
 	return !strings.ContainsFunc(name, func(r rune) bool { return r < '!' || r > '~' })
 }
 
-// ParseCertificateName returns a name as CertificateNames has it. It fails where no
-// certificate has such a name.
+// ParseCertificateName returns a configured name in the form of CertificateNames. It fails if
+// no certificate can have the name.
 func ParseCertificateName(text string) (string, error) {
 	if name, ok := strings.CutPrefix(text, dnsPrefix); ok {
 		if name == "" || !printable(name) {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// keyPrefix tells what an API key is for where one turns up, for people and for
-// programs that look for secrets in code.
+// keyPrefix identifies an API key of the gateway, for people and for programs that scan code
+// for secrets.
 const keyPrefix = "ogk_"
 
 // NewKey returns a new API key, of 256 random bits.
@@ -27,14 +27,14 @@ type KeyHash [sha256.Size]byte
 // HashKey returns the hash of an API key.
 func HashKey(key string) KeyHash { return sha256.Sum256([]byte(key)) }
 
-// hashPrefix names the function, so that another one can come beside it.
+// hashPrefix names the hash function, so that another one can be added.
 const hashPrefix = "sha256:"
 
-// String returns the hash as it is written in configuration.
+// String returns the hash in the form of the configuration.
 func (h KeyHash) String() string { return hashPrefix + hex.EncodeToString(h[:]) }
 
-// ParseKeyHash reads what String writes. Its errors do not show the text, which
-// may be a key that was put there by mistake.
+// ParseKeyHash parses the form of String. Its errors do not contain the text, which may be a
+// key by mistake.
 func ParseKeyHash(text string) (h KeyHash, err error) {
 	digits, ok := strings.CutPrefix(text, hashPrefix)
 	if !ok {

@@ -10,7 +10,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// Action is what a caller may do.
+// Action is something that a caller may do.
 type Action string
 
 // The actions.
@@ -23,27 +23,26 @@ const (
 	ActionSubscribe Action = "subscribe"
 )
 
-// Actions are all actions.
+// Actions returns all actions.
 func Actions() []Action { return []Action{ActionSend, ActionTickets, ActionSubscribe} }
 
-// AllChannels stands for every channel among those of a caller.
+// AllChannels means every channel in the channels of a caller.
 const AllChannels = "*"
 
-// Principal is who makes a call. The zero value may do nothing.
+// Principal is the caller of a call. The zero value may do nothing.
 type Principal struct {
-	// Name is unique among the configured callers; empty for the anonymous one.
+	// Name is unique among the callers. It is empty for the anonymous principal.
 	Name string
 
 	actions  []Action
 	channels []string
 	limits   Limits
-	// by is what it came with.
+	// by is its credential.
 	by credential
 }
 
-// Limits returns what the principal may take at once, the defaults filled in; ok is
-// false for the anonymous one, who has no limits: it is on this machine, or somebody
-// said that it need not be.
+// Limits returns the principal's limits, with defaults for those that are not set. ok is false
+// for the anonymous principal, which has no limits.
 func (p Principal) Limits() (limits Limits, ok bool) {
 	limits = p.limits
 	limits.MaxRate = cmp.Or(limits.MaxRate, DefaultMaxRate)
@@ -53,20 +52,20 @@ func (p Principal) Limits() (limits Limits, ok bool) {
 	return limits, p.Name != ""
 }
 
-// Limits are how much of the gateway a caller may take, so that one that runs wild
-// does not keep it from the others. Zero means the default.
+// Limits bounds how much of the gateway a caller may use, so that one caller cannot starve the
+// others. Zero means the default.
 type Limits struct {
-	// MaxRate is calls a second on average, of which as many as in a second may come at
-	// once. MaxInFlight are calls at once, MaxStreams subscriptions at once, and
-	// MaxConnections the connections that any of it comes on.
+	// MaxRate is the average number of calls a second, with bursts of one second.
+	// MaxInFlight, MaxStreams and MaxConnections are calls, subscriptions and connections at
+	// a time.
 	MaxRate        float64
 	MaxInFlight    int
 	MaxStreams     int
 	MaxConnections int
 }
 
-// Defaults of Limits: several times what a busy backend needs, and a tenth of what the
-// gateway can stand (docs/performance.md, S1 and F4).
+// Defaults of Limits. They are several times what a busy backend needs, and a tenth of what
+// the gateway can do (docs/performance.md, S1 and F4).
 const (
 	DefaultMaxRate        = 2000
 	DefaultMaxInFlight    = 1024
@@ -74,7 +73,7 @@ const (
 	DefaultMaxConnections = 2048
 )
 
-// MayDo fails with FORBIDDEN where the principal may not do an action.
+// MayDo fails with FORBIDDEN if the principal may not do an action.
 func (p Principal) MayDo(action Action) error {
 	if slices.Contains(p.actions, action) {
 		return nil
@@ -84,8 +83,8 @@ func (p Principal) MayDo(action Action) error {
 	return f
 }
 
-// MayUse fails with FORBIDDEN where the principal may not use a channel. It says the
-// same of a channel that there is not.
+// MayUse fails with FORBIDDEN if the principal may not use a channel. The error is the same if
+// the channel does not exist.
 func (p Principal) MayUse(channel string) error {
 	if p.everyChannel() || slices.Contains(p.channels, channel) {
 		return nil
@@ -95,8 +94,8 @@ func (p Principal) MayUse(channel string) error {
 	return f
 }
 
-// Channels returns the channels that the principal is limited to; limited is false
-// where it may use every one.
+// Channels returns the channels that the principal may use. limited is false if it may use
+// every channel.
 func (p Principal) Channels() (channels []string, limited bool) {
 	if p.everyChannel() {
 		return nil, false
@@ -113,8 +112,8 @@ func NewContext(ctx context.Context, p Principal) context.Context {
 	return context.WithValue(ctx, principalKey{}, p)
 }
 
-// FromContext returns the principal that Authenticate found; one that may do nothing
-// where it was not asked.
+// FromContext returns the principal of NewContext. Without one it returns a principal that may
+// do nothing.
 func FromContext(ctx context.Context) Principal {
 	p, _ := ctx.Value(principalKey{}).(Principal)
 	return p

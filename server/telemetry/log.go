@@ -1,5 +1,6 @@
-// Package telemetry makes the logger, which is passed to every part: none is global.
-// Throttle bounds how often a line is logged, and RedirectGRPCLog sends grpc-go's own log there.
+// Package telemetry makes the logger. The logger is passed to every part; none is global.
+// Throttle bounds how often a line is logged. RedirectGRPCLog sends grpc-go's log to the
+// logger.
 package telemetry
 
 import (
@@ -24,8 +25,8 @@ func ParseLevel(name string) (level slog.Level, err error) {
 	return level, nil
 }
 
-// NewLogger returns a logger that writes to w: a line for each record, in the
-// format, from the level on (ParseLevel).
+// NewLogger returns a logger that writes a line to w for each record of at least the level
+// (ParseLevel).
 func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	l, err := ParseLevel(level)
 	if err != nil {
@@ -46,9 +47,9 @@ func NewLoggerFrom(w io.Writer, level slog.Leveler, format string) (*slog.Logger
 	return nil, fmt.Errorf("log format %q: want %s or %s", format, FormatText, FormatJSON)
 }
 
-// RedirectGRPCLog has what grpc-go and grpc-gateway log about connections go to a logger, for
-// debugging: how calls end is logged by the gateway itself. It is for the whole process, and
-// MUST be called before anything of gRPC.
+// RedirectGRPCLog sends the logs of grpc-go and grpc-gateway to a logger, at debug level. The
+// gateway itself logs how calls end. RedirectGRPCLog affects the whole process, and MUST be
+// called before any other function of gRPC.
 func RedirectGRPCLog(logger *slog.Logger) {
 	w := slog.NewLogLogger(logger.With("from", "grpc").Handler(), slog.LevelDebug).Writer()
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, w, w))

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Throttle limits how often one thing is logged: when Ongair is down or a client guesses
-// keys, a thousand lines a second say no more than ten. It is safe for concurrent use.
+// Throttle limits how often an event is logged. When Ongair is down, or a client guesses keys,
+// ten lines a second are enough. It is safe for concurrent use.
 type Throttle struct {
 	mu         sync.Mutex
 	limiter    *rate.Limiter
@@ -32,8 +32,8 @@ func (t *Throttle) Allow() (suppressed int, ok bool) {
 	return suppressed, true
 }
 
-// Reset returns how many lines were suppressed since the last one, and counts anew: for a
-// last line, when nothing more is to be logged.
+// Reset returns how many lines were suppressed since the last one, and resets the count. It is
+// for the last line at a stop.
 func (t *Throttle) Reset() (suppressed int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -41,8 +41,8 @@ func (t *Throttle) Reset() (suppressed int) {
 	return suppressed
 }
 
-// Throttles are a throttle for each key. They are safe for concurrent use. Keys MUST be few,
-// because none is forgotten.
+// Throttles has a Throttle for each key. It is safe for concurrent use. Keys MUST be few,
+// because none is removed.
 type Throttles[K comparable] struct {
 	interval time.Duration
 	burst    int
