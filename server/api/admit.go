@@ -18,8 +18,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// admit admits a call at its headers. A call on the connection in memory was admitted by
-// the HTTP port.
+// admit admits a call by its headers. The HTTP port has admitted the calls on the connection
+// in memory.
 func (c *calls) admit(ctx context.Context, fullMethod string, stream bool) (*admission.Call, error) {
 	if !c.inMemory {
 		return c.gate.Admit(requestOf(fullMethod, stream, admission.OriginOfCall(ctx), metadata.ValueFromIncomingContext(ctx, "authorization")))
@@ -31,14 +31,14 @@ func (c *calls) admit(ctx context.Context, fullMethod string, stream bool) (*adm
 	return call, nil
 }
 
-// done ends a call that admit admitted. The HTTP port ends its own.
+// done releases a call that admit admitted. The HTTP port releases its own calls.
 func (c *calls) done(call *admission.Call) {
 	if !c.inMemory {
 		call.Done()
 	}
 }
 
-// requestOf returns what a call of a method asks for.
+// requestOf returns the admission request of a call.
 func requestOf(fullMethod string, stream bool, origin admission.Origin, authorization []string) admission.Request {
 	req := admission.Request{Origin: origin, Authorization: authorization}
 	service, method, _ := strings.Cut(strings.TrimPrefix(fullMethod, "/"), "/")
@@ -51,7 +51,7 @@ func requestOf(fullMethod string, stream bool, origin admission.Origin, authoriz
 	case stream:
 		req.Kind = admission.Stream
 	}
-	// Every caller may use reflection, and learn that a method does not exist.
+	// Every caller may use reflection and call unknown methods.
 	if service == ongairv1.OngairService_ServiceDesc.ServiceName && exists(method) {
 		req.Action = actionOf(method)
 	}
@@ -69,8 +69,8 @@ func streams(method string) bool {
 	return slices.ContainsFunc(ongairv1.OngairService_ServiceDesc.Streams, func(s grpc.StreamDesc) bool { return s.StreamName == method })
 }
 
-// actionOf returns the action that an RPC is. An RPC that is missing here is an action that
-// no caller may do.
+// actionOf returns the action that an RPC requires. An RPC that is missing here requires an
+// action that no caller has.
 func actionOf(method string) auth.Action {
 	switch method {
 	case "Send", "SendImage", "SendDocument":
@@ -83,19 +83,19 @@ func actionOf(method string) auth.Action {
 	return auth.Action("call " + method)
 }
 
-// RequestGate admits requests to the HTTP port, before their bodies are read, and logs those
+// RequestGate admits requests to the HTTP port before their bodies are read, and logs the ones
 // that it rejects. It is safe for concurrent use.
 type RequestGate struct{ calls *calls }
 
-// NewRequestGate returns the gate of the HTTP port. The gRPC server on the connection in
-// memory MUST have the same gate (ServerConfig.InMemory).
+// NewRequestGate returns the RequestGate of a Gate. The gRPC server on the connection in
+// memory MUST have the same Gate (ServerConfig.InMemory).
 func NewRequestGate(gate *admission.Gate, log *slog.Logger) *RequestGate {
 	return &RequestGate{newCalls(gate, log)}
 }
 
-// Admit admits a request that is a call of an RPC, until done is called. The metadata tells
-// the connection in memory about it. When the gateway ends a stream, it calls interrupt: what
-// is then written of the answer MUST end soon, although the client may not read it.
+// Admit admits a request that calls an RPC, until done is called. The call on the connection
+// in memory MUST have the metadata. The gateway calls interrupt when it ends a stream. The
+// writing of the answer MUST then end soon, even if the client does not read it.
 func (g *RequestGate) Admit(r *http.Request, rpc string, interrupt func()) (md metadata.MD, done func(), err error) {
 	start := time.Now()
 	fullMethod := "/" + ongairv1.OngairService_ServiceDesc.ServiceName + "/" + rpc

@@ -1,16 +1,19 @@
-// Package api is the gRPC service: one file per RPC, and what every call goes
-// through on its way to one.
+// Package api implements the gRPC service, with one file per RPC.
 //
-// NewServer puts the two together. Each call is, from the outside in: recovered
-// if it panics, logged, explained (its error becomes a status with a reason),
-// admitted (server/admission), given the request_id of its metadata, and validated
-// against the rules of the proto. REST calls come in through a second server, on a
-// connection in memory. It differs in one step: the HTTP port has admitted them.
+// Each call goes through these steps (call.go):
 //
-// A sending call then names its channel, runs once per request_id, and makes one
-// HTTP call to Ongair. Subscribe turns its start into a position of the log and
-// sends what a fanout.Reader gives, through a codec that takes encoded responses
-// as they are (codec.go).
+//  1. recover from a panic, and log how the call ended;
+//  2. turn an error into a status with a reason (callend.go);
+//  3. admit the call by its headers (admit.go, server/admission);
+//  4. receive the message, and add the request_id of the metadata (request_id.go);
+//  5. validate the message against the rules of the proto (validate.go).
+//
+// REST calls use a second server on a connection in memory. It skips step 3, because the HTTP
+// port has admitted them.
+//
+// A sending call then selects its channel, runs once per request_id, and makes one HTTP call
+// to Ongair (sending.go). Subscribe turns its start into a position of the log, and sends the
+// responses of a fanout.Reader. The responses are encoded already (codec.go).
 package api
 
 import (
@@ -32,14 +35,13 @@ import (
 
 // Deadlines of a sending call.
 const (
-	// DefaultSendTimeout ends a call whose caller set no deadline.
+	// DefaultSendTimeout is the deadline of a call without one.
 	DefaultSendTimeout = 15 * time.Second
-	// MaxSendTimeout ends every call, so that a call that is claimed under a
-	// request_id is known to be over some time later.
+	// MaxSendTimeout bounds every deadline, so that a claim of a request_id has an end.
 	MaxSendTimeout = 60 * time.Second
 )
 
-// AnswerTime is how much is kept of the time that is left, for an answer to reach the
+// AnswerTime returns how much of the remaining time is reserved for the answer to reach the
 // caller.
 func AnswerTime(left time.Duration) time.Duration { return min(left/10, 250*time.Millisecond) }
 
@@ -51,7 +53,7 @@ type Upstream interface {
 	CreateTicket(context.Context, ongair.Ticket) (ongair.Receipt, error)
 }
 
-// Fanout gives readers of the log.
+// Fanout opens readers of the log.
 type Fanout interface {
 	Open(ctx context.Context, start fanout.Start, filter event.Filter) (*fanout.Reader, error)
 	// Cursor returns a cursor of a position, without asking the log.
@@ -63,14 +65,14 @@ type Once interface {
 	Do(ctx context.Context, key idempotency.Key, request, response proto.Message, call func(context.Context) error) (replayed bool, err error)
 }
 
-// Config is what the service is made of. All of it is required.
+// Config configures a Service. All fields are required except Reauthenticate.
 type Config struct {
-	// Channels are the configured ones, by name.
+	// Channels has the configured channels, by name.
 	Channels map[string]Upstream
-	// Reauthenticate returns a principal as it is now, or why it is rejected now; nil means that
-	// callers never change.
+	// Reauthenticate returns the present state of a principal, or why it is rejected. Nil
+	// means that callers never change.
 	Reauthenticate func(auth.Principal) (auth.Principal, error)
-	// Fanout reads the log, and Once keeps the outcomes of calls.
+	// Fanout reads the log. Once stores the outcomes of calls.
 	Fanout Fanout
 	Once   Once
 }
@@ -85,15 +87,15 @@ type Service struct {
 	fanout         Fanout
 	once           Once
 
-	// draining ends, with a cause, when streams have to.
+	// draining ends, with a cause, when streams have to end.
 	draining context.Context
 	drain    context.CancelCauseFunc
-	// cut ends when the calls that run have to.
+	// cut ends when running calls have to end.
 	cut    context.Context
 	cutOff context.CancelFunc
 
 	mu sync.Mutex
-	// subscriptions are the streams that are open.
+	// subscriptions has the open streams and long polls.
 	subscriptions map[*subscription]struct{}
 }
 
@@ -114,8 +116,8 @@ func NewService(cfg Config) *Service {
 	return s
 }
 
-// Drain ends all streams with SHUTTING_DOWN, those that start later too. Unary
-// calls go on.
+// Drain ends all streams with SHUTTING_DOWN, including streams that start later. Unary calls
+// go on.
 func (s *Service) Drain() {
 	s.drain(fault.Stopping(fault.EffectNotApplicable, "the gateway is stopping; continue from your cursor"))
 	s.endEach(func(sub *subscription) error {
@@ -126,12 +128,12 @@ func (s *Service) Drain() {
 	})
 }
 
-// CutOff ends the calls that run, which then say whether their message may have gone
-// out. It is for when the gateway waits for them no longer.
+// CutOff ends the running calls. Their errors say whether the message may have been sent. It
+// is for the end of the grace period.
 func (s *Service) CutOff() { s.cutOff() }
 
-// channel returns the configured channel that a request of a caller names, which is
-// the only one that the caller may use where it names none.
+// channel returns the configured channel that a request names. If the request names none, it
+// returns the only channel that the caller may use.
 func (s *Service) channel(caller auth.Principal, name string) (string, Upstream, error) {
 	if name == "" {
 		var usable []string

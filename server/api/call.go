@@ -19,21 +19,19 @@ import (
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
-// calls is what every call goes through: it recovers from panics, explains and logs
-// how the call ended, authenticates its caller and validates what it asks for.
+// calls handles every call: it recovers from panics, logs and explains how the call ended,
+// admits the call and validates its message.
 //
-// It does that before the call's message is read, of which gRPC would hold as much as
-// comes, for whomever and for as long as they like: a caller who is not known, or over its
-// limits, is answered at the headers. For streams an interceptor does that. One for calls
-// with one answer would come after the message, so their methods are wrapped instead.
-// (An InTapHandle runs in the goroutine that reads for the whole connection, and grpc-go
-// keeps the timers of calls that it refuses until the deadlines that their clients chose.)
+// A call is admitted before its message is read. Otherwise gRPC would buffer the messages of
+// unknown callers. Streams are admitted by an interceptor. An interceptor of unary calls runs
+// after the message is read, so their methods are wrapped instead. An InTapHandle is no
+// alternative: it blocks the connection's reader, and grpc-go keeps the timer of a call that
+// it rejects until the client's deadline.
 //
-// It is one interceptor in place of a chain of ready-made ones. Each of those takes
-// stack of its own. A goroutine's stack is copied when it grows, which was an eighth
-// of the time of a call, and shrinks only while less than a quarter of it is in use:
-// under five interceptors, ten thousand waiting streams kept 16 KiB each, and now
-// keep 8 (docs/performance.md).
+// It is one interceptor instead of a chain of ready-made ones, because each interceptor needs
+// stack. Growing a goroutine's stack took an eighth of the time of a call, and the stack of a
+// waiting stream shrinks only below a quarter in use. With five interceptors ten thousand
+// waiting streams kept 16 KiB each; now they keep 8 KiB (docs/performance.md).
 type calls struct {
 	gate *admission.Gate
 	// inMemory means that calls come from the HTTP port, which has admitted them.
@@ -41,19 +39,19 @@ type calls struct {
 	validator protovalidate.Validator
 	running   *listen.Running
 	log       *slog.Logger
-	throttles *telemetry.Throttles[ongairv1.ErrorReason] // of lines about calls that ended
+	throttles *telemetry.Throttles[ongairv1.ErrorReason] // of log lines about calls that ended
 }
 
 func newCalls(gate *admission.Gate, log *slog.Logger) *calls {
 	return &calls{gate: gate, log: log, throttles: telemetry.NewThrottles[ongairv1.ErrorReason](endedInterval, endedBurst)}
 }
 
-// methodHandler is that of a grpc.MethodDesc: it reads the message with receive, and passes
-// it to the interceptor.
+// methodHandler is the handler of a grpc.MethodDesc. It reads the message with receive, and
+// passes it to the interceptor.
 type methodHandler = func(srv any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error)
 
-// wrapUnary returns a service whose unary methods go through c. A service that is registered
-// without it is open to every client.
+// wrapUnary returns a service whose unary methods are handled by c. A service MUST NOT be
+// registered without it, or it is open to every client.
 func (c *calls) wrapUnary(service grpc.ServiceDesc) *grpc.ServiceDesc {
 	service.Methods = slices.Clone(service.Methods)
 	for i, method := range service.Methods {
@@ -62,7 +60,7 @@ func (c *calls) wrapUnary(service grpc.ServiceDesc) *grpc.ServiceDesc {
 	return &service
 }
 
-// unary returns the handler of a method with one answer, around its own.
+// unary wraps the handler of a unary method.
 func (c *calls) unary(fullMethod string, next methodHandler) methodHandler {
 	return func(srv any, ctx context.Context, receive func(any) error, _ grpc.UnaryServerInterceptor) (response any, err error) {
 		growStack(0)
@@ -94,7 +92,7 @@ func (c *calls) unary(fullMethod string, next methodHandler) methodHandler {
 				return nil, err
 			}
 			if poll, ok := req.(*ongairv1.ListEventsRequest); ok && poll.GetWait().AsDuration() > 0 {
-				// A long poll lasts as a stream does, and would keep short calls waiting.
+				// A long poll lasts as long as a stream, and would use up the limit of calls.
 				if err := call.MakeStream(); err != nil {
 					return nil, err
 				}
@@ -104,10 +102,9 @@ func (c *calls) unary(fullMethod string, next methodHandler) methodHandler {
 	}
 }
 
-// growStack grows the goroutine's stack once, to what a call needs, while little is on it that
-// has to be copied. Without it the stack grows step by step, each time with more frames: a
-// Send then costs 1.15 to 1.3 times the CPU (ongair-bench, S1). CockroachDB's package growstack
-// does the same.
+// growStack grows the goroutine's stack once to what a call needs, while there is little on it
+// to copy. Without it the stack grows in steps, and a Send costs 1.15 to 1.3 times the CPU
+// (ongair-bench, S1). CockroachDB's package growstack does the same.
 //
 //go:noinline
 func growStack(i int) byte {
@@ -144,24 +141,24 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	return handler(srv, &checkedStream{ServerStream: stream, ctx: ctx, validator: c.validator})
 }
 
-// panicked is the error of a call that panicked, which says nothing to the caller
-// and all to the log.
+// panicked returns the error of a call that panicked, and logs the panic. The error does not
+// describe the panic.
 func (c *calls) panicked(ctx context.Context, p any) error {
 	c.log.ErrorContext(ctx, "a call panicked", "panic", p, "stack", string(debug.Stack()))
 	return fault.New(ongairv1.ErrorReason_ERROR_REASON_INTERNAL, "the gateway failed; its log says why")
 }
 
-// checkedStream validates what a stream receives, and knows its caller.
+// checkedStream is a stream with an authenticated caller. It validates what it receives.
 type checkedStream struct {
 	grpc.ServerStream
 	ctx       context.Context
 	validator protovalidate.Validator
 }
 
-// Context is the stream's, with the caller in it.
+// Context returns the context of the stream, with the caller.
 func (s *checkedStream) Context() context.Context { return s.ctx }
 
-// RecvMsg receives a message and checks it against the rules of the proto.
+// RecvMsg receives a message and validates it against the rules of the proto.
 func (s *checkedStream) RecvMsg(m any) error {
 	if err := receiveWithTimeout(s.ctx, m, s.ServerStream.RecvMsg); err != nil {
 		return err
@@ -169,19 +166,18 @@ func (s *checkedStream) RecvMsg(m any) error {
 	return runOnNewStack(func() error { return validate(s.validator, m) })
 }
 
-// messageTimeout bounds how long a message takes, from when its headers are there: as long
-// as a body over REST.
+// messageTimeout bounds how long a message takes to arrive after the headers. A body over REST
+// has the same time.
 const messageTimeout = 30 * time.Second
 
-// receiveWithTimeout receives a message that the client owes, and ends the stream where that takes
-// too long. Nothing else ends the wait: the deadline of a call is its client's to choose.
+// receiveWithTimeout receives a message, and ends the stream if that takes longer than
+// messageTimeout. The deadline of the call is no bound, because the client chooses it.
 func receiveWithTimeout(ctx context.Context, m any, receive func(any) error) error {
-	// A context of our own, to be cancelled, would be memory of each stream for as long as
-	// that lives.
+	// A context with a timeout would take memory for as long as the stream lasts.
 	timer := time.AfterFunc(messageTimeout, func() { interrupt(ctx, messageTimeoutError()) })
 	err := receive(m)
 	if !timer.Stop() {
-		return messageTimeoutError() // as the client was told, also where the message came after all
+		return messageTimeoutError() // which the client has got, even if the message has arrived now
 	}
 	return err
 }
@@ -190,9 +186,9 @@ func messageTimeoutError() error {
 	return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the message did not come within %s", messageTimeout)
 }
 
-// runOnNewStack runs f on a stack of its own. A stream waits for long on its stack, which f
-// would have grown: ten thousand idle streams keep 8 KiB of stack each, and 16 KiB without
-// this (ongair-bench, F4). If f panics, the caller does.
+// runOnNewStack runs f in another goroutine and waits for it. If f panics, so does the caller.
+// f needs more stack than a stream that waits: without this, ten thousand idle streams keep
+// 16 KiB of stack each, and 8 KiB with it (ongair-bench, F4).
 func runOnNewStack(f func() error) error {
 	type outcome struct {
 		err      error

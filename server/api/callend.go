@@ -17,9 +17,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// explain makes sure that every error has a status of our making, or of gRPC's
-// own. A fault is taken out of what is wrapped around it: grpc-go would give the
-// whole text, which is not for callers, as the status's message.
+// explain returns err as a fault, or as a status of gRPC. It unwraps a fault, because grpc-go
+// would send the whole text of the wrapped error, which is not for callers.
 func explain(err error) error {
 	if err == nil {
 		return nil
@@ -33,8 +32,8 @@ func explain(err error) error {
 	return fault.From(err)
 }
 
-// explainCall is explain, and says of a defect in a sending call that the message may
-// have gone out: it may have been met before that or after, nobody knows.
+// explainCall is explain for a call. After a defect in a sending call the effect is unknown,
+// because the defect may have occurred before or after sending.
 func explainCall(req any, err error) error {
 	err = explain(err)
 	f, ok := errors.AsType[*fault.Fault](err)
@@ -52,12 +51,12 @@ type ended struct {
 	fullMethod, kind string
 	start            time.Time
 	call             *admission.Call // nil if it was not admitted
-	channel          string          // that the call was on, if it got that far
+	channel          string          // empty if it was not selected yet
 	err              error
 }
 
-// onChannel is the error of a call on a configured channel, which may be logged: what
-// a request says of its channel can be anything.
+// onChannel is the error of a call on a configured channel. Only the name of a configured
+// channel is logged, because a request may name anything.
 type onChannel struct {
 	error
 	channel string
@@ -70,9 +69,8 @@ func channelOf(err error) string {
 	return on.channel
 }
 
-// logEnd logs the end of a call under the names that OpenTelemetry and the gRPC
-// middlewares use. The error's text is left out: it holds what the caller is told,
-// and that can be Ongair's own words, with a phone number in them.
+// logEnd logs the end of a call, with the keys of OpenTelemetry and the gRPC middlewares. It
+// leaves out the error's message, which may contain Ongair's text with a phone number.
 func (c *calls) logEnd(ctx context.Context, e ended) {
 	f, isFault := errors.AsType[*fault.Fault](e.err)
 	reason := ongairv1.ErrorReason_ERROR_REASON_UNSPECIFIED
@@ -110,12 +108,12 @@ func (c *calls) logEnd(ctx context.Context, e ended) {
 			attrs = append(attrs, slog.String("effect", string(f.Effect)))
 		}
 		maps.Copy(facts, f.Metadata)
-		delete(facts, "channel") // as the request says
+		delete(facts, "channel") // the request's name of it
 		if f.Cause != nil {
 			facts["cause"] = f.Cause.Error()
 		}
 	} else if e.err != nil {
-		facts["cause"] = e.err.Error() // gRPC's own, of a broken stream for example
+		facts["cause"] = e.err.Error() // an error of gRPC, for example of a broken stream
 	}
 	if e.channel != "" {
 		facts["channel"] = e.channel
@@ -130,18 +128,18 @@ func (c *calls) logEnd(ctx context.Context, e ended) {
 	c.log.LogAttrs(ctx, level, "finished call", attrs...)
 }
 
-// The lines that are logged for each reason: ten a second, and a hundred at once.
+// Bounds of the lines for each reason: ten a second, with bursts of a hundred.
 const (
 	endedInterval = 100 * time.Millisecond
 	endedBurst    = 100
 )
 
-// logLevel says how loud the end of a call is: what an operator should look into
-// is a warning or an error, what a caller did wrong is for information, and what
-// went well, or was given up, is for debugging.
+// logLevel returns the level of the line about a call's end. What an operator should look into
+// is a warning or an error. A caller's mistake is an info. A success or a cancelled call is
+// logged at debug level.
 func logLevel(code codes.Code, reason ongairv1.ErrorReason) slog.Level {
 	if reason == ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN {
-		return slog.LevelInfo // as it should be
+		return slog.LevelInfo // this is expected
 	}
 	switch code {
 	case codes.OK, codes.Canceled:

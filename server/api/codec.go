@@ -8,9 +8,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// codec is gRPC's own for protobuf, except that a response to Subscribe is
-// already encoded: its buffers go to the transport as they are, shared by every
-// stream that sends them.
+// codec is gRPC's codec for protobuf, except for responses of Subscribe. Those are encoded
+// already, and all streams that send a response share its buffers.
 type codec struct {
 	encoding.CodecV2
 }

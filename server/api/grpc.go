@@ -22,10 +22,10 @@ import (
 )
 
 const (
-	// HandshakeTimeout ends a connection that does not get to the point of making calls.
+	// HandshakeTimeout bounds the handshake of a connection.
 	HandshakeTimeout = 10 * time.Second
-	// idleTimeout ends a connection that no call is on. Its client makes another one when
-	// it needs it.
+	// idleTimeout ends a connection without calls. Its client opens another one when it needs
+	// it.
 	idleTimeout = 5 * time.Minute
 	// minKeepalive is the shortest interval of a client's pings. A client that pings more
 	// often loses its connection, and the calls on it. grpc-go's default of 5 minutes is
@@ -33,27 +33,25 @@ const (
 	minKeepalive = 5 * time.Second
 )
 
-// ServerConfig is what a gRPC server around a Service is made of.
+// ServerConfig configures the gRPC server of a Service.
 type ServerConfig struct {
-	// Service is served. It may be served by several servers.
+	// Service is the service. Several servers may serve it.
 	Service *Service
-	// Health is served as grpc.health.v1. Its statuses are the caller's to set.
+	// Health is served as grpc.health.v1. NewServer does not change its statuses.
 	Health *health.Server
 	// Gate admits the calls.
 	Gate *admission.Gate
-	// InMemory means that calls come from the HTTP port, whose RequestGate has admitted
-	// them.
+	// InMemory means that the server serves the connection in memory, whose calls the
+	// RequestGate of the HTTP port has admitted.
 	InMemory bool
-	// Running counts the unary calls whose message is there; nil if nobody needs them
-	// counted.
+	// Running counts the unary calls whose message has arrived. It may be nil.
 	Running *listen.Running
-	// TLS is used where it is not nil.
+	// TLS is the TLS configuration. Nil means clear text.
 	TLS *tls.Config
-	// MaxStreams is how many calls and streams a connection has at a time; its client
-	// keeps others back. Zero means no bound.
+	// MaxStreams is the number of calls and streams of a connection at a time. Its client
+	// delays further ones. Zero means no bound.
 	MaxStreams uint32
-	// Logger gets a line for every call that failed, and at debug level for
-	// every call.
+	// Logger logs each call that failed, and at debug level each call.
 	Logger *slog.Logger
 }
 
@@ -92,8 +90,8 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 	return server, nil
 }
 
-// unknownMethod answers calls of methods that do not exist. It comes after the
-// interceptors, so that a caller without credentials learns nothing.
+// unknownMethod answers calls of unknown methods. It runs after the interceptors, so callers
+// without credentials do not learn which methods exist.
 func unknownMethod(_ any, stream grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(stream)
 	return fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_UNKNOWN, "there is no method %s", method)

@@ -15,12 +15,12 @@ const (
 	// maxPageBytes bounds the events of a page, well below the 4 MiB that gRPC
 	// clients accept by default.
 	maxPageBytes = 1 << 20
-	// maxScan bounds how long a page is looked for in the log. A page that is not
-	// full by then is returned, and its cursor is where the next one goes on.
+	// maxScan bounds how long the log is read for a page. After it the page is returned as it
+	// is, and the next page continues at its cursor.
 	maxScan = 5 * time.Second
 )
 
-// ListEvents returns a page of the log from where the request says.
+// ListEvents returns a page of events.
 func (s *Service) ListEvents(ctx context.Context, req *ongairv1.ListEventsRequest) (*ongairv1.ListEventsResponse, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -42,15 +42,13 @@ func (s *Service) ListEvents(ctx context.Context, req *ongairv1.ListEventsReques
 	if err != nil {
 		return nil, err
 	}
-	// A message's unknown fields are encoded as they are, so the events, which are
-	// encoded already, are neither decoded nor encoded again.
+	// The events are encoded already. As unknown fields they are copied as they are.
 	response := &ongairv1.ListEventsResponse{}
 	response.ProtoReflect().SetUnknown(encoded.Buffers().Materialize())
 	return response, nil
 }
 
-// subscriptionOf returns the subscription with the filters and the start of a
-// request for a page.
+// subscriptionOf returns a subscription with the filters and the start of req.
 func subscriptionOf(req *ongairv1.ListEventsRequest) *ongairv1.SubscribeRequest {
 	sub := &ongairv1.SubscribeRequest{
 		Channels:           req.GetChannels(),

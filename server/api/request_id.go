@@ -14,15 +14,14 @@ import (
 // Metadata of the header fields that the IETF draft "The Idempotency-Key HTTP
 // Header Field" describes.
 const (
-	// MetadataIdempotencyKey is another way to give a request_id.
+	// MetadataIdempotencyKey is an alternative to the field request_id.
 	MetadataIdempotencyKey = "idempotency-key"
-	// MetadataReplayed is "true" in the header of an answer that is a stored one.
+	// MetadataReplayed is "true" in the header of a stored answer.
 	MetadataReplayed = "idempotent-replayed"
 )
 
-// applyIdempotencyKey puts the idempotency key of a call's metadata, which is
-// the header of a REST call, into the request. The draft quotes it, as a
-// structured-field string; most clients do not.
+// applyIdempotencyKey sets the request_id from the call's metadata, which over REST is the
+// header. The draft requires quotes around the key; most clients send none.
 func applyIdempotencyKey(ctx context.Context, req any) error {
 	given := metadata.ValueFromIncomingContext(ctx, MetadataIdempotencyKey)
 	if len(given) == 0 {
@@ -55,8 +54,8 @@ func requestIDField(req any) protoreflect.FieldDescriptor {
 	return message.ProtoReflect().Descriptor().Fields().ByName("request_id")
 }
 
-// unquote returns the value of a structured-field string (RFC 8941, 3.3.3), or s
-// itself where it is not one.
+// unquote returns the value of a structured-field string (RFC 8941, 3.3.3). It returns other
+// texts unchanged.
 func unquote(s string) string {
 	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
 		return s

@@ -14,15 +14,15 @@ import (
 	"github.com/ongair/ongair-gateway/server/idempotency"
 )
 
-// sendingRequest is what the four sending requests have in common.
+// sendingRequest is one of the four sending requests.
 type sendingRequest interface {
 	proto.Message
 	GetChannel() string
 	GetRequestId() string
 }
 
-// sendOnce makes a sending call: on the channel that req names, within a
-// deadline, and once per request_id. call fills in response.
+// sendOnce makes a sending call on the channel of req, within a deadline, and once per
+// request_id. call fills in response.
 func (s *Service) sendOnce(ctx context.Context, method string, req sendingRequest, response proto.Message,
 	call func(context.Context, Upstream) error,
 ) (replayed bool, err error) {
@@ -59,8 +59,8 @@ func (s *Service) sendOnce(ctx context.Context, method string, req sendingReques
 	return replayed, err
 }
 
-// stoppedError returns the error of a call that may have ended because the gateway stops.
-// To its caller, who has not given up, it would look like a cancellation.
+// stoppedError returns the error of a call that may have been cancelled by the gateway's stop.
+// Its caller has not cancelled it, so it must not get CANCELLED.
 func stoppedError(err error) error {
 	f := fault.From(err)
 	if f.Reason != ongairv1.ErrorReason_ERROR_REASON_CANCELLED {
@@ -75,9 +75,8 @@ func stoppedError(err error) error {
 	return stopping
 }
 
-// withSendTimeout bounds a sending call, whatever its caller asked for. It ends
-// somewhat before the caller's deadline: at that moment the caller's own library
-// gives up, and would not learn whether the message may have gone out.
+// withSendTimeout bounds a sending call. The call ends shortly before its deadline, because at
+// the deadline the caller's library stops waiting for the effect of the call.
 func withSendTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
@@ -87,8 +86,8 @@ func withSendTimeout(ctx context.Context) (context.Context, context.CancelFunc) 
 	return context.WithTimeout(ctx, min(left-AnswerTime(left), MaxSendTimeout))
 }
 
-// withoutRequestID returns a request without what may differ between two calls that
-// mean the same: the id itself, and whether the only channel is named.
+// withoutRequestID returns a request without the fields that may differ between repeated
+// calls: the request_id, and the channel, which may be left out if there is only one.
 func withoutRequestID(req sendingRequest) proto.Message {
 	m := proto.Clone(req)
 	fields := m.ProtoReflect().Descriptor().Fields()

@@ -13,12 +13,11 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// DefaultHeartbeat is the heartbeat_interval of a request that has none: below
-// the idle limits that proxies and load balancers commonly have, the shortest of
-// which is a minute.
+// DefaultHeartbeat is the default of heartbeat_interval. It is well below the idle timeouts of
+// common proxies and load balancers, of which the shortest is 50 s.
 const DefaultHeartbeat = 15 * time.Second
 
-// Subscribe streams the log from where the request says.
+// Subscribe streams events.
 func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
@@ -32,7 +31,7 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 	if req.GetHeartbeatInterval() != nil {
 		heartbeat = req.GetHeartbeatInterval().AsDuration()
 	}
-	// The first response comes at once, whatever there is.
+	// The first response is sent at once, with or without events.
 	for idle := time.Duration(0); ; idle = heartbeat {
 		response, err := reader.Next(idle)
 		if err != nil {
@@ -48,17 +47,16 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 	}
 }
 
-// read returns a reader where a request says, with its filters, and registers the
-// subscription until end is called. A caller that loses its right to it cancels
-// ctx. If the caller is limited to some channels and req names none, it gets the
-// caller's.
+// read returns a reader with the start and the filters of a request. It registers the
+// subscription until end is called. If the caller loses the right to the subscription, sub is
+// cancelled. If the caller may use only some channels and req names none, read sets them.
 func (s *Service) read(ctx context.Context, sub *subscription, req *ongairv1.SubscribeRequest) (reader *fanout.Reader, end func(), err error) {
 	caller := auth.FromContext(ctx)
 	if channels, limited := caller.Channels(); limited && len(req.GetChannels()) == 0 {
 		if len(channels) == 0 {
-			return nil, nil, caller.MayUse("") // a filter without channels would take all of them
+			return nil, nil, caller.MayUse("") // an empty filter would match all channels
 		}
-		req.Channels = channels // all that there are, for this caller
+		req.Channels = channels
 	}
 	sub.caller, sub.channels = caller, req.GetChannels()
 	unregister, err := s.begin(sub)
@@ -81,13 +79,13 @@ func (s *Service) read(ctx context.Context, sub *subscription, req *ongairv1.Sub
 	return reader, func() { reader.Close(); unregister() }, nil
 }
 
-// startOf returns where a request starts.
+// startOf returns the start of a request.
 func startOf(req *ongairv1.SubscribeRequest) (fanout.Start, error) {
 	switch start := req.GetStart().(type) {
 	case *ongairv1.SubscribeRequest_Cursor:
 		return fanout.Start{Cursor: start.Cursor}, nil
 	case *ongairv1.SubscribeRequest_StartTime:
-		// The rules of the proto compare it and do not ask whether it is a time.
+		// The rules of the proto do not check that the time is valid.
 		if err := start.StartTime.CheckValid(); err != nil {
 			return fanout.Start{}, fault.Invalid(fault.Violation{
 				Field: "start_time", Description: "is not a time between the years 1 and 9999", Reason: fault.ViolationMalformed,

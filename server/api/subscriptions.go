@@ -15,25 +15,24 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// interruptDelay is how long a stream that has to end may wait in a write. The client of a
-// stream that is not in a write gets its status at once.
+// interruptDelay is how long a stream that has to end may stay in a write. Other streams end at
+// once.
 const interruptDelay = 300 * time.Millisecond
 
-// subscription is a stream or a long poll that is open, and what it needs its caller's
-// rights for.
+// subscription is an open stream or long poll.
 type subscription struct {
 	caller auth.Principal
-	// channels are those that it shows; none means all.
+	// channels has the channels of its filter. Empty means all.
 	channels []string
 	cancel   context.CancelCauseFunc
-	// stream is the context that grpc-go gave a stream; nil for a long poll.
+	// stream is grpc-go's context of a stream. It is nil for a long poll.
 	stream context.Context
-	// next is one more than the position of the last response that was sent; 0 before the
-	// first one.
+	// next is the position of the last response that was sent, plus one. It is 0 before the
+	// first response.
 	next atomic.Uint64
 }
 
-// check fails where a subscription is not its caller's to have.
+// check fails if the caller may not have the subscription.
 func (s *Service) check(sub *subscription) error {
 	caller, err := s.reauthenticate(sub.caller)
 	if err != nil {
@@ -56,8 +55,8 @@ func (s *Service) check(sub *subscription) error {
 	return nil
 }
 
-// begin notes that a subscription is open until end is called. It checks the subscription
-// after that, so that no change of rights and no drain comes between.
+// begin registers a subscription until end is called. It checks the subscription afterwards,
+// so that it does not miss a concurrent change of callers or a drain.
 func (s *Service) begin(sub *subscription) (end func(), err error) {
 	s.mu.Lock()
 	s.subscriptions[sub] = struct{}{}
@@ -143,9 +142,8 @@ func interrupt(stream context.Context, err error) {
 // statusWriter is a grpc.ServerTransportStream of grpc-go's.
 type statusWriter interface{ WriteStatus(s *status.Status) error }
 
-// Replace replaces the channels, for calls from now on, and ends the streams whose
-// caller has lost the right to them, each with its reason. Callers are replaced
-// before.
+// Replace replaces the channels for later calls, and ends the streams that their callers may
+// not have any more, each with its reason. Callers MUST be replaced before.
 func (s *Service) Replace(channels map[string]Upstream) {
 	s.channels.Store(&channels)
 	s.endEach(s.check)

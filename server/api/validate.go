@@ -10,14 +10,13 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// validate checks a message against the rules of the proto. It returns a fault with
-// one violation for each bad field, the first one that its rules found. Messages
-// without rules pass. The ready-made interceptor is not used because it answers with
-// a detail type of its own, and clients everywhere know google.rpc.BadRequest.
+// validate validates a message against the rules of the proto. It returns a fault with the
+// first violation of each invalid field. The ready-made interceptor is not used, because it
+// answers with its own detail type, and clients know google.rpc.BadRequest.
 func validate(validator protovalidate.Validator, m any) error {
 	message, ok := m.(proto.Message)
 	if !ok {
-		return nil // a frame of an unknown method, which nobody will read
+		return nil // a message of an unknown method
 	}
 	err := validator.Validate(message)
 	if err == nil {
