@@ -23,43 +23,40 @@ import (
 )
 
 const (
-	// readyTimeout bounds the start of the embedded server after its files are
-	// read.
+	// readyTimeout bounds the start of the embedded server after it has read its files.
 	readyTimeout = 30 * time.Second
-	// probeInterval is how often a directory that could not be written is tried.
+	// probeInterval is how often a directory that cannot be written is tried.
 	probeInterval = time.Second
-	// probeBytes is how much room there has to be before the server is opened
-	// again: some of the largest messages, so that it does not fail at once.
+	// probeBytes is how much room there has to be before the server is restarted. It is the
+	// size of several of the largest messages, so that the server does not fail at once.
 	probeBytes = 4 * MaxPayload
-	// reconnectWait is short, since who reconnects is in the same process.
+	// reconnectWait is short, because the client is in the same process.
 	reconnectWait = 10 * time.Millisecond
 )
 
-// embedded is a NATS server in this process, which is replaced by a new one on
-// the same directory when it cannot write any more.
+// embedded is a NATS server in this process. When it cannot write any more, it is replaced by
+// a new server on the same directory.
 //
-// Where a write fails, the disk being full for example, nats-server takes no
-// write for that stream again, not even when there is room, and does not answer
-// those who publish: only opening the directory anew brings it back (observed
-// with 2.15). So its log is watched for that state; until there is room the old
-// server goes on serving what can be read, and then a new one takes its place.
+// After a failed write, for example because the disk is full, nats-server rejects all writes
+// to that stream without an answer, even when there is room again (observed with 2.15). Only
+// a restart helps. So embedded watches the server's log for that state. The old server serves
+// reads until there is room, and then a new one replaces it.
 type embedded struct {
 	dir      string
 	unsynced bool
-	// key is what the directory is encrypted with; empty for none.
+	// key is the key that the directory is encrypted with. Empty means clear text.
 	key string
-	// sealedWith is what key is surely encrypted with on the disk; empty where that is
-	// not known.
+	// sealedWith is the configured key that key is encrypted with on the disk. It is empty if
+	// that is not certain.
 	sealedWith string
 	log        *slog.Logger
 	lock       *flock.Flock
 	current    atomic.Pointer[server.Server]
-	// writable ends, with the reason, when a write fails; the next server has
-	// another one.
+	// writable ends, with the reason, when a write fails. The next server has a new one.
 	writable atomic.Pointer[writability]
-	// memory is where files are in memory: memoryDir, except in tests.
+	// memory is memoryDir, except in tests.
 	memory string
-	// staged says that batches are staged in memory (staging.go). It changes under staging.
+	// staged means that batches are staged in memory (staging.go). staging protects changes.
 	staged  atomic.Bool
 	staging sync.Mutex
 }
@@ -75,12 +72,12 @@ func newWritability() *writability {
 }
 
 func embed(ctx context.Context, cfg Config) (_ *Storage, err error) {
-	// The log holds what customers wrote: its owner alone may read it.
+	// The log contains messages of customers, so only its owner may read it.
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", cfg.Dir, err)
 	}
 	if err := closeToOthers(cfg.Dir); err != nil {
-		// All that is in it is its owner's alone in any case.
+		// Only the owner can read the files in it in any case.
 		cfg.Logger.Warn("others can look into the data directory", "dir", cfg.Dir, "error", err)
 	}
 	lock, err := lockDir(cfg.Dir)
@@ -105,7 +102,7 @@ func embed(ctx context.Context, cfg Config) (_ *Storage, err error) {
 		nats.InProcessServer(e),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectWait),
-		// What is published while there is no server fails at once.
+		// A publish fails at once while there is no server.
 		nats.ReconnectBufSize(-1),
 	)...)
 	if err == nil {
@@ -118,9 +115,8 @@ func embed(ctx context.Context, cfg Config) (_ *Storage, err error) {
 	return nil, errors.Join(fmt.Errorf("embedded NATS: %w", err), e.close())
 }
 
-// closeToOthers leaves a directory that was there before to its owner alone. It fails where
-// there is something else in it, since others may need that (it may be /tmp), or where the
-// directory is not this process's own.
+// closeToOthers makes an existing directory accessible only to its owner. It fails if the
+// directory has other files, which others may need (it may be /tmp), or another owner.
 func closeToOthers(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil || runtime.GOOS == "windows" || info.Mode().Perm()&0o077 == 0 {
@@ -138,14 +134,13 @@ func closeToOthers(dir string) error {
 	return os.Chmod(dir, 0o700) //nolint:gosec // a directory has to be entered
 }
 
-// What is in a data directory, beside formatFile and keyFile.
+// Names in a data directory, in addition to formatFile and keyFile.
 const (
 	storeDir = "jetstream"
 	lockFile = "lock"
 )
 
-// lockDir makes sure that no other process has the directory open, for as long
-// as the lock is held.
+// lockDir locks a directory for this process.
 func lockDir(dir string) (*flock.Flock, error) {
 	lock := flock.New(filepath.Join(dir, lockFile), flock.SetPermissions(0o600))
 	held, err := lock.TryLock()
@@ -175,9 +170,8 @@ func (e *embedded) open() error {
 		MaxPayload:             MaxPayload,
 		DisableJetStreamBanner: true,
 		NoSigs:                 true,
-		// JetStream reserves a stream's limit against this one, which by default
-		// is a part of the disk's free space: a small disk would refuse the
-		// default retention. What the disk holds is found out by writing.
+		// The limits of all streams have to fit into this one. Its default is a part of the
+		// disk's free space, so a small disk would reject the default retention.
 		JetStreamMaxStore: math.MaxInt64,
 		JetStreamKey:      e.key,
 		JetStreamCipher:   server.ChaCha,
@@ -201,18 +195,17 @@ func (e *embedded) open() error {
 	return nil
 }
 
-// syncFiles syncs every file below a directory, if it is there. A server that was
-// killed between a write and its sync leaves data which the next one reads, and
-// takes for stored: whoever publishes them again is told that they are a duplicate,
-// and subscribers get them. So they have to be on the disk first. Files that are
-// cost little: 65 ms for the 1,300 of a log of 10 GiB (measured on ext4).
+// syncFiles syncs every file below a directory, if it exists. A server that was killed between
+// a write and its sync leaves data that is not synced. The next server reads that data,
+// delivers it, and drops redeliveries as duplicates. So the data has to be synced first. Synced
+// files cost little: 65 ms for the 1,300 files of a log of 10 GiB (measured on ext4).
 func syncFiles(dir string) error {
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		if err != nil || !entry.Type().IsRegular() {
-			return err // a link is to the staging of batches, which need not last
+			return err // a link leads to staged batches, which need not be durable
 		}
 		f, err := os.OpenFile(path, os.O_RDWR, 0) //nolint:gosec // the gateway's own directory; Windows syncs no file that is open for reading
 		if errors.Is(err, fs.ErrNotExist) {
@@ -230,11 +223,10 @@ func shutdown(ns *server.Server) {
 	ns.WaitForShutdown()
 }
 
-// InProcessConn connects to the server of the moment: this is how the client
-// finds the next one when it reconnects.
+// InProcessConn connects to the present server, so a client that reconnects finds the new one.
 func (e *embedded) InProcessConn() (net.Conn, error) { return e.current.Load().InProcessConn() }
 
-// run replaces the server whenever it cannot write, until ctx ends.
+// run replaces the server when it cannot write, until ctx ends.
 func (e *embedded) run(ctx context.Context) {
 	for {
 		writable := e.writable.Load()
@@ -256,7 +248,7 @@ func (e *embedded) run(ctx context.Context) {
 	}
 }
 
-// replace opens the directory anew, if there is room in it.
+// replace starts a new server on the directory, if there is room.
 func (e *embedded) replace() error {
 	if err := probe(e.dir); err != nil {
 		e.log.Debug("the event log still cannot be written", "dir", e.dir, "error", err)
@@ -270,7 +262,7 @@ func (e *embedded) replace() error {
 	return nil
 }
 
-// probe finds out whether a directory can be written, by writing.
+// probe checks that a directory can be written.
 func probe(dir string) (err error) {
 	f, err := os.CreateTemp(dir, "probe-")
 	if err != nil {

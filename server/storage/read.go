@@ -13,38 +13,35 @@ import (
 )
 
 const (
-	// readTimeout bounds the time that an answer of at most a few MiB takes.
+	// readTimeout bounds the time of an answer, which has at most a few MiB.
 	readTimeout = 5 * time.Second
-	// maxReads bounds the reads under way at once: their answers of 1 MiB each and
-	// more share the connection with appends and the tail, and a NATS server cuts
-	// one off that has 64 MiB waiting for it.
+	// maxReads bounds concurrent reads. Their answers, of 1 MiB and more, share the connection
+	// with appends and the tail, and a NATS server closes a connection with 64 MiB pending.
 	maxReads = 16
 )
 
-// ReadRequest says which messages of a stream to read, oldest first.
+// ReadRequest selects messages of a stream. They are read oldest first.
 type ReadRequest struct {
 	// From is the first sequence to look at, 1 or more.
 	From uint64
-	// Subject is that of all messages, in which * stands for any token. Empty means all
-	// messages.
+	// Subject is the subject of the messages, with * for any token. Empty means all messages.
 	Subject string
-	// MaxMessages and MaxBytes bound the answer, which has one message at least. MaxBytes
-	// is approximate, and 0 means no bound.
+	// MaxMessages and MaxBytes bound the answer. It has at least one message. MaxBytes is
+	// approximate, and 0 means no bound.
 	MaxMessages, MaxBytes int
-	// Bare leaves out the sequences of the messages, which cost more than the messages
-	// do.
+	// Bare leaves out the sequences of the messages, which cost more than the messages.
 	Bare bool
 }
 
-// ReadEnd is what the end of an answer says.
+// ReadEnd is the end of an answer.
 type ReadEnd struct {
-	// Pending is how many messages match beyond the answer.
+	// Pending is the number of matching messages after the answer.
 	Pending uint64
 	// Last is the sequence of the last message of the answer.
 	Last uint64
 }
 
-// errIncomplete says that JetStream did not complete an answer.
+// errIncomplete means that JetStream did not complete an answer.
 var errIncomplete = errors.New("incomplete answer")
 
 // directGet is a request for stored messages (JetStream's ADR-31, batched direct get).
@@ -72,12 +69,12 @@ const (
 	statusNone = "404" // no message there, or after it
 )
 
-// Read calls each with every message of the answer, until it returns false. The data is
-// each's to keep. With Bare the sequence is 0. If each has ended it, or there is no
-// message, the end is the zero value.
+// Read calls each with every message of the answer, until each returns false. each may keep the
+// data. With Bare the sequence is 0. The end is the zero value if each returned false, or if
+// there is no message.
 //
-// Retention may remove messages between any two of an answer. A Read leaves nothing behind
-// on the server, and at most 16 are under way at once.
+// Retention may remove messages between two messages of an answer. A Read leaves no state on
+// the server. At most 16 reads run at a time.
 func (s *Stream) Read(ctx context.Context, req ReadRequest, each func(sequence uint64, data []byte) bool) (ReadEnd, error) {
 	select {
 	case s.reading <- struct{}{}:
@@ -93,7 +90,7 @@ func (s *Stream) Read(ctx context.Context, req ReadRequest, each func(sequence u
 	defer cancel()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	// Room for the whole answer: what finds no room is dropped.
+	// The channel has room for the whole answer, because nats.go drops what does not fit.
 	answer := make(chan *nats.Msg, req.MaxMessages+1)
 	inbox := s.conn.NewInbox() // one of NewRespInbox would come a second time, to the connection's own subscription
 	sub, err := s.conn.ChanSubscribe(inbox, answer)

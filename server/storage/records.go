@@ -11,15 +11,15 @@ import (
 )
 
 const (
-	// bucketStream and bucketSubject are what the stream of a key-value bucket and the
-	// subjects of its keys begin with, and headerOperation is on the mark that a deletion
-	// leaves (JetStream's ADR-8).
+	// bucketStream is the prefix of the stream of a key-value bucket, and bucketSubject that of
+	// the subjects of its keys. A deletion leaves a message with headerOperation (JetStream's
+	// ADR-8).
 	bucketStream    = "KV_"
 	bucketSubject   = "$KV."
 	headerOperation = "KV-Operation"
 )
 
-// RecordsConfig says what Records are.
+// RecordsConfig configures Records.
 type RecordsConfig struct {
 	// Bucket is the name of the key-value bucket.
 	Bucket, Description string
@@ -27,8 +27,8 @@ type RecordsConfig struct {
 	MaxAge time.Duration
 }
 
-// Records are values under keys: a key-value bucket, which other NATS clients can read.
-// Its methods are safe for concurrent use.
+// Records is a key-value bucket, which other NATS clients can read. Its methods are safe for
+// concurrent use.
 type Records struct {
 	stream *Stream
 	prefix string
@@ -36,18 +36,18 @@ type Records struct {
 
 // Record is the newest value of a key.
 type Record struct {
-	// Exists says whether the key has a value, which Data is.
+	// Exists reports whether the key has a value. Data is the value.
 	Exists bool
 	Data   []byte
-	// Revision is what a Put has to expect: 0 if the key never had a value, or the last one
-	// has expired.
+	// Revision is the revision that the next Put has to expect. It is 0 if the key never had a
+	// value, or its last value has expired.
 	Revision uint64
 }
 
-// ErrConflict is the failure of a Put whose key has another revision.
+// ErrConflict means that the key of a Put has another revision.
 var ErrConflict = errors.New("the key has another revision")
 
-// OpenRecords opens a bucket, as OpenStream does a stream.
+// OpenRecords opens a bucket in the same way as OpenStream opens a stream.
 func (s *Storage) OpenRecords(ctx context.Context, cfg RecordsConfig) (*Records, error) {
 	prefix := bucketSubject + cfg.Bucket + "."
 	stream, err := s.open(ctx, jetstream.StreamConfig{
@@ -62,8 +62,8 @@ func (s *Storage) OpenRecords(ctx context.Context, cfg RecordsConfig) (*Records,
 		AllowRollup: true,
 		DenyDelete:  true,
 		MaxBytes:    -1,
-		// The leader is asked for records: any replica may answer a direct get, and one that
-		// is behind would not find a record whose acknowledgement was lost.
+		// Only the leader is asked for records. A direct get may be answered by a replica that
+		// lags behind, which would not find a record whose acknowledgement was lost.
 		AllowDirect: false,
 	})
 	if err != nil {
@@ -72,7 +72,7 @@ func (s *Storage) OpenRecords(ctx context.Context, cfg RecordsConfig) (*Records,
 	return &Records{stream: stream, prefix: prefix}, nil
 }
 
-// Get returns the record of a key. A key that an operator deleted has no value.
+// Get returns the record of a key. A key that was deleted has no value.
 func (r *Records) Get(ctx context.Context, key string) (Record, error) {
 	msg, err := r.stream.stream.GetLastMsgForSubject(ctx, r.prefix+key)
 	switch {
@@ -86,14 +86,14 @@ func (r *Records) Get(ctx context.Context, key string) (Record, error) {
 	return Record{Exists: true, Data: msg.Data, Revision: msg.Sequence}, nil
 }
 
-// Put stores data under a key and returns its revision once it is on the disk. It fails
-// with ErrConflict unless revision last is the newest one of the key, 0 for none. Puts that
-// wait at the same time share the syncing. Put takes 9 s at most.
+// Put stores data under a key and returns its revision once it is on the disk. It fails with
+// ErrConflict unless last is the newest revision of the key, or 0 if the key has none.
+// Concurrent Puts share a sync. Put takes at most 9 s.
 //
-// If it fails, data may be stored all the same, its acknowledgement lost. A try whose
-// acknowledgement is lost is made again, so a Put may conflict with itself: data MUST tell
-// the caller whose it is. A cluster also reports a conflict while another Put to the
-// key is being stored, whose data cannot be read yet.
+// If Put fails, data may be stored, because its acknowledgement may have been lost. Put
+// retries if an acknowledgement is lost, so it may conflict with itself: data MUST identify
+// its caller. A cluster also reports a conflict while another Put to the key is being stored
+// and cannot be read yet.
 func (r *Records) Put(ctx context.Context, key string, data []byte, last uint64) (revision uint64, err error) {
 	msg := nats.NewMsg(r.prefix + key)
 	msg.Data = data

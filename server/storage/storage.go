@@ -1,21 +1,21 @@
-// Package storage keeps what the gateway stores: streams of messages, and records
-// under keys. It is the only package of the gateway that knows NATS.
+// Package storage stores streams of messages, and records under keys. It is the only package
+// of the gateway that uses NATS.
 //
-// Storage is a JetStream: one embedded in this process, or one that runs elsewhere. What
-// is above it is the same on both.
+// A Storage is NATS JetStream: embedded in this process, or on external servers. Both behave
+// the same to the packages that use it.
 //
 //   - A Stream is an ordered log of messages (stream.go). Append stores one, Read returns
 //     those from a sequence on, and Follow delivers them as they are stored.
-//   - Records are values under keys (records.go). Put stores one if its key still has the
+//   - Records are values under keys (records.go). Put stores a value if its key still has the
 //     revision that the caller expects.
-//   - Append and Put return once the data is on the disk. Those that wait at the same time
-//     share the syncing of the disk (commit.go, staging.go).
+//   - Append and Put return once the data is on the disk. Concurrent calls share a sync of the
+//     disk (commit.go, staging.go).
 //
-// The embedded server has no listener: this process alone reaches it, through a
-// pipe in memory. It writes with SyncAlways, so that a publish is acknowledged
-// only once its data is synced to the disk. nats-server does not lock its
-// directory, and two processes on one would destroy each other's data, so Open
-// takes a lock of its own first, which the kernel releases however the process
+// The embedded server has no listener: only this process reaches it, through a pipe in memory.
+// It writes with SyncAlways, so it acknowledges a publish only once the data is synced.
+//
+// nats-server does not lock its directory, and two processes on one directory would destroy
+// each other's data. So Open first takes a lock, which the kernel releases when the process
 // ends.
 package storage
 
@@ -31,28 +31,28 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// MaxPayload is the largest message that the gateway writes, in bytes: an event
-// made of a webhook of 1 MiB fits. NATS allows 1 MiB unless told otherwise.
+// MaxPayload is the size of the largest message that the gateway writes, in bytes. The event of
+// a webhook of 1 MiB fits. The default of NATS is 1 MiB.
 const MaxPayload = 4 << 20
 
-// Config says where the storage is.
+// Config configures a Storage.
 type Config struct {
-	// URL of an external NATS server with JetStream, or several separated by
-	// commas. Empty means to embed one.
+	// URL is the URL of an external NATS server with JetStream, or several separated by
+	// commas. Empty means an embedded server.
 	URL string
-	// Dir is the data directory of the embedded one; it is made if it is not
-	// there. Not used with URL.
+	// Dir is the data directory of the embedded server. Open creates it if it does not exist.
+	// It is not used with URL.
 	Dir string
-	// EncryptionKeys, where there are any, encrypt what the embedded one writes: the first
-	// of them from now on, and any may be what it was encrypted with (encryption.go).
+	// EncryptionKeys encrypt the data of the embedded server (encryption.go). The first key is
+	// used from now on. The data may be encrypted with any of them. Empty means clear text.
 	EncryptionKeys []string
-	// Unsynced has the embedded one acknowledge data before it is on the disk: for
+	// Unsynced makes the embedded server acknowledge data before it is on the disk, for
 	// benchmarks that prepare a large log.
 	Unsynced bool
-	// Logger gets what the embedded server and the connection log; nil discards it.
+	// Logger logs for the embedded server and the connection. Nil discards the log.
 	Logger *slog.Logger
 
-	// memory is another place for files in memory, for tests.
+	// memory replaces memoryDir in tests.
 	memory string
 }
 
@@ -64,11 +64,12 @@ type Storage struct {
 	log      *slog.Logger
 }
 
-// Open connects to the NATS server at cfg.URL, or starts one on cfg.Dir, which
-// takes as long as its files take to recover. It fails where the directory is in
-// use, cannot be written or has files that cannot be read, and where the
-// external server cannot be reached, has no JetStream or takes messages of less
-// than MaxPayload. The caller MUST Close what it gets.
+// Open connects to the NATS server at cfg.URL, or starts one on cfg.Dir and waits until it has
+// recovered its files. The caller MUST Close the Storage. Open fails if
+//
+//   - the directory is in use, cannot be written, or has files that cannot be read;
+//   - the external server cannot be reached, has no JetStream, or its max_payload is below
+//     MaxPayload.
 func Open(ctx context.Context, cfg Config) (*Storage, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -82,7 +83,7 @@ func Open(ctx context.Context, cfg Config) (*Storage, error) {
 func connect(ctx context.Context, cfg Config) (*Storage, error) {
 	conn, err := nats.Connect(cfg.URL, append(options(cfg.Logger), nats.MaxReconnects(-1))...)
 	if _, malformed := errors.AsType[*url.Error](err); malformed {
-		// The cause repeats the URL, and the password in it.
+		// The cause contains the URL, with its password.
 		return nil, fmt.Errorf("NATS at %s: want nats://HOST:PORT, special characters in a password percent-encoded",
 			redact(cfg.URL))
 	}
@@ -101,7 +102,7 @@ func connect(ctx context.Context, cfg Config) (*Storage, error) {
 	return s, nil
 }
 
-// attach takes over conn: it is closed where attach fails.
+// attach returns a Storage with a connection. It closes the connection if it fails.
 func attach(ctx context.Context, conn *nats.Conn, log *slog.Logger) (*Storage, error) {
 	api, err := jetstream.New(conn)
 	if err == nil {
@@ -129,8 +130,8 @@ func options(log *slog.Logger) []nats.Option {
 	}
 }
 
-// URL returns the address of the NATS server that it is connected to, without a password;
-// empty while there is no connection, and for an embedded one.
+// URL returns the address of the connected NATS server, without a password. It is empty while
+// there is no connection, and for an embedded server.
 func (s *Storage) URL() string {
 	if s.embedded != nil {
 		return ""
@@ -138,8 +139,8 @@ func (s *Storage) URL() string {
 	return s.conn.ConnectedUrlRedacted()
 }
 
-// InProcessConn returns another connection to the embedded server, for tests that look at
-// what is stored. It fails for an external one.
+// InProcessConn returns another connection to the embedded server, for tests that inspect the
+// stored data. It fails for an external server.
 func (s *Storage) InProcessConn() (net.Conn, error) {
 	if s.embedded == nil {
 		return nil, errors.New("the storage is not embedded")
@@ -147,9 +148,9 @@ func (s *Storage) InProcessConn() (net.Conn, error) {
 	return s.embedded.InProcessConn()
 }
 
-// Writable returns a context that ends, with the reason, when the storage finds
-// that it cannot write any more. Each later call returns the one of that moment:
-// an ended one until it can again. Only the embedded one is known to fail so.
+// Writable returns a context that ends, with the reason, when the storage cannot write any
+// more. While it cannot write, Writable returns a context that has ended. Only an embedded
+// server reports that.
 func (s *Storage) Writable() context.Context {
 	if s.embedded == nil {
 		return context.Background()
@@ -165,18 +166,20 @@ func (s *Storage) minBatch() int {
 	return minBatchOnDisk
 }
 
-// stageAgain prepares the staging of batches anew, after it failed.
+// stageAgain repairs the staging of batches after a failure.
 func (s *Storage) stageAgain() {
 	if s.embedded != nil && s.embedded.staged.Load() {
 		s.embedded.stage()
 	}
 }
 
-// ReplaceKeys puts keys in the place of Config.EncryptionKeys, while everything goes on.
-// When it returns, the first of them is what the directory is opened with. Where it
-// fails, the one before is, or, if it was the disk that failed, either may be. It fails
-// unless one of keys is what the directory is encrypted with, and where there were keys
-// and would be none, or the other way round. With nothing to replace it does nothing.
+// ReplaceKeys replaces Config.EncryptionKeys while the storage is in use. When it returns, the
+// next start needs the first of keys. If it fails, the next start needs the previous key, or
+// either of them if the disk failed. It fails if
+//
+//   - none of keys is the key of the directory;
+//   - the directory is encrypted and keys is empty, or the other way round.
+//
 // Calls MUST NOT overlap.
 func (s *Storage) ReplaceKeys(keys []string) error {
 	encrypted := s.embedded != nil && s.embedded.key != ""
@@ -189,8 +192,8 @@ func (s *Storage) ReplaceKeys(keys []string) error {
 	return s.embedded.replaceKeys(keys)
 }
 
-// Run brings an embedded storage that cannot write back when it can, until ctx
-// ends, and then returns nil. It MUST be called once, and end before Close.
+// Run restarts an embedded server that cannot write any more, once there is room, until ctx
+// ends. It then returns nil. It MUST be called once, and return before Close is called.
 func (s *Storage) Run(ctx context.Context) error {
 	if s.embedded != nil {
 		s.embedded.run(ctx)
@@ -198,8 +201,8 @@ func (s *Storage) Run(ctx context.Context) error {
 	return nil
 }
 
-// Close ends the connection and, for the embedded one, the server, and releases
-// the directory. What was acknowledged is on the disk before.
+// Close closes the connection. It also stops an embedded server and releases its directory.
+// Acknowledged data is on the disk before.
 func (s *Storage) Close() error {
 	s.conn.Close()
 	if s.embedded == nil {

@@ -13,71 +13,69 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// duplicateWindow is that of a stream whose configuration has none.
+// duplicateWindow is the default of StreamConfig.DuplicateWindow.
 const duplicateWindow = 2 * time.Minute
 
-// StreamConfig says what a stream is.
+// StreamConfig configures a Stream.
 type StreamConfig struct {
 	Name, Description string
-	// Subject is what the subjects of all messages begin with; it ends with a dot.
+	// Subject is the prefix of all subjects. It ends with a dot.
 	Subject string
-	// MaxAge is how long a message is kept; 0 means without end.
+	// MaxAge is how long a message is kept. 0 means forever.
 	MaxAge time.Duration
-	// MaxBytes is how much is kept, in bytes on the disk; the oldest messages go first. 0
-	// means no bound.
+	// MaxBytes bounds the stream, in bytes on the disk. The oldest messages are removed first.
+	// 0 means no bound.
 	MaxBytes int64
-	// DuplicateWindow is how long the id of a message is remembered; 0 means 2 minutes. It
-	// MUST NOT be longer than MaxAge.
+	// DuplicateWindow is how long the id of a message is remembered. 0 means 2 minutes. It MUST
+	// NOT be longer than MaxAge.
 	DuplicateWindow time.Duration
-	// Metadata is that of a new stream. One that is there keeps its own.
+	// Metadata is the metadata of a new stream. An existing stream keeps its metadata.
 	Metadata map[string]string
 }
 
-// Stream is an ordered log of messages. Each has a sequence, from 1 and without gaps,
-// except that retention removes the oldest. Its methods are safe for concurrent use.
+// Stream is an ordered log of messages. Each message has a sequence, from 1 and without gaps.
+// Retention removes the oldest messages. Its methods are safe for concurrent use.
 type Stream struct {
 	conn      *nats.Conn
 	stream    jetstream.Stream
 	committer *committer
 	created   bool
-	// reading has room for the reads that may be under way at once.
+	// reading limits concurrent reads.
 	reading chan struct{}
 }
 
-// Message is what a Stream stores.
+// Message is a message to store.
 type Message struct {
 	Subject string
-	// ID identifies the message: one with the same id is not stored again within the
+	// ID identifies the message. A message with the same id is not stored again within the
 	// duplicate window.
 	ID   string
 	Data []byte
 }
 
-// Ack says where a message is.
+// Ack acknowledges a message.
 type Ack struct {
-	// Sequence is its sequence in the stream.
+	// Sequence is the message's sequence in the stream.
 	Sequence uint64
-	// Duplicate says that it was stored before, under the same id.
+	// Duplicate means that a message with the same id was stored before.
 	Duplicate bool
 }
 
-// Info is what is known of a stream at a moment.
+// Info is the state of a stream at a moment.
 type Info struct {
-	// First and Last are the sequences of the oldest and the newest message. Last is 0 in
-	// a stream that never had one. First is not defined in a stream that has none.
+	// First and Last are the sequences of the oldest and the newest message. Last is 0 if the
+	// stream never had a message. First is undefined if the stream has no messages.
 	First, Last uint64
-	// Messages and Bytes are how many there are, and how many bytes they take on the disk.
+	// Messages is the number of messages, and Bytes their size on the disk.
 	Messages, Bytes uint64
-	// Replicated says that any of several servers may answer a Read, also one that does
-	// not have the newest messages yet.
+	// Replicated means that any replica may answer a Read, including one that lags behind.
 	Replicated bool
 }
 
-// OpenStream opens a stream, which is made if it is not there. One that is there takes
-// the limits of cfg, and the settings that the gateway relies on, with a line in the log
-// for each that was another. It keeps all others as an operator gave them (settings.go). It
-// fails if the stream does not have this Format or cannot be used, and leaves it as it is
-// then.
+// OpenStream opens a stream, and creates it if it does not exist. It sets the limits of cfg and
+// the settings that the gateway relies on, and logs each setting that it changed. It keeps all
+// other settings of an operator (settings.go). OpenStream fails if the stream has another
+// Format or cannot be used, and does not change it then.
 func (s *Storage) OpenStream(ctx context.Context, cfg StreamConfig) (*Stream, error) {
 	return s.open(ctx, jetstream.StreamConfig{
 		Name:              cfg.Name,
@@ -93,8 +91,8 @@ func (s *Storage) OpenStream(ctx context.Context, cfg StreamConfig) (*Stream, er
 	})
 }
 
-// open opens a stream. Storage, batches, the stamp of the format and what has no limit are
-// the same for all.
+// open opens a stream. It sets what is the same for all streams: file storage, batches, the
+// format and the limits that are not used.
 func (s *Storage) open(ctx context.Context, cfg jetstream.StreamConfig) (*Stream, error) {
 	cfg.Storage = jetstream.FileStorage
 	cfg.Retention = jetstream.LimitsPolicy
@@ -123,7 +121,7 @@ func (s *Storage) open(ctx context.Context, cfg jetstream.StreamConfig) (*Stream
 	}, nil
 }
 
-// update gives a stream that is there the settings of cfg that the gateway relies on.
+// update sets the settings of an existing stream that the gateway relies on.
 func (s *Storage) update(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
 	stream, err := s.api.Stream(ctx, cfg.Name)
 	if err != nil {
@@ -150,20 +148,19 @@ func (s *Storage) update(ctx context.Context, cfg jetstream.StreamConfig) (jetst
 	return stream, nil
 }
 
-// Created reports whether OpenStream made the stream.
+// Created reports whether OpenStream created the stream.
 func (s *Stream) Created() bool { return s.created }
 
-// Metadata returns a value of the metadata; empty if there is none.
+// Metadata returns a value of the metadata, or an empty string.
 func (s *Stream) Metadata(key string) string { return s.stream.CachedInfo().Config.Metadata[key] }
 
-// Append stores a message and returns once it is on the disk. Messages that wait at the
-// same time share the syncing, and are stored in the order in which they came. A message
-// whose id was stored within the duplicate window is not stored again: the one that was
-// stored first stands.
+// Append stores a message and returns once it is on the disk. Concurrent messages share a sync,
+// and are stored in the order of the calls. A message whose id was stored within the duplicate
+// window is not stored again.
 //
-// If ctx ends before the message is on its way, it is not stored. If Append fails
-// otherwise, it may be stored all the same, its acknowledgement lost. To append it again
-// is safe within the duplicate window. Append takes 9 s at most.
+// If ctx ends before the message is sent, it is not stored. If Append fails otherwise, the
+// message may be stored, because its acknowledgement may have been lost. It is then safe to
+// append it again within the duplicate window. Append takes at most 9 s.
 func (s *Stream) Append(ctx context.Context, m Message) (Ack, error) {
 	msg := nats.NewMsg(m.Subject)
 	msg.Data = m.Data
