@@ -1,18 +1,16 @@
-// Package event is the one value that crosses the gateway: an event and its
-// encodings, each made once.
+// Package event encodes events. Each encoding of an event is made once.
 //
-// An event has two encodings. The log stores it as an ongair.v1.Event without a
-// cursor, because the position is known only once it is stored, and with a
-// checksum that tells it from what others may have put into the log (stored.go).
-// What subscribers get is a record: the same bytes with the cursor's field laid
-// behind them, wrapped as one element of SubscribeResponse.events. In protobuf
-// the fields of a message may come in any order and the elements of a repeated
-// field are laid end to end. So making a record is one copy and no marshalling;
-// records that follow each other in the log lie end to end in memory, in segments
-// (segment.go); and a response is a stretch of a segment, whichever subscribers
-// it goes to (response.go).
+// The log stores an event as an ongair.v1.Event (stored.go). It has no cursor, because its
+// position is not known before it is stored. It has a checksum, which distinguishes it from
+// messages of other NATS clients.
 //
-// What filters look at is found once, when the record is made.
+// Subscribers get records (segment.go). A record is the stored event with its cursor appended, as
+// one element of SubscribeResponse.events. Making a record is one copy without marshalling,
+// because protobuf allows the fields of a message in any order, and puts the elements of a
+// repeated field one after the other. The records of consecutive events are next to each other in
+// a segment, so a response to any number of subscribers is a part of a segment (response.go).
+//
+// The fields that filters compare are located once, when the record is made (filter.go).
 package event
 
 import (
@@ -25,8 +23,8 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// idBytes is the size of an event's id before it is written in hexadecimal: as
-// many bits as a UUID, enough that two of them never meet.
+// idBytes is the size of an event's id before it is written in hexadecimal. It has as many bits as
+// a UUID.
 const idBytes = 16
 
 // DerivedID returns the id of a message notification: the same for each delivery of it, and
@@ -47,8 +45,8 @@ func HashParts(parts ...string) (sum [sha256.Size]byte) {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// RandomID returns the id of an event that nothing identifies. It is 32
-// hexadecimal digits.
+// RandomID returns a random id of 32 hexadecimal digits, for events that are not message
+// notifications.
 func RandomID() string {
 	var b [idBytes]byte
 	_, _ = rand.Read(b[:]) // never fails: see crypto/rand.Read

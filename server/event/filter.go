@@ -6,19 +6,19 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// Filter says which events a subscriber takes. The zero value takes all. It is
-// immutable, and safe for concurrent use.
+// Filter selects events. The zero value matches all events. It is immutable, and safe for
+// concurrent use.
 type Filter struct {
 	channels, externalIDs, conversationIDs set
-	// types are the names of the types, those of documented ones as TypeName has them.
+	// types has the names of the types. Documented types have the name of TypeName.
 	types set
 }
 
 type set map[string]struct{}
 
-// NewFilter returns the filter of a request. event_types and notification_types
-// are one filter: either may take an event. Event types are documented ones, as
-// the proto's rules demand. Contacts are compared by their normalised ids.
+// NewFilter returns the filter of a request. event_types and notification_types are one filter: an
+// event matches if either contains its type. The proto's rules allow only documented event types.
+// Contacts are compared by their normalised ids.
 func NewFilter(req *ongairv1.SubscribeRequest) Filter {
 	var types []string
 	for _, name := range req.GetNotificationTypes() {
@@ -39,7 +39,7 @@ func NewFilter(req *ongairv1.SubscribeRequest) Filter {
 	}
 }
 
-// matches reports whether a record of a segment with that wire passes.
+// matches reports whether a record in wire matches.
 func (f *Filter) matches(wire []byte, r *record) bool {
 	return f.channels.matches(wire, r.channel) &&
 		f.matchesType(wire, r) &&
@@ -55,7 +55,7 @@ func (f *Filter) matchesType(wire []byte, r *record) bool {
 	return f.types.matches(wire, r.notificationType)
 }
 
-// Count returns how many events of a segment pass.
+// Count returns how many events of a segment match.
 func (f *Filter) Count(s Segment) (events int) {
 	for i := range s.records {
 		if f.matches(s.wire, &s.records[i]) {
@@ -65,7 +65,7 @@ func (f *Filter) Count(s Segment) (events int) {
 	return events
 }
 
-// MatchesAll reports whether every event passes.
+// MatchesAll reports whether every event matches.
 func (f *Filter) MatchesAll() bool {
 	return f.channels == nil && f.types == nil && f.externalIDs == nil && f.conversationIDs == nil
 }
@@ -99,7 +99,7 @@ func (s set) single() (value string, ok bool) {
 	return value, len(s) <= 1
 }
 
-// matches is true for the empty set, which filters nothing.
+// matches reports whether the set has a value. The empty set has all values.
 func (s set) matches(wire []byte, value span) bool {
 	if s == nil {
 		return true

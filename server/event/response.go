@@ -7,21 +7,19 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Response is a SubscribeResponse or a ListEventsResponse that is already encoded:
-// runs of records, which many calls share. The two messages have the same fields.
-// A Response is immutable, and may be sent on any number of streams at the same
-// time.
+// Response is an encoded SubscribeResponse or ListEventsResponse; the two messages have the same
+// fields. Its records are shared by many calls. A Response is immutable, and may be sent on any
+// number of streams at the same time.
 type Response struct {
-	// Events is how many there are.
+	// Events is the number of events.
 	Events int
 
 	buffers mem.BufferSlice
 }
 
-// Respond returns the response with the events of a segment that a filter takes.
-// Its cursor is after the segment's last event, whether the filter takes that or
-// not, and pending says how many events the log has after it. The segment MUST
-// NOT be empty.
+// Respond returns the response with the events of a segment that a filter matches. Its cursor is
+// after the segment's last event, even if the filter does not match that event. pending is the
+// number of events that the log has after it. The segment MUST NOT be empty.
 func (s Segment) Respond(f *Filter, pending uint64) *Response {
 	r := &Response{buffers: make(mem.BufferSlice, 0, 2)}
 	if f.MatchesAll() {
@@ -55,11 +53,9 @@ type Page struct {
 // Events is the number of events that the page has.
 func (p *Page) Events() int { return p.response.Events }
 
-// Add adds the events of a segment that a filter takes, up to the bounds of the
-// page. It returns the sequence of the last event that it looked at, whether the
-// filter takes that or not, and whether the page is full. The segment MUST NOT be
-// empty, and the page MUST NOT be full. If not even the first event fits, last is
-// 0.
+// Add adds the events of a segment that a filter matches, up to the bounds of the page. It returns
+// the sequence of the last event that it examined, and whether the page is full. last is 0 if the
+// first event does not fit. The segment MUST NOT be empty, and the page MUST NOT be full.
 func (p *Page) Add(s Segment, f *Filter) (last uint64, full bool) {
 	from := 0 // where the run begins that event i may continue
 	for i := range s.records {
@@ -85,9 +81,9 @@ func (p *Page) Add(s Segment, f *Filter) (last uint64, full bool) {
 	return last, false
 }
 
-// Respond returns the response with the events of the page. The cursor is after
-// everything that was looked at, and pending is the number of events that the log
-// has after it. The page MUST NOT be used after that.
+// Respond returns the response with the events of the page. cursor MUST be after the last event
+// that was examined. pending is the number of events that the log has after it. The page MUST NOT
+// be used after that.
 func (p *Page) Respond(cursor string, pending uint64) *Response {
 	return p.response.at(cursor).pending(pending)
 }
@@ -124,7 +120,6 @@ func (r *Response) pending(events uint64) *Response {
 	return r
 }
 
-// Buffers returns the encoding, which MUST NOT be changed. Its buffers count no
-// references and are never put into a pool, so that gRPC cannot free what other
-// streams still send.
+// Buffers returns the encoding, which MUST NOT be changed. Its buffers have no reference count and
+// no pool, so gRPC cannot free buffers that other streams still send.
 func (r *Response) Buffers() mem.BufferSlice { return r.buffers }

@@ -14,20 +14,19 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// storedChecksum is the number of the field behind a stored event, reserved in
-// the proto: a fixed32 with the CRC-32C of all bytes before it. So what the log
-// holds is a protobuf message that any tool can read.
+// storedChecksum is the number of the field after a stored event, which the proto reserves. It is a
+// fixed32 with the CRC-32C of all bytes before it. So any tool can read a stored event as a
+// protobuf message.
 const (
 	storedChecksum protowire.Number = 1000
 	checksumBytes                   = 2 + 4 // its tag and its value
 )
 
-// ErrNotAnEvent is what Verify answers for bytes that Marshal did not make.
+// ErrNotAnEvent means that Marshal did not make the bytes.
 var ErrNotAnEvent = errors.New("not an event that the gateway stored")
 
-// Marshal returns the event as the log stores it: without a cursor, whatever e
-// has there, and with a checksum. It fails for an event that subscribers could
-// not decode, which is one with text that is not UTF-8.
+// Marshal returns the stored form of an event, with a checksum and without the cursor of e. It
+// fails if a text of the event is not UTF-8, because subscribers could not decode it.
 func Marshal(e *ongairv1.Event) ([]byte, error) {
 	if e.GetCursor() != "" {
 		e = proto.CloneOf(e)
@@ -42,9 +41,8 @@ func Marshal(e *ongairv1.Event) ([]byte, error) {
 	return protowire.AppendFixed32(stored, sum), nil
 }
 
-// Verify returns the encoded event in what the log stores, and its checksum. It accepts what
-// Marshal made and nothing else, at a hundredth of the price of decoding it. The event is a
-// part of stored.
+// Verify returns the encoded event in a stored event, and its checksum. It accepts only what
+// Marshal made. It costs a hundredth of decoding. The event is a part of stored.
 func Verify(stored []byte) (event []byte, checksum uint32, err error) {
 	end := len(stored) - checksumBytes
 	if end <= 0 {
@@ -75,5 +73,5 @@ func ReceiveTime(event []byte) (time.Time, error) {
 	return received.AsTime(), err
 }
 
-// castagnoli is the polynomial that processors have an instruction for.
+// castagnoli is the polynomial of CRC-32C, for which processors have an instruction.
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }

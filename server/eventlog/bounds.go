@@ -8,23 +8,20 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage"
 )
 
-// Bounds are the ends of the log: a reader at position First-1 gets everything,
-// one at Last gets what comes.
+// Bounds are the ends of the log. A reader at position First-1 gets all events. A reader at
+// position Last gets new events.
 type Bounds struct {
-	// First is the sequence of the oldest event that is kept; Last+1 in a log
-	// that keeps none.
+	// First is the sequence of the oldest event, or Last+1 if the log has no events.
 	First uint64
-	// Last is the sequence of the newest event; 0 in a log that never had one.
+	// Last is the sequence of the newest event, or 0 if the log never had one.
 	Last uint64
-	// replicated says that direct gets may be answered by a replica that has not come
-	// to Last yet.
+	// replicated means that direct gets may be answered by a replica that lags behind Last.
 	replicated bool
 }
 
-// Bounds returns the ends of the log as they are now. Thousands may ask at once,
-// as subscribers do that come back after a restart: the storage is asked one
-// question at a time, and each caller gets the answer to one that was asked after
-// it had come.
+// Bounds returns the present ends of the log. Thousands of subscribers may call it at once after
+// a restart, so the storage is asked once at a time. Each caller gets the answer to a question
+// that was asked after its call.
 func (l *Log) Bounds(ctx context.Context) (Bounds, error) { return l.ends.ask(ctx) }
 
 func (l *Log) askBounds(ctx context.Context) (Bounds, error) {
@@ -49,28 +46,28 @@ func (l *Log) info(ctx context.Context) (storage.Info, error) {
 	return info, nil
 }
 
-// questionTimeout bounds the time that an answer takes.
+// questionTimeout bounds the time of an answer.
 const questionTimeout = 5 * time.Second
 
-// question is one that many ask: all who come while an answer is under way share
+// question is a request that many callers share: those that come while it is being answered share
 // the next one. Its method ask is safe for concurrent use.
 type question[T any] struct {
 	put func(context.Context) (T, error)
 
 	mu      sync.Mutex
 	asking  bool
-	waiting *answer[T] // nil where nobody waits for the next one
+	waiting *answer[T] // nil if no caller waits for the next one
 }
 
-// answer is there once done is closed.
+// answer is valid once done is closed.
 type answer[T any] struct {
 	done  chan struct{}
 	value T
 	err   error
 }
 
-// ask returns the answer to a question that is put after ask was called. It fails
-// with what put failed with, or when ctx ends.
+// ask returns the answer to a question that is put after the call. It fails with the error of
+// put, or when ctx ends.
 func (q *question[T]) ask(ctx context.Context) (T, error) {
 	q.mu.Lock()
 	if q.waiting == nil {
@@ -91,8 +88,8 @@ func (q *question[T]) ask(ctx context.Context) (T, error) {
 	}
 }
 
-// putAll puts the question again and again, until nobody waits for an answer. Each
-// time is for all who wait, so it does not end with one of them.
+// putAll puts the question until no caller waits for an answer. An answer is for all waiting
+// callers, so it does not depend on the context of one of them.
 func (q *question[T]) putAll() {
 	for {
 		q.mu.Lock()

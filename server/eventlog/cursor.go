@@ -11,15 +11,17 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// A cursor is 24 bytes, which are 32 characters of URL-safe base64: the version,
-// the identity of the log, the sequence of the last event before the position,
-// the checksum of that event, and a CRC-32 of all that, so that a character that
-// got lost or changed on the way is noticed instead of being another position.
+// A cursor has 24 bytes, which are 32 characters of URL-safe base64:
 //
-// The event's checksum tells the histories of one log apart: where the directory
-// was replaced by an older copy and grew on from there, the same sequence is
-// another event. It is 0 in the cursor of a position whose event was not at hand,
-// as at the ends of the log; such a cursor is taken as it is.
+//   - the version;
+//   - the identity of the log;
+//   - the sequence of the last event before the position;
+//   - the checksum of that event;
+//   - a CRC-32 of all that, which detects a cursor that was damaged on the way.
+//
+// The checksum of the event distinguishes histories of one log. If the data directory was
+// replaced by an older copy and has grown since, the same sequence is another event. The checksum
+// is 0 if the event was not known, for example at the ends of the log. It is not compared then.
 const (
 	cursorVersion = 1
 	identityBytes = 7
@@ -27,8 +29,7 @@ const (
 	cursorChars   = cursorBytes / 3 * 4
 )
 
-// identity tells one log from another: random, made with the log, kept in its
-// stream's metadata.
+// identity identifies a log. It is random, and is stored in the stream's metadata.
 type identity [identityBytes]byte
 
 func (id identity) String() string { return hex.EncodeToString(id[:]) }
@@ -43,10 +44,10 @@ func parseIdentity(s string) (identity, error) {
 	return id, nil
 }
 
-// position is what a cursor says.
+// position is the content of a cursor.
 type position struct {
 	sequence uint64
-	// checksum is that of the event with the sequence; 0 where it is not known.
+	// checksum is the checksum of the event with the sequence, or 0 if it is unknown.
 	checksum uint32
 }
 
@@ -63,7 +64,7 @@ func encodeCursor(id identity, at position) string {
 
 // decodeCursor returns the position of a cursor of this log.
 func decodeCursor(id identity, cursor string) (position, error) {
-	// The decoder passes over line breaks, but then the length is another one.
+	// The decoder ignores line breaks, but then the length differs.
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil || len(cursor) != cursorChars || len(b) != cursorBytes || b[0] != cursorVersion ||
 		binary.BigEndian.Uint32(b[cursorBytes-4:]) != crc32.ChecksumIEEE(b[:cursorBytes-4]) {

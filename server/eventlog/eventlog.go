@@ -1,25 +1,24 @@
-// Package eventlog is the durable, ordered log of events: append, read from a
-// position, follow the tail.
+// Package eventlog is the durable, ordered log of events. Events are appended, read from a
+// position, and followed as they are stored.
 //
-// The log is one stream (storage.Stream). An event's position is its sequence there,
-// from 1, and sequences have no gaps: nothing but retention removes events, and
-// it removes the oldest ones. A position p means "right after event p", so
-// reading from p starts with event p+1, 0 is before the first event, and what
-// subscribers hold is a cursor: a position with the log's identity and that of the
-// event before it (cursor.go). One that is malformed or of another log is refused, and one
-// that is ahead of the log or expired (seek.go).
+// The log is one stream (storage.Stream). An event has a sequence in it, from 1. Sequences have
+// no gaps, because only retention removes events, and it removes the oldest. A position p is
+// right after the event with sequence p: a read from p begins with event p+1, and position 0 is
+// before the first event.
 //
-// An event's id is its message id in the stream, which does not store a second
-// message with the same id within the duplicate window. Ids of message
-// notifications are derived from what Ongair sent, so Ongair's redeliveries are
-// caught; all others are random, so only the gateway's own repetition of an
-// append is.
+// Subscribers have cursors (cursor.go). A cursor contains a position, the log's identity and the
+// checksum of the event before the position. Seek rejects a cursor that is malformed, of another
+// log, ahead of the log or expired (seek.go).
 //
-// A subject is ongair.events.CHANNEL.TYPE.BUCKET, so that the stream can find the
-// events of a channel or a documented type without reading the others. The bucket is
-// two hexadecimal digits, 00 to 3f, made of the event's order key (event.Bucket): the
-// events of one contact are in one bucket, so a contact's history is found in a 64th
-// of the log.
+// An event's id is its message id in the stream. The stream does not store a second message with
+// the same id within the duplicate window. The id of a message notification is derived from its
+// content, so redeliveries of Ongair are dropped. Other ids are random, so only a repeated append
+// of the gateway is dropped.
+//
+// A subject is ongair.events.CHANNEL.TYPE.BUCKET. The stream finds the events of a channel or a
+// documented type by their subjects. The bucket is two hexadecimal digits, 00 to 3f, derived
+// from the event's order key (event.Bucket). The events of a contact have one bucket, so its
+// history is in a 64th of the log.
 package eventlog
 
 import (
@@ -45,13 +44,13 @@ const (
 	subjectPrefix = "ongair.events."
 	// metadataIdentity is the key of the log's identity in the stream's metadata.
 	metadataIdentity = "ongair-log-identity"
-	// otherType stands in a subject for every type without a place of its own. The types
-	// with one are those documented at the first release. A type that is documented
-	// later MUST stay here, or a filter by subject would miss what is stored.
+	// otherType is the type in a subject for all types that were not documented at the first
+	// release. A type that is documented later MUST keep it, or a filter by subject would miss
+	// events that are stored already.
 	otherType = "Other"
 
-	// retryDelay is what callers are told to wait while the log is unavailable:
-	// about as long as a short outage of a disk or a NATS leader takes.
+	// retryDelay is the RetryInfo of LOG_UNAVAILABLE. It is about as long as a short outage of a
+	// disk or of a NATS leader.
 	retryDelay = 2 * time.Second
 )
 

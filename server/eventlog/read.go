@@ -8,25 +8,24 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage"
 )
 
-// Read returns events after a position, oldest first: at most maxEvents, and at
-// most about maxBytes of them. It returns none where the position is the newest.
-// It fails with CURSOR_EXPIRED where retention has removed the next one.
+// Read returns events after a position, oldest first: at most maxEvents, and about maxBytes at
+// most. It returns none if there is no newer event. It fails with CURSOR_EXPIRED if retention has
+// removed the next event.
 //
-// It keeps nothing on the server, so a reader that goes away leaves nothing
-// behind, and any replica can go on for it.
+// It leaves no state on the server, so any replica can continue for the reader.
 func (l *Log) Read(ctx context.Context, position uint64, maxEvents, maxBytes int) (event.Segment, error) {
 	entries, err := l.readBare(ctx, position, maxEvents, maxBytes)
 	if err != nil || len(entries) > 0 {
 		return segment(entries, err)
 	}
-	// There is nothing, or something is special about the next entries.
+	// There are no events, a gap, or entries that are not events.
 	for {
-		var gap uint64 // the sequence behind a gap, 0 where there is none
+		var gap uint64 // the sequence after a gap, or 0
 		last := position
 		_, err := l.read(ctx, storage.ReadRequest{From: position + 1, MaxMessages: maxEvents, MaxBytes: maxBytes},
 			func(sequence uint64, data []byte) bool {
 				if sequence != last+1 {
-					// Retention may be at work between any two entries of an answer.
+					// Retention may remove entries between two entries of an answer.
 					gap = sequence
 					return false
 				}
@@ -49,7 +48,7 @@ func (l *Log) Read(ctx context.Context, position uint64, maxEvents, maxBytes int
 	}
 }
 
-// segment makes a segment of entries, unless there was an error.
+// segment returns a segment of entries, or err.
 func segment(entries []event.Entry, err error) (event.Segment, error) {
 	if err != nil {
 		return event.Segment{}, err
@@ -77,19 +76,18 @@ func (l *Log) readBare(ctx context.Context, position uint64, maxEvents, maxBytes
 	return entries, nil
 }
 
-// ReadMatching returns the events after a position that are of a channel, of a
-// documented type, or of both (an empty one means all), and the position up to
-// which there are no others. The storage finds them by their subjects, without
-// reading the rest. Where the log has replicas it does not look for any: then that is
-// the position where it began, and all are to be read. It fails as Read does.
+// ReadMatching returns the events after a position with a channel, a documented type, or both. An
+// empty channel or type means all. It also returns the position up to which there are no other
+// matching events. The storage finds the events by their subjects. On a replicated log
+// ReadMatching returns no events and the given position. It fails as Read does.
 func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int,
 ) (events event.Segment, upTo uint64, err error) {
-	// The answer may come from a replica that is behind, and nothing in it says how far:
-	// what it does not have yet must not be taken for not there.
+	// The answer may come from a replica that lags behind by an unknown number of events, which
+	// it would report as not there.
 	if l.replicated.Load() {
 		return event.Segment{}, position, nil
 	}
-	// What is appended while this reads is left for the next time.
+	// Events that are appended meanwhile are for the next call.
 	bounds, err := l.Bounds(ctx)
 	if err != nil || bounds.replicated {
 		return event.Segment{}, position, err
@@ -116,14 +114,13 @@ func (l *Log) ReadMatching(ctx context.Context, position uint64, channel, notifi
 	if end.Pending > 0 {
 		upTo = last
 	}
-	// The events between two that match are not seen here, so only the log's
-	// beginning tells whether one that would match is gone.
+	// The events between two matching ones are not read, so only the beginning of the log shows
+	// whether retention removed a matching event.
 	events, err = segment(entries, l.checkEnd(ctx, position))
 	return events, upTo, err
 }
 
-// checkEnd fails where nothing comes after a position not because it is the
-// newest, but because all that came is gone.
+// checkEnd fails if there is no event after a position because retention removed all of them.
 func (l *Log) checkEnd(ctx context.Context, position uint64) error {
 	bounds, err := l.Bounds(ctx)
 	if err != nil {
@@ -135,20 +132,18 @@ func (l *Log) checkEnd(ctx context.Context, position uint64) error {
 	return nil
 }
 
-// maxSkipped bounds how many entries that are no events are remembered.
+// maxSkipped bounds how many skipped entries are remembered.
 const maxSkipped = 1000
 
-// verify returns an entry of the log as one of a segment. It fails where the entry
-// is not one that a Log appended.
+// verify returns an entry for a segment. It fails if the entry was not appended by a Log.
 func (l *Log) verify(sequence uint64, data []byte) (event.Entry, error) {
 	e, checksum, err := event.Verify(data)
 	return event.Entry{Sequence: sequence, Event: e, Cursor: encodeCursor(l.id, position{sequence, checksum})}, err
 }
 
-// entry is verify, and false where it fails: on a NATS that others use, too,
-// anybody may have published into the log's subjects. Such an entry is reported
-// once and passed over, since no subscriber could read it and no later event
-// should wait behind it.
+// entry is verify, and returns false if it fails. Other clients of the NATS server may have
+// published into the log's subjects. entry logs such an entry once and skips it, because no
+// subscriber could read it.
 func (l *Log) entry(sequence uint64, data []byte) (event.Entry, bool) {
 	e, err := l.verify(sequence, data)
 	if err == nil {

@@ -25,8 +25,8 @@ func (l *Log) Latest(ctx context.Context) (uint64, error) {
 	return bounds.Last, err
 }
 
-// Newest returns a position from which on the events have about that many bytes,
-// by the average of the log.
+// Newest returns the position after which the events have about that many bytes. It uses the
+// average size of the events.
 func (l *Log) Newest(ctx context.Context, bytes int) (uint64, error) {
 	info, err := l.info(ctx)
 	if err != nil {
@@ -39,16 +39,15 @@ func (l *Log) Newest(ctx context.Context, bytes int) (uint64, error) {
 	return info.Last - min(info.Messages, uint64(bytes)/average), nil
 }
 
-// Position returns the position that a cursor names, without a look at the log. It
-// fails with CURSOR_MALFORMED or CURSOR_FOREIGN.
+// Position returns the position that a cursor names, without reading the log. It fails with
+// CURSOR_MALFORMED or CURSOR_FOREIGN.
 func (l *Log) Position(cursor string) (uint64, error) {
 	at, err := decodeCursor(l.id, cursor)
 	return at.sequence, err
 }
 
-// Seek returns the position of a cursor. It fails with CURSOR_MALFORMED,
-// CURSOR_FOREIGN, CURSOR_AHEAD or CURSOR_EXPIRED where nothing can be served
-// from there.
+// Seek returns the position of a cursor, and checks that the log can be read from there. It fails
+// with CURSOR_MALFORMED, CURSOR_FOREIGN, CURSOR_AHEAD or CURSOR_EXPIRED.
 func (l *Log) Seek(ctx context.Context, cursor string) (uint64, error) {
 	at, err := decodeCursor(l.id, cursor)
 	if err != nil {
@@ -58,7 +57,7 @@ func (l *Log) Seek(ctx context.Context, cursor string) (uint64, error) {
 		return at.sequence, err
 	}
 	stored, err := l.checksumAt(ctx, at.sequence)
-	// An event that retention has removed cannot be compared any more.
+	// An event that retention has removed cannot be compared.
 	if err == nil && stored != 0 && stored != at.checksum {
 		err = fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN,
 			"the cursor is of another history of this log: its data was replaced by an older copy")
@@ -66,8 +65,7 @@ func (l *Log) Seek(ctx context.Context, cursor string) (uint64, error) {
 	return at.sequence, err
 }
 
-// Reach fails with CURSOR_AHEAD or CURSOR_EXPIRED where the log does not reach to
-// a position.
+// Reach fails with CURSOR_AHEAD or CURSOR_EXPIRED if the log cannot be read from a position.
 func (l *Log) Reach(ctx context.Context, position uint64) error {
 	bounds, err := l.Bounds(ctx)
 	switch {
@@ -83,8 +81,8 @@ func (l *Log) Reach(ctx context.Context, position uint64) error {
 	return nil
 }
 
-// CursorOf returns the cursor of a position: the one that the event before it has
-// where that is still there.
+// CursorOf returns the cursor of a position. It has the checksum of the event before the position,
+// if the log still has that event.
 func (l *Log) CursorOf(ctx context.Context, at uint64) (string, error) {
 	if at == 0 {
 		return l.Cursor(0), nil
@@ -93,7 +91,7 @@ func (l *Log) CursorOf(ctx context.Context, at uint64) (string, error) {
 	return encodeCursor(l.id, position{at, checksum}), err
 }
 
-// checksumAt returns the checksum of an event, 0 where it is gone or is none.
+// checksumAt returns the checksum of an event, or 0 if the log does not have the event.
 func (l *Log) checksumAt(ctx context.Context, sequence uint64) (checksum uint32, err error) {
 	_, err = l.read(ctx, storage.ReadRequest{From: sequence, MaxMessages: 1}, func(found uint64, data []byte) bool {
 		if found == sequence {
@@ -106,8 +104,8 @@ func (l *Log) checksumAt(ctx context.Context, sequence uint64) (checksum uint32,
 	return checksum, err
 }
 
-// expired is the fault of a reader at a position whose next event is gone; first
-// is the oldest event that is kept.
+// expired returns the fault of a reader at a position whose next event was removed. first is the
+// sequence of the oldest event.
 func (l *Log) expired(position, first uint64) error {
 	lost := first - position - 1
 	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED,
