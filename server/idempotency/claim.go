@@ -8,10 +8,10 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage"
 )
 
-// claim makes the claim, or returns the record that is there. Where it fails, nobody
-// makes the claim's call, and a claim that was stored all the same is freed.
+// claim stores the claim, or returns the existing record of the key. If it fails, the call MUST
+// NOT be made, and a claim that was stored nevertheless is freed.
 func (s *Store) claim(ctx context.Context, name string, claim record) (revision uint64, earlier *record, err error) {
-	var last uint64 // of the key, as far as is known
+	var last uint64 // the revision of the key, as far as it is known
 	tried := false
 	defer func() {
 		if err != nil && tried {
@@ -41,7 +41,7 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 			return 0, nil, unavailable(err)
 		}
 		if there.ID == claim.ID {
-			return sequence, nil, nil // it was in its own way
+			return sequence, nil, nil // an earlier try has stored it
 		}
 		for _, x := range settling {
 			switch {
@@ -57,12 +57,12 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 		}
 		last = sequence
 	}
-	// Others keep claiming it and failing without effect: for this caller that is the
-	// same as a call that is running.
+	// Other callers keep claiming and freeing the key. For this caller that is the same as a
+	// running call.
 	return 0, nil, inFlight()
 }
 
-// ready fails where nothing can be written.
+// ready fails if nothing can be written.
 func (s *Store) ready(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -70,8 +70,8 @@ func (s *Store) ready(ctx context.Context) error {
 	return context.Cause(s.writable())
 }
 
-// tryClaim writes a claim and waits for it no longer than ctx. Where it fails, the claim
-// may be stored all the same, also later.
+// tryClaim writes a claim, and waits for it until ctx ends. If it fails, the claim may be stored,
+// now or later.
 func (s *Store) tryClaim(ctx context.Context, name string, claim record, last uint64) (uint64, error) {
 	type written struct {
 		revision uint64
@@ -92,8 +92,8 @@ func (s *Store) tryClaim(ctx context.Context, name string, claim record, last ui
 	}
 }
 
-// read returns the record of a key and its revision. Where there is none, or an
-// operator deleted it, the key is free.
+// read returns the record of a key and its revision. A key without a record, or whose record an
+// operator deleted, is free.
 func (s *Store) read(ctx context.Context, name string) (r record, revision uint64, err error) {
 	there, err := s.records.Get(ctx, name)
 	switch {
@@ -106,9 +106,9 @@ func (s *Store) read(ctx context.Context, name string) (r record, revision uint6
 	return r, there.Revision, err
 }
 
-// write stores a record, which MUST have an id, and fails with storage.ErrConflict
-// unless last is the revision of its key, 0 where there is none. A cluster refuses in the
-// same way while another one is being stored there, which cannot be read yet.
+// write stores a record, which MUST have an id. It fails with storage.ErrConflict unless last is
+// the revision of the key, or 0 if the key has none. A cluster also reports a conflict while
+// another record of the key is being stored and cannot be read yet.
 func (s *Store) write(ctx context.Context, name string, r record, last uint64) (revision uint64, err error) {
 	data, err := r.encode()
 	if err != nil {
@@ -116,7 +116,7 @@ func (s *Store) write(ctx context.Context, name string, r record, last uint64) (
 	}
 	revision, err = s.records.Put(ctx, name, data, last)
 	if errors.Is(err, storage.ErrConflict) {
-		// A try whose acknowledgement was lost is in the way of the next one.
+		// An earlier try, whose acknowledgement was lost, may have stored the record.
 		if there, sequence, readErr := s.read(ctx, name); readErr == nil && there.ID == r.ID {
 			return sequence, nil
 		}

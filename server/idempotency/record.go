@@ -11,20 +11,19 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// state is how far a call is.
+// state is the state of a call.
 type state string
 
 const (
-	stateClaimed state = "claimed" // running, or its claimer died
-	stateDone    state = "done"    // over, with a response
-	stateUnknown state = "unknown" // over, and it may have had an effect
-	stateFree    state = "free"    // over, without an effect: the key may be claimed again
+	stateClaimed state = "claimed" // it is running, or its gateway was killed
+	stateDone    state = "done"    // it ended with a response
+	stateUnknown state = "unknown" // it ended, and may have had an effect
+	stateFree    state = "free"    // it ended without an effect: the key may be claimed again
 )
 
-// record is what the bucket holds for a key, as JSON. It never holds what was
-// sent, only a hash of it.
+// record is the value of a key in the bucket, as JSON. It has only a hash of the request.
 type record struct {
-	// ID tells what one writer wrote from what another did.
+	// ID identifies the write of the record.
 	ID          string    `json:"id"`
 	State       state     `json:"state"`
 	Fingerprint string    `json:"fingerprint"`
@@ -40,7 +39,7 @@ func (r record) encode() ([]byte, error) {
 	return b, nil
 }
 
-// errMalformed says that what is stored is no record.
+// errMalformed means that the stored value is not a record.
 var errMalformed = errors.New("malformed")
 
 func decodeRecord(b []byte) (record, error) {
@@ -51,9 +50,9 @@ func decodeRecord(b []byte) (record, error) {
 	return r, nil
 }
 
-// fingerprint tells one request from another. Two releases of the gateway may
-// encode a request differently, and then an id that is repeated over an upgrade
-// is taken for a reused one: an error, never a second message.
+// fingerprint returns a hash of a request. Two releases of the gateway may encode a request
+// differently. A request_id that is repeated after an upgrade then fails as reused; it never
+// sends a second message.
 func fingerprint(request proto.Message) (string, error) {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(request)
 	if err != nil {

@@ -12,39 +12,39 @@ import (
 )
 
 const (
-	// minBatchOnDisk is the size from which a batch is cheaper than single publishes: it is
-	// synced about 7 times whatever its size, because JetStream stages it in files of its own.
-	// A batch that is staged in memory (staging.go) is synced once, and cheaper from
-	// minBatchInMemory on (measured with nats-server 2.15, docs/log.md).
+	// minBatchOnDisk is the size from which a batch is cheaper than single publishes. JetStream
+	// stages a batch in separate files, and syncs about 7 times for each batch. A batch that is
+	// staged in memory (staging.go) is synced once, and is cheaper from minBatchInMemory on
+	// (measured with nats-server 2.15, docs/log.md).
 	minBatchOnDisk   = 16
 	minBatchInMemory = 4
-	// maxBatch and maxBatchBytes bound a group; JetStream's own limit is 1,000. A group has
-	// at most a quarter of what its stream keeps, too: a batch is stored at once, and
-	// retention would remove its beginning before anybody could follow.
+	// maxBatch and maxBatchBytes bound a group. JetStream's limit is 1,000 messages. A group also
+	// has at most a quarter of the stream's MaxBytes. A batch is stored at once, and retention
+	// would otherwise remove its beginning before it is delivered.
 	maxBatch      = 1000
 	maxBatchBytes = 8 << 20
 	maxBatchPart  = 4
-	// singleTimeout bounds a group of single publishes, and batchTimeout a batch: less than
-	// the 10 s that a webhook waits.
+	// singleTimeout bounds a group of single publishes, and batchTimeout a batch. Both are less
+	// than the 10 s that a webhook waits.
 	singleTimeout = 5 * time.Second
 	batchTimeout  = 9 * time.Second
-	// singleTry and batchTry bound one try, so that there is time for another one if an
+	// singleTry and batchTry bound one try, so that there is time for a retry if an
 	// acknowledgement is lost.
 	singleTry = 2 * time.Second
 	batchTry  = 7 * time.Second
 
-	// codeIncomplete refuses a batch of which a message was not staged (JetStream's ADR-50).
+	// codeIncomplete rejects a batch with a message that was not staged (JetStream's ADR-50).
 	codeIncomplete jetstream.ErrorCode = 10176
 )
 
-// committer stores the messages of one stream in groups: while one group is being stored,
-// those that come wait, and all of them are the next group. So a message that comes alone
-// does not wait for others, and there is no timer.
+// committer stores the messages of one stream in groups. Messages that arrive while a group is
+// being stored are the next group. So a single message does not wait for others, and there is no
+// timer.
 //
-// A group that is large enough is an atomic batch, which JetStream syncs as one. A smaller
-// one is a publish for each message, all at the same time. One group at a time is stored,
-// so nothing overtakes a batch that is refused for a duplicate or a conflict in it, and
-// then goes in parts. The messages of a batch are stored in the order in which they came.
+// A large group is an atomic batch, which JetStream syncs once. A small group is one publish for
+// each message, all at the same time. Only one group is stored at a time, so no message overtakes
+// a batch that is rejected because of a duplicate or a conflict, and then stored in parts. The
+// messages of a batch are stored in the order of their arrival.
 //
 // Its method store is safe for concurrent use.
 type committer struct {
@@ -58,22 +58,22 @@ type committer struct {
 
 	mu      sync.Mutex
 	waiting []*pending
-	// running says that run runs.
+	// running means that run is running.
 	running bool
 }
 
-// pending is a message that is to be stored.
+// pending is a message to store.
 type pending struct {
-	// ctx is its caller's.
+	// ctx is the context of its caller.
 	ctx context.Context
 	msg *nats.Msg
-	// record says that msg is the value of a key, whose revision is expected to be that.
-	// Other messages have an id.
+	// record means that msg is the value of a key, with the expected revision of the key. Other
+	// messages have an id.
 	record   bool
 	expected uint64
-	// copies came after it in its group, and can be stored only if it is not.
+	// copies are later messages of its group with the same key or id.
 	copies []*pending
-	// done is closed once ack and err are what became of it.
+	// done is closed once ack and err are set.
 	done chan struct{}
 	ack  Ack
 	err  error
@@ -88,9 +88,9 @@ func newCommitter(storage *Storage, stream jetstream.Stream) *committer {
 	return c
 }
 
-// store returns once the message is durable, or cannot be stored. If ctx ends before the
-// message is in a group, it is not stored; the group goes on without ctx, because others
-// are in it.
+// store returns once the message is durable or cannot be stored. If its context ends before the
+// message is in a group, it is not stored. A group does not depend on the context of one of its
+// callers.
 func (c *committer) store(p *pending) (Ack, error) {
 	c.enqueue(p)
 	return p.wait()
@@ -118,7 +118,7 @@ func (p *pending) wait() (Ack, error) {
 	}
 }
 
-// end ends the message and its copies.
+// end sets the result of the message and its copies.
 func (p *pending) end(ack Ack, err error) {
 	p.ack, p.err = ack, err
 	close(p.done)
@@ -134,7 +134,7 @@ func (p *pending) end(ack Ack, err error) {
 	}
 }
 
-// key is what a group has one message for.
+// key identifies a message within a group.
 func (p *pending) key() string {
 	if p.record {
 		return p.msg.Subject
@@ -142,7 +142,7 @@ func (p *pending) key() string {
 	return p.msg.Header.Get(jetstream.MsgIDHeader)
 }
 
-// run stores group after group, until nothing waits.
+// run stores groups until no message waits.
 func (c *committer) run() {
 	for group := c.take(); len(group) > 0; group = c.take() {
 		if len(group) < c.storage.minBatch() {
@@ -153,9 +153,9 @@ func (c *committer) run() {
 	}
 }
 
-// take returns the next group: what waits, as far as there is room for it. A message whose
-// caller has gone is not in it. A record whose key is in it with another revision waits
-// for the next group.
+// take returns the next group: the waiting messages, up to the bounds of a group. It leaves out
+// messages whose callers have gone. If the group has a record with the same key and another
+// revision, the later record waits for the next group.
 func (c *committer) take() (group []*pending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -206,9 +206,10 @@ func (c *committer) publishTogether(group []*pending) {
 	c.publishParts(ctx, group)
 }
 
-// publishParts ends messages of a group, in order. A batch that is refused, for a duplicate
-// or a conflict that JetStream does not name, goes again in two halves, and so on. One
-// whose acknowledgement is lost goes again whole: if it was stored, it is all duplicates.
+// publishParts stores the messages of a group in order. If a batch is rejected because of a
+// duplicate or a conflict, which JetStream does not name, it is retried in two halves, and so on.
+// If its acknowledgement is lost, it is retried as a whole: if it was stored, all messages are
+// duplicates then.
 func (c *committer) publishParts(ctx context.Context, part []*pending) {
 	if len(part) < c.storage.minBatch() {
 		for _, p := range part {
@@ -256,7 +257,7 @@ func (c *committer) publishBatch(ctx context.Context, messages []*nats.Msg) (las
 	}
 	ctx, cancel := context.WithTimeout(ctx, batchTry)
 	defer cancel()
-	// Without waiting for an acknowledgement of the first one: the last one's tells.
+	// The acknowledgement of the last message is enough.
 	ack, err := jetstreamext.PublishMsgBatch(ctx, c.js, messages, jetstreamext.BatchFlowControl{})
 	for _, msg := range messages { // which may have to be published alone
 		msg.Header.Del(jetstreamext.BatchIDHeader)
@@ -269,13 +270,13 @@ func (c *committer) publishBatch(ctx context.Context, messages []*nats.Msg) (las
 	return ack.Sequence, nil
 }
 
-// endConflicts ends the records that conflict with what is stored, and returns the other
-// messages. Conflicts are ordinary, since each repeated call is one: to look for them costs
-// a read each, in place of the batches and single publishes that halving takes.
+// endConflicts ends the records that conflict with stored ones, and returns the other messages.
+// Conflicts are common, since each repeated call is one. Looking for a conflict costs one read,
+// and halving the batch would cost several publishes.
 func (c *committer) endConflicts(ctx context.Context, part []*pending) (rest []*pending) {
 	for _, p := range part {
 		if p.record {
-			// Only what is newer counts: the answer may come from a replica that is behind.
+			// An older revision does not count: the answer may come from a replica that lags.
 			stored, err := c.stream.GetLastMsgForSubject(ctx, p.msg.Subject)
 			if err == nil && stored.Sequence > p.expected {
 				p.end(Ack{}, ErrConflict)
@@ -287,8 +288,8 @@ func (c *committer) endConflicts(ctx context.Context, part []*pending) (rest []*
 	return rest
 }
 
-// publish stores one message. A try that was not acknowledged may have stored it
-// all the same; the next one finds its id then, and says so.
+// publish stores one message. A try without an acknowledgement may have stored it. The next try
+// then finds its id.
 func (c *committer) publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 	for {
 		ack, err := c.publishOnce(ctx, msg)
@@ -315,7 +316,7 @@ func isConflict(err error) bool {
 		refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
-// cause prefers the reason that ended ctx to the error that its end led to.
+// cause returns why ctx ended if it has, and else err.
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -10,10 +10,9 @@ import (
 	"strings"
 )
 
-// Format is the version of everything that the gateway stores: the layout of a data
-// directory, the streams with their subjects, stored events, idempotency records, and
-// the cursors that clients keep. A release that cannot be mixed with the data of
-// earlier ones has another one.
+// Format is the version of everything that the gateway stores: the layout of a data directory,
+// the streams with their subjects, stored events, idempotency records, and the cursors of
+// clients. A release that cannot use the data of earlier ones has another Format.
 const Format = 1
 
 const (

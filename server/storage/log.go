@@ -10,11 +10,11 @@ import (
 	"sync/atomic"
 )
 
-// serverLogger passes on what the embedded server logs. Its notices are details
-// of a part that no user of the gateway knows, so they are debug here.
+// serverLogger forwards the log of the embedded server. Its notices are internal details, so they
+// are logged at debug level.
 type serverLogger struct {
 	log *slog.Logger
-	// writeFailed is told why the server takes no more writes.
+	// writeFailed is called when the server stops accepting writes.
 	writeFailed context.CancelCauseFunc
 	lastFatal   atomic.Pointer[string]
 }
@@ -24,8 +24,8 @@ func (l *serverLogger) Debugf(format string, v ...any)  { l.log.Debug(line(forma
 func (l *serverLogger) Tracef(format string, v ...any)  { l.log.Debug(line(format, v)) }
 func (l *serverLogger) Warnf(format string, v ...any)   { l.log.Warn(line(format, v)) }
 
-// Errorf looks for the one sign that nats-server gives of a stream that takes no
-// more writes.
+// Errorf logs an error. It also detects a stream that accepts no more writes: nats-server reports
+// that only in its log.
 func (l *serverLogger) Errorf(format string, v ...any) {
 	said := line(format, v)
 	l.log.Error(said)
@@ -34,14 +34,13 @@ func (l *serverLogger) Errorf(format string, v ...any) {
 	}
 }
 
-// Fatalf is where nats-server's own logger ends the process; here the start
-// fails instead, with what was said.
+// Fatalf makes the start fail. The logger of nats-server would end the process.
 func (l *serverLogger) Fatalf(format string, v ...any) {
 	said := fmt.Sprintf(format, v...)
 	l.lastFatal.Store(&said)
 }
 
-// fatal returns why the server did not start; nil where it did.
+// fatal returns why the server did not start, or nil.
 func (l *serverLogger) fatal() error {
 	if said := l.lastFatal.Load(); said != nil {
 		return errors.New(*said)
@@ -51,8 +50,8 @@ func (l *serverLogger) fatal() error {
 
 func line(format string, v []any) string { return "embedded NATS: " + fmt.Sprintf(format, v...) }
 
-// redact returns the hosts of a list of URLs: what stands before a host may be a
-// password, or a token in the place of a user name.
+// redact returns the hosts of a list of URLs. The part before a host may contain a password or a
+// token.
 func redact(urls string) string {
 	parts := strings.Split(urls, ",")
 	for i, part := range parts {

@@ -11,24 +11,22 @@ import (
 	"path/filepath"
 )
 
-// The atomic batches of an embedded server are staged in memory, on Linux.
+// On Linux, the atomic batches of an embedded server are staged in memory.
 //
-// nats-server stages a batch in files below the directory of its stream. It syncs them 6
-// times for each batch, so that the next start completes a batch whose commit was cut off
-// by a crash. The gateway does not need that: a message that was not acknowledged may be
-// stored or not, each by itself. So that directory is a link to one in memory, and a batch
-// is synced once, by its commit.
+// nats-server stages a batch in files below the directory of its stream, and syncs them 6 times
+// for each batch. So it can complete a batch whose commit was interrupted by a crash. The gateway
+// does not need that, because a message without an acknowledgement may be stored or not. So the
+// staging directory is a link to a directory in memory, and only the commit syncs the batch.
 //
-// After a power cut during a commit, nats-server logs that it cannot restore the rest of
-// the batch. If there is no memory to stage in, or it fails, batches are staged on the disk,
-// and only larger ones are worth it (minBatchOnDisk). nats-server removes the links when it
-// starts.
+// After a power cut during a commit, nats-server logs that it cannot restore the rest of the
+// batch. If staging in memory is not possible or fails, batches are staged on the disk, and only
+// large batches are used (minBatchOnDisk). nats-server removes the links when it starts.
 
 const (
-	// memoryDir is where Linux has files in memory.
+	// memoryDir is the directory of Linux for files in memory.
 	memoryDir = "/dev/shm"
-	// stagingRoom is how much of it has to be free: twice the largest batch. Docker gives a
-	// container 64 MiB by default.
+	// stagingRoom is how much of memoryDir has to be free: twice the largest batch. The default
+	// of Docker is 64 MiB for a container.
 	stagingRoom = 2 * maxBatchBytes
 
 	// streamsDir has the directories of the streams, below storeDir, and batchesDir is the
@@ -37,8 +35,8 @@ const (
 	batchesDir = "batches"
 )
 
-// stage has the batches of all streams staged in memory. It MUST be called once the server
-// has started, before a batch is published, and again when a batch could not be staged.
+// stage makes the server stage the batches of all streams in memory. It MUST be called when the
+// server has started, before a batch is published, and again when a batch could not be staged.
 func (e *embedded) stage() {
 	e.staging.Lock()
 	defer e.staging.Unlock()
@@ -54,7 +52,8 @@ func (e *embedded) stage() {
 	e.setStaged(err)
 }
 
-// stageStream has the batches of a stream staged in memory, if those of the others are.
+// stageStream makes the server stage the batches of a new stream in memory, if it stages those of
+// the other streams there.
 func (e *embedded) stageStream(name string) {
 	e.staging.Lock()
 	defer e.staging.Unlock()
@@ -63,7 +62,7 @@ func (e *embedded) stageStream(name string) {
 	}
 }
 
-// setStaged notes how batches are staged from now on: on the disk if it failed in memory.
+// setStaged sets how batches are staged: in memory, or on the disk if err is not nil.
 func (e *embedded) setStaged(err error) {
 	e.staged.Store(err == nil)
 	if err == nil {
@@ -100,8 +99,8 @@ func (e *embedded) link(stream string) error {
 	return os.Symlink(target, link)
 }
 
-// unstage removes what is in memory, once the server has stopped. What it cannot remove,
-// the next start does.
+// unstage removes the staging directory from memory after the server has stopped. If it fails, the
+// next start removes the directory.
 func (e *embedded) unstage() {
 	e.unlink()
 	_ = os.RemoveAll(e.stagingDir())
@@ -117,7 +116,8 @@ func (e *embedded) unlink() {
 	}
 }
 
-// stagingDir is the directory in memory of this data directory, whose lock is that of both.
+// stagingDir returns the directory in memory for this data directory. The lock of the data
+// directory protects both.
 func (e *embedded) stagingDir() string {
 	path, err := filepath.Abs(e.dir)
 	if err != nil { // there is no working directory
@@ -127,7 +127,7 @@ func (e *embedded) stagingDir() string {
 	return filepath.Join(e.memory, "ongair-gateway-"+hex.EncodeToString(hash[:8]))
 }
 
-// linkOf is where nats-server stages the batches of a stream.
+// linkOf returns the path where nats-server stages the batches of a stream.
 func (e *embedded) linkOf(stream string) string {
 	return filepath.Join(e.dir, storeDir, streamsDir, stream, batchesDir)
 }
