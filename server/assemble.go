@@ -22,7 +22,7 @@ import (
 // listeners are the four ports.
 type listeners struct{ grpc, http, webhook, admin *listen.Listener }
 
-// openPorts opens all ports, or none. The gate knows the connections of callers.
+// openPorts opens all ports, or none. The gate observes the connections of callers.
 func openPorts(ctx context.Context, cfg config.Config, gate *admission.Gate) (*listeners, error) {
 	l := &listeners{}
 	for _, p := range []struct {
@@ -47,11 +47,11 @@ func openPorts(ctx context.Context, cfg config.Config, gate *admission.Gate) (*l
 	return l, nil
 }
 
-// close closes the ports that are open. A port that its server has closed stays closed.
+// close closes all ports.
 func (l *listeners) close() {
 	for _, listener := range []*listen.Listener{l.grpc, l.http, l.webhook, l.admin} {
 		if listener != nil {
-			_ = listener.Close() // an error says that it was closed before
+			_ = listener.Close() // fails if its server has closed it
 		}
 	}
 }
@@ -65,10 +65,10 @@ func (l *listeners) addresses() Addresses {
 	}
 }
 
-// parts are the servers of the ports, and what a stop needs.
+// parts has the servers of the ports, and what a stop needs.
 type parts struct {
 	service *api.Service
-	// grpc serves the gRPC port, memory the calls that come over REST.
+	// grpc serves the gRPC port, and memory the connection in memory for REST calls.
 	grpc, memory *grpc.Server
 	// running are the calls of grpc that a stop waits for.
 	running              listen.Running
@@ -119,7 +119,7 @@ func (s *Server) assemble(ctx context.Context, gate *admission.Gate, store *stor
 	return p, nil
 }
 
-// checkLog returns what readiness asks of the log.
+// checkLog returns the check of the log for readiness.
 func checkLog(store *storage.Storage, events *eventlog.Log) func(context.Context) (why string) {
 	return func(ctx context.Context) string {
 		if store.Writable().Err() != nil {

@@ -50,8 +50,8 @@ func (s *Server) serve(ctx context.Context, p *parts, store *storage.Storage, ev
 	return group.Wait()
 }
 
-// logReady says where the gateway listens, and what it stands on: a directory that was
-// mistyped, or a volume that is not there, looks like a log without events.
+// logReady logs the addresses, the data directory and the size of the log. A mistyped directory or
+// a missing volume shows up as a log without events.
 func (s *Server) logReady(ctx context.Context, events *eventlog.Log) {
 	addresses := s.Addresses()
 	attrs := []any{
@@ -83,10 +83,10 @@ func (p *parts) stop(grace time.Duration) {
 	p.readiness.Stop()
 	p.service.Drain()
 	defer time.AfterFunc(grace-api.AnswerTime(grace), p.service.CutOff).Stop()
-	// grpc-go says GOAWAY to its clients only when no connection is in a handshake any more.
+	// grpc-go sends GOAWAY only when no connection is in a handshake.
 	defer time.AfterFunc(silentDelay, func() { p.gate.CloseSilent(admission.PortGRPC, api.HandshakeTimeout) }).Stop()
-	// All ports at once, since each may wait for its clients. memory goes after them,
-	// since REST calls come in on it, and the admin port last: it tells an orchestrator
+	// The ports stop at the same time, because each may wait for its clients. memory stops
+	// after them, because it serves REST calls. The admin port stops last, because it reports
 	// that the gateway is alive.
 	var ports sync.WaitGroup
 	ports.Go(func() { p.webhook.Stop(ctx) })
@@ -94,13 +94,13 @@ func (p *parts) stop(grace time.Duration) {
 	ports.Go(func() { listen.Stop(ctx, &p.running, p.grpc.GracefulStop, p.grpc.Stop) })
 	ports.Wait()
 	listen.Stop(ctx, &listen.Running{}, p.memory.GracefulStop, p.memory.Stop)
-	_ = p.conn.Close() // of a connection in memory, whose server is gone
+	_ = p.conn.Close() // fails if its server has closed it
 	last, done := context.WithTimeout(ctx, adminTimeout)
 	defer done()
 	p.admin.Stop(last)
 }
 
-// serveGRPC serves until the server is stopped, which may be before it begins.
+// serveGRPC serves until the server is stopped, which may be before the call.
 func serveGRPC(server *grpc.Server, listener net.Listener) error {
 	if err := server.Serve(listener); !errors.Is(err, grpc.ErrServerStopped) {
 		return err

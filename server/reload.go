@@ -12,15 +12,15 @@ import (
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
-// Reload takes a changed configuration while the gateway runs: channels, callers, what
-// webhooks are asked for, the encryption key, and what is in the files of the TLS
-// certificate. Calls and streams go on; the streams of a caller who lost the right to
-// them end with their reason. Where anything is wrong, or would need a restart, nothing
-// is changed and the error, of Problems mostly, says why; only a disk that fails may have
-// the new encryption key then, which the error says, too. It fails before the gateway is
-// ready. It is safe for concurrent use.
+// Reload applies a changed configuration while the gateway runs: channels, callers, credentials of
+// webhooks, the encryption key, and the files of the TLS certificate. Calls and streams go on. The
+// streams of a caller that lost the right to them end with a reason.
 //
-// A channel that stays as it is keeps its limits' state; one that changed begins anew.
+// Reload fails and changes nothing if the configuration is invalid, if a change needs a restart, or
+// before the gateway is ready. If the disk fails, it may have the new encryption key; the error says
+// so. Reload is safe for concurrent use.
+//
+// A channel that did not change keeps the state of its limits and its circuit breaker.
 func (s *Server) Reload(cfg config.Config) error {
 	select {
 	case <-s.ready:
@@ -44,7 +44,7 @@ func (s *Server) Reload(cfg config.Config) error {
 	if err != nil {
 		return err
 	}
-	// Also where they are what they were: a start, or another reload, may have failed to.
+	// Even if the keys did not change, because a start or an earlier reload may have failed.
 	if err := s.store.ReplaceKeys(cfg.EncryptionKeys); err != nil {
 		var problems config.Problems
 		problems.Add("encryption_key_file", "encryption key: %v", err)
@@ -56,8 +56,7 @@ func (s *Server) Reload(cfg config.Config) error {
 	return nil
 }
 
-// newUpstreams returns the clients of the channels: those that there are, where
-// nothing about them changed.
+// newUpstreams returns the clients of the channels. A channel that did not change keeps its client.
 func (s *Server) newUpstreams(cfg config.Config) (map[string]api.Upstream, error) {
 	upstreams := make(map[string]api.Upstream, len(cfg.Channels))
 	for name, channel := range cfg.Channels {
@@ -86,7 +85,7 @@ func (s *Server) newUpstreams(cfg config.Config) (map[string]api.Upstream, error
 	return upstreams, nil
 }
 
-// webhookAccess is who may post webhooks.
+// webhookAccess returns who may post webhooks.
 func webhookAccess(cfg config.Config) webhook.Access {
 	access := webhook.Access{
 		Channels: map[string]webhook.Credentials{}, AllowFrom: cfg.WebhookAllowFrom, TrustedProxies: cfg.TrustedProxies,

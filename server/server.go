@@ -1,14 +1,17 @@
 // Package server assembles the gateway.
 //
-// Run starts the parts in the order in which they need each other: the listeners
-// (a port in use is found before anything is touched), JetStream, the log and
-// what stands on it, then the servers of the four ports. What fails unwinds what
-// was started before it.
+// Run starts the parts in order of dependency: the listeners, so that a port in use is found
+// first; JetStream; the log and the packages that use it; the servers of the four ports. If a
+// part fails to start, Run stops the parts before it.
 //
-// At a stop the gateway says that it is not ready, ends its streams with a reason, and
-// lets running calls finish within the grace period; those that do not are told what became
-// of them. The ports of calls and webhooks stop together, then the connection in memory,
-// the admin port and the log, so that nothing that was accepted is dropped.
+// A stop goes through these steps (lifecycle.go):
+//
+//  1. The gateway becomes not ready.
+//  2. Streams end with a reason.
+//  3. The ports of calls and webhooks stop together. Running calls finish within the grace
+//     period, or get an error that explains their effect.
+//  4. The connection in memory, the admin port and the log stop, in this order, so that no
+//     accepted request is dropped.
 package server
 
 import (
@@ -46,8 +49,8 @@ type Server struct {
 	replace       func(config.Config, map[string]api.Upstream)
 }
 
-// New returns a gateway that is not started. It fails with what is wrong with the
-// configuration (config.Config.Check).
+// New returns a gateway that is not started. It fails if the configuration is invalid
+// (config.Config.Check).
 func New(cfg config.Config) (*Server, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
@@ -81,20 +84,18 @@ func New(cfg config.Config) (*Server, error) {
 // Ready is closed once every port serves.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
-// Addresses are where a gateway listens, host:port each.
+// Addresses has the address of each port, as host:port.
 type Addresses struct{ GRPC, HTTP, Webhook, Admin string }
 
-// Addresses returns where the gateway listens. It MUST NOT be called before
-// Ready is closed.
+// Addresses returns the addresses of the ports. It MUST NOT be called before Ready is closed.
 func (s *Server) Addresses() Addresses { return s.listeners.addresses() }
 
-// Run runs the gateway until ctx ends, and returns nil after an orderly stop,
-// during its start, too. It fails where a part cannot start or ends by itself.
-// It MUST be called once.
+// Run runs the gateway until ctx ends, and returns nil after an orderly stop. It fails if a part
+// cannot start, or ends by itself. It MUST be called once.
 func (s *Server) Run(ctx context.Context) error {
 	err := s.run(ctx)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil // what the stop interrupted
+		return nil // the stop interrupted the start
 	}
 	return err
 }

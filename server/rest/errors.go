@@ -17,8 +17,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// writeError answers with the error of a call. If a send failed without a reason, its
-// effect is unknown.
+// writeError answers with the error of a call. The effect of a send that failed without a reason
+// is unknown.
 func (r routes) writeError(_ context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w http.ResponseWriter, req *http.Request, err error) {
 	effect := fault.EffectNotApplicable
 	if r[req.URL.Path][req.Method].sends {
@@ -27,15 +27,14 @@ func (r routes) writeError(_ context.Context, _ *runtime.ServeMux, _ runtime.Mar
 	write(w, explain(err, effect))
 }
 
-// streamError is the last line of a stream that had begun.
+// streamError returns the last line of a stream that fails after its first line.
 func streamError(_ context.Context, err error) *status.Status {
 	return status.Convert(explain(err, fault.EffectNotApplicable))
 }
 
-// explain gives a reason to the errors that have none: grpc-gateway's, which are
-// about the request's JSON, and those of the connection in memory, where the call
-// was given up, or cut off, before the server answered. effect is what is then
-// known of the call's.
+// explain adds a reason to an error without one: an error of grpc-gateway about the request's JSON,
+// or of the connection in memory, if the call was cancelled or cut off. effect is the effect of the
+// call then.
 func explain(err error, effect fault.Effect) error {
 	s := status.Convert(err)
 	if fault.Info(s) != nil {
