@@ -1,19 +1,21 @@
 // Package rest is the HTTP port: every RPC as REST/JSON, through grpc-gateway.
 //
-// A request is admitted at its headers by the Gate that both ports share, before its body
-// is read. It then becomes a gRPC call on a connection in memory, so it passes through the
-// same validation and logging as a call over gRPC. What this package adds is what
-// grpc-gateway's defaults lack: unknown fields, unknown query parameters and
-// trailing bytes are refused instead of ignored (request.go), a wrong value is answered
-// with what its field takes (query.go, decode.go, values.go), a wrong method is
-// 405, every error is a google.rpc.Status with details and the HTTP status of
-// its reason (errors.go), and a stream that fails before its first response says
-// so in its status code (stream.go).
+// A request is admitted by its headers, by the Gate of both ports, before its body is read. It then
+// becomes a gRPC call on a connection in memory, with the same validation and logging as a call over
+// gRPC. This package changes what grpc-gateway does by default:
 //
-// JSON has the proto's own field names, as Ongair's API does; requests may also
-// use lowerCamelCase. A stream is NDJSON: a line {"result":…} for each response,
-// and {"error":…} as the last one where it fails, with the cursor to continue from. No
-// answer may be stored by a cache, and no line of a stream held back by a proxy.
+//   - Headers over 16 KiB are rejected with a reason (headers.go).
+//   - Query parameters and enums may be written as people do. A wrong value is answered with what the
+//     field takes (query.go, decode.go, values.go).
+//   - Unknown fields, unknown query parameters and trailing bytes are rejected (request.go).
+//   - A wrong method is answered 405.
+//   - Every error is a google.rpc.Status with details, under the HTTP status of its reason
+//     (errors.go).
+//   - A stream that fails before its first response fails with its status code (stream.go).
+//
+// JSON has the field names of the proto, as Ongair's API does. Requests may also use lowerCamelCase.
+// A stream is NDJSON: a line {"result":…} for each response, and {"error":…} as the last line if it
+// fails.
 package rest
 
 import (
@@ -31,8 +33,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// headers are the only metadata that cross over, both ways, beside Authorization,
-// which grpc-gateway passes on by itself.
+// Headers that become metadata and the other way round, in addition to Authorization, which
+// grpc-gateway forwards by itself.
 const (
 	idempotencyKey     = "Idempotency-Key"
 	idempotentReplayed = "Idempotent-Replayed"
@@ -60,8 +62,8 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate, bodies *
 		runtime.WithOutgoingTrailerMatcher(only()),
 		runtime.WithErrorHandler(routes.writeError),
 		runtime.WithStreamErrorHandler(streamError),
-		// A form that a web page posts to a GET route would otherwise be taken for
-		// a GET, and X-HTTP-Method-Override believed.
+		// Otherwise a form that is posted to a GET route would be a GET, and
+		// X-HTTP-Method-Override would be obeyed.
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithDisableHTTPMethodOverride(),
 	)
@@ -69,8 +71,8 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate, bodies *
 	if err := ongairv1.RegisterOngairServiceHandlerClient(ctx, mux, client); err != nil {
 		return nil, err
 	}
-	// A page of another origin, in the browser of someone who can reach this port,
-	// must not be able to send messages: on loopback there is no key to stop it.
+	// A web page of another origin must not be able to send messages. On loopback there may be no
+	// key that prevents it.
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN,
@@ -79,8 +81,8 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate, bodies *
 	return withWriteTimeout(withoutCaching(limitHeaders(sameOrigin.Handler(routes.handler(gate, bodies, mux))))), nil
 }
 
-// withoutCaching keeps caches from storing what next answers: a page of events is a
-// customer's, and an error may be over by the next request.
+// withoutCaching prevents caches from storing answers: a page of events is private, and an error may
+// be over by the next request.
 func withoutCaching(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")

@@ -9,17 +9,16 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// setStreamHeader keeps proxies from holding lines back. nginx buffers an answer unless
-// X-Accel-Buffering says no, and others do to compress it.
+// setStreamHeader prevents proxies from delaying lines. nginx buffers an answer unless
+// X-Accel-Buffering is no, and other proxies buffer to compress.
 func setStreamHeader(header http.Header) {
 	header.Set("Cache-Control", "no-store, no-transform")
 	header.Set("X-Accel-Buffering", "no")
 }
 
-// eagerStreams is a client whose Subscribe returns once the first response is
-// there, which the API promises at once. A subscription that is refused is then
-// an error of the call, for which grpc-gateway has the right answer, and not an
-// error within a stream that has begun with 200.
+// eagerStreams is a client whose Subscribe waits for the first response, which the API sends at once.
+// So a rejected subscription is an error of the call, which grpc-gateway answers with its status,
+// and not an error within a stream that began with 200.
 type eagerStreams struct {
 	ongairv1.OngairServiceClient
 }
