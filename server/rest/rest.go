@@ -12,6 +12,7 @@
 //   - Every error is a google.rpc.Status with details, under the HTTP status of its reason
 //     (errors.go).
 //   - A stream that fails before its first response fails with its status code (stream.go).
+//   - No answer may be cached, and no proxy may buffer a stream (stream.go).
 //
 // JSON has the field names of the proto, as Ongair's API does. Requests may also use lowerCamelCase.
 // A stream is NDJSON: a line {"result":…} for each response, and {"error":…} as the last line if it
