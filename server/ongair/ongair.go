@@ -1,48 +1,48 @@
-// Package ongair is the client of Ongair's HTTP API: one method per call, one
-// POST per method, and for every failure what is known of its effect.
+// Package ongair is a client of Ongair's HTTP API. Each method makes one call, and each error says
+// what is known of the call's effect.
 //
 // # Mechanism
 //
-// A call is encoded once, sent with the channel's token, and its answer is read
-// up to 1 MiB and judged. Text and tickets go as JSON, images and documents as
-// multipart/form-data, as Ongair's documentation shows. An optional field that
-// is empty is not sent at all, so that Ongair's own default holds; the two
-// exceptions are external_contact_id, which Ongair's tables demand and its
-// examples leave out, and so repeats external_id (except for a document), and a
-// document's content_type, which is application/pdf.
+// A call is encoded once and sent with the channel's token. Its answer is read up to 1 MiB. Texts
+// and tickets are sent as JSON, images and documents as multipart/form-data, as in Ongair's
+// documentation. An optional field that is empty is not sent, so that Ongair's default applies.
+// There are two exceptions:
+//
+//   - external_contact_id defaults to external_id, except for documents, because Ongair's tables
+//     require it and its examples leave it out;
+//   - content_type of a document defaults to application/pdf.
 //
 // # Never twice
 //
-// Ongair has no idempotency key: a second POST can reach a customer twice. So a
-// POST is repeated only after one of which is known that it did nothing (retry.go):
-// it was not written, or answered 401 or 429, or 503 with a Retry-After. After a 401
-// the token is sent once more in the other of its two forms, see AuthForm. Without a
-// connection the call is tried again after at most 100, 200 and 400 ms. After a 429 or
-// 503 it is tried again only if the answer has a valid Retry-After (seconds or an HTTP
-// date), once that is over. A 503 without one may come from a router that has passed the
-// request on, so its effect is unknown. No pause goes beyond what the deadline has room
-// for, and the retries of a channel are bounded in proportion to its calls.
+// Ongair has no idempotency key, so a second POST can reach a customer twice. A POST is retried only
+// if the one before certainly had no effect (retry.go):
 //
-// Redirects are never followed, since the token would go with them. The header
-// Idempotency-Key is never sent: net/http takes it as leave to repeat a POST.
-// What net/http does repeat is a POST of which it could not write one byte to a
-// connection out of its pool.
+//   - It could not connect. It is retried after at most 100, 200 and 400 ms.
+//   - It was answered 401. It is retried once with the other form of the token, see AuthForm.
+//   - It was answered 429 or 503 with a valid Retry-After (seconds or an HTTP date). It is retried
+//     after that time. A 503 without one may come from a router that has forwarded the request, so
+//     its effect is unknown.
+//
+// No pause exceeds the deadline. The number of a channel's retries is bounded in proportion to its
+// calls.
+//
+// Redirects are never followed, because the token would be sent with them. The header
+// Idempotency-Key is never sent, because net/http would retry the POST. net/http itself retries only
+// a POST of which it could not write one byte to a pooled connection.
 //
 // # Limits
 //
-// Each client has its own (guard.go): calls in flight and a rate where one is
-// configured, which its callers share (turns.go), and a circuit breaker that opens when
-// all calls fail, so that an Ongair that is down costs its own channel's callers
-// milliseconds and other channels nothing. Whoever is turned away is told so, and that
-// nothing was sent.
+// Each client has limits (guard.go): calls in flight, and a rate if one is configured. The callers of
+// the channel share them (turns.go). A circuit breaker opens when all calls fail, so that an outage
+// of Ongair costs the channel's callers milliseconds and does not affect other channels. A rejected
+// call has no effect.
 //
-// # What a failure says
+// # Errors
 //
-// Every error is a *fault.Fault with an effect. "None" is claimed only where it
-// is known, everything else is "unknown":
+// Every error is a *fault.Fault with an effect. The effect is "none" only if that is certain:
 //
-//	turned away by a limit                CHANNEL_BUSY              none, retry after 1 s or more
-//	turned away by the circuit breaker    ONGAIR_CIRCUIT_OPEN       none, retry after 5 s
+//	rejected by a limit                   CHANNEL_BUSY              none, retry after 1 s or more
+//	rejected by the circuit breaker       ONGAIR_CIRCUIT_OPEN       none, retry after 5 s
 //	nothing was written                   ONGAIR_UNREACHABLE        none, retry after 1 s
 //	broken after a first byte             ONGAIR_CONNECTION_LOST    unknown
 //	401 in every form of the token        ONGAIR_TOKEN_REJECTED     none
@@ -50,28 +50,24 @@
 //	503 without one, 408, any other 5xx   ONGAIR_FAILED             unknown
 //	any other 4xx                         ONGAIR_REFUSED            none
 //	3xx                                   ONGAIR_REDIRECTED         unknown: a 303 may follow a POST that was done
-//	2xx that says sent or success: false  ONGAIR_REFUSED            none
-//	2xx that says nothing clear           ONGAIR_ANSWER_UNREADABLE  unknown
+//	2xx with sent or success: false       ONGAIR_REFUSED            none
+//	2xx with an unreadable body           ONGAIR_ANSWER_UNREADABLE  unknown
 //	the context ended                     DEADLINE_EXCEEDED,        none before the first byte,
 //	                                      CANCELLED                 unknown after it
 //
-// The status is enough for all but a 2xx: where the rest of such an answer gets
-// lost, the status still decides. A 2xx whose body breaks off with its
-// connection is ONGAIR_CONNECTION_LOST.
+// Except for 2xx the status alone decides, even if the body is lost. A 2xx whose body is cut off with
+// its connection is ONGAIR_CONNECTION_LOST.
 //
 // # Contradictions
 //
-// Ongair's documentation, manual and published clients disagree on the form of
-// the token, on the names of the flag of success (sent, success) and on whether
-// Booleans and numbers come as themselves or as strings. All of these are
-// accepted from every call; see parseAnswer for what is not.
+// Ongair's documentation, manual and published clients disagree on the form of the token, on the name
+// of the success flag (sent or success), and on whether Booleans and numbers are strings. The client
+// accepts all of them in every answer; see parseAnswer.
 //
-// # What it does not do
+// # Not promised
 //
-// The client has no time limit of its own beyond those of NewTransport for
-// making a connection: callers MUST pass a context with a deadline. It checks no
-// field. It does not promise that a message whose effect is unknown went out, nor
-// that it did not.
+// The client has no timeout except those of NewTransport for connecting: callers MUST pass a context
+// with a deadline. It does not validate fields.
 package ongair
 
 import (
@@ -89,7 +85,7 @@ import (
 // pathPrefix is where Ongair's API lives on each of its hosts.
 const pathPrefix = "/api/v1/base"
 
-// Config is what New takes.
+// Config configures a Client.
 type Config struct {
 	// BaseURL is scheme://host[:port] of Ongair, http or https, for example
 	// https://ongair.im. The path /api/v1/base is appended; a base URL that has it

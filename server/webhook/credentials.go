@@ -12,19 +12,18 @@ import (
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
-// Credentials are what the webhooks of a channel have to know.
+// Credentials are the credentials of a channel's webhooks.
 type Credentials struct {
-	// Secret is the last part of the path. Previous, where it is not empty, is the one
-	// before, which is valid, too, until Ongair's settings have the new one.
+	// Secret is the last part of the path. Previous is also valid unless it is empty, so that the
+	// secret can be replaced.
 	Secret, Previous string
-	// Username and Password, where they are not both empty, are asked for besides, as
-	// HTTP basic authentication: in Ongair's settings they stand in the URL, before the
-	// host. PreviousPassword, where it is not empty, is valid, too.
+	// Username and Password are required as HTTP basic authentication, unless both are empty. In
+	// Ongair's settings they are in the URL, before the host. PreviousPassword is also valid
+	// unless it is empty.
 	Username, Password, PreviousPassword string
 }
 
-// hash is that of a secret. Hashes are compared in place of secrets, since they are
-// all of one length.
+// hash is the hash of a secret. Hashes are compared instead of secrets, because they have one length.
 type hash struct {
 	_   [0]func() // so that == does not compile, whose time tells where two differ
 	sum [sha256.Size]byte
@@ -34,8 +33,8 @@ func hashOf(s string) hash { return hash{sum: sha256.Sum256([]byte(s))} }
 
 func (h hash) is(other hash) bool { return subtle.ConstantTimeCompare(h.sum[:], other.sum[:]) == 1 }
 
-// credentials are Credentials as they are compared. What is not asked for is a
-// decoy, so that it takes as long.
+// credentials are Credentials in the form for comparisons. A credential that is not required is a
+// decoy, so that a comparison takes the same time.
 type credentials struct {
 	channel                                string
 	secret, previous, basic, previousBasic hash
@@ -75,8 +74,8 @@ func newCredentials(channel string, in Credentials) *credentials {
 	return c
 }
 
-// admit says what a request with a secret in its path does not know, and whether what it
-// knows is the previous one. It takes the same time whatever of it is wrong.
+// admit compares a request with the credentials. It returns which one is wrong, and whether a
+// previous one was used. It takes the same time in all cases.
 func (c *credentials) admit(r *http.Request, secret string) (wrong cause, previous bool) {
 	username, password, _ := r.BasicAuth()
 	gotSecret, gotBasic := hashOf(secret), hashOf(username+":"+password)
@@ -107,12 +106,12 @@ func (c cause) String() string {
 	return [...]string{"nothing", "the secret", "the user name or password", "the sender's network", "right secret, wrong path: want " + Path("CHANNEL", "SECRET")}[c]
 }
 
-// logInterval is the shortest time between two lines about a channel's credentials: a
-// channel may have thousands of webhooks a second.
+// logInterval is the shortest time between two lines about a channel's credentials. A channel may have
+// thousands of webhooks a second.
 const logInterval = time.Minute
 
-// logPreviousUse logs that the previous secret or password was used. When the line no longer
-// comes, it can be removed.
+// logPreviousUse logs that the previous secret or password was used. When the line stops, the previous
+// one can be removed.
 func (c *credentials) logPreviousUse(logger *slog.Logger) {
 	if suppressed, ok := c.previousUses.Allow(); ok {
 		logger.Warn("a webhook came with the channel's previous secret or password: give Ongair the new one before this one goes",
@@ -120,10 +119,9 @@ func (c *credentials) logPreviousUse(logger *slog.Logger) {
 	}
 }
 
-// logRejection logs that a request was rejected. Its sender is told nothing, so the log is
-// where the operator who changed a secret or a proxy learns it. An unknown channel is mostly
-// the work of a stranger and is logged at a lower level; it takes the same work, whose time
-// would tell otherwise.
+// logRejection logs that a request was rejected. The sender gets no reason, so an operator who changed
+// a secret or a proxy finds it in the log. A request for an unknown channel is probably a scan, and
+// is logged at a lower level, with the same work.
 func (c *credentials) logRejection(logger *slog.Logger, wrong cause, sender string) {
 	level := slog.LevelWarn
 	if c.channel == "" {

@@ -11,11 +11,10 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// identify returns the event's id. A message notification with an id of Ongair's is known
-// again by its content: all fields but the contact's name, which may become known between two
-// deliveries. With the same id and another content it is another event, since nothing that a
-// person wrote may vanish. Every other webhook gets a random id: two ticket updates may be
-// equal to the byte and yet two events.
+// identify returns the event's id. The id of a message notification is derived from its content: all
+// fields except the contact's name, which may become known between two deliveries. Another content
+// with the same id of Ongair is another event, so that no text of a person is lost. Every other
+// webhook gets a random id, because two different ticket updates may have equal bytes.
 func identify(e *ongairv1.Event, found []field) string {
 	ongairID, ok := notificationID(e)
 	if !ok {

@@ -1,20 +1,23 @@
 // Package webhook turns one POST from Ongair into one event of the log.
 //
-// Ongair signs nothing, so the path is the credential: POST
-// /webhooks/{channel}/{secret}. Where more is configured, it is asked for besides:
-// the sender's network (senders.go), HTTP basic authentication (credentials.go).
-// Anything else on this handler, a wrong secret included, gets the same 404 after the same
-// work, so that nothing can be learned by trying. Slashes too many and white space at the end
-// of the path do not count. A request that knows the secret and whose path is wrong is logged
-// as such: it is a mistake in Ongair's settings that loses webhooks.
+// Ongair does not sign webhooks, so the path is the credential: POST
+// /webhooks/{channel}/{secret}. The sender's network (senders.go) and HTTP basic authentication
+// (credentials.go) can be required, too. Every other request gets the same 404 after the same
+// work, so an attacker learns nothing. Extra slashes and white space at the end of the path are
+// ignored. A valid secret in a wrong path is logged, because it is a mistake in Ongair's settings
+// that loses webhooks.
 //
-// Ongair does not document that it tries again, so what is refused may be lost for good.
-// Therefore every body is taken, whatever it is and however it is labelled (body.go,
-// split.go, charset.go, encoding.go): the documented fields become typed ones (typed.go), and
-// what cannot be parsed is kept whole and logged. Only a request that knows the secret learns
-// more than 404: 405 for another method, 413 for a body over 1 MiB. The handler MUST NOT
-// answer 200 before the log has the event, and answers 503 with Retry-After if the log cannot
-// take it.
+// Ongair documents no retries, so a rejected webhook may be lost. So the handler accepts every
+// body, whatever its label (body.go, split.go, charset.go, encoding.go). Documented fields become
+// typed fields (typed.go). A body that cannot be parsed is stored as it is, and logged.
+//
+// A request with a valid secret can get these answers:
+//
+//   - 200 after the event is in the log, never before;
+//   - 405 for another method;
+//   - 413 for a body over 1 MiB;
+//   - 503 with Retry-After if the log cannot store the event, or if too many large bodies are
+//     being read.
 //
 // A message notification with the same type, id and content as one within the duplicate
 // window is the same event, and is not stored again. The contact's name does not count
@@ -45,43 +48,41 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// AnswerTimeout bounds a webhook on its port, from the end of its headers to that of its
-// answer. A webhook is small and Ongair's servers are fast: a sender that takes longer is
-// holding a connection.
+// AnswerTimeout bounds a webhook from the end of its headers to the end of its answer. A webhook is
+// small, and Ongair's servers are fast.
 const AnswerTimeout = 30 * time.Second
 
 const (
-	// appendTimeout bounds the wait for the log: beyond it the sender is told to
-	// come again, instead of piling up here.
+	// appendTimeout bounds the wait for the log. After it the webhook is answered 503, so that
+	// webhooks do not pile up.
 	appendTimeout = 10 * time.Second
 )
 
-// Log is what the intake needs of the event log.
+// Log appends to the event log.
 type Log interface {
 	// Append returns once the event is durable; stored is false for a duplicate.
 	Append(ctx context.Context, e *ongairv1.Event) (stored bool, err error)
 }
 
-// Access is who may post what.
+// Access configures who may post webhooks.
 type Access struct {
-	// Channels are the credentials of the channels, by their names.
+	// Channels has the credentials of the channels, by name.
 	Channels map[string]Credentials
-	// AllowFrom are the networks that may post; empty means all. TrustedProxies are
-	// the ones whose X-Forwarded-For is believed.
+	// AllowFrom has the networks that may post. Empty means all. TrustedProxies has the networks
+	// whose X-Forwarded-For is used.
 	AllowFrom, TrustedProxies []netip.Prefix
 }
 
 // Config of a Handler.
 type Config struct {
 	Access
-	// Log gets the events.
+	// Log stores the events.
 	Log Log
-	// Logger gets what was refused. It is never told a secret or what a customer
-	// wrote.
+	// Logger logs rejected webhooks. It never gets a secret or a text of a customer.
 	Logger *slog.Logger
 }
 
-// Handler is the whole of the webhook port. It is safe for concurrent use.
+// Handler is the handler of the webhook port. It is safe for concurrent use.
 type Handler struct {
 	access atomic.Pointer[access]
 	log    Log
@@ -97,13 +98,13 @@ func New(cfg Config) *Handler {
 	return h
 }
 
-// access is Access as requests are compared with it. It is immutable.
+// access is Access in the form for comparisons. It is immutable.
 type access struct {
 	channels map[string]*credentials
-	// unknown stands for the credentials of an unknown channel, and admits no request.
+	// unknown is compared with for an unknown channel. It admits no request.
 	unknown *credentials
 	senders senders
-	// owners are the channels by the hashes of their secrets.
+	// owners has the channels by the hashes of their secrets.
 	owners map[[sha256.Size]byte]*credentials
 }
 
@@ -158,8 +159,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.logProblem(h.logger, problem)
 
-	// The event is whole: a sender that hangs up now has sent everything, and may never send
-	// it again.
+	// The event is complete. A sender that closes the connection now may never send it again.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), appendTimeout)
 	defer cancel()
 	stored, err := h.log.Append(ctx, e)
@@ -172,11 +172,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h.logger.Debug("webhook stored", "channel", channel, "type", loggable(e.GetNotificationType()),
 		"event", e.GetId(), "duplicate", !stored)
-	w.WriteHeader(http.StatusOK) // exactly 200 is what Ongair takes as received
+	w.WriteHeader(http.StatusOK) // Ongair requires exactly 200
 }
 
-// loggable returns a type as it may be logged: a documented one, or a word that cannot be
-// what a customer wrote.
+// loggable returns a type for the log: a documented one, or a single word. Any other type may be a
+// text of a customer, and loggable returns an empty string.
 func loggable(notificationType string) string {
 	if name := event.TypeName(event.TypeOf(notificationType)); name != "" {
 		return name
@@ -210,8 +210,8 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request) (body []byte,
 	return inflated, release, nil
 }
 
-// whyUnread says why a body could not be read. What net/http says may have what was posted
-// in it.
+// whyUnread returns why a body could not be read. The errors of net/http may contain a part of the
+// body.
 func whyUnread(err error) string {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -222,8 +222,8 @@ func whyUnread(err error) string {
 	return "the body is malformed"
 }
 
-// authenticate returns the channel of a request that may post to it, and the channel's
-// credentials. It does the same work whatever is wrong, and for an unknown channel.
+// authenticate returns the channel that a request may post to, and the channel's credentials. It does
+// the same work for every request.
 func (h *Handler) authenticate(r *http.Request) (channel string, c *credentials, ok bool) {
 	segments, channel, secret := splitPath(r.URL.EscapedPath())
 	a := h.access.Load()
@@ -254,8 +254,8 @@ func (h *Handler) rejectForNow(w http.ResponseWriter, channel string, retryAfter
 	h.reject(w, channel, http.StatusServiceUnavailable, "error", err)
 }
 
-// reject answers with status. Whoever gets it knew the secret, so it was Ongair
-// or someone of the house: each refusal is a webhook that may be lost.
+// reject answers with status. The sender knew the secret, so each rejection is a webhook that may be
+// lost.
 func (h *Handler) reject(w http.ResponseWriter, channel string, status int, why ...any) {
 	h.logger.Warn("webhook refused; Ongair may not send it again",
 		append([]any{"channel", channel, "status", status}, why...)...)
