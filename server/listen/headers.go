@@ -38,8 +38,9 @@ type headerConn struct {
 	mu sync.Mutex
 	// read is how many bytes were read since the last request.
 	read int
-	// running says that the connection has a request: what is read then is not headers.
-	running bool
+	// requests are running. What is read then is not counted as headers. HTTP/2 has several
+	// at a time.
+	requests int
 	// placed says that the connection has a place, and full that there was none. Each read
 	// fails then, because net/http reads on after an error in headers.
 	placed, full bool
@@ -61,7 +62,7 @@ func (c *headerConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.running {
+	if c.requests == 0 {
 		c.read += n
 	}
 	return n, err
@@ -71,7 +72,7 @@ func (c *headerConn) Read(p []byte) (int, error) {
 func (c *headerConn) needsPlace() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.running && !c.placed && !c.full && c.read >= MaxHeaderBytes
+	return c.requests == 0 && !c.placed && !c.full && c.read >= MaxHeaderBytes
 }
 
 func (c *headerConn) isFull() bool {
@@ -80,18 +81,22 @@ func (c *headerConn) isFull() bool {
 	return c.full
 }
 
-// begin notes that a request begins, and end that its headers are not needed any more.
+// begin notes that a request begins, whose headers were read. It gives the place back, because a
+// stream may last for long: the handlers reject large headers, or answer soon.
 func (c *headerConn) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.running = true
+	c.requests++
+	c.read = 0
+	c.release()
 }
 
+// end notes that a request has ended.
 func (c *headerConn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.running, c.read = false, 0
-	c.release()
+	c.requests--
+	c.read = 0
 }
 
 // Close implements io.Closer.

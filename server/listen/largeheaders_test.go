@@ -19,8 +19,12 @@ import (
 func headers(bytes int) string { return strings.Repeat("a: b\r\n", bytes/6) }
 
 func TestFewRequestsMayHaveLargeHeadersAtATime(t *testing.T) {
-	server := NewHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := NewHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
+		if r.Header.Get("Lasts") != "" {
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}
 	}), nil, 0, slog.New(slog.DiscardHandler))
 	l, err := TCP(t.Context(), Config{Addr: "127.0.0.1:0", Name: "test", MaxConnections: 100, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
@@ -69,6 +73,15 @@ func TestFewRequestsMayHaveLargeHeadersAtATime(t *testing.T) {
 		require.NoError(t, err)
 		require.Eventually(t, func() bool { return !free() }, 10*time.Second, time.Millisecond)
 	}
+	// So does a stream, which may last for long.
+	_, err = io.WriteString(slow[2], "Lasts: yes\r\n")
+	require.NoError(t, err)
+	assert.Equal(t, ok, answer(slow[2]))
+	assert.True(t, free())
+	assert.Equal(t, ok, answer(begin(40<<10)))
+	slow[2] = begin(40 << 10)
+	require.Eventually(t, func() bool { return !free() }, 10*time.Second, time.Millisecond)
+
 	require.NoError(t, slow[1].Close())
 	require.Eventually(t, free, 10*time.Second, time.Millisecond)
 	assert.Equal(t, ok, answer(begin(40<<10)))
