@@ -1,4 +1,4 @@
-# One static binary on an empty image, running as nobody.
+# A static binary on an empty image. It runs as the user nobody (65534).
 FROM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
@@ -8,16 +8,15 @@ RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/ongair-gateway ./c
     && mkdir -m 0700 /out/data
 
 FROM scratch
-# Ongair is called over https.
+# The gateway calls Ongair over HTTPS.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/ongair-gateway /ongair-gateway
 COPY --from=build --chown=65534:65534 /out/data /data
 USER 65534:65534
 VOLUME /data
-# A container is reached from outside of it, so all ports listen on every
-# address, and the gateway therefore does not start without
-# ONGAIR_GATEWAY_API_KEY, or callers in a config file. The admin port, 9091, is for
-# the orchestrator's probes and must not be published.
+# All ports listen on every address, because clients are outside the container.
+# The gateway therefore requires ONGAIR_GATEWAY_API_KEY, or callers in a config file.
+# Do not publish the admin port, 9091: it is for the orchestrator's probes.
 ENV ONGAIR_GATEWAY_DATA_DIR=/data \
     ONGAIR_GATEWAY_GRPC_ADDR=:9090 \
     ONGAIR_GATEWAY_HTTP_ADDR=:8080 \

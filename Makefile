@@ -1,10 +1,10 @@
-# What developers and CI run. The product itself needs none of it: `go run` and
-# `go test` work on a fresh clone.
+# Targets for developers and CI. To run or test the gateway, `go run` and `go test` are
+# enough on a fresh clone.
 
-# The tools are built at the versions that tools/go.mod pins.
+# Directory of the tools, which are built at the versions in tools/go.mod.
 TOOLS := tools/bin
 
-# How long `make soak` fuzzes each parser.
+# Time that `make soak` spends on each fuzz target.
 FUZZTIME ?= 10m
 
 .PHONY: all tools generate check-generated check-contract lint vet-platforms test soak
@@ -20,21 +20,21 @@ third_party/proto: tools/go.mod $(wildcard tools/protofiles/*.go) | tools
 	$(TOOLS)/buf format -w $@
 	touch $@
 
-# Writes gen/ from proto/.
+# Generates gen/ from proto/.
 generate: tools third_party/proto
 	$(TOOLS)/buf generate
 	go -C tools run ./protofiles clients ../proto ../third_party/proto ../gen/proto
 	$(TOOLS)/buf format -w gen/proto/plain
 
-# Fails if gen/ is not what proto/ says.
+# Fails if gen/ is out of date with proto/.
 check-generated: generate
 	@status=$$(git status --porcelain -- gen); \
 	if [ -n "$$status" ]; then git diff -- gen; echo "gen/ is out of date: run make generate"; echo "$$status"; exit 1; fi
 
-# Fails if proto/ breaks a client that was generated from the settled contract, or if buf
-# does not work with what clients get. The image is written again (buf build proto
-# --exclude-source-info -o proto/contract.binpb) in a commit of its own, when fields are
-# added, so that they are settled, too.
+# Fails if proto/ breaks a client that was generated from the settled contract,
+# proto/contract.binpb, or if buf rejects the .proto files for clients. To settle new
+# fields, rebuild the contract in a separate commit:
+#   buf build proto --exclude-source-info -o proto/contract.binpb
 check-contract: tools third_party/proto
 	$(TOOLS)/buf breaking proto --against proto/contract.binpb
 	for form in full plain; do \
@@ -49,7 +49,7 @@ lint: tools third_party/proto
 	$(TOOLS)/buf lint
 	$(TOOLS)/buf format --diff --exit-code proto
 
-# Checks that everything, tests included, compiles on the machines of developers.
+# Checks that the code and its tests compile on the platforms of developers.
 vet-platforms:
 	for target in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do \
 		echo $$target; GOOS=$${target%/*} GOARCH=$${target#*/} go vet ./... || exit 1; \
@@ -58,10 +58,10 @@ vet-platforms:
 test:
 	go test -race ./...
 
-# The same tests, where repetition and length find more: kills, power cuts, random
-# histories, loads, memory, for about 40 minutes; then fuzzing, FUZZTIME for each of eleven
-# parsers: two and a half hours in all, and one with FUZZTIME=2m. What fails names its seed
-# or leaves its input.
+# Runs the tests with more repetitions: kills, power cuts, random histories, load and
+# memory. This takes about 40 minutes. Then it runs each fuzz target for FUZZTIME. All of
+# it takes about three hours, or one with FUZZTIME=2m. A failed test logs its seed, and a
+# failed fuzz target writes its input to testdata.
 soak:
 	ONGAIR_GATEWAY_SOAK=1 go test -count=1 -timeout 120m ./...
 	for target in $$(grep -rl --include='*_test.go' '^func Fuzz' server cmd | xargs grep -ho '^func Fuzz[A-Za-z0-9]*' | sed 's/func //' | sort -u); do \
