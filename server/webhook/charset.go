@@ -12,15 +12,15 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// maxTripled is the longest text that may become three times as long when it is decoded, as
-// Thai does from one byte a character.
+// maxTripled is the longest text that may become three times as long when it is decoded. Thai does,
+// from one byte a character.
 const maxTripled = 64 << 10
 
-// decodeText returns a body decoded, if it is in UTF-16, or if it is JSON in the charset that
-// its label names. exact is true if it was not decoded.
+// decodeText decodes a body in UTF-16, or in JSON and the charset name. exact is true if it returns
+// the body unchanged.
 //
-// Forms and multipart forms are not decoded here: their values are, one by one, so that the
-// exact bytes of each can be kept (decodeValues).
+// It does not decode forms and multipart forms. decodeValues decodes their values one by one, so
+// that the exact bytes of each can be stored.
 func decodeText(body []byte, name string) (text []byte, exact bool) {
 	if order, ok := utf16Order(body); ok {
 		if decoded, err := unicode.UTF16(order, unicode.UseBOM).NewDecoder().Bytes(body[:len(body)&^1]); err == nil {
@@ -35,8 +35,8 @@ func decodeText(body []byte, name string) (text []byte, exact bool) {
 	return body, true
 }
 
-// utf16Order returns the byte order of a body in UTF-16: that of its byte order mark, or that
-// of its first character, which is ASCII in a webhook.
+// utf16Order returns the byte order of a body in UTF-16. It uses the byte order mark, or the first
+// character, which is ASCII in a webhook.
 func utf16Order(body []byte) (order unicode.Endianness, ok bool) {
 	if len(body) < 2 {
 		return unicode.LittleEndian, false
@@ -51,9 +51,8 @@ func utf16Order(body []byte) (order unicode.Endianness, ok bool) {
 	return unicode.LittleEndian, false
 }
 
-// decodeValues decodes the values that are not UTF-8 from a charset, or from that of their own
-// label. A value that is UTF-8 is left alone, whatever the label says, unless it is ASCII with
-// the escape sequences of ISO-2022.
+// decodeValues decodes the values that are not UTF-8 from their own charset, or from the charset
+// name. It does not change values in UTF-8, except ASCII with escape sequences of ISO-2022.
 func decodeValues(found []field, name string) {
 	for i := range found {
 		f := &found[i]
@@ -67,8 +66,8 @@ func decodeValues(found []field, name string) {
 	}
 }
 
-// decode decodes text from a charset. It fails for a charset that is not known, for UTF-8,
-// and if the text is not in it.
+// decode decodes text from the charset name. It fails if the charset is unknown or UTF-8, or if the
+// text is invalid in it.
 func decode(name, text string) (string, error) {
 	known, canonical := charset.Lookup(strings.TrimSpace(name))
 	if known == nil || known == encoding.Nop || known == encoding.Replacement || canonical == "utf-8" {
@@ -80,7 +79,7 @@ func decode(name, text string) (string, error) {
 	case strings.ContainsRune(decoded, utf8.RuneError):
 		err = errNotFields
 	case len(text) > maxTripled && len(decoded) > 2*len(text):
-		err = listen.ErrBodyTooLarge // for the log, with the exact bytes beside it
+		err = listen.ErrBodyTooLarge // too large for the log beside the exact bytes
 	}
 	return decoded, err
 }

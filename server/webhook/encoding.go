@@ -15,12 +15,13 @@ import (
 
 var errEncoding = errors.New("unknown or damaged content encoding")
 
-// isGzip reports whether a body begins as what is compressed with gzip does.
+// isGzip reports whether a body begins with the header of gzip.
 func isGzip(body []byte) bool { return bytes.HasPrefix(body, []byte("\x1f\x8b\x08")) }
 
-// inflate returns a body without its content encodings, of at most listen.MaxBodyBytes. What
-// begins as gzip is gzip, whatever the header says, and what does not is not. It fails with
-// listen.ErrBodyTooLarge, or with errEncoding if a body cannot be inflated: it can still be kept.
+// inflate removes the content encodings of a body. It inflates with gzip if and only if a body
+// begins with the header of gzip, whatever the Content-Encoding. The result has at most
+// listen.MaxBodyBytes. inflate fails with listen.ErrBodyTooLarge, or with errEncoding if the body
+// cannot be inflated and has to be stored as it is.
 func inflate(encodings []string, body []byte) ([]byte, error) {
 	names := strings.FieldsFunc(strings.ToLower(strings.Join(encodings, ",")), func(r rune) bool { return r == ',' || r == ' ' })
 	if len(names) > 2 {
@@ -47,8 +48,9 @@ func inflate(encodings []string, body []byte) ([]byte, error) {
 	return body, nil
 }
 
-// inflateDeflate inflates zlib's format, as the standard has it, or bare deflate, as several
-// clients send it. A webhook was not deflated: to bare deflate, it may look like its own.
+// inflateDeflate inflates zlib's format, which the standard requires, or bare deflate, which
+// several clients send. A readable webhook is returned unchanged, because it may also be valid bare
+// deflate.
 func inflateDeflate(body []byte) ([]byte, error) {
 	inflated, err := inflateWith(func(r io.Reader) (io.Reader, error) { return zlib.NewReader(r) }, body)
 	if !errors.Is(err, errEncoding) {
@@ -60,7 +62,7 @@ func inflateDeflate(body []byte) ([]byte, error) {
 	return inflateWith(func(r io.Reader) (io.Reader, error) { return flate.NewReader(r), nil }, body)
 }
 
-// inflateWith inflates a body, all of it.
+// inflateWith inflates a body. It fails with errEncoding if bytes remain.
 func inflateWith(open func(io.Reader) (io.Reader, error), body []byte) ([]byte, error) {
 	compressed := bytes.NewReader(body)
 	r, err := open(compressed)

@@ -12,12 +12,13 @@ const pathPrefix = "/webhooks/"
 // Path returns the path of a channel's webhooks.
 func Path(channel, secret string) string { return pathPrefix + channel + "/" + secret }
 
-// searched is how many segments of a path are compared with secrets, whatever it has.
+// searched is how many segments of a path are compared with secrets. It is fixed, so that every
+// path takes the same work.
 const searched = 8
 
-// splitPath returns the segments of a path, and the channel and secret in it. The secret is
-// empty if the path is not that of webhooks. Empty segments, as of slashes too many, do not
-// count, nor does white space at the end: people copy URLs into settings.
+// splitPath returns the segments of a path, and the channel and secret in it. The secret is empty
+// if the path is not a webhook path. Empty segments and white space at the end are ignored, because
+// people copy URLs into settings.
 func splitPath(path string) (segments [searched]string, channel, secret string) {
 	n := 0
 	for segment := range strings.SplitSeq(trimEnd(path), "/") {
@@ -36,8 +37,8 @@ func splitPath(path string) (segments [searched]string, channel, secret string) 
 	return segments, channel, secret
 }
 
-// trimEnd removes white space from the end of an escaped path, slashes among it, and the
-// invisible characters that are copied along with a URL.
+// trimEnd removes slashes, white space and invisible characters from the end of an escaped path.
+// They are often copied along with a URL.
 func trimEnd(path string) string {
 	for {
 		trimmed := strings.TrimRight(path, "/ \t\r\n")
@@ -57,8 +58,8 @@ func trimEnd(path string) string {
 
 func isSpace(r rune) bool { return unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' }
 
-// ownerOf returns the channel whose secret one of the segments is; nil if none is. It does the
-// same work for all paths.
+// ownerOf returns the channel whose secret is one of the segments, or nil. It does the same work
+// for all paths.
 func (a *access) ownerOf(segments [searched]string) (owner *credentials) {
 	for _, segment := range segments {
 		if c, ok := a.owners[hashOf(segment).sum]; ok {

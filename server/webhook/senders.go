@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// senders are who may post at all, by their addresses.
+// senders decides by address which senders may post.
 type senders struct {
-	// allowed are the networks that may; all, where there are none.
+	// allowed has the networks that may post. Empty means all.
 	allowed []netip.Prefix
-	// proxies are those whose word on who they speak for is taken.
+	// proxies has the networks whose X-Forwarded-For is trusted.
 	proxies []netip.Prefix
 }
 
@@ -24,12 +24,12 @@ func (s senders) admit(r *http.Request) bool {
 	return ok && containsAddr(s.allowed, address)
 }
 
-// addressOf returns the address of the sender of a request. X-Forwarded-For is believed as
-// far as trusted proxies wrote it: from its end back to the first address that is not a
-// proxy's. What stands before that address may be forged.
+// addressOf returns the address of a request's sender. It reads X-Forwarded-For from its end,
+// through the addresses of trusted proxies, to the first other address. Everything before that
+// address may be forged.
 //
-// The library for this, realclientip-go, has had no release since 2022, and would save 15 of
-// these lines: the remote address has to be checked beside it, and networks converted.
+// The library realclientip-go would save about 15 lines, but has had no release since 2022. The
+// remote address would have to be checked separately, and networks converted.
 func (s senders) addressOf(r *http.Request) (address netip.Addr, ok bool) {
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -41,16 +41,16 @@ func (s senders) addressOf(r *http.Request) (address netip.Addr, ok bool) {
 		if !containsAddr(s.proxies, address) {
 			return address, true
 		}
-		said, ok := parseHop(strings.TrimSpace(hop))
+		forwarded, ok := parseHop(strings.TrimSpace(hop))
 		if !ok {
-			break // what it should say is missing, or none
+			break // the proxy added no valid address
 		}
-		address = said
+		address = forwarded
 	}
 	return address, !containsAddr(s.proxies, address)
 }
 
-// parseHop returns an address of X-Forwarded-For, to which some proxies add the port.
+// parseHop parses an address of X-Forwarded-For. Some proxies add the port.
 func parseHop(hop string) (address netip.Addr, ok bool) {
 	address, err := netip.ParseAddr(hop)
 	if err != nil {

@@ -12,17 +12,16 @@ import (
 	"unicode/utf8"
 )
 
-// formFields takes an urlencoded form of at most so many fields apart, in order. It never fails on the
-// encoding: a percent sign that starts no escape stands for itself, as browsers
-// read it (WHATWG URL, percent-decode), but then the body is not whole, since
-// "%zz" and "%25zz" give the same field.
-func formFields(body []byte, most int) (found []field, whole bool, err error) {
+// formFields splits an urlencoded form into at most maxCount fields, in order. It does not fail on
+// an invalid escape: the percent sign then stands for itself, as in browsers (WHATWG URL,
+// percent-decode). whole is false in this case, because "%zz" and "%25zz" give the same field.
+func formFields(body []byte, maxCount int) (found []field, whole bool, err error) {
 	whole = true
 	for pair := range strings.SplitSeq(string(body), "&") {
 		if pair == "" {
 			continue
 		}
-		if len(found) == most {
+		if len(found) == maxCount {
 			return nil, false, errTooManyFields
 		}
 		name, value, _ := strings.Cut(pair, "=")
@@ -30,15 +29,14 @@ func formFields(body []byte, most int) (found []field, whole bool, err error) {
 		decodedValue, okValue := unescape(value)
 		whole = whole && okName && okValue
 		if len(found) == 0 {
-			decodedName = string(trimLeading([]byte(decodedName))) // it was escaped
+			decodedName = string(trimLeading([]byte(decodedName))) // split trims only what is not escaped
 		}
 		found = append(found, field{name: decodedName, value: decodedValue})
 	}
 	return found, whole, nil
 }
 
-// unescape decodes percent escapes and "+". strict is false where it met a
-// percent sign that starts no escape.
+// unescape decodes percent escapes and "+". strict is false if an escape was invalid.
 func unescape(s string) (decoded string, strict bool) {
 	if decoded, err := url.QueryUnescape(s); err == nil {
 		return decoded, true
@@ -60,11 +58,11 @@ func unescape(s string) (decoded string, strict bool) {
 	return b.String(), false
 }
 
-// jsonFields takes a JSON object apart, in order, duplicates included: strings as
-// they are, anything else as its JSON text.
+// jsonFields splits a JSON object into fields, in order, with duplicates. A string becomes its
+// text. Every other value stays JSON.
 func jsonFields(body []byte) (found []field, whole bool, err error) {
-	// The decoder would make three bytes of each that is not UTF-8, and an event
-	// that is too large for the log: a run of them becomes one character before.
+	// The decoder would replace each invalid byte with three bytes, which could make an event too
+	// large for the log. Replace each run of them with one character first.
 	body = bytes.ToValidUTF8(body, []byte(replacement))
 	whole = true
 	dec := json.NewDecoder(bytes.NewReader(body))
@@ -103,10 +101,10 @@ func jsonFields(body []byte) (found []field, whole bool, err error) {
 	return found, whole, nil
 }
 
-// multipartFields takes a multipart form apart, in order. A part without a name
-// and a part with a file are no fields. Put together again, the fields have to
-// make the same body: else it says more than they do, in a part's header, before
-// the first part or behind the last, or it was cut off.
+// multipartFields splits a multipart form into fields, in order. It skips parts without a name and
+// parts with a file. whole is true only if the fields, encoded again, make the same body. They do
+// not if the form is cut off, or has more in a part's header, before the first part or after the
+// last part.
 func multipartFields(boundary string, body []byte) (found []field, whole bool, err error) {
 	if boundary == "" {
 		return nil, false, errNotFields
@@ -114,7 +112,7 @@ func multipartFields(boundary string, body []byte) (found []field, whole bool, e
 	var again bytes.Buffer
 	parts := multipart.NewReader(bytes.NewReader(body), boundary)
 	for {
-		// The raw part, because NextPart decodes quoted-printable on the quiet.
+		// NextPart would silently decode quoted-printable.
 		part, err := parts.NextRawPart()
 		if errors.Is(err, io.EOF) {
 			again.WriteString("--" + boundary + "--")
@@ -140,8 +138,7 @@ func multipartFields(boundary string, body []byte) (found []field, whole bool, e
 	}
 }
 
-// innerJSON returns what a JSON array of one element holds, or what is written in a JSON
-// string.
+// innerJSON returns the element of a JSON array of one, or the text of a JSON string.
 func innerJSON(body []byte) (inner []byte, ok bool) {
 	var elements []json.RawMessage
 	if json.Unmarshal(body, &elements) == nil && len(elements) == 1 {

@@ -9,24 +9,24 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// replacement stands for bytes that are not UTF-8 where protobuf demands it.
+// replacement replaces bytes that are not UTF-8 in strings of protobuf.
 const replacement = string(utf8.RuneError)
 
-// posted is what a POST has of a webhook.
+// posted is the part of a POST that makes the event.
 type posted struct {
-	// contentType is the label of the body, and query the raw query of the URL.
+	// contentType is the Content-Type of the body, and query the raw query of the URL.
 	contentType, query string
 	body               []byte
 }
 
-// parse makes the event of a webhook. It never fails: whatever has no typed home is in the
-// event's fields, and whatever the fields cannot represent is in its raw_body. problem says
-// why the webhook is not what Ongair documents, if it is not.
+// parse returns the event of a webhook. It never fails: what has no typed field is in the event's
+// fields, and what fields cannot represent is in raw_body. problem is how the webhook differs from
+// Ongair's documentation, or empty.
 func parse(channel string, p posted) (e *ongairv1.Event, problem string) {
-	inQuery, _, _ := formFields([]byte(p.query), len(p.query)) // of a URL, which the port bounds
+	inQuery, _, _ := formFields([]byte(p.query), len(p.query)) // the port bounds the URL
 	wrappings := maxWrappings
 	if hasType(inQuery) {
-		wrappings = 0 // the body is what it is, and nothing in it is a webhook
+		wrappings = 0 // the webhook is in the query, so the body is not unwrapped
 	}
 	found, whole, err := readFields(p.contentType, p.body, wrappings)
 	found = append(inQuery, found...)
@@ -58,7 +58,7 @@ func parse(channel string, p posted) (e *ongairv1.Event, problem string) {
 			*home() = text
 			exact = text == f.value
 		}
-		// If the whole body is kept, it has the exact bytes of typed values.
+		// If the whole body is kept, it already has the exact bytes of typed values.
 		if !typed || whole && !exact {
 			e.Fields = append(e.Fields, keep(f, whole))
 		}
@@ -79,8 +79,8 @@ func parse(channel string, p posted) (e *ongairv1.Event, problem string) {
 	return e, problem
 }
 
-// homesOf returns where each documented field goes in an event of a type. A home
-// is made when its field is there, so that an event without a contact has none.
+// homesOf returns the typed place of each documented field, for an event of a type. A place is
+// created when it is used, so that an event without a contact has no Contact.
 func homesOf(e *ongairv1.Event, notificationType string) map[string]func() *string {
 	contact := func() *ongairv1.Contact {
 		if e.Contact == nil {
@@ -156,9 +156,9 @@ func homesOf(e *ongairv1.Event, notificationType string) map[string]func() *stri
 	return homes
 }
 
-// keep returns a field as the event holds it. The exact bytes of a name that is
-// not UTF-8 are left out where the whole body is kept anyway, so that an event is
-// at most about three times its body: alternating bytes double in a string.
+// keep returns a field as the event stores it. If the body is stored too (whole is false), keep
+// omits the exact bytes of a name that is not UTF-8. This bounds an event to about three times its
+// body, because alternating bytes double in a string.
 func keep(f field, whole bool) *ongairv1.WebhookField {
 	kept := &ongairv1.WebhookField{Name: strings.ToValidUTF8(f.name, replacement)}
 	if whole && !utf8.ValidString(f.name) {
