@@ -9,28 +9,30 @@ import (
 	"unicode/utf8"
 )
 
-// maxIDBytes bounds an id. Ongair's are numbers; whatever is longer is none.
+// maxIDBytes bounds an id. Ongair's ids are numbers, so a longer text is not an id.
 const maxIDBytes = 256
 
-// answer is what a 2xx says.
+// answer is the content of a 2xx.
 type answer struct {
-	// accepted is false for a refusal.
+	// accepted is false if Ongair refused the call.
 	accepted bool
-	// id and conversationID are empty where they are missing.
+	// id and conversationID are empty if they are missing.
 	id, conversationID string
-	// refusal is Ongair's own text of a refusal, as it came; empty where there is
-	// none.
+	// refusal is Ongair's own text of a refusal, or empty.
 	refusal string
 }
 
-// parseAnswer reads the body of a 2xx. An error says that it cannot be told
-// whether Ongair took the call.
+// parseAnswer parses the body of a 2xx. An error means that it is unknown whether Ongair accepted
+// the call.
 //
-// The body is one JSON object, with a byte order mark and white space around it
-// or without. In it, "sent" and "success" mean the same. Each is a Boolean, 1 or
-// 0, or one of these as a string in any case; anything else, or one true and the
-// other false, is an error. Where there is neither, an id means yes and an error
-// text means no; both or none of these is an error. A null is as good as absent.
+// The body is one JSON object. A byte order mark and white space around it are ignored. These rules
+// decide, in this order; null counts as absent:
+//
+//   - "sent" and "success" are synonyms: true, false, 1, 0, or one of these as a string in any
+//     case. Other values, and two that differ, are an error.
+//   - An id without an error text means accepted.
+//   - An error text without an id means refused.
+//   - Both, or neither of them, is an error.
 func parseAnswer(body []byte) (answer, error) {
 	members, err := parseObject(body)
 	if err != nil {
@@ -41,7 +43,7 @@ func parseAnswer(body []byte) (answer, error) {
 		conversationID: parseID(members["conversation_id"]),
 		refusal:        parseText(members["error"]),
 	}
-	said := false
+	found := false
 	for _, name := range []string{"sent", "success"} {
 		raw := members[name]
 		if isAbsent(raw) {
@@ -51,13 +53,13 @@ func parseAnswer(body []byte) (answer, error) {
 		if !ok {
 			return answer{}, fmt.Errorf("%q is neither true nor false", name)
 		}
-		if said && value != a.accepted {
+		if found && value != a.accepted {
 			return answer{}, errors.New(`"sent" and "success" contradict each other`)
 		}
-		a.accepted, said = value, true
+		a.accepted, found = value, true
 	}
 	switch {
-	case said:
+	case found:
 		return a, nil
 	case a.id != "" && a.refusal != "":
 		return answer{}, errors.New(`neither "sent" nor "success", but both an id and an error`)
@@ -67,11 +69,11 @@ func parseAnswer(body []byte) (answer, error) {
 	case a.refusal != "":
 		return a, nil
 	}
-	return answer{}, errors.New("an object that says neither yes nor no")
+	return answer{}, errors.New(`none of "sent", "success", "id" and "error"`)
 }
 
-// parseErrorText returns the error text in the body of an answer that is no 2xx,
-// or nothing.
+// parseErrorText returns the error text in the body of an answer that is not 2xx, or an empty
+// string.
 func parseErrorText(body []byte) string {
 	members, err := parseObject(body)
 	if err != nil {
@@ -80,13 +82,13 @@ func parseErrorText(body []byte) string {
 	return parseText(members["error"])
 }
 
-// parseObject splits a JSON object. Its members stay raw, so that one of an odd
-// type does not spoil the others.
+// parseObject splits a JSON object. Its members stay raw, so that a member of an unexpected type
+// does not affect the others.
 func parseObject(body []byte) (map[string]json.RawMessage, error) {
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	body = bytes.Trim(body, " \t\r\n")
 	if len(body) == 0 {
-		return nil, errors.New("an empty answer")
+		return nil, errors.New("empty body")
 	}
 	if body[0] != '{' {
 		return nil, errors.New("not a JSON object")
@@ -116,8 +118,7 @@ func parseBool(raw json.RawMessage) (value, ok bool) {
 	return false, false
 }
 
-// parseID returns an id as it was written: a number that passed through a float
-// would not be the same any more.
+// parseID returns an id as it was written. A float could change a large number.
 func parseID(raw json.RawMessage) string {
 	if isAbsent(raw) {
 		return ""
@@ -132,13 +133,13 @@ func parseID(raw json.RawMessage) string {
 	return id
 }
 
-// parseText returns a JSON string without the white space around it, as valid
-// UTF-8; nothing for any other value.
+// parseText returns a JSON string as valid UTF-8, without the white space around it. It returns an
+// empty string for any other value.
 func parseText(raw json.RawMessage) string {
 	if len(raw) < 2 || raw[0] != '"' {
 		return ""
 	}
-	// Nearly all are plain, and need no decoder.
+	// Most strings have no escapes and need no decoder.
 	if inner := raw[1 : len(raw)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
 		return strings.TrimSpace(string(inner))
 	}

@@ -5,21 +5,20 @@ import (
 	"net/http"
 )
 
-// AuthForm is how the token is written in the header Authorization. Ongair's
-// documentation has a colon, its older manual and its own Node client an equals
-// sign, and accounts differ in which they take.
+// AuthForm is how the header Authorization spells the token. Ongair's documentation uses a colon.
+// Its older manual and its Node client use an equals sign. Accounts differ in which of them they
+// accept.
 type AuthForm int
 
 // The forms of the token.
 const (
-	// AuthAuto starts with AuthColon; on a 401, which did nothing, the same call is
-	// tried once in the other form. The form that worked is used from then on, for
-	// every call of the client, until it gets a 401 itself: so an account that
-	// changes heals without a restart.
+	// AuthAuto starts with AuthColon. A 401 has no effect, so a call that gets one is retried once
+	// in the other form. Later calls of the client use the form that Ongair accepted, until it gets
+	// a 401, too. An account that changes therefore needs no restart.
 	AuthAuto AuthForm = iota
-	// AuthColon is "Token token:meowmeowmeow" alone.
+	// AuthColon is always "Token token:meowmeowmeow".
 	AuthColon
-	// AuthEquals is "Token token=meowmeowmeow" alone.
+	// AuthEquals is always "Token token=meowmeowmeow".
 	AuthEquals
 )
 
@@ -36,20 +35,20 @@ func (f AuthForm) String() string {
 	return fmt.Sprintf("AuthForm(%d)", int(f))
 }
 
-// ParseAuthForm returns the form of a name that String returns; any other name,
-// the empty one too, is an error.
+// ParseAuthForm parses a name that String returns. Every other name is an error, including the
+// empty one.
 func ParseAuthForm(name string) (AuthForm, error) {
 	for f := AuthAuto; f.valid(); f++ {
 		if f.String() == name {
 			return f, nil
 		}
 	}
-	return AuthAuto, fmt.Errorf("%q is no form of a token: auto, colon or equals", name)
+	return AuthAuto, fmt.Errorf("unknown form of the token %q: want auto, colon or equals", name)
 }
 
 func (f AuthForm) valid() bool { return f >= AuthAuto && f <= AuthEquals }
 
-// authorization returns the header's value in the form, which is not AuthAuto.
+// authorization returns the header's value in the form, which MUST NOT be AuthAuto.
 func (f AuthForm) authorization(token string) string {
 	if f == AuthEquals {
 		return "Token token=" + token
@@ -57,7 +56,7 @@ func (f AuthForm) authorization(token string) string {
 	return "Token token:" + token
 }
 
-// other returns the form that is tried after a 401 to f, which is not AuthAuto.
+// other returns the form to retry with after a 401 to f, which MUST NOT be AuthAuto.
 func (f AuthForm) other() AuthForm {
 	if f == AuthEquals {
 		return AuthColon
@@ -65,8 +64,8 @@ func (f AuthForm) other() AuthForm {
 	return AuthEquals
 }
 
-// formNow returns the form to start a call with. Calls that run while the form
-// changes may each find out for themselves; that costs them a 401 and no more.
+// formNow returns the form to start a call with. While the form changes, concurrent calls may each
+// get one more 401.
 func (c *Client) formNow() AuthForm {
 	if c.authForm != AuthAuto {
 		return c.authForm
@@ -74,9 +73,8 @@ func (c *Client) formNow() AuthForm {
 	return AuthForm(c.accepted.Load())
 }
 
-// provesToken reports whether an answer with the status shows that the token was
-// taken. Throttles, failures and redirects often come from something in front of
-// Ongair that never looked at it.
+// provesToken reports whether a status shows that Ongair accepted the token. A throttle, failure or
+// redirect often comes from a proxy that did not check it.
 func provesToken(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusProxyAuthRequired,

@@ -10,12 +10,11 @@ type Text struct {
 	// ExternalID is the contact's id on the channel, for example +254722200200.
 	// Required.
 	ExternalID string
-	// ExternalContactID is the contact's id too; empty means ExternalID.
+	// ExternalContactID is also the contact's id. Empty means ExternalID.
 	ExternalContactID string
 	// Text is the message. Required.
 	Text string
-	// Thread attaches the message to the contact's open conversation; nil leaves it
-	// to Ongair's default.
+	// Thread attaches the message to the contact's open conversation. Nil means Ongair's default.
 	Thread *bool
 }
 
@@ -23,7 +22,7 @@ type Text struct {
 type Image struct {
 	// ExternalID is the contact's id on the channel. Required.
 	ExternalID string
-	// ExternalContactID is the contact's id too; empty means ExternalID.
+	// ExternalContactID is also the contact's id. Empty means ExternalID.
 	ExternalContactID string
 	// Image is the image's URL. Required.
 	Image string
@@ -31,8 +30,7 @@ type Image struct {
 	ContentType string
 	// Text is the caption; empty means none.
 	Text string
-	// Thread attaches the image to the contact's open conversation; nil leaves it to
-	// Ongair's default.
+	// Thread attaches the image to the contact's open conversation. Nil means Ongair's default.
 	Thread *bool
 }
 
@@ -40,8 +38,8 @@ type Image struct {
 type Document struct {
 	// ExternalID is the contact's id on the channel. Required.
 	ExternalID string
-	// ExternalContactID is the contact's id too; empty means that it is not sent,
-	// since Ongair lists it for the other calls alone.
+	// ExternalContactID is also the contact's id. If it is empty it is not sent, because Ongair
+	// documents it only for the other calls.
 	ExternalContactID string
 	// FileURL is the document's URL. Required.
 	FileURL string
@@ -49,8 +47,7 @@ type Document struct {
 	ContentType string
 	// Caption goes with the document; empty means none.
 	Caption string
-	// Thread attaches the document to the contact's open conversation; nil leaves it
-	// to Ongair's default.
+	// Thread attaches the document to the contact's open conversation. Nil means Ongair's default.
 	Thread *bool
 }
 
@@ -58,36 +55,36 @@ type Document struct {
 type Ticket struct {
 	// ExternalID is the contact's id on the channel. Required.
 	ExternalID string
-	// ExternalContactID is the contact's id too; empty means ExternalID.
+	// ExternalContactID is also the contact's id. Empty means ExternalID.
 	ExternalContactID string
 	// MessageID is unique on the caller's platform. Required.
 	MessageID string
 	// Name is the contact's name; empty means none.
 	Name string
-	// Direction is IN or OUT; empty leaves it to Ongair, whose default is IN.
+	// Direction is IN or OUT. Empty means Ongair's default, IN.
 	Direction string
 	// Text is the first message; empty means none.
 	Text string
-	// ProfilePictureURL is the contact's; empty means none.
+	// ProfilePictureURL is the URL of the contact's picture; empty means none.
 	ProfilePictureURL string
-	// Email is the contact's; empty means none.
+	// Email is the contact's address; empty means none.
 	Email string
-	// PhoneNumber is the contact's; empty means none.
+	// PhoneNumber is the contact's number; empty means none.
 	PhoneNumber string
 }
 
-// Receipt is what Ongair said of a call that it took.
+// Receipt is Ongair's answer to a call that it accepted.
 type Receipt struct {
-	// ID is the message's id at Ongair, as digits or whatever else it sent, at most
-	// 256 bytes; empty for a ticket, and where the answer had none.
+	// ID is the message's id at Ongair, usually digits, at most 256 bytes. It is empty for a
+	// ticket, and if the answer has no id.
 	ID string
-	// ConversationID is the conversation's id, in the same shape; empty where the
-	// answer had none.
+	// ConversationID is the conversation's id, in the same form. It is empty if the answer has
+	// none.
 	ConversationID string
 }
 
-// Send sends a text message. Every error is a *fault.Fault whose effect is none
-// or unknown; the package comment lists them.
+// Send sends a text message. Every error is a *fault.Fault whose effect is none or unknown. The
+// package comment lists them.
 func (c *Client) Send(ctx context.Context, m Text) (Receipt, error) {
 	request, err := encodeJSON("/send", sendBody{
 		ExternalID:        m.ExternalID,
@@ -124,9 +121,8 @@ func (c *Client) SendDocument(ctx context.Context, m Document) (Receipt, error) 
 	return c.send(ctx, request, err)
 }
 
-// CreateTicket opens a conversation. The receipt has its ConversationID and no
-// ID: what Ongair calls the id of a ticket is the conversation's. Its errors are
-// those of Send.
+// CreateTicket opens a conversation. The receipt has only a ConversationID, because Ongair's id of
+// a ticket is the id of its conversation. Its errors are those of Send.
 func (c *Client) CreateTicket(ctx context.Context, t Ticket) (Receipt, error) {
 	request, err := encodeJSON("/create_conversation", ticketBody{
 		ExternalID:        t.ExternalID,
@@ -149,7 +145,7 @@ func (c *Client) CreateTicket(ctx context.Context, t Ticket) (Receipt, error) {
 	return Receipt{ConversationID: orElse(a.id, a.conversationID)}, nil
 }
 
-// send is the end that the three sends share.
+// send makes the call of Send, SendImage or SendDocument.
 func (c *Client) send(ctx context.Context, request request, err error) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err

@@ -10,15 +10,15 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// request is an encoded call: what is the same in both forms of the token.
+// request is an encoded call. It does not depend on the form of the token.
 type request struct {
 	path        string // below pathPrefix
 	contentType string
 	body        []byte
 }
 
-// sendBody and ticketBody are the JSON bodies. What has no omitempty is required
-// by Ongair, and is sent as it is.
+// sendBody and ticketBody are JSON bodies. Ongair requires the fields without omitempty, so these
+// are always sent.
 type sendBody struct {
 	ExternalID        string `json:"external_id"`
 	Text              string `json:"text"`
@@ -41,8 +41,7 @@ type ticketBody struct {
 func encodeJSON(path string, body any) (request, error) {
 	var buffer bytes.Buffer
 	encoder := json.NewEncoder(&buffer)
-	// The escapes are for JSON inside of HTML; here they would only make bodies
-	// longer.
+	// Escapes for HTML would only make bodies longer.
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(body); err != nil {
 		return request{}, unencodable(err)
@@ -54,7 +53,7 @@ func encodeJSON(path string, body any) (request, error) {
 	}, nil
 }
 
-// formField is one field of a form; those that are not present are left out.
+// formField is one field of a form. It is not sent unless it is present.
 type formField struct {
 	name, value string
 	present     bool
@@ -75,8 +74,8 @@ func optionalBool(name string, value *bool) formField {
 	return required(name, strconv.FormatBool(*value))
 }
 
-// encodeForm returns a multipart/form-data call with the fields in their order.
-// The empty boundary means a random one.
+// encodeForm encodes a multipart/form-data call with the fields in their order. An empty boundary
+// means a random one.
 func encodeForm(path, boundary string, fields []formField) (request, error) {
 	var buffer bytes.Buffer
 	writer := multipart.NewWriter(&buffer)
@@ -99,8 +98,8 @@ func encodeForm(path, boundary string, fields []formField) (request, error) {
 	return request{path: path, contentType: writer.FormDataContentType(), body: buffer.Bytes()}, nil
 }
 
-// unencodable is the fault of a body that cannot be made. Strings in memory
-// always can be, so it is a defect.
+// unencodable returns the fault of a body that cannot be encoded. That never happens with strings,
+// so it is a defect.
 func unencodable(cause error) error {
 	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_INTERNAL, "the call to Ongair could not be encoded")
 	f.Effect = fault.EffectNone

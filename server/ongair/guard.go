@@ -12,31 +12,30 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// DefaultMaxInFlight is how many calls of a channel may be with Ongair at once.
+// DefaultMaxInFlight is the default bound of a channel's calls in flight to Ongair.
 const DefaultMaxInFlight = 512
 
 const (
-	// maxWait bounds how long a call waits for its turn, by either limit. A longer
-	// queue would be older than what its callers still want.
+	// maxWait bounds how long a call waits for its turn, by either limit. With a longer queue,
+	// calls would be made after their callers have lost interest.
 	maxWait = time.Second
 
-	// circuitFailures is how many calls in a row have to fail for the circuit to open:
-	// an Ongair that answers some of them is left to answer those. There is no window
-	// of time, in which calls to one that hangs would end after it had passed.
+	// circuitFailures is how many calls in a row must fail for the circuit to open. If Ongair still
+	// answers some calls, the circuit stays closed for them. The count has no time window, because
+	// calls to an Ongair that hangs would end after the window.
 	circuitFailures = 20
-	// circuitOpenFor is how long it stays open. Then circuitProbes calls are let
-	// through: it closes when all of them go well, and opens again when one fails.
+	// circuitOpenFor is how long the circuit stays open. Then circuitProbes calls are allowed. The
+	// circuit closes if all of them succeed, and opens again if one fails.
 	circuitOpenFor = 5 * time.Second
 	circuitProbes  = 3
-	// slowCall is how long Ongair must have had a call for its deadline, or its
-	// caller's patience, to count as Ongair's failure. Otherwise a caller who waits
-	// for 10 ms would open the circuit for everybody.
+	// slowCall is how long a call must run for its deadline or cancellation to count as a failure
+	// of Ongair. Otherwise a caller with a deadline of 10 ms would open the circuit for all
+	// callers.
 	slowCall = 5 * time.Second
 )
 
-// guard keeps a channel from flooding its Ongair, and from waiting for one that is
-// down. Each channel has its own, so that none suffers for another. It is safe for
-// concurrent use.
+// guard enforces a channel's limits and has its circuit breaker. Each channel has its own, so that
+// channels do not affect each other. It is safe for concurrent use.
 type guard struct {
 	turns   *turns
 	caller  func(context.Context) string
@@ -58,17 +57,17 @@ func newGuard(config Config, log *slog.Logger) *guard {
 			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= circuitFailures },
 			IsExcluded:  func(err error) bool { return errors.Is(err, errNoVerdict) },
 			OnStateChange: func(_ string, from, to gobreaker.State) {
-				log.Warn("the circuit to Ongair changed", "from", from.String(), "to", to.String())
+				log.Warn("circuit breaker of the channel changed", "from", from.String(), "to", to.String())
 			},
 		}),
 	}
 }
 
-// errNoVerdict is the result of a call that says nothing about Ongair.
+// errNoVerdict is the result of a call that shows nothing about Ongair.
 var errNoVerdict = errors.New("no verdict")
 
-// admit waits for a call's turn. settle MUST be called once, with the result of
-// the call as verdict has it. Every error is a fault without an effect.
+// admit waits for a call's turn. The caller MUST call settle once, with the result of verdict.
+// Every error of admit is without an effect.
 func (g *guard) admit(ctx context.Context) (settle func(verdict error), err error) {
 	done, err := g.circuit.Allow()
 	if err != nil {
@@ -77,16 +76,16 @@ func (g *guard) admit(ctx context.Context) (settle func(verdict error), err erro
 	caller := g.caller(ctx)
 	if late := g.turns.take(ctx, caller, maxWait); late != nil {
 		done(errNoVerdict)
-		return nil, turnedAway(ctx, late)
+		return nil, busy(ctx, late)
 	}
 	return func(verdict error) {
-		g.turns.give(caller)
+		g.turns.release(caller)
 		done(verdict)
 	}, nil
 }
 
-// turnedAway is the fault of a call whose turn did not come.
-func turnedAway(ctx context.Context, late *limitError) error {
+// busy returns the fault of a call that got no turn.
+func busy(ctx context.Context, late *limitError) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -106,8 +105,8 @@ func circuitOpen(cause error) error {
 	return f
 }
 
-// verdict returns what a call that took some time says about Ongair: nil where it
-// answered, errNoVerdict where the call was too short to tell, or the failure.
+// verdict returns what a call shows about Ongair: nil if Ongair answered, errNoVerdict if the call
+// was too short to judge, or the failure.
 func verdict(err error, took time.Duration) error {
 	if err == nil {
 		return nil
@@ -116,7 +115,7 @@ func verdict(err error, took time.Duration) error {
 	case ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REFUSED,
 		ongairv1.ErrorReason_ERROR_REASON_ONGAIR_TOKEN_REJECTED,
 		ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REDIRECTED:
-		return nil // an answer, if not the one that was hoped for
+		return nil // an answer, even if not a success
 	case ongairv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED,
 		ongairv1.ErrorReason_ERROR_REASON_CANCELLED:
 		if took < slowCall {

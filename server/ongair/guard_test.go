@@ -80,20 +80,20 @@ func TestOnlySoManyCallsAreMadeInASecond(t *testing.T) {
 		all := together(t, client, 25, 15*time.Second)
 		// Ten may come at once, nine more get their turn within a second, the rest
 		// are told at once.
-		inTime, turnedAway := 0, 0
+		inTime, rejected := 0, 0
 		for _, e := range all {
 			if e.err == nil {
 				inTime++
 				continue
 			}
-			turnedAway++
+			rejected++
 			assert.Zero(t, e.at)
 			f := requireFault(t, e.err, busyReason, fault.EffectNone)
 			assert.Equal(t, map[string]string{"limit": "rate"}, f.Metadata)
 			assert.GreaterOrEqual(t, f.RetryAfter, time.Second)
 		}
 		assert.Equal(t, 19, inTime)
-		assert.Equal(t, 6, turnedAway)
+		assert.Equal(t, 6, rejected)
 		assert.Equal(t, 900*time.Millisecond, all[24].at)
 		n, _ := script.posts()
 		assert.Equal(t, 19, n)

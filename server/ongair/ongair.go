@@ -82,46 +82,44 @@ import (
 	"sync/atomic"
 )
 
-// pathPrefix is where Ongair's API lives on each of its hosts.
+// pathPrefix is the path of Ongair's API on each of its hosts.
 const pathPrefix = "/api/v1/base"
 
 // Config configures a Client.
 type Config struct {
-	// BaseURL is scheme://host[:port] of Ongair, http or https, for example
-	// https://ongair.im. The path /api/v1/base is appended; a base URL that has it
-	// already is taken too. Any other path, a user, a query and a fragment are
-	// errors.
+	// BaseURL is scheme://host[:port] of Ongair, http or https, for example https://ongair.im. New
+	// appends the path /api/v1/base unless the URL has it already. Any other path, a user, a query
+	// and a fragment are errors.
 	BaseURL string
-	// Token is the channel's API token: any non-empty string that an HTTP header
-	// can carry, so without control characters. Ongair does not see spaces at its
-	// end, since no header keeps them.
+	// Token is the channel's API token: a non-empty string without control characters, because an
+	// HTTP header carries it. Ongair does not see spaces at its end, because headers are trimmed.
 	Token string
-	// AuthForm is how the token is sent. The zero value, AuthAuto, finds out.
+	// AuthForm is how the token is sent. The zero value is AuthAuto.
 	AuthForm AuthForm
-	// Transport carries the requests; nil means NewTransport, one pool per Client.
-	// It may be shared by clients. It MUST NOT repeat a request, and once it has
-	// returned an error it MUST NOT go on writing: so an http.Transport MUST NOT
-	// speak HTTP/2, see NewTransport. One that is no *http.Transport and reports
-	// nothing to net/http/httptrace is taken to have sent every request that it was
-	// given.
+	// Transport sends the requests. Nil means a NewTransport for this client. Clients may share
+	// one.
+	//
+	//   - It MUST NOT repeat a request.
+	//   - It MUST NOT write after it has returned an error. An http.Transport therefore MUST NOT
+	//     speak HTTP/2, see NewTransport.
+	//   - If it is no *http.Transport and does not report to net/http/httptrace, the client assumes
+	//     that it sent every request.
 	Transport http.RoundTripper
-	// MaxInFlight bounds the calls that are with Ongair at once, and MaxRate, where it
-	// is not 0, how many are made in a second on average; up to as many as in a
-	// second may come at once. A call waits up to 1 s for its turn and then fails with
-	// CHANNEL_BUSY. Zero means DefaultMaxInFlight, and no rate.
+	// MaxInFlight bounds the calls in flight to Ongair; zero means DefaultMaxInFlight. MaxRate
+	// bounds the calls per second on average, with a burst of one second; zero means no rate. A
+	// call waits up to 1 s for its turn, and then fails with CHANNEL_BUSY.
 	MaxInFlight int
 	MaxRate     float64
-	// Caller returns who makes a call: callers share what the channel may do, and none
-	// can take all of it. Nil means that they are one.
+	// Caller returns the name of a call's caller. Callers share the channel's limits, and no caller
+	// can use them up alone. Nil means that all calls have the same caller.
 	Caller func(context.Context) string
-	// Logger gets one line at level Debug per POST: path, status and duration,
-	// never the token or a body; and one at level Warn when the circuit opens or
-	// closes. Nil means none.
+	// Logger logs each POST at level Debug, with path, status and duration, and each change of the
+	// circuit breaker at level Warn. It never gets the token or a body. Nil means no log.
 	Logger *slog.Logger
 }
 
-// Client makes Ongair's calls for one channel. It MUST be made by New. All its
-// methods are safe for concurrent use.
+// Client makes Ongair's calls for one channel. It MUST be created by New. Its methods are safe for
+// concurrent use.
 type Client struct {
 	baseURL   string
 	token     string
@@ -133,16 +131,15 @@ type Client struct {
 	// tries bounds the tries of one call.
 	tries int
 
-	// accepted is the AuthForm that Ongair took last; only AuthAuto uses it.
+	// accepted is the AuthForm that Ongair accepted last. Only AuthAuto uses it.
 	accepted atomic.Int32
-	// boundary, where it is not empty, replaces the random one of multipart
-	// bodies, so that tests can compare them byte by byte.
+	// boundary replaces the random boundary of multipart bodies unless it is empty, so that tests
+	// can compare them byte by byte.
 	boundary string
 }
 
-// New returns a client. It checks the base URL, the token and the form, opens no
-// connection and starts nothing. Its errors contain neither token nor base URL,
-// in which people paste tokens too.
+// New returns a client. It checks the config, opens no connection and starts nothing. Its errors
+// contain neither the token nor the base URL, because people paste tokens into URLs, too.
 func New(config Config) (*Client, error) {
 	baseURL, err := parseBaseURL(config.BaseURL)
 	if err != nil {
@@ -152,7 +149,7 @@ func New(config Config) (*Client, error) {
 		return nil, fmt.Errorf("token for Ongair: %w", err)
 	}
 	if !config.AuthForm.valid() {
-		return nil, fmt.Errorf("form of the token for Ongair: %s is none", config.AuthForm)
+		return nil, fmt.Errorf("form of the token for Ongair: %s is unknown", config.AuthForm)
 	}
 	if config.MaxInFlight < 0 || config.MaxRate < 0 {
 		return nil, errors.New("limits of a channel: they cannot be negative")
@@ -179,16 +176,16 @@ func New(config Config) (*Client, error) {
 	return client, nil
 }
 
-// CloseIdleConnections closes the transport's connections that carry no call;
-// those of a shared transport too. The client stays usable.
+// CloseIdleConnections closes the idle connections of the transport, even if it is shared. The
+// client stays usable.
 func (c *Client) CloseIdleConnections() {
 	if closer, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
 		closer.CloseIdleConnections()
 	}
 }
 
-// parseBaseURL returns the base URL with the path prefix once and no slash at
-// its end. url.Parse's own error repeats its input, and so is not passed on.
+// parseBaseURL returns the base URL with pathPrefix once and no slash at its end. It hides the
+// error of url.Parse, which quotes the URL.
 func parseBaseURL(raw string) (string, error) {
 	if raw == "" {
 		return "", errors.New("it is empty")
@@ -221,7 +218,7 @@ func parseBaseURL(raw string) (string, error) {
 	return u.Scheme + "://" + host + pathPrefix, nil
 }
 
-// checkToken refuses what no header can carry; net/http would refuse each call.
+// checkToken rejects a token that no header can carry. Otherwise net/http would reject each call.
 func checkToken(token string) error {
 	if token == "" {
 		return errors.New("it is empty")

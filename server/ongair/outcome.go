@@ -12,8 +12,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// unreachableRetryAfter is the advice for a call of which nothing was sent: a
-// connection that was refused is, most often, a restart.
+// unreachableRetryAfter is the advice for a call that sent nothing. Most refused connections are
+// restarts.
 const unreachableRetryAfter = time.Second
 
 // judge turns an answer into success or a fault.
@@ -37,7 +37,7 @@ func (c *Client) judge(got reply) (answer, error) {
 		}
 		return answer{}, c.refused(status, text)
 	}
-	return answer{}, c.unreadable(got.status, errors.New("no status of an answer"))
+	return answer{}, c.unreadable(got.status, errors.New("unknown class of status"))
 }
 
 func (c *Client) judgeSuccess(got reply) (answer, error) {
@@ -54,9 +54,8 @@ func (c *Client) judgeSuccess(got reply) (answer, error) {
 	return a, nil
 }
 
-// broken is the fault of a POST without a usable answer. The context's end is
-// told from other failures by the context alone: a timeout of the dialer is a
-// context.DeadlineExceeded to errors.Is too.
+// broken returns the fault of a POST without a usable answer. Only ctx shows whether the context
+// ended: a timeout of the dialer is also a context.DeadlineExceeded to errors.Is.
 func (c *Client) broken(ctx context.Context, effect fault.Effect, cause error) error {
 	known := "the message may have gone out"
 	if effect == fault.EffectNone {
@@ -88,7 +87,7 @@ func (c *Client) redirected(got reply) error {
 	target := "another address"
 	raw := got.header.Get("Location")
 	if location, err := got.url.Parse(raw); raw != "" && err == nil && location.Host != "" {
-		// Paths and queries of redirects carry sessions and return addresses.
+		// Paths and queries of redirects may contain sessions and return addresses.
 		target = publicText(c.redact(location.Scheme + "://" + location.Host))
 	}
 	return newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REDIRECTED, fault.EffectUnknown, got.status,
@@ -96,8 +95,8 @@ func (c *Client) redirected(got reply) error {
 			"the channel's base URL is likely wrong", got.status, target))
 }
 
-// throttled is the fault of a 429 or a 503. A 503 is a throttle only with a valid
-// Retry-After: without one it may come from a router that has passed the request on.
+// throttled returns the fault of a 429 or 503. A 503 counts as a throttle only with a valid
+// Retry-After. Without one it may come from a router that has forwarded the request.
 func throttled(got reply) error {
 	advice, advised := retryAfter(got.header, time.Now())
 	if got.status == http.StatusServiceUnavailable && !advised {
@@ -114,7 +113,7 @@ func failed(status int) error {
 		fmt.Sprintf("Ongair failed with status %d; the message may have gone out", status))
 }
 
-// refused takes Ongair's own text as it came; it may be empty.
+// refused returns the fault of a refusal. text is Ongair's own text, and may be empty.
 func (c *Client) refused(status int, text string) error {
 	message := fmt.Sprintf("Ongair refused the call with status %d; nothing was sent", status)
 	if text = publicText(c.redact(text)); text != "" {
@@ -130,7 +129,7 @@ func (c *Client) unreadable(status int, cause error) error {
 	return f
 }
 
-// newFault makes a fault; status 0 leaves out the metadata upstream_status.
+// newFault returns a fault. A status of 0 leaves out the metadata upstream_status.
 func newFault(reason ongairv1.ErrorReason, effect fault.Effect, status int, message string) *fault.Fault {
 	f := fault.New(reason, "%s", message)
 	f.Effect = effect

@@ -16,23 +16,22 @@ import (
 const (
 	userAgent = "ongair-gateway"
 
-	// maxAnswerBytes bounds what is read of an answer's body. Ongair's answers have
-	// less than 200 bytes; the rest of the room is for pages of errors.
+	// maxAnswerBytes bounds how much of an answer's body is read. Ongair's answers have less than
+	// 200 bytes. The rest is for error pages.
 	maxAnswerBytes = 1 << 20
 )
 
-// reply is an answer as far as it could be read.
+// reply is an answer, as far as it was read.
 type reply struct {
 	status int
 	header http.Header
-	url    *url.URL // what was asked: a Location may be relative to it
+	url    *url.URL // the URL of the request: a Location may be relative to it
 	body   []byte   // at most maxAnswerBytes
-	// tooLarge says that there was more than body.
+	// tooLarge is true if the answer had more than maxAnswerBytes.
 	tooLarge bool
 }
 
-// try makes one try of a call, when it is its turn. The reply is empty where there
-// was none.
+// try waits for a turn and makes one try of a call. The reply is empty if there was none.
 func (c *Client) try(ctx context.Context, r request) (a answer, got reply, err error) {
 	settle, err := c.guard.admit(ctx)
 	if err != nil {
@@ -41,18 +40,18 @@ func (c *Client) try(ctx context.Context, r request) (a answer, got reply, err e
 		}
 		return answer{}, reply{}, err
 	}
-	begin, said := time.Now(), errNoVerdict
-	defer func() { settle(said) }() // a panic says nothing
+	begin, result := time.Now(), errNoVerdict
+	defer func() { settle(result) }() // a panic keeps errNoVerdict
 	got, err = c.postInEitherForm(ctx, r)
 	if err == nil {
 		a, err = c.judge(got)
 	}
-	said = verdict(err, time.Since(begin))
+	result = verdict(err, time.Since(begin))
 	return a, got, err
 }
 
-// postInEitherForm makes one POST, or two where the first got a 401 and the form of
-// the token is not pinned.
+// postInEitherForm makes one POST, and a second one if the first got a 401 and the form of the
+// token is AuthAuto.
 func (c *Client) postInEitherForm(ctx context.Context, r request) (reply, error) {
 	form := c.formNow()
 	got, err := c.post(ctx, r, form)
@@ -66,18 +65,17 @@ func (c *Client) postInEitherForm(ctx context.Context, r request) (reply, error)
 	return got, err
 }
 
-// post makes one POST and reads its answer. An error says that there is none to
-// judge.
+// post makes one POST and reads its answer. It fails if there is no answer to judge.
 //
-// It uses the transport without an http.Client around it: that is what follows
-// redirects, and it fails on a Location that it cannot parse.
+// It calls the transport directly, because an http.Client follows redirects, and fails on a
+// Location that it cannot parse.
 func (c *Client) post(ctx context.Context, r request, form AuthForm) (reply, error) {
 	if err := ctx.Err(); err != nil {
 		return reply{}, c.broken(ctx, fault.EffectNone, err)
 	}
 	var seen progress
-	// NewRequest gives a body of this type a GetBody; with it, net/http can take
-	// another connection where it could write nothing to a pooled one.
+	// NewRequest sets GetBody for a body of this type. It lets net/http take another connection if
+	// it could not write one byte to a pooled one.
 	httpRequest, err := http.NewRequestWithContext(
 		httptrace.WithClientTrace(ctx, seen.trace()), http.MethodPost, c.baseURL+r.path, bytes.NewReader(r.body))
 	if err != nil {
@@ -94,10 +92,10 @@ func (c *Client) post(ctx context.Context, r request, form AuthForm) (reply, err
 		c.logPost(ctx, httpRequest, 0, begin)
 		return reply{}, c.broken(ctx, seen.effect(c.transport), err)
 	}
-	// Closing a body before its end closes the connection: nothing drains it.
+	// Closing a body before its end closes the connection, without draining it.
 	defer func() { _ = response.Body.Close() }()
 	got := reply{status: response.StatusCode, header: response.Header, url: httpRequest.URL}
-	if got.status >= http.StatusOK { // a 101 has a connection for a body, which may never end
+	if got.status >= http.StatusOK { // the body of a 101 is a connection, which may never end
 		got.body, err = readAnswer(response)
 	}
 	c.logPost(ctx, httpRequest, got.status, begin)
@@ -110,8 +108,8 @@ func (c *Client) post(ctx context.Context, r request, form AuthForm) (reply, err
 	return got, nil
 }
 
-// readAnswer reads a body, and one byte more than maxAnswerBytes of a larger one. It
-// is mostly as long as its header says.
+// readAnswer reads a body of at most maxAnswerBytes, or maxAnswerBytes+1 bytes of a larger one. It
+// allocates the Content-Length if there is one.
 func readAnswer(response *http.Response) ([]byte, error) {
 	if length := response.ContentLength; 0 <= length && length <= maxAnswerBytes {
 		body := make([]byte, length)
@@ -121,7 +119,7 @@ func readAnswer(response *http.Response) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes+1))
 }
 
-// logPost logs one POST; status 0 means that there was no answer.
+// logPost logs one POST. A status of 0 means no answer.
 func (c *Client) logPost(ctx context.Context, r *http.Request, status int, begin time.Time) {
 	c.log.LogAttrs(ctx, slog.LevelDebug, "called Ongair",
 		slog.String("method", r.Method),

@@ -8,18 +8,15 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// progress is how far one POST got, as net/http/httptrace tells it. Its fields
-// are atomic, since callbacks run on the transport's goroutines, also after
-// RoundTrip returned.
+// progress tracks with net/http/httptrace how far one POST got. Its fields are atomic because
+// callbacks run on the transport's goroutines, even after RoundTrip returned.
 //
-// It errs on the side of "written". The callback of the first header field comes
-// before any byte leaves, since a request goes through a buffer first. So no
-// callback means that nothing was written; a callback means that something may
+// It never misses a write. A request is buffered, so the callback of the first header field comes
+// before the first byte. Without a callback nothing was written. After a callback something may
 // have been.
 //
-// Nothing is written after HTTP/1's RoundTrip returned an error: it waits for the
-// connection's writing goroutine before (persistConn.mapRoundTripError). So what
-// effect reads then is final.
+// HTTP/1's RoundTrip writes nothing after it returned an error, because it first waits for the
+// goroutine that writes (persistConn.mapRoundTripError). The result of effect is then final.
 type progress struct {
 	traced  atomic.Bool
 	written atomic.Bool
@@ -27,10 +24,9 @@ type progress struct {
 
 func (p *progress) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		// A second GetConn in one RoundTrip is net/http taking another connection.
-		// For a POST over HTTP/1 it does so only where the one before was pooled and
-		// took not one byte (persistConn.shouldRetryRequest). So whatever was noted
-		// before did not count.
+		// A second GetConn in one RoundTrip means that net/http takes another connection. For a
+		// POST over HTTP/1 it does so only if the connection before was pooled and not one byte was
+		// written to it (persistConn.shouldRetryRequest). So earlier writes do not count.
 		GetConn: func(string) {
 			p.traced.Store(true)
 			p.written.Store(false)
@@ -41,10 +37,10 @@ func (p *progress) trace() *httptrace.ClientTrace {
 	}
 }
 
-// effect says what is known of a POST for which transport returned an error.
+// effect returns the known effect of a POST for which transport returned an error.
 func (p *progress) effect(transport http.RoundTripper) fault.Effect {
-	// An http.Transport can fail before GetConn, on its proxy setting for example.
-	// From any other, silence says nothing.
+	// An http.Transport can fail before GetConn, for example on its proxy setting. Any other
+	// transport may not report to httptrace at all.
 	if _, ok := transport.(*http.Transport); !ok && !p.traced.Load() {
 		return fault.EffectUnknown
 	}

@@ -9,19 +9,18 @@ import (
 )
 
 const (
-	// maxPublicText bounds how much of Ongair's own words, in bytes, goes into a
-	// message to callers.
+	// maxPublicText bounds how many bytes of Ongair's text go into a message to callers.
 	maxPublicText = 512
 
-	// minSecretBytes is the length from which a token is looked for in texts. A
-	// shorter one is no secret, and would be found inside of ordinary words.
+	// minSecretBytes is the shortest token that is redacted. A shorter one is no secret, and would
+	// occur in ordinary words.
 	minSecretBytes = 8
 
 	redacted = "[token]"
 )
 
-// publicText makes words from outside fit for a message: valid UTF-8, one line
-// without control characters, at most maxPublicText bytes.
+// publicText makes text of others safe for a message: valid UTF-8, one line, no control characters,
+// at most maxPublicText bytes.
 func publicText(text string) string {
 	text = strings.Map(func(r rune) rune {
 		switch {
@@ -43,9 +42,8 @@ func publicText(text string) string {
 	return text[:end]
 }
 
-// redact removes the token, as it is and as %q writes it, from words that an
-// answer may have put it in. It MUST run before a text is cut or cleaned, since
-// half a token would not be found.
+// redact replaces the token in a text, both as it is and as %q quotes it. It MUST run before the
+// text is cut or cleaned, because a part of the token would not be found.
 func (c *Client) redact(text string) string {
 	if len(c.token) < minSecretBytes {
 		return text
@@ -54,9 +52,8 @@ func (c *Client) redact(text string) string {
 	return strings.NewReplacer(c.token, redacted, quoted[1:len(quoted)-1], redacted).Replace(text)
 }
 
-// redactError returns err itself, or its text alone where that has the token in
-// it: net/http quotes from answers that it cannot read, and those may quote the
-// request.
+// redactError returns err, or its redacted text if it contains the token. net/http quotes answers
+// that it cannot parse, and these may quote the request.
 func (c *Client) redactError(err error) error {
 	if text := err.Error(); c.redact(text) != text {
 		return errors.New(c.redact(text))

@@ -12,21 +12,19 @@ import (
 )
 
 const (
-	// maxTries bounds the tries of one call.
+	// maxTries bounds the tries of one call, including the first.
 	maxTries = 4
-	// firstBackoff is the first pause where Ongair names none; each is twice the one
-	// before, less jitter: 100, 200 and 400 ms, so that a call outlives the restart of
-	// a proxy.
+	// firstBackoff is the first pause if Ongair advises none. Each pause is twice the one before,
+	// less jitter: 100, 200 and 400 ms. A call thus outlives the restart of a proxy.
 	firstBackoff = 100 * time.Millisecond
-	// minTryTime is what must be left of a call's deadline after a pause: less is no
-	// time for a try whose answer is to be read.
+	// minTryTime is how much of a call's deadline must remain after a pause. With less, a try could
+	// not be answered in time.
 	minTryTime = 500 * time.Millisecond
 )
 
-// call makes one call. It tries again only after a try of which is known that it
-// sent nothing, and only where that may help: no connection, or a throttle that
-// says for how long. It does not wait for what the deadline of ctx has no room
-// for, nor beyond the channel's budget of retries.
+// call makes one call. It retries only after a try that certainly had no effect, and only if there
+// was no connection or a throttle with a valid Retry-After. It does not retry beyond the deadline
+// of ctx or the channel's retry budget.
 func (c *Client) call(ctx context.Context, r request) (answer, error) {
 	for retries := 0; ; retries++ {
 		a, got, err := c.try(ctx, r)
@@ -38,7 +36,7 @@ func (c *Client) call(ctx context.Context, r request) (answer, error) {
 		if !ok || !fits(ctx, pause) || !c.budget.spend() {
 			return answer{}, err
 		}
-		c.log.LogAttrs(ctx, slog.LevelDebug, "calling Ongair again, nothing was sent",
+		c.log.LogAttrs(ctx, slog.LevelDebug, "retrying the call to Ongair; nothing was sent",
 			slog.String("reason", fault.ReasonName(fault.From(err).Reason)), slog.Duration("pause", pause))
 		select {
 		case <-time.After(pause):
@@ -48,8 +46,8 @@ func (c *Client) call(ctx context.Context, r request) (answer, error) {
 	}
 }
 
-// pause returns how long to wait after a failed try before the next one; false
-// where there MUST NOT be one, or it would not help.
+// pause returns how long to wait before the next try. It returns false if a retry is not allowed or
+// would not help.
 func (c *Client) pause(got reply, f *fault.Fault, retries int) (time.Duration, bool) {
 	if f.Effect != fault.EffectNone || retries+1 >= c.tries {
 		return 0, false
@@ -59,19 +57,18 @@ func (c *Client) pause(got reply, f *fault.Fault, retries int) (time.Duration, b
 		backoff := firstBackoff << retries
 		return backoff/2 + jitter(backoff/2), true
 	case ongairv1.ErrorReason_ERROR_REASON_ONGAIR_THROTTLED:
-		// One that names no delay is left to the caller, who knows whether it is urgent.
+		// Without a Retry-After the caller decides, because it knows how urgent the call is.
 		if _, advised := retryAfter(got.header, time.Now()); !advised {
 			return 0, false
 		}
-		// Never earlier than it says.
+		// Jitter only adds to the advice.
 		return f.RetryAfter + jitter(f.RetryAfter/4), true
 	default:
 		return 0, false
 	}
 }
 
-// jitter returns a random part of d, so that those that fail together do not come
-// back together.
+// jitter returns a random part of d, so that calls that fail together are not retried together.
 func jitter(d time.Duration) time.Duration {
 	return rand.N(d + 1) //nolint:gosec // it need not be unpredictable
 }
@@ -82,20 +79,18 @@ func fits(ctx context.Context, pause time.Duration) bool {
 	return !ok || time.Until(deadline) >= pause+minTryTime
 }
 
-// Tokens of a retryBudget: a retry costs as much as ten calls that went well earn.
-// It is gRPC's own scheme for throttling retries (its proposal A6), with its
-// recommended ratio.
+// A retry costs as many tokens as ten successful calls earn. The scheme and the ratio are those of
+// gRPC's throttling of retries (its proposal A6).
 const (
 	retryCost = 10
 	maxTokens = 10 * retryCost
 )
 
-// retryBudget keeps the retries of a channel in proportion to its calls: after a
-// burst of 10, one for every 10 calls that went well. An Ongair that is down gets
-// no more from retries than it can stand when it comes back. It is safe for
-// concurrent use.
+// retryBudget bounds the retries of a channel in proportion to its calls: a burst of 10, and then
+// one for every 10 successful calls. This keeps retries from overloading an Ongair that recovers.
+// It is safe for concurrent use.
 type retryBudget struct {
-	// spent is how many of maxTokens are gone.
+	// spent is how many of maxTokens are spent.
 	spent atomic.Int64
 }
 
@@ -108,7 +103,7 @@ func (b *retryBudget) earn() {
 	}
 }
 
-// spend takes the tokens for a retry; false where they are not there.
+// spend takes the tokens for a retry. It returns false if too few are left.
 func (b *retryBudget) spend() bool {
 	for {
 		spent := b.spent.Load()

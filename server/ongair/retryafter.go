@@ -8,19 +8,17 @@ import (
 	"time"
 )
 
-// The advice of a throttled call is within these. The lower one is also what
-// holds where Ongair gives none that can be read.
+// The advice for a throttled call is within these bounds. Without valid advice it is minRetryAfter.
 const (
 	minRetryAfter = time.Second
 	maxRetryAfter = time.Hour
 )
 
-// retryAfter returns the advice in the header Retry-After, from 1 s to 1 h, and
-// whether there is any. Of several headers the longest advice counts, since Ongair
-// and a proxy before it may each give one, and an invalid one is as good as absent.
+// retryAfter returns the delay in the header Retry-After, from 1 s to 1 h, and whether there is a
+// valid one. If there are several headers, the longest delay counts: Ongair and a proxy in front of
+// it may each add one. Invalid headers are ignored.
 func retryAfter(header http.Header, now time.Time) (advice time.Duration, valid bool) {
-	// A date is counted from the answer's own Date, if it has one, so that clocks that
-	// disagree do no harm.
+	// A date is relative to the answer's own Date, if it has one, so that clocks may differ.
 	if date, err := http.ParseTime(header.Get("Date")); err == nil {
 		now = date
 	}
@@ -33,7 +31,7 @@ func retryAfter(header http.Header, now time.Time) (advice time.Duration, valid 
 	return min(advice, maxRetryAfter), valid
 }
 
-// parseRetryAfter reads a number of seconds or an HTTP date, which may be past.
+// parseRetryAfter parses a number of seconds or an HTTP date, which may be in the past.
 func parseRetryAfter(value string, now time.Time) (time.Duration, bool) {
 	seconds, err := strconv.ParseUint(value, 10, 64)
 	switch {

@@ -7,42 +7,47 @@ import (
 )
 
 const (
-	// dialTimeout and tlsHandshakeTimeout bound how long a host that drops packets
-	// can hold a call: together less than the 15 s that a send without a deadline
-	// is given, so that the caller learns that nothing was sent.
+	// dialTimeout and tlsHandshakeTimeout bound how long a host that drops packets can delay a
+	// call. Together they are less than the 15 s of a send without a deadline, so that the caller
+	// learns that nothing was sent.
 	dialTimeout         = 5 * time.Second
 	tlsHandshakeTimeout = 5 * time.Second
 
-	// keepAliveInterval notices a peer that vanished under a waiting call.
+	// keepAliveInterval is for detecting a peer that vanished during a call.
 	keepAliveInterval = 15 * time.Second
 
-	// maxIdleConnsPerHost is the number of calls in flight that a channel is allowed
-	// by default: with net/http's default of 2, a burst would leave all but two of its
-	// connections closed, and the next one pay for as many handshakes.
+	// maxIdleConnsPerHost is the default bound of a channel's calls in flight. With net/http's
+	// default of 2, all but two connections of a burst would be closed, and the next burst would
+	// need new handshakes.
 	maxIdleConnsPerHost = DefaultMaxInFlight
 
-	// idleConnTimeout is below the shortest idle limit that is common in servers:
-	// 5 s, of Apache and Node. A request that meets the server's close half way
-	// ends with an unknown effect and cannot be repeated, which is worse than a
-	// handshake for a channel that sends less than once in 4 s.
+	// idleConnTimeout is below the shortest idle timeout common in servers, the 5 s of Apache and
+	// Node. If the server closes a connection during a request, the effect is unknown and the call
+	// cannot be retried. That is worse than a handshake for a channel that sends less than once in
+	// 4 s.
 	idleConnTimeout = 4 * time.Second
 
-	// maxHeaderBytes bounds the header of an answer; net/http's default is 10 MiB.
+	// maxHeaderBytes bounds the headers of an answer. net/http's default is 10 MiB.
 	maxHeaderBytes = 64 << 10
 )
 
-// NewTransport returns a transport tuned for Ongair: up to 512 idle connections
-// per host, kept for 4 s; 5 s to connect and 5 s for TLS; answers' headers of at
-// most 64 KiB; the proxy of the environment (http.ProxyFromEnvironment). It has
-// no limit on connections, since a queue here would only look like a slow
-// Ongair, and none on the time to answer, which is the context's.
+// NewTransport returns a transport for Ongair:
 //
-// It speaks HTTP/1.1 alone. Over HTTP/2, net/http repeats a POST whose stream the
-// server ended with PROTOCOL_ERROR, which does not say that nothing was done; and
-// one broken connection would leave all calls of a host with an unknown effect.
+//	idle connections     up to 512 per host, closed after 4 s
+//	time to connect      5 s, and 5 s for TLS
+//	headers of answers   up to 64 KiB
+//	proxy                of the environment (http.ProxyFromEnvironment)
+//	connections          unlimited, because a queue here would look like a slow Ongair
+//	time to answer       unlimited; the context bounds it
+//	protocol             HTTP/1.1 only
+//	compression          off
 //
-// It asks for no compression: answers are too small to gain by it, and the bound
-// on an answer is then a bound on what crosses the network.
+// It does not use HTTP/2, because net/http would repeat a POST whose stream the server ended with
+// PROTOCOL_ERROR, which does not mean that the POST had no effect. One broken connection would also
+// leave all calls of a host with an unknown effect.
+//
+// It does not ask for compression, because answers are small. The bound of an answer then also
+// bounds what crosses the network.
 func NewTransport() *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)

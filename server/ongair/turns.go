@@ -9,36 +9,35 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// callerShare is how many times what is left free a caller may have of a channel's
-// calls in flight: two thirds of all where nobody else calls, two fifths beside one who
-// takes as much. So whoever comes next finds room at once, however many calls of one
-// caller wait for an Ongair that takes its time. The rule is that of dynamic thresholds
-// for shared buffers (A. K. Choudhury and E. L. Hahne, IEEE/ACM Transactions on
-// Networking 6 (2), 1998).
+// callerShare bounds a caller's calls in flight to this many times the free ones. A caller gets two
+// thirds of all if it is alone, and two fifths beside another one that takes as much. The next
+// caller thus finds room at once, even if Ongair is slow and one caller has many calls waiting. The
+// rule is that of dynamic thresholds for shared buffers (A. K. Choudhury and E. L. Hahne, IEEE/ACM
+// Transactions on Networking 6 (2), 1998).
 const callerShare = 2
 
-// turns are what a channel may do: so many calls at once, and so many begun a second.
-// Callers who wait get them in rotation, so that a thousand calls of one do not hold up
-// a single call of another. It is safe for concurrent use.
+// turns limits a channel's calls in flight, and the calls that begin per second. Callers that wait
+// get turns in rotation, so a thousand calls of one caller do not delay a single call of another.
+// It is safe for concurrent use.
 type turns struct {
 	mu   sync.Mutex
 	rate *rate.Limiter
 	free int
-	held map[string]int // by caller, where it is not 0
-	// waiting has the calls that wait, by caller, and rotation those callers, who is
-	// next first.
+	held map[string]int // calls in flight by caller, without zeros
+	// waiting has the waiting calls by caller. rotation has these callers in the order of their
+	// next turns.
 	waiting  map[string][]*turn
 	rotation []string
-	// timer runs while only the rate is waited for.
+	// timer runs while only the rate delays the next turn.
 	timer *time.Timer
 }
 
-// turn is that of a call that may have to wait for it.
+// turn is the turn of a waiting call.
 type turn struct {
-	come chan struct{} // closed when it has
+	granted chan struct{} // closed when the turn is granted
 }
 
-// newTurns returns the turns of a channel; a maxRate of 0 means no rate.
+// newTurns returns the turns of a channel. A maxRate of 0 means no rate.
 func newTurns(maxInFlight int, maxRate float64) *turns {
 	limit, burst := rate.Inf, 0
 	if maxRate > 0 {
@@ -53,29 +52,30 @@ func newTurns(maxInFlight int, maxRate float64) *turns {
 	return t
 }
 
-// limitError says by which limit a call's turn did not come, and when it might.
+// limitError is the limit that kept a call from its turn, and how long to wait before a retry.
 type limitError struct {
 	limit string
 	wait  time.Duration
 }
 
-func (e *limitError) Error() string { return "its turn comes too late (" + e.limit + ")" }
+func (e *limitError) Error() string { return "no turn in time: limit " + e.limit }
 
-// take waits for a caller's turn, which give ends: up to maxWait, and no longer than
-// ctx. It fails with a limitError, at once where that is certain.
+// take waits for a caller's turn, at most for maxWait and until ctx ends. The caller MUST call
+// release after its call. take fails with a limitError, at once if the rate makes the wait too
+// long.
 func (t *turns) take(ctx context.Context, caller string, maxWait time.Duration) *limitError {
 	t.mu.Lock()
 	if len(t.rotation) == 0 && t.mayHaveOneMore(caller) && t.begin(caller) == 0 {
 		t.mu.Unlock()
 		return nil
 	}
-	mine := &turn{come: make(chan struct{})}
+	mine := &turn{granted: make(chan struct{})}
 	if len(t.waiting[caller]) == 0 {
 		t.rotation = append(t.rotation, caller)
 	}
 	t.waiting[caller] = append(t.waiting[caller], mine)
 	t.serve()
-	if mine.isCome() {
+	if mine.isGranted() {
 		t.mu.Unlock()
 		return nil
 	}
@@ -93,14 +93,14 @@ func (t *turns) take(ctx context.Context, caller string, maxWait time.Duration) 
 	timeout := time.NewTimer(maxWait)
 	defer timeout.Stop()
 	select {
-	case <-mine.come:
+	case <-mine.granted:
 		return nil
 	case <-ctx.Done():
 	case <-timeout.C:
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if mine.isCome() {
+	if mine.isGranted() {
 		return nil
 	}
 	t.leave(caller, mine)
@@ -110,8 +110,8 @@ func (t *turns) take(ctx context.Context, caller string, maxWait time.Duration) 
 	return &limitError{"in_flight", maxWait}
 }
 
-// give ends a caller's turn.
-func (t *turns) give(caller string) {
+// release ends a caller's turn.
+func (t *turns) release(caller string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.free++
@@ -127,7 +127,7 @@ func (t *turns) tick() {
 	t.serve()
 }
 
-// serve gives turns while there are any for those who wait. t.mu is held.
+// serve grants turns to waiting callers while the limits allow. t.mu is held.
 func (t *turns) serve() {
 	for {
 		next := slices.IndexFunc(t.rotation, t.mayHaveOneMore)
@@ -141,7 +141,7 @@ func (t *turns) serve() {
 		}
 		t.rotation = slices.Delete(t.rotation, next, next+1)
 		queue := t.waiting[caller]
-		close(queue[0].come)
+		close(queue[0].granted)
 		if queue = queue[1:]; len(queue) > 0 {
 			t.waiting[caller] = queue
 			t.rotation = append(t.rotation, caller)
@@ -151,8 +151,7 @@ func (t *turns) serve() {
 	}
 }
 
-// begin gives a caller a turn, if the rate has one; else it returns when that will.
-// t.mu is held.
+// begin takes a turn for a caller if the rate allows, or returns when it will. t.mu is held.
 func (t *turns) begin(caller string) (wait time.Duration) {
 	begun := t.rate.Reserve()
 	if wait := begun.Delay(); wait > 0 {
@@ -167,8 +166,8 @@ func (t *turns) begin(caller string) (wait time.Duration) {
 // mayHaveOneMore reports whether a caller may have one more call in flight. t.mu is held.
 func (t *turns) mayHaveOneMore(caller string) bool { return t.held[caller] < callerShare*t.free }
 
-// soonest is how long the last of a caller who waits has to by the rate, if no other
-// caller waits. t.mu is held.
+// soonest returns how long the rate makes a caller's last waiting call wait, if no other caller
+// waits. t.mu is held.
 func (t *turns) soonest(caller string) time.Duration {
 	if t.rate.Limit() == rate.Inf {
 		return 0
@@ -180,7 +179,7 @@ func (t *turns) soonest(caller string) time.Duration {
 	return wait + time.Duration(float64(before)/float64(t.rate.Limit())*float64(time.Second))
 }
 
-// leave takes a call out that waits no longer. t.mu is held.
+// leave removes a call that no longer waits. t.mu is held.
 func (t *turns) leave(caller string, gone *turn) {
 	queue := t.waiting[caller]
 	if len(queue) == 1 {
@@ -191,10 +190,10 @@ func (t *turns) leave(caller string, gone *turn) {
 	t.waiting[caller] = slices.DeleteFunc(queue, func(waits *turn) bool { return waits == gone })
 }
 
-// isCome reports whether a turn has come.
-func (m *turn) isCome() bool {
+// isGranted reports whether the turn is granted.
+func (m *turn) isGranted() bool {
 	select {
-	case <-m.come:
+	case <-m.granted:
 		return true
 	default:
 		return false

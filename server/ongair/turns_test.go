@@ -77,7 +77,7 @@ func TestACallerAloneHasTwoThirdsOfAChannelAndTwoHaveFourFifths(t *testing.T) {
 	assert.Equal(t, 100, takeAll("first"))
 	assert.Positive(t, takeAll("second"))
 	for turns.held["first"] > 60 {
-		turns.give("first")
+		turns.release("first")
 		takeAll("second")
 	}
 	assert.Equal(t, 60, turns.held["second"])
@@ -117,7 +117,7 @@ func TestTurnsAreNeverTooManyAndNeverLost(t *testing.T) {
 					mu.Lock()
 					now--
 					mu.Unlock()
-					turns.give(caller)
+					turns.release(caller)
 				})
 			}
 			calls.Wait()
