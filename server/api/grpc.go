@@ -27,10 +27,12 @@ const (
 	// idleTimeout ends a connection without calls. Its client opens another one when it needs
 	// it.
 	idleTimeout = 5 * time.Minute
-	// minKeepalive is the shortest interval of a client's pings. A client that pings more
-	// often loses its connection, and the calls on it. grpc-go's default of 5 minutes is
-	// longer than what clients and proxies are commonly told to use.
-	minKeepalive = 5 * time.Second
+	// minPingInterval is the shortest interval of a client's keepalive pings. A client whose
+	// pings arrive more often loses its connection and its calls. Clients are told to use 5 s
+	// or more: such pings do not arrive exactly 5 s apart, and three early ones are enough to
+	// lose the connection. grpc-go's default of 5 minutes is longer than what clients and
+	// proxies commonly use.
+	minPingInterval = 4 * time.Second
 )
 
 // ServerConfig configures the gRPC server of a Service.
@@ -73,7 +75,7 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 		grpc.MaxHeaderListSize(listen.MaxMetadataBytes),
 		grpc.ConnectionTimeout(HandshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minKeepalive, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingInterval, PermitWithoutStream: true}),
 		grpc.StreamInterceptor(c.stream),
 		grpc.UnknownServiceHandler(unknownMethod),
 	}

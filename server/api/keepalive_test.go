@@ -23,9 +23,9 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen/listentest"
 )
 
-// pingUntilGoAway pings every interval on a connection without streams. It returns how long
-// the server let it, and the code with which it ended the connection.
-func pingUntilGoAway(t *testing.T, conn net.Conn, interval time.Duration) (after time.Duration, code http2.ErrCode) {
+// pingUntilGoAway pings on a connection without streams, waiting for the intervals in turn. It
+// returns how long the server allowed it, and the code with which it ended the connection.
+func pingUntilGoAway(t *testing.T, conn net.Conn, intervals ...time.Duration) (after time.Duration, code http2.ErrCode) {
 	t.Helper()
 	start := time.Now()
 	ended := make(chan struct{})
@@ -34,11 +34,11 @@ func pingUntilGoAway(t *testing.T, conn net.Conn, interval time.Duration) (after
 		_, _ = io.WriteString(conn, http2.ClientPreface)
 		framer := http2.NewFramer(conn, nil)
 		_ = framer.WriteSettings()
-		for {
+		for i := 0; ; i++ {
 			select {
 			case <-ended:
 				return
-			case <-time.After(interval):
+			case <-time.After(intervals[i%len(intervals)]):
 				_ = framer.WritePing(false, [8]byte{})
 			}
 		}
@@ -53,19 +53,24 @@ func pingUntilGoAway(t *testing.T, conn net.Conn, interval time.Duration) (after
 	}
 }
 
-func TestAConnectionMayPingEveryFiveSecondsAndNotMoreOften(t *testing.T) {
-	for interval, want := range map[time.Duration]http2.ErrCode{
-		5 * time.Second:                  http2.ErrCodeNo, // because nobody uses it
-		5*time.Second - time.Microsecond: http2.ErrCodeEnhanceYourCalm,
+func TestPingsEveryFiveSecondsAreAllowedAndFasterOnesAreNot(t *testing.T) {
+	for name, test := range map[string]struct {
+		intervals []time.Duration
+		want      http2.ErrCode
+	}{
+		"every 5 s":                {[]time.Duration{5 * time.Second}, http2.ErrCodeNo},
+		"every 5 s, with jitter":   {[]time.Duration{4100 * time.Millisecond, 5900 * time.Millisecond}, http2.ErrCodeNo},
+		"every 5 s, a little fast": {[]time.Duration{4990 * time.Millisecond}, http2.ErrCodeNo},
+		"below 4 s":                {[]time.Duration{minPingInterval - time.Microsecond}, http2.ErrCodeEnhanceYourCalm},
 	} {
-		t.Run(interval.String(), func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				conn, done := overGRPC(t)
 				defer done()
-				after, code := pingUntilGoAway(t, conn, interval)
-				assert.Equal(t, want, code)
-				if want == http2.ErrCodeNo {
-					assert.Equal(t, idleTimeout, after)
+				after, code := pingUntilGoAway(t, conn, test.intervals...)
+				assert.Equal(t, test.want, code)
+				if test.want == http2.ErrCodeNo {
+					assert.Equal(t, idleTimeout, after, "the connection ends because it has no calls")
 				}
 			})
 		})
