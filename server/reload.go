@@ -16,7 +16,7 @@ import (
 // webhooks, the encryption key, and the files of the TLS certificate. Calls and streams go on. The
 // streams of a caller that lost the right to them end with a reason.
 //
-// Reload fails and changes nothing if the configuration is invalid, if a change needs a restart, or
+// Reload fails and changes nothing if the configuration is invalid, if a change requires a restart, or
 // before the gateway is ready. If the disk fails, it may have the new encryption key; the error says
 // so. Reload is safe for concurrent use.
 //

@@ -14,22 +14,22 @@ import (
 
 // benchCmd runs workloads.
 type benchCmd struct {
-	Rounds    int           `help:"Rounds of each workload (default 5, quick 1)."`
-	Duration  time.Duration `help:"Measured time of each variant in each round, where the work does not say how long it takes (default 4s, quick 1s)."`
-	Quick     bool          `help:"See that everything works, on a tenth of the log: figures mean little."`
+	Rounds    int           `help:"Number of rounds of each workload (default 5, quick 1)."`
+	Duration  time.Duration `help:"Measured time of each variant in each round, if the workload has no fixed amount of work (default 4s, quick 1s)."`
+	Quick     bool          `help:"Check that everything works, on a tenth of the log. The figures are not reliable."`
 	JSON      string        `help:"Write the figures of all rounds to this file." type:"path" placeholder:"FILE"`
-	Dir       string        `help:"Where to put the files: on the disk whose fsync counts (default: the system's temporary directory)." type:"path"`
+	Dir       string        `help:"Directory for the files, on the disk whose fsync is measured (default: the system's temporary directory)." type:"path"`
 	Profile   string        `help:"Write a CPU profile of each gateway's first round into this directory." type:"path" placeholder:"DIR"`
-	Workloads []string      `arg:"" optional:"" name:"workload" help:"F1 to F5, R1 to R3, I1, I2, S1, S2, K1, B1, B2."`
+	Workloads []string      `arg:"" optional:"" name:"workload" help:"Workloads to run: F1 to F5, R1 to R3, I1, I2, S1, S2, K1, B1, B2."`
 }
 
-// Run runs the workloads that are named.
+// Run runs the named workloads.
 func (c *benchCmd) Run(ctx context.Context, io stdio) error {
 	if c.Rounds < 0 || c.Rounds > 100 {
-		return errors.New("rounds: want 1 to 100")
+		return errors.New("rounds: use 1 to 100")
 	}
 	if c.Duration < 0 || c.Duration > 10*time.Minute {
-		return errors.New("duration: want at most 10m")
+		return errors.New("duration: use at most 10m")
 	}
 	chosen, err := choose(c.Workloads)
 	if err != nil {
@@ -61,7 +61,7 @@ func (c *benchCmd) Run(ctx context.Context, io stdio) error {
 	return report.write(io.out)
 }
 
-// workloads are all there are, in the order in which they run.
+// workloads returns all workloads in the order in which they run.
 func workloads() []workload {
 	return []workload{
 		{"F1", "fan-out, flat out", fanOutFlatOut},
@@ -82,7 +82,7 @@ func workloads() []workload {
 	}
 }
 
-// choose returns the workloads that are named; all where none is.
+// choose returns the named workloads, or all if none is named.
 func choose(names []string) ([]workload, error) {
 	all := workloads()
 	if len(names) == 0 {
@@ -92,15 +92,15 @@ func choose(names []string) ([]workload, error) {
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(w workload) bool { return strings.EqualFold(w.id, name) })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no workload %q", name)
+			return nil, fmt.Errorf("unknown workload %q", name)
 		}
 		chosen = append(chosen, all[i])
 	}
 	return chosen, nil
 }
 
-// measureAll runs workloads, with their files in a directory of their own under
-// dir, which is removed at the end.
+// measureAll runs workloads. Their files are in a new directory under dir, which is removed at
+// the end.
 func measureAll(ctx context.Context, chosen []workload, sizes scale, dir, profiles string, log io.Writer) (_ *report, err error) {
 	program, err := os.Executable()
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// stampMark is before the time in an event's text. None of its characters, nor
-	// a digit, is escaped in a form.
+	// stampMark precedes the time in an event's text. Neither its characters nor digits are
+	// escaped in a form.
 	stampMark = "stamp."
 	// stampDigits is the length of a time in nanoseconds, until the year 2286.
 	stampDigits = 19
@@ -20,8 +20,8 @@ const (
 	fillerText = ".Habari+yako+rafiki+yangu+leo+asubuhi+na+mapema+kabla+ya+saa+tatu+kamili"
 )
 
-// bodies makes webhooks of 250 bytes, each with an id of its own, so that none is
-// a duplicate. It is safe for concurrent use.
+// bodies creates webhooks of 250 bytes. Each has a unique id, so none is a duplicate. It is
+// safe for concurrent use.
 type bodies struct {
 	prefix string
 	next   atomic.Uint64
@@ -29,7 +29,7 @@ type bodies struct {
 
 func newBodies() *bodies { return &bodies{prefix: rand.Text()[:12]} }
 
-// appendBody appends a webhook that says when it was sent.
+// appendBody appends a webhook with the time at which it was sent.
 func (b *bodies) appendBody(dst []byte, sent time.Time) []byte {
 	dst = append(dst, bodyHead...)
 	dst = strconv.AppendInt(dst, sent.UnixNano(), 10)

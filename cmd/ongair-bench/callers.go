@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// idleCallers sees what a gateway with many callers and channels takes that has nothing
-// to do, and how long it takes to check its configuration. It is the real program, which
-// watches the files of its configuration.
+// idleCallers measures an idle gateway with many callers and channels, and the time to check
+// its configuration. It runs the released program, which watches the files of its
+// configuration.
 func idleCallers(ctx context.Context, w *workbench) ([]trial, error) {
 	program, err := w.buildGateway(ctx)
 	if err != nil {
-		w.say("the gateway's program cannot be built here, so it is not measured with many callers: %v", err)
+		w.logf("skipped the gateway with many callers, because its program cannot be built: %v", err)
 		return nil, nil
 	}
 	one := func(name string, channels, callers int) (variant, error) {
@@ -64,9 +64,9 @@ func idleCallers(ctx context.Context, w *workbench) ([]trial, error) {
 	}}, nil
 }
 
-// writeConfiguration writes a config file, with the secrets of each channel in files of
-// their own, as where Kubernetes mounts them. All files look an hour old: the gateway
-// reads young ones twice.
+// writeConfiguration writes a config file, and the secrets of each channel in separate files,
+// as Kubernetes mounts them. All files look an hour old, because the gateway reads new ones
+// twice.
 func (r *runner) writeConfiguration(channels, callers int) (string, error) {
 	dir, err := r.newDir()
 	if err != nil {

@@ -10,14 +10,14 @@ import (
 
 // link is an event of the bare server, encoded once for all streams.
 type link struct {
-	// record is the event as an element of SubscribeResponse.events, cursor the
-	// response's own one, frame both: a whole response. They are interfaces here,
-	// since making one of a slice costs an allocation.
+	// record is the event as an element of SubscribeResponse.events. cursor is that of the
+	// response. frame is the whole response. They are interfaces, because converting a slice
+	// costs an allocation.
 	record, cursor mem.Buffer
 	frame          mem.BufferSlice
 
-	// In a contiguous chain there is no frame, and the record is chunk[start:end],
-	// with its neighbours before and behind.
+	// In a contiguous chain frame is nil and record is chunk[start:end], next to its
+	// neighbours.
 	chunk      []byte
 	start, end int
 
@@ -26,11 +26,10 @@ type link struct {
 	linked chan struct{}
 }
 
-// chain is the events of the bare server: a linked list that streams walk at their
-// own pace, without a lock. What all of them have passed, and the chain has let go
-// of, is garbage.
+// chain is the events of the bare server: a linked list that streams walk at their own pace
+// without a lock. Events that all streams have passed are garbage-collected.
 type chain struct {
-	// contiguous has the records in chunks, where neighbours lie end to end.
+	// contiguous means that records are next to each other in chunks.
 	contiguous bool
 	maxBytes   int
 
@@ -49,9 +48,8 @@ func newChain(maxBytes int, contiguous bool) *chain {
 	return &chain{oldest: origin, newest: origin, maxBytes: maxBytes, contiguous: contiguous}
 }
 
-// Field numbers of what the bare server makes: responses with a cursor as long as
-// the gateway's, and events that are a body as it was posted, which comes to the
-// gateway's size.
+// Field numbers of the bare server's responses. The cursor is as long as the gateway's. An
+// event is the posted body, which has about the size of the gateway's event.
 const (
 	fieldEvents         protowire.Number = 1
 	fieldResponseCursor protowire.Number = 2
@@ -61,7 +59,7 @@ const (
 	bareCursor = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 )
 
-// add makes an event of a body and wakes the streams.
+// add creates an event from a body and wakes the streams.
 func (c *chain) add(body []byte) {
 	content := protowire.AppendBytes(protowire.AppendTag(nil, fieldContent, protowire.BytesType), body)
 	e := protowire.AppendBytes(protowire.AppendTag(nil, fieldRawBody, protowire.BytesType), content)
@@ -86,7 +84,7 @@ func (c *chain) add(body []byte) {
 	}
 }
 
-// place puts a record behind the one before it, where there is room.
+// place stores a record after the previous one, if there is room.
 func (c *chain) place(l *link, record []byte) {
 	if len(c.chunk)+len(record) > cap(c.chunk) {
 		c.chunk = make([]byte, 0, max(chunkBytes, len(record)))
@@ -105,7 +103,7 @@ func (c *chain) ends() (oldest, newest *link) {
 	return c.oldest, c.newest
 }
 
-// adjoins reports whether the record of l lies right behind that of before.
+// adjoins reports whether the record of l directly follows that of before.
 func (l *link) adjoins(before *link) bool {
 	return l.chunk != nil && before.chunk != nil && &l.chunk[0] == &before.chunk[0] && l.start == before.end
 }

@@ -15,10 +15,10 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage"
 )
 
-// embeddedTimeout bounds the start of an embedded server after its files are read.
+// embeddedTimeout bounds the start of an embedded server after it has read its files.
 const embeddedTimeout = time.Minute
 
-// embedded is a JetStream in this process, with the options of the gateway's own.
+// embedded is a JetStream server in this process, with the options of the gateway's.
 type embedded struct {
 	server *server.Server
 	conn   *nats.Conn
@@ -46,7 +46,7 @@ func openEmbedded(dir string) (*embedded, error) {
 	e := &embedded{server: ns}
 	if !ns.ReadyForConnections(embeddedTimeout) {
 		e.close()
-		return nil, errors.New("the embedded server does not get ready")
+		return nil, errors.New("the embedded server did not become ready")
 	}
 	if e.conn, err = nats.Connect("", nats.InProcessServer(ns)); err != nil {
 		e.close()
@@ -67,7 +67,7 @@ func (e *embedded) close() {
 	e.server.WaitForShutdown()
 }
 
-// largest returns the stream with the most messages, which is the log.
+// largest returns the stream with the most messages: the log.
 func (e *embedded) largest(ctx context.Context) (*natsjs.StreamInfo, error) {
 	var found *natsjs.StreamInfo
 	list := e.api.ListStreams(ctx)
@@ -80,7 +80,7 @@ func (e *embedded) largest(ctx context.Context) (*natsjs.StreamInfo, error) {
 		return nil, list.Err()
 	}
 	if found == nil {
-		return nil, fmt.Errorf("there is no stream in this directory")
+		return nil, fmt.Errorf("no stream in the data directory")
 	}
 	return found, nil
 }

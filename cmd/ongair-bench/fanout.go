@@ -9,40 +9,41 @@ import (
 )
 
 const (
-	// fanOutPosters post at a time, which is more than fan-out can take.
+	// fanOutPosters is the number of concurrent posts. It is more than the fan-out can deliver.
 	fanOutPosters = 8
-	// fanOutWindow is how many events may be undelivered, on the average over the
-	// streams. A server that batches what a stream is behind gains with the
-	// backlog: so it is the same for both, and small, as after a burst.
+	// fanOutWindow is the number of undelivered events, averaged over the streams. A server
+	// that sends batches gains from a backlog, so the backlog is the same for both servers, and
+	// small as after a burst.
 	fanOutWindow = 32
 	// pacedRate is the events a second of the paced workload.
 	pacedRate = 50
 	// latencyRate is the events a second of the latency workload.
 	latencyRate = 200
-	// pacedPosters post at a time; few of them ever have to.
+	// pacedPosters is the number of concurrent posts of the paced workload. Few of them are
+	// used at a time.
 	pacedPosters = 16
-	// warmUp is the share of the measured time that is spent before it.
+	// warmUp is the divisor of the measured time that gives the time before it.
 	warmUp = 4
 )
 
-// fanOut is a server with streams on it, and posts to them for a time.
+// fanOut measures a server with streams while events are posted.
 type fanOut struct {
 	start                func(context.Context) (*process, error)
 	connections, streams int
 	stalled, sampleEvery int
-	// before is how many events each stream gets before the measured time; 0 for
-	// those of a fixed time.
+	// before is the number of events that each stream gets before the measured time. Zero means
+	// a fixed time.
 	before int64
-	// pace is the events a second; 0 for a closed loop.
+	// pace is the number of events per second. Zero means a closed loop.
 	pace int
 }
 
-// live is the request of streams that take what comes.
+// live is the request of streams that start at the newest event.
 func live(int) (*ongairv1.SubscribeRequest, int64) {
 	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_LATEST}}, 0
 }
 
-// run measures deliveries, and makes sure that none is missing.
+// run measures deliveries. It fails if one is missing.
 func (f fanOut) run(ctx context.Context, r *runner) (_ sample, err error) {
 	server, err := f.start(ctx)
 	if err != nil {
@@ -110,7 +111,7 @@ func (f fanOut) run(ctx context.Context, r *runner) (_ sample, err error) {
 	return s, nil
 }
 
-// variant is the fan-out as one of a trial.
+// variant returns the fan-out as a variant of a trial.
 func (f fanOut) variant(name string, r *runner) variant {
 	return variant{name, func(ctx context.Context) (sample, error) { return f.run(ctx, r) }}
 }
@@ -124,7 +125,7 @@ func (r *runner) freshGateway(ctx context.Context) (*process, error) {
 	return r.startGateway(ctx, dir)
 }
 
-// bareFrames starts a bare server that sends one event a frame.
+// bareFrames starts a bare server that sends one event per frame.
 func (r *runner) bareFrames(ctx context.Context) (*process, error) { return r.startBare(ctx, oneFrame) }
 
 func fanOutFlatOut(_ context.Context, w *workbench) ([]trial, error) {
@@ -168,9 +169,9 @@ func deliveryLatency(_ context.Context, w *workbench) ([]trial, error) {
 	}}, nil
 }
 
-// stalledStreams compares with the same streams all reading. Those that do not read
-// are stalled before the measured time begins: until then they take what their
-// connection holds for them, and cost what others do.
+// stalledStreams compares streams of which some do not read with streams that all read. The
+// stalled ones stall before the measured time. Until then their connections buffer events,
+// which costs as much as a reading stream.
 func stalledStreams(_ context.Context, w *workbench) ([]trial, error) {
 	all := fanOut{
 		start: w.freshGateway, connections: w.connections, streams: w.streams, sampleEvery: 50,

@@ -1,32 +1,32 @@
 package main
 
-// comparison is how a figure is compared with a baseline's.
+// comparison is the way in which a figure is compared with that of a baseline.
 type comparison int
 
 const (
-	// absolute compares it with the limit alone.
+	// absolute compares the figure with the limit only.
 	absolute comparison = iota
-	// ratio divides it by the baseline's.
+	// ratio divides the figure by the baseline's.
 	ratio
-	// difference subtracts the baseline's.
+	// difference subtracts the baseline's figure.
 	difference
 )
 
-// goal is what a trial should show.
+// goal is an expected result of a trial.
 type goal struct {
 	metric metric
-	// of is the variant that the goal is about; empty means the gateway.
+	// of is the variant of the goal. Empty means the gateway.
 	of string
-	// against is the baseline; unused for an absolute goal.
+	// against is the baseline. An absolute goal has none.
 	against string
 	compare comparison
-	// limit is the least, or with atMost the most, that meets the goal.
+	// limit is the smallest figure that meets the goal, or with atMost the largest.
 	limit  float64
 	atMost bool
 	text   string
 }
 
-// verdict is a goal and what came of it.
+// verdict is a goal and its result.
 type verdict struct {
 	Goal    string  `json:"goal"`
 	Metric  metric  `json:"metric"`
@@ -35,12 +35,12 @@ type verdict struct {
 	Figure  float64 `json:"figure"`
 	Kind    string  `json:"kind"`
 	Limit   float64 `json:"limit"`
-	// Met is nil where nothing was measured.
+	// Met is nil if nothing was measured.
 	Met *bool `json:"met"`
 }
 
-// judge compares round by round, since what disturbs the machine disturbs both
-// variants of a round alike, and takes the median.
+// judge compares round by round and takes the median. A disturbance of the machine affects both
+// variants of a round alike.
 func (g goal) judge(variants []measuredVariant) verdict {
 	of, against := g.of, g.against
 	if of == "" {

@@ -5,8 +5,7 @@ import (
 	"errors"
 )
 
-// idleMemory opens streams on which nothing happens, and sees what each of them
-// takes of the server's memory.
+// idleMemory measures the server's memory per idle stream.
 func idleMemory(_ context.Context, w *workbench) ([]trial, error) {
 	one := func(name string, start func(context.Context) (*process, error)) variant {
 		return variant{name, func(ctx context.Context) (_ sample, err error) {

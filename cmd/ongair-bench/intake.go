@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// intakeOf posts to a server for a time, through so many connections at once, and stops it.
+// intakeOf posts to a server for the measured time with concurrent connections, and then stops
+// it.
 func (r *runner) intakeOf(ctx context.Context, server *process, concurrency int) (_ sample, err error) {
 	defer func() { err = errors.Join(err, server.stop()) }()
 	posters, err := dialPosters(ctx, server.Post, concurrency)
@@ -19,7 +20,7 @@ func (r *runner) intakeOf(ctx context.Context, server *process, concurrency int)
 	post := func(ctx context.Context, duration time.Duration) ([]time.Duration, error) {
 		timed, cancel := context.WithTimeout(ctx, duration)
 		defer cancel()
-		return hammer(timed, posters, events)
+		return postUntilDone(timed, posters, events)
 	}
 	if _, err := post(ctx, r.duration/warmUp); err != nil {
 		return nil, err
@@ -51,7 +52,7 @@ func (r *runner) intakeVariant(name string, concurrency int, start func(ctx cont
 	}}
 }
 
-// concurrentIntake compares with one publish for each post.
+// concurrentIntake compares the gateway with one publish per post.
 func concurrentIntake(_ context.Context, w *workbench) ([]trial, error) {
 	const baseline = "one publish each"
 	var trials []trial
@@ -74,7 +75,7 @@ func concurrentIntake(_ context.Context, w *workbench) ([]trial, error) {
 	return trials, nil
 }
 
-// sequentialIntake compares with one fsync for each post.
+// sequentialIntake compares the gateway with one fsync per post.
 func sequentialIntake(_ context.Context, w *workbench) ([]trial, error) {
 	const baseline = "handler and fsync"
 	return []trial{{

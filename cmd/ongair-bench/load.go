@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// postAll posts n events through all posters, as fast as they are taken.
+// postAll posts n events through all posters as fast as possible.
 func postAll(ctx context.Context, posters []*poster, events *bodies, n int) error {
 	var posted atomic.Int64
 	return eachPoster(ctx, posters, func(ctx context.Context, p *poster) error {
@@ -25,9 +25,8 @@ func postAll(ctx context.Context, posters []*poster, events *bodies, n int) erro
 	})
 }
 
-// hammer posts through all posters until ctx ends, and returns how long each post
-// took.
-func hammer(ctx context.Context, posters []*poster, events *bodies) ([]time.Duration, error) {
+// postUntilDone posts through all posters until ctx ends. It returns the latency of each post.
+func postUntilDone(ctx context.Context, posters []*poster, events *bodies) ([]time.Duration, error) {
 	var mu sync.Mutex
 	var all []time.Duration
 	err := eachPoster(context.WithoutCancel(ctx), posters, func(_ context.Context, p *poster) error {
@@ -51,13 +50,12 @@ func hammer(ctx context.Context, posters []*poster, events *bodies) ([]time.Dura
 	return all, err
 }
 
-// closedLoop posts through all posters until ctx ends, as fast as the streams take
-// what was posted: a post begins once fewer than window events are undelivered, on
-// the average of the streams that read. It returns how many were posted.
+// closedLoop posts through all posters until ctx ends. A post begins when fewer than window
+// events are undelivered, averaged over the reading streams. It returns the number of posts.
 func closedLoop(ctx context.Context, posters []*poster, events *bodies, readers *streams, window int64) (int64, error) {
 	before := readers.perStream()
 	var posted atomic.Int64
-	// admit waits for room, and is false at the end.
+	// admit waits for room. It returns false when ctx has ended.
 	admit := func() bool {
 		for ctx.Err() == nil {
 			n := posted.Load()
@@ -88,12 +86,12 @@ func closedLoop(ctx context.Context, posters []*poster, events *bodies, readers 
 	return posted.Load(), err
 }
 
-// errTooSlow says that a pace was not kept.
+// errTooSlow means that the server did not keep the pace.
 var errTooSlow = errors.New("the server does not keep up with the pace")
 
-// pace posts perSecond events a second until ctx ends, whether the ones before are
-// answered or not. An event says when it was due, so that waiting for a connection
-// counts. It returns how many were posted.
+// pace posts perSecond events per second until ctx ends, without waiting for answers. Each
+// event has the time at which it was due, so its latency includes the wait for a connection. It
+// returns the number of posts.
 func pace(ctx context.Context, posters []*poster, events *bodies, perSecond int) (int64, error) {
 	due := make(chan time.Time, 10*perSecond)
 	var posted atomic.Int64

@@ -1,26 +1,22 @@
-// Ongair-bench measures Ongair Gateway beside what it is compared with.
+// Ongair-bench measures Ongair Gateway and compares it with baselines.
 //
-// Each workload runs a gateway and its baselines in turn, round after round, on
-// one machine in one run: baseline, gateway, baseline, gateway. A baseline is the
-// least that could do the same work, written as well as we can: a bare grpc-go
-// server that shares encoded frames, one JetStream publish for each post, one
-// fsync of a file. What counts is the ratio of the two within a round, of which
-// the report gives the median; an absolute figure says as much about the machine
-// and its other users as about the gateway.
+// Each workload runs a gateway and its baselines alternately on one machine: baseline, gateway,
+// baseline, gateway. A baseline is the simplest server that does the same work: a bare grpc-go
+// server with shared frames, one JetStream publish per post, one fsync of a file. The result is
+// the ratio within a round. The report has the median of all rounds. Absolute figures depend on
+// the machine and its other users.
 //
-// The server under test is a process of its own (this program again, with a
-// hidden command), and this one is its load: posts over kept connections that it
-// writes and reads itself (post.go), streams over grpc-go with a codec that counts
-// events without decoding them (scan.go). CPU time is the operating system's
-// account of the server process over the measured window, in steps of 10 ms, and
-// memory its anonymous memory at the end of it. Load and server share the
-// machine's cores, so that throughput flat out is also bounded by the load, which
-// is why the report gives the load's own CPU time: where the two together take all
-// cores, CPU time per unit of work is the finer figure.
+// The server under test is a separate process: this program with a hidden command. This process
+// is the load. It writes and reads posts on kept connections itself (post.go), and reads
+// streams with grpc-go and a codec that counts events without decoding them (scan.go). CPU time
+// is the kernel's account of the server process during the measured time, in steps of 10 ms.
+// Memory is its anonymous memory at the end. Load and server share the cores of the machine, so
+// the load also bounds the throughput. The report therefore has the CPU time of the load. If
+// both together use all cores, CPU time per unit of work is the more precise figure.
 //
-// Everything is on loopback, with files in one temporary directory, and bounded in
-// time and size. It is not a test: missed goals do not change the exit code. It
-// reads /proc, so it needs Linux.
+// Everything is on loopback, with files in one temporary directory, and bounded in time and
+// size. A missed goal does not change the exit code. The program reads /proc, so it requires
+// Linux.
 package main
 
 import (
@@ -41,10 +37,10 @@ func main() {
 	os.Exit(code)
 }
 
-// cli is the command line. All commands but the first are the servers that the
-// first one starts.
+// cli is the command line. All commands except the first are servers, which the first one
+// starts.
 type cli struct {
-	Run benchCmd `cmd:"" default:"withargs" help:"Run workloads, all of them unless some are named."`
+	Run benchCmd `cmd:"" default:"withargs" help:"Run the named workloads, or all of them."`
 
 	ServeGateway   serveGatewayCmd   `cmd:"" hidden:""`
 	ServeBare      serveBareCmd      `cmd:"" hidden:""`
@@ -56,14 +52,14 @@ type cli struct {
 	ServeSend      serveSendCmd      `cmd:"" hidden:""`
 }
 
-// stdio is what a command reads and writes.
+// stdio are the input and output streams of a command.
 type stdio struct {
 	in       io.Reader
 	out, err io.Writer
 }
 
-// run runs the command that args name, and returns the exit code: 0, whether goals
-// are met or not, or 1 where something did not run.
+// run runs the command of args and returns the exit code: 0 even if goals are missed, or 1 if
+// something failed to run.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ended := -1
 	parser, err := kong.New(&cli{},

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// measure runs work and accounts for what it took: work returns how many units it
-// did. The latencies are the workload's own to add.
+// measure runs work and measures its CPU time and memory. work returns the number of units that
+// it did, and adds latencies itself.
 func (r *runner) measure(ctx context.Context, p *process, work func(context.Context) (float64, error)) (sample, error) {
 	stopProfile := r.startProfile(ctx, p)
 	began, err := takeUsage(p)
@@ -46,7 +46,7 @@ func (r *runner) measure(ctx context.Context, p *process, work func(context.Cont
 	return s, nil
 }
 
-// usage is what the system accounts for at a moment.
+// usage is the CPU time that was used up to a moment.
 type usage struct {
 	at           time.Time
 	server, load time.Duration
@@ -69,8 +69,7 @@ func takeUsage(p *process) (usage, error) {
 	return u, nil
 }
 
-// startProfile takes a CPU profile of a gateway, where one is wanted, for as long
-// as the measured time is.
+// startProfile takes a CPU profile of a gateway during the measured time, if one is requested.
 func (r *runner) startProfile(ctx context.Context, p *process) (stop func() error) {
 	if r.profile == "" || p.Admin == "" {
 		return func() error { return nil }
@@ -84,7 +83,7 @@ func (r *runner) startProfile(ctx context.Context, p *process) (stop func() erro
 	return func() error { return <-done }
 }
 
-// fetch writes what a URL answers into a file.
+// fetch writes the response of a URL to a file.
 func fetch(ctx context.Context, url, file string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -102,7 +101,7 @@ func fetch(ctx context.Context, url, file string) error {
 	return os.WriteFile(file, body, 0o600)
 }
 
-// rest waits, unless ctx ends before.
+// rest waits for d or until ctx ends.
 func rest(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():

@@ -13,12 +13,11 @@ import (
 	"time"
 )
 
-// postTimeout bounds a post and its answer: beyond what any server takes that works.
+// postTimeout bounds a post and its answer. A working server takes far less.
 const postTimeout = 30 * time.Second
 
-// poster posts over one connection that it keeps. It writes requests and reads
-// answers itself, for a fraction of what net/http's client takes, so that the load
-// leaves the machine to the server. It is for one goroutine.
+// poster posts over one kept connection. It writes requests and reads answers itself, which
+// costs a fraction of net/http's client. It MUST be used by one goroutine only.
 type poster struct {
 	conn    net.Conn
 	answers *bufio.Reader
@@ -43,7 +42,7 @@ func dialPoster(ctx context.Context, target string) (*poster, error) {
 	}, nil
 }
 
-// dialPosters returns n of them, which the caller closes with closePosters.
+// dialPosters returns n posters. The caller closes them with closePosters.
 func dialPosters(ctx context.Context, target string, n int) ([]*poster, error) {
 	var posters []*poster
 	for range n {
@@ -97,7 +96,7 @@ func (p *poster) post(body []byte) error {
 				return err
 			}
 		} else if bytes.HasPrefix(line, []byte("Transfer-Encoding:")) {
-			return errors.New("an answer to a post is chunked, which none should be")
+			return errors.New("unexpected chunked answer to a post")
 		}
 	}
 	_, err = p.answers.Discard(length)

@@ -8,11 +8,11 @@ import (
 	"strconv"
 )
 
-// newDir makes an empty directory for a server's files. It goes with the run.
+// newDir creates an empty directory for a server's files. It is removed at the end of the run.
 func (r *runner) newDir() (string, error) { return os.MkdirTemp(r.dir, "data-") }
 
-// preparedLog returns a data directory with logEvents in it, closed in order. It is
-// made once in a run, without syncing.
+// preparedLog returns a data directory with logEvents events, closed cleanly. It is created
+// once per run, without syncing.
 func (r *runner) preparedLog(ctx context.Context) (string, error) {
 	if r.prepared != "" {
 		return r.prepared, nil
@@ -21,7 +21,7 @@ func (r *runner) preparedLog(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r.say("filling a log with %d events", r.logEvents)
+	r.logf("filling a log with %d events", r.logEvents)
 	server, err := r.start(ctx, "serve-log", "--dir", dir, "--append", strconv.Itoa(r.logEvents))
 	if err != nil {
 		return "", err
@@ -33,8 +33,7 @@ func (r *runner) preparedLog(ctx context.Context) (string, error) {
 	return dir, nil
 }
 
-// copyLog copies a data directory, so that what is done to it stays without
-// consequence.
+// copyLog copies a data directory, so that the original stays unchanged.
 func (r *runner) copyLog(from string) (string, error) {
 	dir, err := r.newDir()
 	if err != nil {
@@ -43,7 +42,7 @@ func (r *runner) copyLog(from string) (string, error) {
 	return dir, os.CopyFS(dir, os.DirFS(from))
 }
 
-// dirBytes returns how many bytes the files under a directory have.
+// dirBytes returns the size of the files under a directory.
 func dirBytes(dir string) (total float64, err error) {
 	err = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

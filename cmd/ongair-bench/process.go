@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// startTimeout bounds the start of a server, the filling of a log included.
+	// startTimeout bounds the start of a server, including the filling of a log.
 	startTimeout = 5 * time.Minute
-	// endTimeout bounds its end; then it is killed.
+	// endTimeout bounds the stop of a server. Then it is killed.
 	endTimeout = 30 * time.Second
 )
 
-// addresses are what a server says when it is ready.
+// addresses are the addresses that a server prints when it is ready.
 type addresses struct {
 	// GRPC is host:port.
 	GRPC string `json:"grpc,omitempty"`
-	// Post is the URL that takes events.
+	// Post is the URL to which events are posted.
 	Post string `json:"post,omitempty"`
 	// Admin is host:port of a gateway's admin port.
 	Admin string `json:"admin,omitempty"`
@@ -35,21 +35,21 @@ type addresses struct {
 // process is a server under test.
 type process struct {
 	addresses
-	// ready is how long it took from its start until it was ready.
+	// ready is the time from its start until it was ready.
 	ready time.Duration
 
 	pid int
-	// end tells it to end. It may be called again.
+	// end asks it to stop. It may be called again.
 	end, kill func() error
 	// ended is closed after the process ended, with err.
 	ended chan struct{}
 	err   error
 }
 
-// start runs this program again with args, and waits until it is ready. The process
-// ends with stop, or with this one, whose end closes its stdin.
+// start runs this program again with args, and waits until it is ready. The process ends with
+// stop, or when this process ends and closes its stdin.
 func (r *runner) start(ctx context.Context, args ...string) (*process, error) {
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), r.program, args...) //nolint:gosec // this program itself, with commands of its own
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), r.program, args...) //nolint:gosec // this program itself
 	cmd.Stderr = r.log
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -58,18 +58,17 @@ func (r *runner) start(ctx context.Context, args ...string) (*process, error) {
 	return r.launch(ctx, cmd, &cmd.Stdout, stdin.Close, func([]byte) bool { return true })
 }
 
-// startProgram starts the gateway's program with a config file, whose log is JSON.
+// startProgram starts the gateway's program with a config file. Its log is JSON.
 func (r *runner) startProgram(ctx context.Context, program, file string) (*process, error) {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, "serve", "--config", file) //nolint:gosec // a program of ours
 	end := func() error { return cmd.Process.Signal(os.Interrupt) }
 	return r.launch(ctx, cmd, &cmd.Stderr, end, func(line []byte) bool { return bytes.Contains(line, []byte(`"msg":"gateway ready"`)) })
 }
 
-// launch starts a process and waits for the line that says where it listens.
+// launch starts a process and waits for the line with its addresses.
 func (r *runner) launch(ctx context.Context, cmd *exec.Cmd, output *io.Writer, end func() error, isReady func(line []byte) bool) (*process, error) {
 	began := time.Now()
-	// A pipe of our own: one of cmd's would be closed by Wait, maybe before the
-	// line is read.
+	// Not cmd.StdoutPipe, because Wait would close it, perhaps before the line is read.
 	out, childOut, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -96,7 +95,7 @@ func (r *runner) launch(ctx context.Context, cmd *exec.Cmd, output *io.Writer, e
 				_, _ = io.Copy(r.log, lines) // an error is an end, too
 				return
 			}
-			_, _ = r.log.Write(l) // who watches may have gone
+			_, _ = r.log.Write(l) // stderr may be closed
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -113,32 +112,32 @@ func (r *runner) launch(ctx context.Context, cmd *exec.Cmd, output *io.Writer, e
 	}
 }
 
-// stop ends the process in order. It may be called again.
+// stop stops the process. It may be called again.
 func (p *process) stop() error {
-	_ = p.end() // it ended, or was told to before
+	_ = p.end() // it may have been stopped before
 	select {
 	case <-p.ended:
 		return p.err
 	case <-time.After(endTimeout):
 		err := p.kill()
 		<-p.ended
-		return errors.Join(fmt.Errorf("a server did not end within %s", endTimeout), err)
+		return errors.Join(fmt.Errorf("a server did not stop within %s", endTimeout), err)
 	}
 }
 
-// crash ends the process as kill -9 does.
+// crash kills the process.
 func (p *process) crash() error {
 	err := p.kill()
 	<-p.ended
 	return err
 }
 
-// announce says that a server is ready.
+// announce prints the addresses of a ready server.
 func announce(out io.Writer, a addresses) error {
 	return json.NewEncoder(out).Encode(a)
 }
 
-// untilClosed returns a context that ends when in does.
+// untilClosed returns a context that ends when in is closed.
 func untilClosed(ctx context.Context, in io.Reader) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
@@ -152,14 +151,14 @@ func untilClosed(ctx context.Context, in io.Reader) context.Context {
 // architecture that Go runs on.
 const clockTick = 10 * time.Millisecond
 
-// cpuTime returns how much CPU time a process has used, in the kernel and outside.
+// cpuTime returns the CPU time of a process, in user and kernel mode.
 func cpuTime(pid int) (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	// The second field is a name in parentheses, with anything in it; the times are
-	// the fields 14 and 15.
+	// The second field is a name in parentheses with any content. The times are the fields 14
+	// and 15.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 13 {
 		return 0, errors.New("/proc/PID/stat has too few fields")
@@ -172,18 +171,18 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * clockTick, err
 }
 
-// anonymousMemory returns the anonymous memory of a process, in bytes: heap and
-// stacks, without what the kernel could read again from files.
+// anonymousMemory returns the anonymous memory of a process in bytes: heap and stacks, without
+// pages that the kernel can read again from files.
 func anonymousMemory(pid int) (int64, error) {
 	kib, err := procField(pid, "smaps_rollup", "Anonymous:")
 	return kib << 10, err
 }
 
-// bytesRead returns how much a process has read through system calls, in bytes:
-// from files, whether they are in the page cache or not, and from sockets.
+// bytesRead returns the bytes that a process has read through system calls: from files, cached
+// or not, and from sockets.
 func bytesRead(pid int) (int64, error) { return procField(pid, "io", "rchar:") }
 
-// procField returns the number behind a name in a file of /proc/PID.
+// procField returns the number of a field in a file of /proc/PID.
 func procField(pid int, file, name string) (int64, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	if err != nil {

@@ -10,15 +10,14 @@ import (
 )
 
 const (
-	// fillPosters fill a ring.
+	// fillPosters is the number of concurrent posts that fill a ring.
 	fillPosters = 64
-	// replayConnections carry the streams of a replay, or fewer where there are
-	// fewer streams.
+	// replayConnections is the most connections for the streams of a replay.
 	replayConnections = 20
 )
 
-// earliest is the request of streams that start at the oldest event and end after
-// so many.
+// earliest is the request of streams that start at the oldest event and end after a number of
+// events.
 func earliest(events int) func(int) (*ongairv1.SubscribeRequest, int64) {
 	return func(int) (*ongairv1.SubscribeRequest, int64) {
 		return &ongairv1.SubscribeRequest{
@@ -27,9 +26,9 @@ func earliest(events int) func(int) (*ongairv1.SubscribeRequest, int64) {
 	}
 }
 
-// replayFromMemory has subscribers read the events in the ring from the oldest on,
-// again and again until the measured time is over. The servers stay the same ones
-// over the rounds, since they have to be filled by posts.
+// replayFromMemory lets subscribers read the events in the ring from the oldest on, repeatedly
+// during the measured time. The servers are kept for all rounds, because filling them takes
+// posts.
 func replayFromMemory(ctx context.Context, w *workbench) ([]trial, error) {
 	starts := []struct {
 		name  string
@@ -76,7 +75,7 @@ func replayFromMemory(ctx context.Context, w *workbench) ([]trial, error) {
 	return trials, nil
 }
 
-// replay reads the ring over and over.
+// replay reads the ring repeatedly.
 func (r *runner) replay(ctx context.Context, server *process, subscribers int) (sample, error) {
 	conns, err := dialGRPC(ctx, server.GRPC, min(subscribers, replayConnections))
 	if err != nil {
@@ -96,7 +95,7 @@ func (r *runner) replay(ctx context.Context, server *process, subscribers int) (
 	})
 }
 
-// readToEnd opens streams and returns how many deliveries they got to their end.
+// readToEnd opens streams and returns the number of deliveries until their end.
 func readToEnd(ctx context.Context, conns connections, sub subscription) (int64, error) {
 	readers, err := conns.open(ctx, sub)
 	if err != nil {
@@ -107,7 +106,7 @@ func readToEnd(ctx context.Context, conns connections, sub subscription) (int64,
 	return readers.delivered.Load(), err
 }
 
-// replayFromDisk reads a log that is in no ring, with one subscriber.
+// replayFromDisk reads a log that is not in a ring, with one subscriber.
 func replayFromDisk(ctx context.Context, w *workbench) ([]trial, error) {
 	dir, err := w.preparedLog(ctx)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// report is what a run measured.
+// report has the results of a run.
 type report struct {
 	Machine machine    `json:"machine"`
 	Rounds  int        `json:"rounds"`
@@ -19,7 +19,7 @@ type report struct {
 	Trials  []measured `json:"trials"`
 }
 
-// machine is what the figures depend on.
+// machine describes the machine of the figures.
 type machine struct {
 	Cores  int    `json:"cores"`
 	Kernel string `json:"kernel"`
@@ -125,8 +125,7 @@ func writeTable(b *strings.Builder, rows [][]string) {
 	}
 }
 
-// significant writes a figure with three digits that mean something, and thousands
-// apart.
+// significant formats a figure with three significant digits and thousands separators.
 func significant(v float64) string {
 	switch a := max(v, -v); {
 	case v == 0:

@@ -10,55 +10,55 @@ import (
 	"time"
 )
 
-// workload is one line of the goals.
+// workload is one workload with its trials.
 type workload struct {
 	id, about string
-	// trials prepares what they share. What it starts is stopped at the end of the
-	// workload (workbench.atEnd).
+	// trials prepares the trials and what they share. Servers that it starts are stopped at the
+	// end of the workload (workbench.atEnd).
 	trials func(context.Context, *workbench) ([]trial, error)
 }
 
-// trial is a comparison: variants that do the same work.
+// trial is a comparison of variants that do the same work.
 type trial struct {
 	name string
-	// unit is what throughput and CPU time count.
+	// unit is the unit of throughput and CPU time.
 	unit string
-	// variants in the order in which each round runs them.
+	// variants run in this order in each round.
 	variants []variant
 	goals    []goal
 }
 
-// variant is one way to do the work of a trial.
+// variant is one way of doing the work of a trial.
 type variant struct {
 	name string
-	// run does it once. It starts from the same state each time.
+	// run does the work once. It starts from the same state each time.
 	run func(context.Context) (sample, error)
 }
 
-// gateway is the name of the variant that goals are about, unless they say so.
+// gateway is the name of the variant that goals apply to by default.
 const gateway = "gateway"
 
 // runner runs workloads.
 type runner struct {
 	scale
-	program  string // this one, to be run again
+	program  string // the path of this program
 	dir      string
 	profiles string // where CPU profiles go; empty for none
 	log      io.Writer
 
-	// prepared is the directory of the log on the disk, once it is made.
+	// prepared is the directory of the prepared log. It is empty until the log is created.
 	prepared string
-	// profile is the file that the next measurement of a gateway profiles into.
+	// profile is the file for the next CPU profile of a gateway.
 	profile string
 }
 
-// workbench is what a workload works with: the runner, and an end.
+// workbench is a runner with cleanups for one workload.
 type workbench struct {
 	*runner
 	closers []func() error
 }
 
-// atEnd has f called when the workload is over, the last one first.
+// atEnd registers f to be called at the end of the workload. The last one is called first.
 func (w *workbench) atEnd(f func() error) { w.closers = append(w.closers, f) }
 
 func (w *workbench) close() error {
@@ -69,11 +69,11 @@ func (w *workbench) close() error {
 	return errors.Join(errs...)
 }
 
-// run runs one workload: every trial, its variants alternating.
+// run runs all trials of a workload. The variants of a trial alternate.
 func (r *runner) run(ctx context.Context, w workload) (_ []measured, err error) {
 	bench := &workbench{runner: r}
 	defer func() { err = errors.Join(err, bench.close()) }()
-	r.say("%s, %s: preparing", w.id, w.about)
+	r.logf("%s, %s: preparing", w.id, w.about)
 	trials, err := w.trials(ctx, bench)
 	if err != nil {
 		return nil, err
@@ -92,7 +92,7 @@ func (r *runner) run(ctx context.Context, w workload) (_ []measured, err error) 
 				if err != nil {
 					return nil, fmt.Errorf("%s, %s: %w", t.name, v.name, err)
 				}
-				r.say("%s, round %d, %s: %s", t.name, round+1, v.name, s.brief())
+				r.logf("%s, round %d, %s: %s", t.name, round+1, v.name, s.brief())
 				rounds[i] = append(rounds[i], s)
 			}
 		}
@@ -107,12 +107,12 @@ func (r *runner) run(ctx context.Context, w workload) (_ []measured, err error) 
 	return all, nil
 }
 
-// say tells whoever waits what goes on.
-func (r *runner) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(r.log, time.Now().Format(time.TimeOnly)+" "+format+"\n", args...) // who watches may have gone
+// logf prints progress.
+func (r *runner) logf(format string, args ...any) {
+	_, _ = fmt.Fprintf(r.log, time.Now().Format(time.TimeOnly)+" "+format+"\n", args...) // stderr may be closed
 }
 
-// fileName makes a name of a file out of any text.
+// fileName returns a file name for any text.
 func fileName(text string) string {
 	return strings.Map(func(c rune) rune {
 		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' {

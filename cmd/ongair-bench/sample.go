@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// metric is something that is measured, and its unit.
+// metric is the name of a figure, with its unit.
 type metric string
 
 // The metrics that the report has a column for.
@@ -40,10 +40,10 @@ const (
 // megabyte is a million bytes.
 const megabyte = 1e6
 
-// sample is what one run of a variant measured.
+// sample has the figures of one run of a variant.
 type sample map[metric]float64
 
-// latencies puts the percentiles of durations into the sample.
+// latencies adds the percentiles of durations to the sample.
 func (s sample) latencies(d []time.Duration) {
 	if len(d) == 0 {
 		return
@@ -54,7 +54,7 @@ func (s sample) latencies(d []time.Duration) {
 	}
 }
 
-// brief is the sample in a line.
+// brief returns the sample in one line.
 func (s sample) brief() string {
 	var parts []string
 	for _, m := range slices.Sorted(maps.Keys(s)) {
@@ -63,8 +63,8 @@ func (s sample) brief() string {
 	return strings.Join(parts, ", ")
 }
 
-// percentile returns the smallest value that is not below a share of sorted, which
-// has values.
+// percentile returns the smallest value that is not below a share of sorted. sorted MUST NOT be
+// empty.
 func percentile(sorted []time.Duration, share float64) time.Duration {
 	i := int(share * float64(len(sorted)))
 	return sorted[min(i, len(sorted)-1)]
@@ -85,8 +85,7 @@ func medians(rounds []sample) sample {
 	return result
 }
 
-// median returns the median of values, which are sorted by it; 0 where there are
-// none.
+// median sorts values and returns their median, or 0 if there are none.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0

@@ -2,40 +2,39 @@ package main
 
 import "time"
 
-// scale is how large the workloads are.
+// scale has the sizes of the workloads.
 type scale struct {
 	rounds   int
 	duration time.Duration
 
-	// streams on connections, for fan-out; pacedStreams have a connection each.
+	// streams and connections are those of fan-out. pacedStreams have a connection each.
 	streams, connections, pacedStreams int
-	// stallEvents fill what a connection and its server hold for a stream that does
-	// not read: 64 KiB each.
+	// stallEvents is the number of events that fill the buffers of a connection and its server
+	// for a stream that does not read: 64 KiB each.
 	stallEvents int64
 	// latencyStreams are the streams of the latency workload.
 	latencyStreams int
-	// idleStreams on idleConnections.
+	// idleStreams is the number of idle streams on idleConnections.
 	idleStreams, idleConnections int
 	// replayEvents fit into the gateway's ring.
 	replayEvents      int
 	replaySubscribers []int
 	// logEvents are in the log on the disk.
 	logEvents int
-	// stormSubscribers start within the last stormEvents, and are given up after
-	// stormLimit.
+	// stormSubscribers start within the last stormEvents. They are stopped after stormLimit.
 	stormSubscribers, stormEvents int
 	stormLimit                    time.Duration
-	// intake are numbers of posts at a time.
+	// intake are the numbers of concurrent posts.
 	intake []int
 	// unsettledEvents are appended before a kill.
 	unsettledEvents int
-	// idleCallers and idleChannels are those of a configuration that nobody uses, for as long
-	// as watch, which has several looks at its files in it.
+	// idleCallers and idleChannels are those of an unused configuration. It is observed for
+	// watch, during which the gateway checks its files several times.
 	idleCallers, idleChannels int
 	watch                     time.Duration
-	// settle is how long a process idles before its memory is read.
+	// settle is the time for which a process idles before its memory is read.
 	settle time.Duration
-	// build says whether to build the gateway to see its size.
+	// build means that the gateway is built to measure its size.
 	build bool
 }
 
@@ -54,7 +53,7 @@ func fullScale() scale {
 	}
 }
 
-// quickScale is a look at everything within a few minutes.
+// quickScale returns the sizes for a quick run of everything.
 func quickScale() scale {
 	s := fullScale()
 	s.rounds, s.duration = 1, time.Second

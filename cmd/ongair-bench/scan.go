@@ -18,21 +18,21 @@ const (
 	tagPending = 3 << 3
 )
 
-// tally is what the load wants to know of a response.
+// tally has the facts of a response that the load needs.
 type tally struct {
-	// sampled says whether to look into the events.
+	// sampled means that the times in the events are read.
 	sampled bool
-	// since is when the events that are looked into were sent, at the earliest.
+	// since is the earliest time of the events that are read.
 	since *atomic.Int64
 
-	// events is how many there were in the last response.
+	// events is the number of events in the last response.
 	events int64
-	// latencies of all sampled events, until someone takes them.
+	// latencies are those of all sampled events since they were last taken.
 	latencies []time.Duration
 }
 
-// countingCodec is protobuf for requests, and counts the events of a response
-// without decoding them, so that a thousand streams cost as little as they can.
+// countingCodec encodes requests as protobuf and counts the events of responses without
+// decoding them, so that a thousand streams cost little.
 type countingCodec struct {
 	encoding.CodecV2
 }
@@ -59,7 +59,7 @@ func (c countingCodec) Unmarshal(data mem.BufferSlice, v any) error {
 // countEvents returns how many events an encoded SubscribeResponse has.
 func countEvents(data mem.BufferSlice) (events int64, err error) {
 	r := data.Reader()
-	defer func() { _ = r.Close() }() // gives up references, never fails
+	defer func() { _ = r.Close() }() // never fails
 	for {
 		tag, err := r.ReadByte()
 		if errors.Is(err, io.EOF) {

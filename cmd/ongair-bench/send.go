@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	// sendsInFlight calls are under way at a time, on so many connections.
+	// sendsInFlight is the number of concurrent calls, on sendConnections connections.
 	sendsInFlight   = 64
 	sendConnections = 8
 )
 
-// sends compares with a handler that makes the call and does nothing else.
+// sends compares the gateway with a handler that only makes the call.
 func sends(_ context.Context, w *workbench) ([]trial, error) {
 	const baseline = "bare handler"
 	return []trial{{
@@ -37,7 +37,7 @@ func sends(_ context.Context, w *workbench) ([]trial, error) {
 	}}, nil
 }
 
-// keyedSends compares calls with a request_id with those without one.
+// keyedSends compares calls with and without a request_id.
 func keyedSends(_ context.Context, w *workbench) ([]trial, error) {
 	const baseline = "without a request_id"
 	return []trial{{
@@ -50,7 +50,7 @@ func keyedSends(_ context.Context, w *workbench) ([]trial, error) {
 	}}, nil
 }
 
-// gatewayTo starts a gateway, with an empty log, to an Ongair.
+// gatewayTo starts a gateway with an empty log that sends to upstream.
 func (r *runner) gatewayTo(ctx context.Context, upstream string) (*process, error) {
 	dir, err := r.newDir()
 	if err != nil {
@@ -59,7 +59,7 @@ func (r *runner) gatewayTo(ctx context.Context, upstream string) (*process, erro
 	return r.start(ctx, "serve-gateway", "--dir", dir, "--upstream", upstream)
 }
 
-// sendVariant starts a server and has it send to a stand-in for Ongair.
+// sendVariant starts a server that sends to a stand-in for Ongair.
 func (r *runner) sendVariant(name string, keyed bool, start func(ctx context.Context, upstream string) (*process, error)) variant {
 	return variant{name, func(ctx context.Context) (_ sample, err error) {
 		upstream, err := startStandIn(ctx)
@@ -105,8 +105,8 @@ func (r *runner) sendVariant(name string, keyed bool, start func(ctx context.Con
 	}}
 }
 
-// send makes calls until ctx ends, sendsInFlight at a time, and returns how long
-// each took. Keyed ones have a request_id of their own.
+// send makes calls until ctx ends, sendsInFlight at a time, and returns their latencies. Keyed
+// calls have a unique request_id.
 func (c connections) send(ctx context.Context, keyed bool) ([]time.Duration, error) {
 	var mu sync.Mutex
 	var all []time.Duration

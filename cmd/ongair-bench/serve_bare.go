@@ -16,27 +16,25 @@ import (
 )
 
 const (
-	// bareReadBuffer is enough for what clients of streams send.
+	// bareReadBuffer is large enough for the requests of streams.
 	bareReadBuffer = 2 << 10
 )
 
-// serveBareCmd is the least that could fan events out over gRPC: no log, no
-// filters, no cursors, no heartbeats, no interceptors. Frames are encoded once and
-// shared; a stream is a goroutine that walks the chain, with no queue, no lock and
-// no timer.
+// serveBareCmd is the simplest fan-out over gRPC: no log, filters, cursors, heartbeats or
+// interceptors. Frames are encoded once and shared. A stream is a goroutine that walks the
+// chain without a queue, lock or timer.
 type serveBareCmd struct {
 	Send string `required:"" enum:"frames,batches,runs"`
 }
 
-// How the bare server sends.
+// The ways in which the bare server sends.
 const (
-	// oneFrame sends one event a frame.
+	// oneFrame sends one event per frame.
 	oneFrame = "frames"
-	// batches sends what a stream is behind in batches of shared records, as the
-	// gateway does.
+	// batches sends the backlog of a stream in batches of shared records, as the gateway does.
 	batches = "batches"
-	// runs sends such batches out of chunks in which records lie end to end, so
-	// that a batch is a few buffers instead of hundreds.
+	// runs sends such batches from chunks in which records are next to each other. A batch is
+	// then a few buffers instead of hundreds.
 	runs = "runs"
 )
 
@@ -84,8 +82,8 @@ func (c *serveBareCmd) Run(ctx context.Context, io stdio) error {
 	return group.Wait()
 }
 
-// bareSubscribe serves one stream: from the oldest event or, unless the request
-// says so, from the newest.
+// bareSubscribe serves one stream, from the oldest event if the request asks for it, and
+// otherwise from the newest.
 func bareSubscribe(events *chain, stream grpc.ServerStream, walk func(grpc.ServerStream, *link) error) error {
 	request := &ongairv1.SubscribeRequest{}
 	if err := stream.RecvMsg(request); err != nil {
@@ -95,19 +93,19 @@ func bareSubscribe(events *chain, stream grpc.ServerStream, walk func(grpc.Serve
 	if request.GetPosition() == ongairv1.Position_POSITION_EARLIEST {
 		at = oldest
 	}
-	// The first response comes at once, as the gateway's does.
+	// The first response is sent at once, as by the gateway.
 	if err := stream.SendMsg(mem.BufferSlice{}); err != nil {
 		return err
 	}
 	return walk(stream, at)
 }
 
-// passingCodec passes buffers to the transport as they are.
+// passingCodec passes encoded buffers to the transport.
 type passingCodec struct {
 	encoding.CodecV2
 }
 
-// Marshal returns v where it is encoded.
+// Marshal returns v unchanged if it is encoded already.
 func (c passingCodec) Marshal(v any) (mem.BufferSlice, error) {
 	if buffers, ok := v.(mem.BufferSlice); ok {
 		return buffers, nil
@@ -115,7 +113,7 @@ func (c passingCodec) Marshal(v any) (mem.BufferSlice, error) {
 	return c.CodecV2.Marshal(v)
 }
 
-// startBare starts a bare server that sends in one of its ways.
+// startBare starts a bare server that sends in the given way.
 func (r *runner) startBare(ctx context.Context, send string) (*process, error) {
 	return r.start(ctx, "serve-bare", "--send", send)
 }

@@ -7,12 +7,11 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 )
 
-// consumerPull is how many messages a pull asks for: the rate does not grow beyond.
+// consumerPull is the number of messages per pull. A larger one is not faster.
 const consumerPull = 10_000
 
-// serveConsumerCmd reads a log with JetStream's own ordered consumer, in the
-// process of the server, whenever it gets a post. Nothing is done with the
-// messages.
+// serveConsumerCmd reads a log with JetStream's ordered consumer, in the process of the server,
+// at each post. It discards the messages.
 type serveConsumerCmd struct {
 	Dir string `required:""`
 }

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// serveFsyncCmd appends each post to a file and syncs it before the answer: what
-// durable intake costs at least, one at a time.
+// serveFsyncCmd appends each post to a file and syncs it before the answer: the minimum cost of
+// durable intake, one at a time.
 type serveFsyncCmd struct {
 	Dir string `required:""`
 }

@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// channel is the one that gateways under test have.
+	// channel is the channel of gateways under test.
 	channel = "bench"
-	// secret is its webhook secret: loopback is all that reaches it.
+	// secret is its webhook secret. Only loopback can reach it.
 	secret = "a-secret-for-benchmarks"
 )
 
-// serveGatewayCmd is the gateway under test: the real one, with its log embedded
-// and synced, and all defaults but the ports.
+// serveGatewayCmd is the gateway under test, with an embedded, synced log and all defaults
+// except the ports.
 type serveGatewayCmd struct {
 	Dir      string `required:""`
 	Upstream string `default:"http://127.0.0.1:9"` // nothing answers there

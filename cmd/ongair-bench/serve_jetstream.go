@@ -4,8 +4,8 @@ import (
 	"context"
 )
 
-// serveJetStreamCmd opens a data directory with an embedded server and nothing
-// else: what a start costs at least.
+// serveJetStreamCmd opens a data directory with an embedded server only: the minimum cost of a
+// start.
 type serveJetStreamCmd struct {
 	Dir string `required:""`
 }

@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// appenders append at a time.
+	// appenders is the number of concurrent appends.
 	appenders = 512
-	// shortWindow leaves all events older than the duplicate window when the log is
-	// opened next, without waiting for it to pass.
+	// shortWindow is a duplicate window after which all events are old when the log is opened
+	// next.
 	shortWindow = 100 * time.Millisecond
 )
 
-// serveLogCmd makes the log that others are measured on: it appends events and
-// then waits for its end, orderly or not.
+// serveLogCmd creates the log for other measurements. It appends events and waits until it is
+// stopped or killed.
 type serveLogCmd struct {
 	Dir    string `required:""`
 	Append int    `help:"How many events."`
@@ -65,7 +65,7 @@ func appendEvents(ctx context.Context, log *eventlog.Log, n int) error {
 					return err
 				}
 				if !stored {
-					return errors.New("an event was taken for a duplicate")
+					return errors.New("an event was dropped as a duplicate")
 				}
 			}
 			return nil

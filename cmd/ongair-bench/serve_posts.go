@@ -9,11 +9,11 @@ import (
 	"net/http"
 )
 
-// maxPost is above every event of ours.
+// maxPost is more than the size of an event.
 const maxPost = 1 << 20
 
-// servePosts serves a handler that reads a body and calls take with it, until ctx
-// ends. ready is called with its URL.
+// servePosts serves a handler that passes the body of each post to take, until ctx ends. It
+// calls ready with its URL.
 func servePosts(ctx context.Context, take func(ctx context.Context, body []byte) error, ready func(url string) error) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

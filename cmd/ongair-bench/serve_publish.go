@@ -6,9 +6,8 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 )
 
-// servePublishCmd is intake without a gateway: one JetStream publish for each post,
-// acknowledged and synced before the answer. The body is stored as it is, and
-// nothing looks for duplicates.
+// servePublishCmd is intake without a gateway: one JetStream publish per post, acknowledged and
+// synced before the answer. The body is stored unchanged, without deduplication.
 type servePublishCmd struct {
 	Dir string `required:""`
 }

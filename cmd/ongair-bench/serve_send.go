@@ -17,9 +17,8 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// serveSendCmd is the least that could proxy a call: a grpc-go handler that makes
-// one HTTP call and reads its answer. It validates nothing, explains nothing, limits
-// nothing and logs nothing.
+// serveSendCmd is the simplest proxy of a call: a grpc-go handler that makes one HTTP call and
+// reads its answer, without validation, error details, limits or logs.
 type serveSendCmd struct {
 	Upstream string `required:""`
 }

@@ -63,8 +63,8 @@ func TestACommandLine(t *testing.T) {
 		out  string
 	}{
 		{"help is no failure", []string{"--help"}, 0, "Usage: ongair-bench"},
-		{"an unknown workload", []string{"F1", "X9"}, 1, `there is no workload "X9"`},
-		{"too many rounds", []string{"--rounds", "1000"}, 1, "rounds: want 1 to 100"},
+		{"an unknown workload", []string{"F1", "X9"}, 1, `unknown workload "X9"`},
+		{"too many rounds", []string{"--rounds", "1000"}, 1, "rounds: use 1 to 100"},
 		{"an unknown flag", []string{"--fast"}, 1, "unknown flag"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -11,14 +11,14 @@ import (
 	"sync/atomic"
 )
 
-// standIn is an Ongair that answers every call at once, the same each time. It
-// reads requests and writes answers itself, for a fraction of what net/http takes,
-// since it shares the machine with the server under test.
+// standIn stands in for Ongair and answers every call at once with the same response. It reads
+// requests and writes answers itself, which costs a fraction of net/http, because it shares the
+// machine with the server under test.
 type standIn struct {
 	listener net.Listener
 	answer   []byte
 
-	// calls were answered, over so many connections.
+	// calls is the number of answered calls, and connections that of their connections.
 	calls, connections atomic.Int64
 
 	mu   sync.Mutex
@@ -26,7 +26,7 @@ type standIn struct {
 	wg   sync.WaitGroup
 }
 
-// startStandIn starts one, which the caller closes.
+// startStandIn starts a stand-in. The caller MUST close it.
 func startStandIn(ctx context.Context) (*standIn, error) {
 	const body = `{"sent":"true","id":"35345432","conversation_id":"22"}`
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")

@@ -9,11 +9,10 @@ import (
 	"strconv"
 )
 
-// startTime starts servers on a full log, after an orderly end and after a kill.
+// startTime measures starts on a full log, after a clean stop and after a kill.
 //
-// The log's duplicate window is set to a tenth of a second before each start, so
-// that all events are older than it and JetStream has no ids to remember; a gateway
-// sets its own window again once it is open.
+// The log's duplicate window is set to a tenth of a second before each start, so that JetStream
+// has no ids to restore. A gateway sets its own window again when it is open.
 func startTime(ctx context.Context, w *workbench) ([]trial, error) {
 	const baseline = "embedded server"
 	prepared, err := w.preparedLog(ctx)
@@ -36,7 +35,7 @@ func startTime(ctx context.Context, w *workbench) ([]trial, error) {
 			metric: readySeconds, limit: max(1, float64(w.logEvents)/1e6), atMost: true, text: "≤ 1 s per million events",
 		}}},
 	} {
-		// Each has a log of its own: a kill leaves events behind.
+		// Each start has its own log, because a kill leaves events behind.
 		dir, err := w.copyLog(prepared)
 		if err != nil {
 			return nil, err
@@ -76,7 +75,7 @@ func startOnce(ctx context.Context, dir string, open func(context.Context, strin
 	}, nil
 }
 
-// leaveInOrder leaves a data directory as a gateway does that was stopped.
+// leaveInOrder leaves a data directory as after a clean stop.
 func (r *runner) leaveInOrder(ctx context.Context, dir string) error {
 	server, err := r.start(ctx, "serve-log", "--dir", dir)
 	if err != nil {
@@ -85,7 +84,7 @@ func (r *runner) leaveInOrder(ctx context.Context, dir string) error {
 	return server.stop()
 }
 
-// leaveKilled leaves it as a gateway does that was killed while events came in.
+// leaveKilled leaves a data directory as after a kill during intake.
 func (r *runner) leaveKilled(ctx context.Context, dir string) error {
 	server, err := r.start(ctx, "serve-log", "--dir", dir, "--sync", "--append", strconv.Itoa(r.unsettledEvents))
 	if err != nil {
@@ -94,14 +93,13 @@ func (r *runner) leaveKilled(ctx context.Context, dir string) error {
 	return server.crash()
 }
 
-// footprint sees what a gateway takes that has nothing to do, and how large the
-// program is.
+// footprint measures the memory of an idle gateway and the size of the program.
 func footprint(ctx context.Context, w *workbench) ([]trial, error) {
 	size := 0.0
 	if w.build {
 		var err error
 		if size, err = w.binarySize(ctx); err != nil {
-			w.say("the gateway's program cannot be built here, so its size is not measured: %v", err)
+			w.logf("skipped the size of the program, because it cannot be built: %v", err)
 		}
 	}
 	return []trial{{
@@ -129,7 +127,7 @@ func footprint(ctx context.Context, w *workbench) ([]trial, error) {
 	}}, nil
 }
 
-// binarySize returns how large the gateway is as it is released, in bytes.
+// binarySize returns the size of the released program in bytes.
 func (r *runner) binarySize(ctx context.Context) (float64, error) {
 	path, err := r.buildGateway(ctx)
 	if err != nil {
@@ -142,7 +140,7 @@ func (r *runner) binarySize(ctx context.Context) (float64, error) {
 	return float64(info.Size()), nil
 }
 
-// buildGateway builds the gateway as it is released, and returns its path.
+// buildGateway builds the program as it is released, and returns its path.
 func (r *runner) buildGateway(ctx context.Context) (string, error) {
 	path := filepath.Join(r.dir, "ongair-gateway")
 	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", path, //nolint:gosec // a path of ours

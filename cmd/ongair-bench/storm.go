@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	// stormStride spreads the positions of a storm over its range, in an order that
-	// looks random and is the same in each run: a prime.
+	// stormStride is a prime that spreads the positions of a storm over its range, in an order
+	// that looks random and is the same in each run.
 	stormStride = 7919
-	// stormConnections carry the streams of a storm.
+	// stormConnections is the number of connections for the streams of a storm.
 	stormConnections = 100
 )
 

@@ -91,7 +91,7 @@ type streams struct {
 	broken    atomic.Int64
 	// progress has a value when streams got further, by an event each on average.
 	progress chan struct{}
-	// since is when the events whose latencies count were sent, at the earliest.
+	// since is the earliest time of the events that are read.
 	since atomic.Int64
 	// ctx ends with close, or with what broke a stream.
 	ctx    context.Context
@@ -170,7 +170,7 @@ func (s *streams) read(stream grpc.ClientStream, t *tally, events int64, mayBrea
 			if mayBreak {
 				return nil
 			}
-			err = fmt.Errorf("a stream broke after %d events: %w", got, err)
+			err = fmt.Errorf("a stream failed after %d events: %w", got, err)
 			s.cancel(err)
 			return err
 		}
@@ -211,7 +211,7 @@ func (s *streams) await(ctx context.Context, delivered int64) error {
 		case <-s.ctx.Done():
 			return context.Cause(s.ctx)
 		case <-ctx.Done():
-			return fmt.Errorf("of %d deliveries %d arrived: %w", delivered, s.delivered.Load(), ctx.Err())
+			return fmt.Errorf("only %[2]d of %[1]d deliveries arrived: %[3]w", delivered, s.delivered.Load(), ctx.Err())
 		case <-ticker.C:
 		}
 	}

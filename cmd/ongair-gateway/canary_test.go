@@ -63,7 +63,7 @@ func assertDiscreet(t T, args []string, out, errOut string) {
 }
 
 // tryOut is what `serve --sandbox` prints, from its first line to its last.
-var tryOut = regexp.MustCompile(`(?s)^Ongair Gateway is running, .*\nWhat else the sandbox can do: \S+ \S+\n$`)
+var tryOut = regexp.MustCompile(`(?s)^Ongair Gateway is running with .*\nAll functions of the sandbox: \S+ \S+\n$`)
 
 // withoutSandbox takes out of the output what a sandbox is announced with. It has the
 // contact of the examples, and the webhook's path with its secret, which works for nothing

@@ -106,7 +106,7 @@ func TestExitCodesSayWhatAScriptNeedsToKnow(t *testing.T) {
 		{"sent", []string{"--external-id", Contact, "--text", "Hello"}, nil, exitOK, ""},
 		{"a missing flag", []string{"--text", "Hello"}, nil, exitUsage, "--external-id"},
 		{"a bad field", []string{"--external-id", strings.Repeat("1", 257), "--text", "Hello"}, nil, exitUsage, "INVALID_REQUEST: external_id"},
-		{"a contact that does not exist", []string{"--external-id", "+254705865640", "--text", "Hello"}, nil, exitRefused, "ONGAIR_REFUSED"},
+		{"a contact that does not exist", []string{"--external-id", "+254705865640", "--text", "Hello"}, nil, exitRejected, "ONGAIR_REFUSED"},
 		{"throttled", []string{"--external-id", Contact, "--text", "Hello"}, &sandbox.Fault{Status: 429}, exitUnavailable, "ONGAIR_THROTTLED"},
 		{"no gateway", []string{"--addr", dead.Addr().String(), "--external-id", Contact, "--text", "Hello"}, nil, exitUnavailable, "connection refused"},
 		{"a connection that breaks", []string{"--addr", breaking(t), "--external-id", Contact, "--text", "Hello"}, nil, exitUnknown, "error reading from server"},
@@ -169,7 +169,7 @@ func TestTailGoesOnWhereItWasWhenTheGatewayComesBack(t *testing.T) {
 	r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(1, "before")...)
 	tail.waitFor(t, "the first event", func() bool { return strings.Count(tail.out(), "\n") == 1 })
 	g.kill()
-	tail.waitFor(t, "noticing", func() bool { return strings.Contains(tail.errOut(), "connecting again") })
+	tail.waitFor(t, "noticing", func() bool { return strings.Contains(tail.errOut(), "reconnecting") })
 	g = serve(t, env, "--data-dir", dir, "--grpc-addr", g.GRPC)
 	r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(2, "after")...)
 	tail.waitFor(t, "the second event", func() bool { return strings.Count(tail.out(), "\n") >= 2 })
@@ -196,7 +196,7 @@ func TestTailThatCannotGoOnSaysWhy(t *testing.T) {
 		says string
 	}{
 		{[]string{"--from", "yesterday"}, exitUsage, "CURSOR_MALFORMED"},
-		{[]string{"--channels", "nowhere"}, exitRefused, "CHANNEL_UNKNOWN"},
+		{[]string{"--channels", "nowhere"}, exitRejected, "CHANNEL_UNKNOWN"},
 		{[]string{"--event-types", "no_such"}, exitUsage, "no_such"},
 		{[]string{"--output", "xml"}, exitUsage, "xml"},
 	} {
@@ -230,8 +230,8 @@ func TestAKeyAndTLSProtectTheCallersPorts(t *testing.T) {
 	}{
 		{"no TLS", []string{"--api-key", apiKey}, exitUnavailable, "--tls-ca"},
 		{"a certificate that nobody vouches for", []string{"--tls", "--api-key", apiKey}, exitUnavailable, "certificate"},
-		{"no key", []string{"--tls-ca", cert}, exitRefused, "CREDENTIALS_MISSING"},
-		{"a wrong key", []string{"--tls-ca", cert, "--api-key", apiKey + "!"}, exitRefused, "CREDENTIALS_INVALID"},
+		{"no key", []string{"--tls-ca", cert}, exitRejected, "CREDENTIALS_MISSING"},
+		{"a wrong key", []string{"--tls-ca", cert, "--api-key", apiKey + "!"}, exitRejected, "CREDENTIALS_INVALID"},
 		{"the key", []string{"--tls-ca", cert, "--api-key", apiKey}, exitOK, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -266,7 +266,7 @@ func TestTheCommandsCanHaveACertificateInPlaceOfAKey(t *testing.T) {
 	got := command(t, nil, append(send, "--tls-cert", clientCert, "--tls-key", clientKey)...)
 	assert.Equal(t, exitOK, got.code, got.errOut)
 	got = command(t, nil, send...)
-	assert.Equal(t, exitRefused, got.code, got.errOut)
+	assert.Equal(t, exitRejected, got.code, got.errOut)
 	got = command(t, nil, append(send, "--tls-cert", clientCert)...)
 	assert.Equal(t, exitUsage, got.code, got.errOut)
 }

@@ -22,30 +22,30 @@ import (
 )
 
 const (
-	// maxResponseBytes is more than the largest response that a gateway sends.
+	// maxResponseBytes is more than the largest response of a gateway.
 	maxResponseBytes = 8 << 20
-	// keepaliveInterval and keepaliveTimeout end a connection whose other end is gone, or
-	// does not run, while a call waits on it. Gateways allow a ping every 5 s.
+	// keepaliveInterval and keepaliveTimeout detect a gateway that is gone or frozen during a
+	// call. Gateways allow a ping every 5 s.
 	keepaliveInterval = 20 * time.Second
 	keepaliveTimeout  = 20 * time.Second
-	// callTimeout bounds a call, in addition to the time that it asks the gateway to wait.
-	// It is somewhat longer than the 15 s that a gateway takes for a send by itself.
+	// callTimeout bounds a call, in addition to the wait that it requests. It is longer than
+	// the gateway's default deadline of 15 s.
 	callTimeout = 20 * time.Second
 )
 
-// clientFlags are how a command finds its gateway, and who it is there.
+// clientFlags are the flags for the connection to a gateway.
 type clientFlags struct {
 	Addr    string `env:"ONGAIR_GATEWAY_ADDR" default:"127.0.0.1:9090" placeholder:"HOST:PORT" help:"The gateway's gRPC address (${default})."`
-	APIKey  string `env:"ONGAIR_GATEWAY_API_KEY" name:"api-key" placeholder:"KEY" help:"The caller's API key; better in the environment, where other processes do not see it."`
+	APIKey  string `env:"ONGAIR_GATEWAY_API_KEY" name:"api-key" placeholder:"KEY" help:"The caller's API key. Prefer the environment variable, because other processes can see flags."`
 	TLS     bool   `name:"tls" help:"Use TLS, with the system's certificate authorities."`
 	TLSCA   string `name:"tls-ca" placeholder:"FILE" help:"Use TLS, with the certificate authorities in this PEM file."`
-	TLSCert string `name:"tls-cert" placeholder:"FILE" help:"The caller's certificate, in a PEM file, for TLS."`
-	TLSKey  string `name:"tls-key" placeholder:"FILE" help:"Its key, in a PEM file."`
+	TLSCert string `name:"tls-cert" placeholder:"FILE" help:"The caller's TLS certificate, in a PEM file."`
+	TLSKey  string `name:"tls-key" placeholder:"FILE" help:"The key of the certificate, in a PEM file."`
 }
 
-// dial returns a connection to the gateway, which is made with the first call on it. The
-// caller MUST close it. It reads the files of the flags, so a new connection has the
-// certificates of its time.
+// dial returns a connection to the gateway. It connects at the first call. The caller MUST
+// close it. dial reads the files of the flags each time, so that a new connection uses renewed
+// certificates.
 func (f clientFlags) dial(more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	if _, port, err := net.SplitHostPort(f.Addr); err != nil || port == "" {
 		return nil, usageError{fmt.Errorf("--addr: %q is not HOST:PORT", f.Addr)}
@@ -70,7 +70,7 @@ func (f clientFlags) dial(more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// transport returns the credentials of the connection.
+// transport returns the transport credentials of a connection.
 func (f clientFlags) transport() (credentials.TransportCredentials, error) {
 	if !f.TLS && f.TLSCA == "" && f.TLSCert == "" && f.TLSKey == "" {
 		return insecure.NewCredentials(), nil
@@ -99,12 +99,12 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 	return map[string]string{"authorization": "Bearer " + string(b)}, nil
 }
 
-// RequireTransportSecurity is false because a gateway on loopback, or behind a
-// mesh's proxy, has a key and no TLS of its own.
+// RequireTransportSecurity returns false, because a gateway on loopback or behind a mesh's
+// proxy may have a key and no TLS.
 func (b bearer) RequireTransportSecurity() bool { return false }
 
-// call makes one call, which may wait that long in the gateway, and prints its answer as
-// a line of JSON.
+// call makes one call and prints its response as a line of JSON. wait is the time that the call
+// may wait in the gateway.
 func call[Req, Resp proto.Message](ctx context.Context, f clientFlags, out io.Writer, wait time.Duration, req Req,
 	rpc func(ongairv1.OngairServiceClient, context.Context, Req, ...grpc.CallOption) (Resp, error),
 ) error {
@@ -112,7 +112,7 @@ func call[Req, Resp proto.Message](ctx context.Context, f clientFlags, out io.Wr
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // the call is over
+	defer func() { _ = conn.Close() }() // the call has ended
 	timed, cancel := context.WithTimeout(ctx, max(wait, 0)+callTimeout)
 	defer cancel()
 	var taken peer.Peer
@@ -128,8 +128,7 @@ func call[Req, Resp proto.Message](ctx context.Context, f clientFlags, out io.Wr
 	return printJSON(out, response)
 }
 
-// sentError is the error of a sending call that went out on a connection, so the gateway
-// may have received it.
+// sentError is the error of a sending call that the gateway may have received.
 type sentError struct{ error }
 
 func (e sentError) Unwrap() error { return e.error }
@@ -140,7 +139,7 @@ func printJSON(out io.Writer, m proto.Message) error {
 	if err != nil {
 		return err
 	}
-	// protojson puts in spaces at random, so that nobody relies on its bytes;
-	// people who compare lines do.
+	// protojson adds random spaces, so that its output cannot be compared. Encoding it again
+	// removes them.
 	return json.NewEncoder(out).Encode(json.RawMessage(b))
 }

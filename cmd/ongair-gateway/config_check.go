@@ -9,31 +9,31 @@ import (
 	"github.com/ongair/ongair-gateway/server/config"
 )
 
-// configCmd is about the configuration.
+// configCmd has the commands for the configuration.
 type configCmd struct {
-	Check configCheckCmd `cmd:"" help:"Say whether serve would take this configuration, and start nothing."`
+	Check configCheckCmd `cmd:"" help:"Check the configuration of serve, without starting anything."`
 }
 
-// configCheckCmd has the flags of serve, since what serve takes depends on them, too.
+// configCheckCmd has the flags of serve, because they are part of the configuration.
 type configCheckCmd struct {
 	serveCmd `embed:""`
 }
 
-// Run checks what serve would read: flags, environment, file, and the files it names.
-// What it says of the machine, such as a port in use, is for serve to find out.
+// Run checks the configuration that serve would use: flags, environment, config file, and the
+// files that it names. It does not check the machine, such as whether a port is free.
 func (c configCheckCmd) Run(s streams) error {
 	loaded, err := config.Load(c.source())
 	if err != nil {
 		return usageError{err}
 	}
 	for _, warning := range loaded.Warnings() {
-		_, _ = fmt.Fprintln(s.err, "warning:", warning) // the result goes to the other stream
+		_, _ = fmt.Fprintln(s.err, "warning:", warning) // the result goes to stdout
 	}
 	cfg := loaded.Config
 	callers := cfg.CallerCount()
 	_, err = fmt.Fprintf(s.out, "The configuration is valid: %s, %s.\n", english.Plural(len(cfg.Channels), "channel", ""), english.Plural(callers, "caller", ""))
 	if callers == 0 && !cfg.InsecureNoAuthentication && err == nil {
-		_, err = io.WriteString(s.out, "Without a caller the gateway is open on loopback: who is on this machine reads and writes to your customers.\n")
+		_, err = io.WriteString(s.out, "No caller is configured: every program on this machine can read messages and write to your customers.\n")
 	}
 	return err
 }

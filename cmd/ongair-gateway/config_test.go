@@ -29,16 +29,16 @@ func TestConfigCheckSaysWhatServeWouldSay(t *testing.T) {
 		code       int
 		says       string
 	}{
-		{"what is valid", valid, nil, exitOK, "valid: 1 channel, 0 callers.\nWithout a caller the gateway is open on loopback"},
+		{"what is valid", valid, nil, exitOK, "valid: 1 channel, 0 callers.\nNo caller is configured: every program on this machine"},
 		{"a caller", valid + "api_key: 0123456789abcdef\n", nil, exitOK, "valid: 1 channel, 1 caller.\n"},
-		{"an unknown key", valid + "data_directory: x\n", nil, exitUsage, "gateway.yaml:2: data_directory: there is no such setting\n"},
-		{"a caller without rights", valid + "callers: {a: {key_hashes: [\"" + auth.HashKey("k").String() + "\"]}}\n", nil, exitUsage, "gateway.yaml:2: callers.a.actions: caller a may do nothing"},
+		{"an unknown key", valid + "data_directory: x\n", nil, exitUsage, "gateway.yaml:2: data_directory: unknown setting\n"},
+		{"a caller without rights", valid + "callers: {a: {key_hashes: [\"" + auth.HashKey("k").String() + "\"]}}\n", nil, exitUsage, "gateway.yaml:2: callers.a.actions: caller a has no actions"},
 		{"a channel that a caller has and nobody else", valid + "callers: {a: {key_hashes: [\"" + auth.HashKey("k").String() +
-			"\"], actions: [send], channels: [sales]}}\n", nil, exitUsage, `gateway.yaml:2: callers.a.channels: there is no channel "sales"`},
+			"\"], actions: [send], channels: [sales]}}\n", nil, exitUsage, `gateway.yaml:2: callers.a.channels: unknown channel "sales"`},
 		{"an open gateway for everybody", valid, []string{"--grpc-addr", "0.0.0.0:9090"}, exitUsage, "no caller is configured"},
 		{"one that says so", valid, []string{"--grpc-addr", "0.0.0.0:9090", "--insecure-no-authentication=true"}, exitOK, "valid"},
-		{"one that says so in short", valid, []string{"--insecure-no-authentication", "--grpc-addr", "0.0.0.0:9090"}, exitOK, "warning: --insecure-no-authentication: 0.0.0.0:9090 can be reached"},
-		{"one that says the opposite", valid, []string{"--insecure-no-authentication=false", "--grpc-addr", "0.0.0.0:9090"}, exitUsage, "--grpc-addr: 0.0.0.0:9090 can be reached"},
+		{"one that says so in short", valid, []string{"--insecure-no-authentication", "--grpc-addr", "0.0.0.0:9090"}, exitOK, "warning: --insecure-no-authentication: 0.0.0.0:9090 is reachable"},
+		{"one that says the opposite", valid, []string{"--insecure-no-authentication=false", "--grpc-addr", "0.0.0.0:9090"}, exitUsage, "--grpc-addr: 0.0.0.0:9090 is reachable"},
 		{"no channels", "data_dir: x\n", nil, exitUsage, "no channel is configured"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -70,13 +70,13 @@ func TestWhatMayBeAMistakeIsSaidAndTaken(t *testing.T) {
 		env        []string
 		says       string
 	}{
-		{"an admin port for everybody", channel("") + "admin_addr: :9091", nil, "gateway.yaml:3: admin_addr: :9091 can be reached from other machines"},
-		{"a token in clear text", channel(", base_url: http://ongair.im"), nil, "gateway.yaml:2: channels.support.base_url: http:// to another machine"},
-		{"an open gateway for everybody", channel("") + "http_addr: :8080\ninsecure_no_authentication: true", nil, "gateway.yaml:4: insecure_no_authentication: :8080 can be reached"},
-		{"a secret that everybody can read", channel(", previous_webhook_secret_file: " + open), nil, "gateway.yaml:2: channels.support.previous_webhook_secret_file (" + open + "): everybody on this machine can read it"},
-		{"a key that everybody can read", channel("") + "tls_cert: " + cert + "\ntls_key: " + key, nil, "gateway.yaml:4: tls_key (" + key + "): everybody on this machine can read it"},
+		{"an admin port for everybody", channel("") + "admin_addr: :9091", nil, "gateway.yaml:3: admin_addr: :9091 is reachable from other machines"},
+		{"a token in clear text", channel(", base_url: http://ongair.im"), nil, "gateway.yaml:2: channels.support.base_url: http:// exposes"},
+		{"an open gateway for everybody", channel("") + "http_addr: :8080\ninsecure_no_authentication: true", nil, "gateway.yaml:4: insecure_no_authentication: :8080 is reachable"},
+		{"a secret that everybody can read", channel(", previous_webhook_secret_file: " + open), nil, "gateway.yaml:2: channels.support.previous_webhook_secret_file (" + open + "): readable by all users of this machine"},
+		{"a key that everybody can read", channel("") + "tls_cert: " + cert + "\ntls_key: " + key, nil, "gateway.yaml:4: tls_key (" + key + "): readable by all users of this machine"},
 		{"a certificate of the past", channel("") + "tls_cert: " + expired + "\ntls_key: " + expiredKey, nil, "gateway.yaml:3: tls_cert: " + expired + ": the certificate expired at 2001-"},
-		{"a channel of the environment beside others", channel(""), []string{"ONGAIR_TOKEN=t", "ONGAIR_WEBHOOK_SECRET=another-" + servertest.Secret}, "gateway.yaml:1: channels.default: ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET make this channel"},
+		{"a channel of the environment beside others", channel(""), []string{"ONGAIR_TOKEN=t", "ONGAIR_WEBHOOK_SECRET=another-" + servertest.Secret}, "gateway.yaml:1: channels.default: ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET add this channel"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := command(t, tt.env, "config", "check", "--config", writeFile(t, "gateway.yaml", tt.file))
@@ -89,7 +89,7 @@ func TestWhatMayBeAMistakeIsSaidAndTaken(t *testing.T) {
 
 	_, url := silentSandbox(t)
 	g := serve(t, oneChannel(url), "--data-dir", t.TempDir(), "--admin-addr", ":0")
-	assert.Contains(t, g.errOut(), `"level":"WARN","msg":"the configuration is taken, and may be a mistake","warning":"--admin-addr: :0 can be reached`)
+	assert.Contains(t, g.errOut(), `"level":"WARN","msg":"the configuration may have a mistake","warning":"--admin-addr: :0 is reachable`)
 	r := command(t, nil, "config", "check", "--config", writeFile(t, "gateway.yaml", channel("")))
 	assert.Empty(t, r.errOut, "what is usual is no mistake")
 }
@@ -122,11 +122,11 @@ callers: {billing: {key_hashes: ["`+made.Hash+`"], actions: [send], channels: [s
 	send := []string{"send", "--addr", g.GRPC, "--external-id", servertest.Contact, "--text", "Hello"}
 	assert.Equal(t, exitOK, command(t, []string{"ONGAIR_GATEWAY_API_KEY=" + made.Key}, send...).code)
 	refused := command(t, nil, send...)
-	assert.Equal(t, exitRefused, refused.code)
+	assert.Equal(t, exitRejected, refused.code)
 	assert.Contains(t, refused.errOut, "CREDENTIALS_MISSING")
 	refused = command(t, []string{"ONGAIR_GATEWAY_API_KEY=" + made.Key}, "create-ticket", "--addr", g.GRPC,
 		"--external-id", servertest.Contact, "--message-id", "1")
-	assert.Equal(t, exitRefused, refused.code)
+	assert.Equal(t, exitRejected, refused.code)
 	assert.Contains(t, refused.errOut, "FORBIDDEN")
 	assert.NotContains(t, g.errOut(), made.Key)
 

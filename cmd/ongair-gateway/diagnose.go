@@ -11,17 +11,17 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// probeTimeout bounds how long a server is asked whether it speaks TLS.
+// probeTimeout bounds the TLS probe of a server.
 const probeTimeout = 3 * time.Second
 
-// What to do about a server that speaks another protocol than the command.
+// Advice for a server that uses another protocol than the command.
 const (
-	adviceTLS      = "the server speaks TLS: use --tls or --tls-ca"
-	adviceClear    = "the server does not speak TLS: leave out the flags --tls…"
+	adviceTLS      = "the server uses TLS: use --tls or --tls-ca"
+	adviceClear    = "the server does not use TLS: remove the flags --tls…"
 	adviceHTTPPort = "this looks like an HTTP port: the gRPC port is 9090 by default"
 )
 
-// advisedError is an error with what to do about it.
+// advisedError is an error with advice.
 type advisedError struct {
 	error
 	advice string
@@ -29,9 +29,9 @@ type advisedError struct {
 
 func (e advisedError) Unwrap() error { return e.error }
 
-// diagnose adds advice to the error of a call if the server speaks another protocol.
-// gRPC's message alone does not say which one: many TLS servers close a connection in
-// clear text without an answer, as do servers of other kinds. So the server is asked.
+// diagnose adds advice to the error of a call if the server uses another protocol. gRPC's error
+// does not contain that protocol, because many servers close the connection without an answer.
+// So diagnose probes the server.
 func (f clientFlags) diagnose(ctx context.Context, err error) error {
 	s := statusOf(err)
 	if s == nil {
@@ -55,7 +55,7 @@ func (f clientFlags) diagnose(ctx context.Context, err error) error {
 	return err
 }
 
-// probe begins a TLS handshake with the server, and returns what it answered.
+// probe starts a TLS handshake with the server and returns its answer.
 func (f clientFlags) probe(ctx context.Context) []byte {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -63,18 +63,18 @@ func (f clientFlags) probe(ctx context.Context) []byte {
 	if err != nil {
 		return nil
 	}
-	defer func() { _ = conn.Close() }() // it has served its purpose
+	defer func() { _ = conn.Close() }() // the probe is done
 	host, _, _ := net.SplitHostPort(f.Addr)
 	recorder := &recordingConn{Conn: conn}
 	config := &tls.Config{
 		ServerName: host, NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12,
-		InsecureSkipVerify: true, //nolint:gosec // nothing is sent to whoever it is
+		InsecureSkipVerify: true, //nolint:gosec // no data is sent
 	}
-	_ = tls.Client(recorder, config).HandshakeContext(ctx) // any answer will do
+	_ = tls.Client(recorder, config).HandshakeContext(ctx) // only the recorded answer matters
 	return recorder.read
 }
 
-// recordingConn keeps what is read.
+// recordingConn records the bytes that are read.
 type recordingConn struct {
 	net.Conn
 	read []byte
@@ -86,8 +86,7 @@ func (c *recordingConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// isTLS reports whether an answer begins with a TLS record, which is a handshake or
-// an alert.
+// isTLS reports whether an answer begins with a TLS record of a handshake or an alert.
 func isTLS(answer []byte) bool {
 	const alert, handshake, majorVersion = 0x15, 0x16, 3
 	return len(answer) > 1 && (answer[0] == alert || answer[0] == handshake) && answer[1] == majorVersion

@@ -50,9 +50,9 @@ func TestTheWrongPortOrProtocolOfAGatewayIsNamed(t *testing.T) {
 		{"webhooks", clear.Webhook, adviceHTTPPort, adviceHTTPPort, exitUnavailable},
 		{"admin", clear.Admin, adviceHTTPPort, adviceHTTPPort, exitUnavailable},
 		{"gRPC over TLS", secure.GRPC, adviceTLS, "-", exitUnavailable},
-		{"HTTP over TLS", secure.HTTP, adviceTLS, adviceHTTPPort, exitRefused},
-		{"webhooks over TLS", secure.Webhook, adviceTLS, adviceHTTPPort, exitRefused},
-		{"admin over TLS", secure.Admin, adviceTLS, adviceHTTPPort, exitRefused},
+		{"HTTP over TLS", secure.HTTP, adviceTLS, adviceHTTPPort, exitRejected},
+		{"webhooks over TLS", secure.Webhook, adviceTLS, adviceHTTPPort, exitRejected},
+		{"admin over TLS", secure.Admin, adviceTLS, adviceHTTPPort, exitRejected},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, args := range [][]string{{"send", "--external-id", Contact, "--text", "Hello"}, {"tail"}} {

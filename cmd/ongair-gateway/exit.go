@@ -14,22 +14,22 @@ import (
 
 // Exit codes, for scripts.
 const (
-	// exitOK: done.
+	// exitOK means success.
 	exitOK = 0
-	// exitFailed: the command could not run, for example because a port is in use.
+	// exitFailed means that the command could not run, for example because a port is in use.
 	exitFailed = 1
-	// exitUsage: the command line or the request is wrong. Nothing was sent.
+	// exitUsage means that the command line or the request is invalid. Nothing was sent.
 	exitUsage = 2
-	// exitRefused: the gateway or Ongair refused. Nothing was sent, and the same
-	// command will be refused again.
-	exitRefused = 3
-	// exitUnavailable: nothing was sent, and the same command may work later.
+	// exitRejected means that the gateway or Ongair rejected the call. Nothing was sent, and
+	// the same command will be rejected again.
+	exitRejected = 3
+	// exitUnavailable means that nothing was sent, and that the same command may succeed later.
 	exitUnavailable = 4
-	// exitUnknown: the message may have been sent. Do not just repeat the command.
+	// exitUnknown means that the message may have been sent. Do not simply repeat the command.
 	exitUnknown = 5
 )
 
-// usageError is a mistake in the command line.
+// usageError is an error in the command line.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -48,7 +48,7 @@ func exitCode(err error) int {
 	}
 	_, sent := errors.AsType[sentError](err)
 	if sent && info == nil && s.Code() == codes.Unavailable {
-		return exitUnknown // the connection broke, and nobody says what became of the call
+		return exitUnknown // the connection was lost, so the effect is unknown
 	}
 	switch s.Code() {
 	case codes.InvalidArgument:
@@ -59,17 +59,16 @@ func exitCode(err error) int {
 		if !sent {
 			return exitUnavailable
 		}
-		// Without a word on the effect, the connection may have broken after the
-		// gateway had the call.
+		// Without an effect, the connection may have been lost after the gateway received the
+		// call.
 		return exitUnknown
 	default:
-		return exitRefused
+		return exitRejected
 	}
 }
 
-// statusOf returns the status that a call ended with, or nil for an error of
-// another kind. Unlike status.FromError it leaves the message as it was sent,
-// however often the error was wrapped.
+// statusOf returns the status of a failed call, or nil for other errors. Unlike
+// status.FromError it does not add the texts of wrapping errors to the message.
 func statusOf(err error) *status.Status {
 	if withStatus, ok := errors.AsType[interface {
 		error
@@ -80,8 +79,8 @@ func statusOf(err error) *status.Status {
 	return nil
 }
 
-// describe says what happened: for an error of the gateway its reason, its
-// message and, where several fields are bad, each of them. Advice comes last.
+// describe returns the text for an error. For an error of the gateway it has the reason, the
+// message and, if several fields are invalid, each of them. Advice comes last.
 func describe(err error) string {
 	s := statusOf(err)
 	if s == nil {

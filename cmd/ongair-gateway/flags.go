@@ -8,19 +8,17 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// rejectEmptyFlags fails if a flag of the command line is empty, or a list has an empty
-// item. An empty value usually comes from a variable that is not set, and would mean
-// everything or the default: all contacts, any channel, no TLS. Flags with the tag
-// emptyok are texts that may be empty. Environment variables are not checked: an empty
-// one usually means that it is not set.
+// rejectEmptyFlags fails if a flag of the command line is empty, or a list has an empty item.
+// An empty value usually comes from an unset variable, and would mean everything or the
+// default: all contacts, any channel, no TLS. Flags with the tag emptyok may be empty.
+// Environment variables are not checked, because an empty one usually means that it is not set.
 func rejectEmptyFlags(command *kong.Context) error {
 	for _, path := range command.Path {
 		flag := path.Flag
 		if flag == nil || flag.Tag.Has("emptyok") {
 			continue
 		}
-		// The parsed value does not have the items of a list one by one: kong drops the
-		// last one if it is empty.
+		// The parsed value cannot be used, because kong drops an empty last item of a list.
 		value := command.Args[len(command.Args)-len(path.Remainder())-1]
 		if strings.HasPrefix(value, "--") {
 			_, given, ok := strings.Cut(value, "=")
@@ -30,7 +28,7 @@ func rejectEmptyFlags(command *kong.Context) error {
 			value = given
 		}
 		if value == "" || flag.IsSlice() && hasEmptyItem(value, flag.Tag.Sep) {
-			return fmt.Errorf("--%s: empty value: set one, or leave out the flag", flag.Name)
+			return fmt.Errorf("--%s: empty value: set one, or remove the flag", flag.Name)
 		}
 	}
 	return nil
@@ -38,7 +36,7 @@ func rejectEmptyFlags(command *kong.Context) error {
 
 // hasEmptyItem reports whether a list has an empty item.
 func hasEmptyItem(list string, separator rune) bool {
-	// SplitEscaped leaves out an empty item at the end.
+	// SplitEscaped drops an empty item at the end.
 	items := kong.SplitEscaped(list+string(separator)+"end", separator)
 	return slices.Contains(items, "")
 }

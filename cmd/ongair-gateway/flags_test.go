@@ -58,7 +58,7 @@ func TestNoFlagIsEmpty(t *testing.T) {
 				}
 				assert.Contains(t, err.Error(), "--"+flag.Name, args)
 				if k := flag.Target.Kind(); k == reflect.String && flag.Enum == "" || k == reflect.Slice {
-					assert.Contains(t, err.Error(), ": empty value: set one, or leave out the flag", args)
+					assert.Contains(t, err.Error(), ": empty value: set one, or remove the flag", args)
 				}
 				checked++
 			}

@@ -50,7 +50,7 @@ func TestAReloadDoesNotWaitForAPipe(t *testing.T) {
 	require.NoError(t, os.Remove(secretFile))
 	require.NoError(t, syscall.Mkfifo(secretFile, 0o600))
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
-	g.waitFor(t, "rejecting it", func() bool { return strings.Contains(g.errOut(), "it is not a regular file") })
+	g.waitFor(t, "rejecting it", func() bool { return strings.Contains(g.errOut(), "not a regular file") })
 	assert.True(t, g.knows(t, "the-first-secret-0123456789"))
 	assert.Zero(t, g.stop(t))
 }

@@ -7,16 +7,16 @@ import (
 	"github.com/ongair/ongair-gateway/server/auth"
 )
 
-// keysCmd is about API keys.
+// keysCmd has the commands for API keys.
 type keysCmd struct {
-	New keysNewCmd `cmd:"" help:"Make an API key, and its hash for the config file."`
+	New keysNewCmd `cmd:"" help:"Create an API key, and its hash for the config file."`
 }
 
 type keysNewCmd struct {
-	Output string `enum:"text,json" default:"text" help:"text or json (text)."`
+	Output string `enum:"text,json" default:"text" help:"Output format: text or json (text)."`
 }
 
-// Run prints a new key, which is kept nowhere, and its hash.
+// Run prints a new key and its hash. The key is not stored.
 func (c keysNewCmd) Run(s streams) error {
 	key := auth.NewKey()
 	hash := auth.HashKey(key).String()

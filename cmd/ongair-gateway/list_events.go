@@ -13,8 +13,8 @@ type listEventsCmd struct {
 	clientFlags    `group:"Gateway"`
 	selectionFlags `group:"Request" set:"from=earliest"`
 
-	PageSize int32         `name:"page-size" group:"Request" placeholder:"N" help:"Print at most this many events: 1 to 1000, 100 if not set."`
-	Wait     time.Duration `group:"Request" placeholder:"DURATION" help:"If there is no event, wait this long for one: 20s, at most 60s. Not set means not to wait."`
+	PageSize int32         `name:"page-size" group:"Request" placeholder:"N" help:"Maximum number of events: 1 to 1000. The default is 100."`
+	Wait     time.Duration `group:"Request" placeholder:"DURATION" help:"Wait up to this time for an event if there is none, such as 20s. At most 60s. The default is not to wait."`
 }
 
 // Run prints a page of events as a line of JSON.

@@ -23,21 +23,20 @@ import (
 
 const (
 	defaultSandboxAddr = "127.0.0.1:4010"
-	// webhookTimeout is how long the sandbox waits for the gateway's answer.
+	// webhookTimeout bounds the sandbox' wait for the gateway's answer.
 	webhookTimeout = 30 * time.Second
 )
 
-// localSandbox is the Ongair of `serve --sandbox`. It listens before the gateway
-// is made, which needs its address, and starts after, since it needs the
-// gateway's.
+// localSandbox is the sandbox of `serve --sandbox`. It listens before the gateway is created,
+// which needs its address. It starts after the gateway, whose address it needs.
 type localSandbox struct {
 	listener net.Listener
 	token    string
 	sandbox  *sandbox.Sandbox
 }
 
-// newLocalSandbox listens on addr; without one on the usual port, or on any free
-// one where another sandbox has that.
+// newLocalSandbox listens on addr. If addr is empty, it listens on the default port, or on a
+// free one if that is taken.
 func newLocalSandbox(ctx context.Context, addr string) (*localSandbox, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", cmp.Or(addr, defaultSandboxAddr))
@@ -52,10 +51,10 @@ func newLocalSandbox(ctx context.Context, addr string) (*localSandbox, error) {
 
 func (b *localSandbox) url() string { return "http://" + b.listener.Addr().String() }
 
-// close gives the port back; the sandbox's own end does so, too.
+// close closes the listener. Stopping the sandbox also closes it.
 func (b *localSandbox) close() { _ = b.listener.Close() }
 
-// start makes the sandbox, which posts its webhooks to the gateway.
+// start creates the sandbox, which posts its webhooks to the gateway.
 func (b *localSandbox) start(cfg config.Config, addrs server.Addresses, secret string) error {
 	client, err := webhookClient(cfg.TLSCertFile)
 	if err != nil {
@@ -70,8 +69,8 @@ func (b *localSandbox) start(cfg config.Config, addrs server.Addresses, secret s
 	return nil
 }
 
-// webhookClient trusts the gateway's own certificate, whatever name it is for:
-// it goes to a port that this process has open.
+// webhookClient returns a client that trusts the gateway's certificate for any host name. It
+// connects to a port of this process.
 func webhookClient(certFile string) (*http.Client, error) {
 	client := &http.Client{Timeout: webhookTimeout}
 	if certFile == "" {
@@ -83,7 +82,7 @@ func webhookClient(certFile string) (*http.Client, error) {
 	}
 	client.Transport = &http.Transport{TLSClientConfig: &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		// Replaced by the check below, which leaves out the name alone.
+		// VerifyConnection replaces the check, except for the host name.
 		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection verifies.
 		VerifyConnection: func(state tls.ConnectionState) error {
 			_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots})
@@ -100,10 +99,10 @@ func scheme(cfg config.Config) string {
 	return "http://"
 }
 
-// randomSecret returns a token or webhook secret of 130 bits or more.
+// randomSecret returns a token or webhook secret of at least 130 bits.
 func randomSecret() string { return rand.Text() }
 
-// printExamples prints commands that work as they are, in another terminal.
+// printExamples prints commands that can be pasted into another terminal.
 func printExamples(out io.Writer, cfg config.Config, addrs server.Addresses, sandboxURL, secret string) {
 	grpcFlags, curlFlags, grpcurlFlags := "", "", "-plaintext "
 	if addrs.GRPC != config.DefaultGRPCAddr {
@@ -115,7 +114,7 @@ func printExamples(out io.Writer, cfg config.Config, addrs server.Addresses, san
 		grpcurlFlags = "-cacert " + cfg.TLSCertFile + " "
 	}
 	if cfg.APIKey != "" {
-		// Named, not shown: what is printed here is likely to be logged.
+		// The key is not printed, because this output may be logged.
 		grpcFlags += ` --api-key "$ONGAIR_GATEWAY_API_KEY"`
 		curlFlags += `-H "Authorization: Bearer $ONGAIR_GATEWAY_API_KEY" `
 		grpcurlFlags += `-H "authorization: Bearer $ONGAIR_GATEWAY_API_KEY" `
@@ -124,27 +123,27 @@ func printExamples(out io.Writer, cfg config.Config, addrs server.Addresses, san
 	if _, err := os.Stat("cmd/ongair-gateway"); err != nil {
 		command = "ongair-gateway"
 	}
-	_, _ = fmt.Fprintf(out, // a user who closed stdout does not want to know
-		`Ongair Gateway is running, with a sandbox in Ongair's place. In other terminals:
+	_, _ = fmt.Fprintf(out, // stdout may be closed
+		`Ongair Gateway is running with a sandbox instead of Ongair. In other terminals:
 
-  # watch what happens
+  # print events as they arrive
   %[1]s tail%[2]s --from earliest
 
-  # send a text; the contact answers it
+  # send a text, which the contact answers
   %[1]s send%[2]s --external-id +254722200200 --text "Hello"
 
-  # the same over REST, and the stream as one JSON object a line
+  # send and subscribe over REST, with one JSON object per line
   curl %[3]s-H 'Content-Type: application/json' -d '{"external_id":"+254722200200","text":"Hello"}' %[5]s%[6]s/v1/messages:send
   curl %[3]s-N '%[5]s%[6]s/v1/events:subscribe?position=POSITION_EARLIEST'
 
-  # the same with grpcurl
+  # send with grpcurl
   grpcurl %[4]s-d '{"external_id":"+254722200200","text":"Hello"}' %[7]s ongair.v1.OngairService/Send
 
-  # be Ongair: post a webhook, or make the sandbox post one
+  # post a webhook as Ongair does, or let the sandbox post one
   curl -d 'notification_type=MessageReceived' -d id=1 -d text=Hi --data-urlencode 'external_contact_id=+254722200200' %[3]s%[5]s%[8]s%[9]s
   curl -d 'notification_type=TicketStatusUpdated' -d conversation_id=22 -d status=Closed %[10]s/_sandbox/webhooks
 
-What else the sandbox can do: curl %[10]s/_sandbox/
+All functions of the sandbox: curl %[10]s/_sandbox/
 `,
 		command, grpcFlags, curlFlags, grpcurlFlags, scheme(cfg), addrs.HTTP, addrs.GRPC, addrs.Webhook,
 		webhook.Path(config.DefaultChannel, secret), sandboxURL)

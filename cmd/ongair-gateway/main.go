@@ -1,7 +1,4 @@
-// Ongair-gateway is Ongair Gateway and its command line.
-//
-// Data goes to stdout, logs and errors to stderr. The exit code says what a
-// script needs to know; exit.go lists the codes.
+// Ongair-gateway runs Ongair Gateway, and has commands to use it.
 package main
 
 import (
@@ -19,11 +16,11 @@ import (
 )
 
 func main() {
-	// Before anything else: only serve knows what to do with it, and it must not end that.
+	// This comes first, because SIGHUP would end the process otherwise. Only serve handles it.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // so that a second signal ends it at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process
 	code := run(ctx, hangup, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -32,29 +29,29 @@ func main() {
 // cli is the command line: a field for each command.
 type cli struct {
 	Serve        serveCmd        `cmd:"" help:"Run the gateway."`
-	Sandbox      sandboxCmd      `cmd:"" help:"Run an Ongair to develop against."`
+	Sandbox      sandboxCmd      `cmd:"" help:"Run a sandbox that imitates Ongair."`
 	Send         sendCmd         `cmd:"" help:"Send a text message."`
-	SendImage    sendImageCmd    `cmd:"" help:"Send an image, given by its URL."`
-	SendDocument sendDocumentCmd `cmd:"" help:"Send a document, given by its URL."`
+	SendImage    sendImageCmd    `cmd:"" help:"Send an image by its URL."`
+	SendDocument sendDocumentCmd `cmd:"" help:"Send a document by its URL."`
 	CreateTicket createTicketCmd `cmd:"" help:"Open a conversation with a contact."`
 	ListEvents   listEventsCmd   `cmd:"" help:"Print one page of events."`
-	Tail         tailCmd         `cmd:"" help:"Print events as they come."`
-	Proto        protoCmd        `cmd:"" help:"Write the .proto files that clients are generated from."`
-	Keys         keysCmd         `cmd:"" help:"Make API keys."`
+	Tail         tailCmd         `cmd:"" help:"Print events as they arrive."`
+	Proto        protoCmd        `cmd:"" help:"Write the .proto files for generating clients."`
+	Keys         keysCmd         `cmd:"" help:"Create API keys."`
 	Config       configCmd       `cmd:"" help:"Check the configuration."`
 	Version      versionCmd      `cmd:"" help:"Print the version."`
 }
 
-// streams are where a command writes.
+// streams are the output streams of a command.
 type streams struct {
-	// out is for data, err for everything else.
+	// out is for data, and err for everything else.
 	out, err io.Writer
 }
 
-// parserExit ends the parse where kong would end the process.
+// parserExit is the value of a panic that ends parsing where kong would end the process.
 type parserExit int
 
-// run runs the command that args name, and returns the exit code.
+// run runs the command of args and returns the exit code.
 func run(ctx context.Context, hangup hangups, args []string, stdout, stderr io.Writer) (code int) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -67,7 +64,7 @@ func run(ctx context.Context, hangup hangups, args []string, stdout, stderr io.W
 	}()
 	parser, err := kong.New(&cli{},
 		kong.Name("ongair-gateway"),
-		kong.Description("Typed gRPC to Ongair, and Ongair's webhooks as a stream."),
+		kong.Description("Send messages through Ongair with typed gRPC calls, and subscribe to its webhooks as a stream."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(parserExit(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
@@ -85,7 +82,7 @@ func run(ctx context.Context, hangup hangups, args []string, stdout, stderr io.W
 		return fail(stderr, usageError{err})
 	}
 	if command.Command() != "serve" {
-		signal.Reset(syscall.SIGHUP) // which ends the others, as when their terminal is closed
+		signal.Reset(syscall.SIGHUP) // SIGHUP ends the other commands, for example when their terminal is closed
 	}
 	if err := command.Run(); err != nil {
 		return fail(stderr, err)
@@ -93,12 +90,12 @@ func run(ctx context.Context, hangup hangups, args []string, stdout, stderr io.W
 	return exitOK
 }
 
-// fail says why a command failed, in one line where it is one fact.
+// fail prints the error of a command, in one line if it is one fact.
 func fail(stderr io.Writer, err error) int {
-	_, _ = fmt.Fprintln(stderr, "ongair-gateway:", describe(err)) // nowhere left to complain
+	_, _ = fmt.Fprintln(stderr, "ongair-gateway:", describe(err)) // stderr may be closed
 	_, configured := errors.AsType[config.Error](err)
 	if usage, ok := errors.AsType[usageError](err); ok && usage.error != nil && !configured {
-		_, _ = fmt.Fprintln(stderr, "Run \"ongair-gateway --help\" for the commands and their flags.")
+		_, _ = fmt.Fprintln(stderr, "Run \"ongair-gateway --help\" for usage.")
 	}
 	return exitCode(err)
 }

@@ -10,15 +10,15 @@ import (
 	"github.com/ongair/ongair-gateway/gen"
 )
 
-// bufFile is the only file of the output that an existing project may have, too.
+// bufFile is not replaced, because an existing project may have its own.
 const bufFile = "buf.yaml"
 
 type protoCmd struct {
-	Output string `required:"" placeholder:"DIR" help:"Folder to write to. Files of the same name are replaced, except buf.yaml."`
-	Plain  bool   `help:"Leave out validation rules and REST annotations, so that the files import nothing but google/protobuf."`
+	Output string `required:"" placeholder:"DIR" help:"Directory to write to. Existing files are replaced, except buf.yaml."`
+	Plain  bool   `help:"Omit validation rules and REST annotations, so that the files import only google/protobuf."`
 }
 
-// Run writes the .proto files of the API, and everything that they import.
+// Run writes the .proto files of the API and all files that they import.
 func (c protoCmd) Run(s streams) error {
 	files := gen.Protos(c.Plain)
 	written := 0
@@ -28,7 +28,7 @@ func (c protoCmd) Run(s streams) error {
 		case err != nil:
 			return err
 		case entry.IsDir():
-			return os.MkdirAll(target, 0o777) //nolint:gosec // source code, as open as the umask says
+			return os.MkdirAll(target, 0o777) //nolint:gosec // source code with the permissions of the umask
 		case path == bufFile:
 			if _, err := os.Lstat(target); !errors.Is(err, fs.ErrNotExist) {
 				return err
@@ -39,11 +39,11 @@ func (c protoCmd) Run(s streams) error {
 			return err
 		}
 		written++
-		return os.WriteFile(target, content, 0o666) //nolint:gosec // source code, as open as the umask says
+		return os.WriteFile(target, content, 0o666) //nolint:gosec // source code with the permissions of the umask
 	})
 	if err != nil {
 		return fmt.Errorf("--output: %w", err)
 	}
-	_, _ = fmt.Fprintf(s.err, "ongair-gateway: wrote %d files to %s\n", written, c.Output) // nowhere left to complain
+	_, _ = fmt.Fprintf(s.err, "ongair-gateway: wrote %d files to %s\n", written, c.Output) // stderr may be closed
 	return nil
 }

@@ -11,17 +11,18 @@ import (
 	"github.com/ongair/ongair-gateway/server/config"
 )
 
-// reloadEvery is how often the reloader looks whether a file of the configuration changed.
-const reloadEvery = 5 * time.Second
+// reloadInterval is the interval at which the files of the configuration are checked for
+// changes.
+const reloadInterval = 5 * time.Second
 
-// hangups are the SIGHUPs that came. They are collected from the first moment of the
-// process on, which SIGHUP would end otherwise.
+// hangups receives SIGHUP. It is registered first, because SIGHUP would end the process
+// otherwise.
 type hangups <-chan os.Signal
 
-// logWarnings logs what is valid and may be a mistake.
+// logWarnings logs the warnings of a valid configuration.
 func logWarnings(log *slog.Logger, l config.Loaded) {
 	for _, warning := range l.Warnings() {
-		log.Warn("the configuration is taken, and may be a mistake", "warning", warning)
+		log.Warn("the configuration may have a mistake", "warning", warning)
 	}
 }
 
@@ -31,25 +32,26 @@ type reloader struct {
 	gateway *server.Server
 	level   *slog.LevelVar
 	log     *slog.Logger
-	// before is what the gateway has, and complaint what is wrong with what came since.
+	// before is the configuration that the gateway uses. complaint is the last logged error of
+	// a later one.
 	before    config.Loaded
 	complaint string
-	// last is what was read last, or lastErr why it is invalid. It is pending if it is valid
-	// and the gateway did not take it.
+	// last is the configuration that was read last, and lastErr its error. It is pending if it
+	// is valid and the gateway rejected it.
 	last    config.Loaded
 	lastErr error
 	pending bool
 }
 
-// run reloads until ctx ends: on a hangup at once, and by itself soon after something
-// changed. What is wrong is logged, once, and changes nothing.
+// run reloads the configuration until ctx ends, after each SIGHUP and after a file has changed.
+// An invalid configuration is logged once and changes nothing.
 func (r *reloader) run(ctx context.Context, hangup hangups) {
 	select {
 	case <-r.gateway.Ready():
 	case <-ctx.Done():
 		return
 	}
-	ticker := time.NewTicker(reloadEvery)
+	ticker := time.NewTicker(reloadInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -63,9 +65,10 @@ func (r *reloader) run(ctx context.Context, hangup hangups) {
 	}
 }
 
-// reload gives the gateway what changed, and logs what became of it. Unless somebody asked,
-// it reads nothing if no file changed, and does not log that nothing did. What the gateway
-// did not take is given to it again, since the reason may have been its disk.
+// reload applies a changed configuration to the gateway and logs the result. If it was not
+// asked for, it reads nothing unless a file has changed, and does not log that nothing changed.
+// A configuration that the gateway rejected is applied again, because the cause may have been
+// its disk.
 func (r *reloader) reload(asked bool) {
 	if asked || r.last.FilesChanged() {
 		source := r.source
@@ -85,16 +88,16 @@ func (r *reloader) reload(asked bool) {
 	switch {
 	case err != nil && (asked || err.Error() != r.complaint):
 		r.complaint = err.Error()
-		r.log.Error("the configuration was not reloaded: the one before stays in force", "error", err)
+		r.log.Error("configuration not reloaded: the previous one stays in use", "error", err)
 	case err != nil:
 	case unchanged && r.complaint != "":
 		r.complaint = ""
-		r.log.Info("configuration valid again: it is the one that the gateway has")
+		r.log.Info("configuration valid again and unchanged")
 	case unchanged && asked:
 		r.log.Info("configuration unchanged")
 	case !unchanged:
 		changed := r.before.Changes(now)
-		r.level.Set(min(r.before.Config.LogLevel, now.Config.LogLevel)) // so that it is said
+		r.level.Set(min(r.before.Config.LogLevel, now.Config.LogLevel)) // so that the next line is logged
 		r.before, r.complaint = now, ""
 		r.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "),
 			"channels", len(now.Config.Channels), "callers", now.Config.CallerCount())

@@ -66,13 +66,13 @@ func TestSIGHUPReloadsAtOnceAndABadFileChangesNothing(t *testing.T) {
 
 	rewriteFile(t, config, string(good)+"chanels: {}\n")
 	hangup()
-	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "was not reloaded") })
-	assert.Contains(t, g.errOut(), config+":3: chanels: there is no such setting")
+	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "configuration not reloaded") })
+	assert.Contains(t, g.errOut(), config+":3: chanels: unknown setting")
 	assert.True(t, g.knows(t, "the-first-secret-0123456789"), "nothing changed")
 
 	rewriteFile(t, config, string(good)+"retention_age: 1h\n")
 	hangup()
-	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "retention_age needs a restart") })
+	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "retention_age requires a restart") })
 
 	rewriteFile(t, config, string(good))
 	g.waitFor(t, "saying that it is well again", func() bool { return strings.Contains(g.errOut(), "configuration valid again") })
@@ -103,11 +103,11 @@ func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
 	rewriteFile(t, keyFile, "short")
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
 	g.waitFor(t, "the complaint", func() bool {
-		return strings.Contains(g.errOut(), "--encryption-key-file ("+keyFile+"): key 1 has 5 characters: it has to have 32 or more")
+		return strings.Contains(g.errOut(), "--encryption-key-file ("+keyFile+"): key 1 has 5 characters: use 32 or more")
 	})
 	rewriteFile(t, keyFile, newKey) // of which the rest, and the old one, are still to come
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
-	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "keep the old one") })
+	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "keep the previous key") })
 	rewriteFile(t, keyFile, newKey+"\n"+oldKey+"\n")
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
 	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
@@ -143,15 +143,15 @@ func TestTheLogLevelIsTakenAtOnceAndItsFormatNeedsARestart(t *testing.T) {
 	change("log_level: warn\n")
 	said("changed=log_level", 1)
 	change("log_level: loud\n")
-	said(config+":6: log_level: log level", 1)
+	said(config+":6: log_level: invalid log level", 1)
 	change("log_level: info\n")
 	said("changed=log_level", 2)
 	change("log_level: info\nlog_format: json\n")
-	said(config+":7: log_format: a change of log_format needs a restart", 1)
+	said(config+":7: log_format: a change of log_format requires a restart", 1)
 	change("log_level: warn\n")
 	said("changed=log_level", 3)
 	change("log_level: warn\nlog_format: json\n") // of which is heard once the level is set
-	said("log_format needs a restart", 2)
+	said("log_format requires a restart", 2)
 	assert.Zero(t, p.stop(t))
 	assert.NotContains(t, p.errOut(), "gateway stopping", "which is at a lower level")
 }
@@ -174,7 +174,7 @@ func TestAnAPIKeyIsReplacedWithATimeInWhichTwoAreValid(t *testing.T) {
 	assert.Equal(t, exitOK, send(first))
 	assert.Equal(t, exitOK, send(second))
 	change("api_key: "+second+"\n", "previous_api_key")
-	assert.Equal(t, exitRefused, send(first))
+	assert.Equal(t, exitRejected, send(first))
 	assert.Equal(t, exitOK, send(second))
 	assert.NotContains(t, g.errOut(), "-key-of-the-tests")
 }
@@ -190,11 +190,11 @@ func TestNoFileHurtsARunningGateway(t *testing.T) {
 		aliases.WriteString(" c" + strconv.FormatInt(int64(i), 36) + ": *c\n")
 	}
 	for _, tt := range []struct{ name, file, says string }{
-		{"a map that is merged into itself", string(good) + "callers:\n  a: &a\n    <<: *a\n", "gateway.yaml:5: an alias stands inside of what it stands for"},
-		{"200 kB of brackets", strings.Repeat("[", 200_000), "gateway.yaml:1:33: lists and maps are nested more than 32 deep"},
-		{"lists in lists", strings.Repeat("- ", 100_000), "gateway.yaml:1:65: lists and maps are nested more than 32 deep"},
-		{"90,000 callers", string(good) + "callers:\n" + strings.Repeat("  c: {actions: [send]}\n", 90_000), "it is larger than 1.0 MiB"},
-		{"as many callers as fit, by one alias", aliases.String(), "is larger than 8.0 MiB with its aliases and variables written out"},
+		{"a map that is merged into itself", string(good) + "callers:\n  a: &a\n    <<: *a\n", "gateway.yaml:5: an alias refers to a value that contains it"},
+		{"200 kB of brackets", strings.Repeat("[", 200_000), "gateway.yaml:1:33: lists and maps are nested more than 32 levels deep"},
+		{"lists in lists", strings.Repeat("- ", 100_000), "gateway.yaml:1:65: lists and maps are nested more than 32 levels deep"},
+		{"90,000 callers", string(good) + "callers:\n" + strings.Repeat("  c: {actions: [send]}\n", 90_000), "larger than 1.0 MiB"},
+		{"as many callers as fit, by one alias", aliases.String(), "is larger than 8.0 MiB after its aliases and variables are expanded"},
 		{"1 MiB of commas", "{" + strings.Repeat("a,", 1<<19-1) + "}", "has more than 100,000 commas and closing brackets"},
 	} {
 		rewriteFile(t, config, tt.file)
@@ -238,7 +238,7 @@ func TestNothingIsReadUnlessAFileChangedOrSomebodyAsks(t *testing.T) {
 	r.reload(false)
 	assert.Empty(t, log.String())
 	r.reload(true)
-	assert.Contains(t, log.String(), `log level \"loud\"`)
+	assert.Contains(t, log.String(), `invalid log level \"loud\"`)
 	log.Reset()
 	r.reload(false)
 	assert.Empty(t, log.String(), "it is known to be invalid")

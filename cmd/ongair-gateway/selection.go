@@ -11,19 +11,19 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// selectionFlags say which events a command reads. The variable from is the default of
+// selectionFlags select the events that a command reads. The variable from is the default of
 // --from.
 type selectionFlags struct {
-	From string `default:"${from}" placeholder:"WHERE" help:"Where to start: earliest, latest, a cursor, or a time, which is local without a zone: 2026-01-31, 2026-01-31T12:00, 2026-01-31T12:00:00Z (${default})."`
+	From string `default:"${from}" placeholder:"START" help:"Where to start: earliest, latest, a cursor, or a time such as 2026-01-31, 2026-01-31T12:00 or 2026-01-31T12:00:00Z, local without a zone (${default})."`
 
 	Channels           []string `placeholder:"NAME" help:"Only these channels."`
-	EventTypes         []string `name:"event-types" placeholder:"TYPE" help:"Only these types: message_received or MessageReceived, and so on."`
-	NotificationTypes  []string `name:"notification-types" placeholder:"NAME" help:"Only these types, by Ongair's name."`
+	EventTypes         []string `name:"event-types" placeholder:"TYPE" help:"Only these types, such as message_received or MessageReceived."`
+	NotificationTypes  []string `name:"notification-types" placeholder:"NAME" help:"Only these types, by Ongair's names."`
 	ExternalContactIDs []string `name:"external-contact-ids" placeholder:"ID" help:"Only these contacts."`
 	ConversationIDs    []string `name:"conversation-ids" placeholder:"ID" help:"Only these conversations."`
 }
 
-// subscription returns the request with the filters and the start.
+// subscription returns a request with the filters and the start.
 func (f selectionFlags) subscription() (*ongairv1.SubscribeRequest, error) {
 	req := &ongairv1.SubscribeRequest{
 		Channels:           f.Channels,
@@ -35,7 +35,7 @@ func (f selectionFlags) subscription() (*ongairv1.SubscribeRequest, error) {
 	for _, name := range f.EventTypes {
 		value := event.EnumValue(types, name)
 		if value == nil {
-			return nil, usageError{fmt.Errorf("--event-types: unknown type %q: want one of %s", name, strings.Join(event.EnumNames(types), ", "))}
+			return nil, usageError{fmt.Errorf("--event-types: unknown type %q: use one of %s", name, strings.Join(event.EnumNames(types), ", "))}
 		}
 		req.EventTypes = append(req.EventTypes, ongairv1.EventType(value.Number()))
 	}
@@ -51,17 +51,17 @@ func (f selectionFlags) subscription() (*ongairv1.SubscribeRequest, error) {
 		}
 		t, ok := parseTime(f.From, time.Local)
 		if !ok {
-			return nil, usageError{fmt.Errorf("--from: %q is not earliest, latest, a cursor or a time"+
-				" as in 2026-01-31, 2026-01-31T12:00 or 2026-01-31T12:00:00Z", f.From)}
+			return nil, usageError{fmt.Errorf("--from: invalid start %q: use earliest, latest, a cursor or a time"+
+				" such as 2026-01-31, 2026-01-31T12:00 or 2026-01-31T12:00:00Z", f.From)}
 		}
 		req.Start = &ongairv1.SubscribeRequest_StartTime{StartTime: timestamppb.New(t)}
 	}
 	return req, nil
 }
 
-// mayBeCursor reports whether s can be a cursor, which only the gateway can tell for
-// certain. A cursor is safe in a URL, and begins with a letter, since its first byte is
-// the small number of its version.
+// mayBeCursor reports whether s looks like a cursor. Only the gateway can validate it. A cursor
+// has the characters of a URL, and begins with a letter, because its first byte is a small
+// version number.
 func mayBeCursor(s string) bool {
 	for i, r := range s {
 		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
@@ -72,8 +72,8 @@ func mayBeCursor(s string) bool {
 	return s != ""
 }
 
-// parseTime parses a date, or a date and a time with a T or a space between them. It is
-// in the given zone unless it names one.
+// parseTime parses a date, or a date and a time separated by T or a space. Without a zone in s
+// it uses zone.
 func parseTime(s string, zone *time.Location) (t time.Time, ok bool) {
 	s = strings.Replace(strings.ToUpper(s), " ", "T", 1)
 	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", time.RFC3339} {

@@ -6,17 +6,17 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// contactFlags are the fields that all sending requests have.
+// contactFlags are the flags of all sending commands.
 type contactFlags struct {
-	Channel           string `placeholder:"NAME" help:"Channel; not needed where only one is configured."`
+	Channel           string `placeholder:"NAME" help:"Channel. Optional if only one is configured."`
 	ExternalID        string `name:"external-id" required:"" placeholder:"ID" help:"The contact's id on the channel, for example +254722200200."`
-	ExternalContactID string `name:"external-contact-id" placeholder:"ID" help:"The contact's id once more, where it differs."`
-	RequestID         string `name:"request-id" placeholder:"KEY" help:"Makes the call safe to repeat: the same key is sent once."`
+	ExternalContactID string `name:"external-contact-id" placeholder:"ID" help:"The contact's id in Ongair, if it differs."`
+	RequestID         string `name:"request-id" placeholder:"KEY" help:"Makes the call safe to repeat: a call with the same key is made once."`
 }
 
-// threadFlag is the field that messages have.
+// threadFlag is the flag of commands that send messages.
 type threadFlag struct {
-	Thread *bool `negatable:"" help:"Attach the message to the contact's open conversation, or not; unset leaves it to Ongair."`
+	Thread *bool `negatable:"" help:"Attach the message to the contact's open conversation, or do not. By default Ongair decides."`
 }
 
 type sendCmd struct {

@@ -11,8 +11,8 @@ type sendDocumentCmd struct {
 	contactFlags `group:"Request"`
 	threadFlag   `group:"Request"`
 
-	FileURL     string `name:"file-url" required:"" group:"Request" placeholder:"URL" help:"Where Ongair fetches the document."`
-	ContentType string `name:"content-type" group:"Request" placeholder:"TYPE" help:"The document's MIME type; application/pdf if unset."`
+	FileURL     string `name:"file-url" required:"" group:"Request" placeholder:"URL" help:"URL from which Ongair fetches the document."`
+	ContentType string `name:"content-type" group:"Request" placeholder:"TYPE" help:"The document's MIME type. The default is application/pdf."`
 	Caption     string `group:"Request" help:"Caption." emptyok:""`
 }
 

@@ -11,8 +11,8 @@ type sendImageCmd struct {
 	contactFlags `group:"Request"`
 	threadFlag   `group:"Request"`
 
-	Image       string `required:"" group:"Request" placeholder:"URL" help:"Where Ongair fetches the image."`
-	ContentType string `name:"content-type" required:"" group:"Request" placeholder:"TYPE" help:"image/jpeg or image/png."`
+	Image       string `required:"" group:"Request" placeholder:"URL" help:"URL from which Ongair fetches the image."`
+	ContentType string `name:"content-type" required:"" group:"Request" placeholder:"TYPE" help:"The image's MIME type: image/jpeg or image/png."`
 	Text        string `group:"Request" help:"Caption." emptyok:""`
 }
 

@@ -14,49 +14,49 @@ import (
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
-// serveCmd has a flag for each setting. A flag beats its environment variable,
-// which beats the file, which beats the default; so no flag has a default of
-// kong's, which could not be told from a flag that was given.
+// serveCmd has a flag for each setting. A flag has precedence over its environment variable,
+// then the config file, then the default. So no flag has a default of kong's, which would look
+// like a flag that is set.
 //
-// Secrets are no flags, which everyone on the machine could read: they come from
-// the environment (ONGAIR_TOKEN, ONGAIR_WEBHOOK_SECRET, ONGAIR_GATEWAY_API_KEY and
-// their previous ones) or from the file.
+// Secrets have no flags, because all users of the machine could read them. They come from the
+// environment (ONGAIR_TOKEN, ONGAIR_WEBHOOK_SECRET, ONGAIR_GATEWAY_API_KEY and their previous
+// ones) or from the config file.
 type serveCmd struct {
 	Config string `env:"ONGAIR_GATEWAY_CONFIG" placeholder:"FILE" help:"YAML file with channels and settings."`
 
-	Sandbox     bool   `env:"ONGAIR_GATEWAY_SANDBOX" help:"Run against an Ongair in this process, to try things out."`
-	SandboxAddr string `env:"ONGAIR_GATEWAY_SANDBOX_ADDR" placeholder:"HOST:PORT" help:"Where the sandbox listens (127.0.0.1:4010, or any free port where that is taken)."`
+	Sandbox     bool   `env:"ONGAIR_GATEWAY_SANDBOX" help:"Use a built-in sandbox instead of Ongair."`
+	SandboxAddr string `env:"ONGAIR_GATEWAY_SANDBOX_ADDR" placeholder:"HOST:PORT" help:"Address of the sandbox (127.0.0.1:4010, or a free port if that is taken)."`
 
-	DataDir           string `env:"ONGAIR_GATEWAY_DATA_DIR" placeholder:"DIR" help:"Where the event log is (ongair-data)."`
-	EncryptionKeyFile string `env:"ONGAIR_GATEWAY_ENCRYPTION_KEY_FILE" placeholder:"FILE" help:"Encrypt the event log, from its beginning on, with the key in this file, of 32 characters or more; an older one may be in a second line."`
-	NATSURL           string `env:"ONGAIR_GATEWAY_NATS_URL" name:"nats-url" placeholder:"URL" help:"Keep the event log on this NATS server instead."`
-	RetentionAge      string `env:"ONGAIR_GATEWAY_RETENTION_AGE" placeholder:"DURATION" help:"How long events are kept (168h)."`
-	RetentionBytes    string `env:"ONGAIR_GATEWAY_RETENTION_BYTES" placeholder:"SIZE" help:"How much is kept, as in 10GiB (10GiB)."`
-	DuplicateWindow   string `env:"ONGAIR_GATEWAY_DUPLICATE_WINDOW" placeholder:"DURATION" help:"How long a message's id is remembered, to drop its redeliveries; an id takes about 165 bytes of memory (2m)."`
-	RequestIDAge      string `env:"ONGAIR_GATEWAY_REQUEST_ID_AGE" name:"request-id-age" placeholder:"DURATION" help:"How long the outcome of a call is kept under its request_id (24h)."`
-	Grace             string `env:"ONGAIR_GATEWAY_GRACE" placeholder:"DURATION" help:"How long a stop waits for calls that are running (9s)."`
+	DataDir           string `env:"ONGAIR_GATEWAY_DATA_DIR" placeholder:"DIR" help:"Directory of the event log (ongair-data)."`
+	EncryptionKeyFile string `env:"ONGAIR_GATEWAY_ENCRYPTION_KEY_FILE" placeholder:"FILE" help:"File with the key that encrypts a new event log, of 32 or more characters. A second line may have the previous key."`
+	NATSURL           string `env:"ONGAIR_GATEWAY_NATS_URL" name:"nats-url" placeholder:"URL" help:"Store the event log on this NATS server."`
+	RetentionAge      string `env:"ONGAIR_GATEWAY_RETENTION_AGE" placeholder:"DURATION" help:"Time to keep events (168h)."`
+	RetentionBytes    string `env:"ONGAIR_GATEWAY_RETENTION_BYTES" placeholder:"SIZE" help:"Maximum size of the event log (10GiB)."`
+	DuplicateWindow   string `env:"ONGAIR_GATEWAY_DUPLICATE_WINDOW" placeholder:"DURATION" help:"Time to remember a message's id, to drop its redeliveries. Each id takes about 165 bytes of memory (2m)."`
+	RequestIDAge      string `env:"ONGAIR_GATEWAY_REQUEST_ID_AGE" name:"request-id-age" placeholder:"DURATION" help:"Time to keep the outcome of a call with a request_id (24h)."`
+	Grace             string `env:"ONGAIR_GATEWAY_GRACE" placeholder:"DURATION" help:"Time that a stop waits for running calls (9s)."`
 
-	GRPCAddr    string `env:"ONGAIR_GATEWAY_GRPC_ADDR" name:"grpc-addr" placeholder:"HOST:PORT" help:"gRPC port (127.0.0.1:9090)."`
-	HTTPAddr    string `env:"ONGAIR_GATEWAY_HTTP_ADDR" name:"http-addr" placeholder:"HOST:PORT" help:"HTTP port (127.0.0.1:8080)."`
-	WebhookAddr string `env:"ONGAIR_GATEWAY_WEBHOOK_ADDR" placeholder:"HOST:PORT" help:"Webhook port, the one to expose (127.0.0.1:8081)."`
-	AdminAddr   string `env:"ONGAIR_GATEWAY_ADMIN_ADDR" placeholder:"HOST:PORT" help:"Health and debugging port (127.0.0.1:9091)."`
+	GRPCAddr    string `env:"ONGAIR_GATEWAY_GRPC_ADDR" name:"grpc-addr" placeholder:"HOST:PORT" help:"Address of the gRPC port (127.0.0.1:9090)."`
+	HTTPAddr    string `env:"ONGAIR_GATEWAY_HTTP_ADDR" name:"http-addr" placeholder:"HOST:PORT" help:"Address of the HTTP port (127.0.0.1:8080)."`
+	WebhookAddr string `env:"ONGAIR_GATEWAY_WEBHOOK_ADDR" placeholder:"HOST:PORT" help:"Address of the webhook port, the only one to expose to the internet (127.0.0.1:8081)."`
+	AdminAddr   string `env:"ONGAIR_GATEWAY_ADMIN_ADDR" placeholder:"HOST:PORT" help:"Address of the port for health and debugging (127.0.0.1:9091)."`
 
-	TLSCert     string `env:"ONGAIR_GATEWAY_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"PEM certificate: with it all ports speak TLS."`
+	TLSCert     string `env:"ONGAIR_GATEWAY_TLS_CERT" name:"tls-cert" placeholder:"FILE" help:"PEM certificate. If it is set, all ports use TLS."`
 	TLSKey      string `env:"ONGAIR_GATEWAY_TLS_KEY" name:"tls-key" placeholder:"FILE" help:"PEM key of the certificate."`
-	TLSClientCA string `env:"ONGAIR_GATEWAY_TLS_CLIENT_CA" name:"tls-client-ca" placeholder:"FILE" help:"PEM authorities of client certificates, by which callers may be known."`
+	TLSClientCA string `env:"ONGAIR_GATEWAY_TLS_CLIENT_CA" name:"tls-client-ca" placeholder:"FILE" help:"PEM file with the authorities of client certificates, which identify callers."`
 
-	WebhookAllowFrom string `env:"ONGAIR_GATEWAY_WEBHOOK_ALLOW_FROM" placeholder:"NETWORKS" help:"The networks that webhooks may come from, separated by commas."`
-	TrustedProxies   string `env:"ONGAIR_GATEWAY_TRUSTED_PROXIES" placeholder:"NETWORKS" help:"The proxies whose X-Forwarded-For is believed, separated by commas."`
+	WebhookAllowFrom string `env:"ONGAIR_GATEWAY_WEBHOOK_ALLOW_FROM" placeholder:"NETWORKS" help:"Networks that webhooks may come from, separated by commas."`
+	TrustedProxies   string `env:"ONGAIR_GATEWAY_TRUSTED_PROXIES" placeholder:"NETWORKS" help:"Proxies whose X-Forwarded-For is used, separated by commas."`
 
-	MaxConnections string `env:"ONGAIR_GATEWAY_MAX_CONNECTIONS" placeholder:"N" help:"How many connections each port has open at a time; others wait (16384, and a quarter of the files that the process may have open at most)."`
+	MaxConnections string `env:"ONGAIR_GATEWAY_MAX_CONNECTIONS" placeholder:"N" help:"Maximum number of open connections of each port. Others wait (16384, and at most a quarter of the limit of open files)."`
 
-	InsecureNoAuthentication boolFlag `env:"ONGAIR_GATEWAY_INSECURE_NO_AUTHENTICATION" help:"Listen beyond this machine without asking anybody for a key: whoever reaches the gateway reads and writes to your customers (false)."`
+	InsecureNoAuthentication boolFlag `env:"ONGAIR_GATEWAY_INSECURE_NO_AUTHENTICATION" help:"Accept calls from other machines without a key. Every program that reaches the gateway can read messages and write to your customers (false)."`
 
-	LogLevel  string `env:"ONGAIR_GATEWAY_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info, warn or error (info)."`
-	LogFormat string `env:"ONGAIR_GATEWAY_LOG_FORMAT" placeholder:"FORMAT" help:"text or json (text)."`
+	LogLevel  string `env:"ONGAIR_GATEWAY_LOG_LEVEL" placeholder:"LEVEL" help:"Log level: debug, info, warn or error (info)."`
+	LogFormat string `env:"ONGAIR_GATEWAY_LOG_FORMAT" placeholder:"FORMAT" help:"Log format: text or json (text)."`
 }
 
-// source returns where the configuration is read from.
+// source returns the source of the configuration.
 func (c serveCmd) source() config.Source {
 	return config.Source{
 		File: c.Config,
@@ -122,10 +122,10 @@ func (c serveCmd) Run(ctx context.Context, s streams, hangup hangups) error {
 	return group.Wait()
 }
 
-// boolFlag is a flag that is true where it has no value, and empty where it is not given.
+// boolFlag is a flag that is true if it has no value, and empty if it is not set.
 type boolFlag string
 
-// Decode is kong's: it takes what is after a "=", if there is one.
+// Decode implements kong's interface. It reads the value after "=", if there is one.
 func (b *boolFlag) Decode(ctx *kong.DecodeContext) error {
 	if ctx.Scan.Peek().Type != kong.FlagValueToken {
 		*b = "true"
@@ -136,18 +136,17 @@ func (b *boolFlag) Decode(ctx *kong.DecodeContext) error {
 	return err
 }
 
-// IsBool tells kong that a value is not needed.
+// IsBool implements kong's interface. The flag needs no value.
 func (boolFlag) IsBool() bool { return true }
 
-// serveWithSandbox runs a gateway and an Ongair for it, and prints how to try
-// them.
+// serveWithSandbox runs a gateway with a sandbox, and prints examples.
 func serveWithSandbox(ctx context.Context, s streams, cfg config.Config, sandboxAddr string, hangup hangups) error {
 	if cfg.DataDir == "" && cfg.NATSURL == "" {
 		dir, err := os.MkdirTemp("", "ongair-gateway-")
 		if err != nil {
 			return err
 		}
-		defer func() { _ = os.RemoveAll(dir) }() // what is left is in the system's temporary folder
+		defer func() { _ = os.RemoveAll(dir) }() // the directory is temporary anyway
 		cfg.DataDir = dir
 	}
 	box, err := newLocalSandbox(ctx, sandboxAddr)
@@ -187,7 +186,7 @@ func serveWithSandbox(ctx context.Context, s streams, cfg config.Config, sandbox
 			case <-ended.Done():
 				return nil
 			case <-hangup:
-				cfg.Logger.Info("nothing to reload: with --sandbox the configuration stays as it was at the start")
+				cfg.Logger.Info("configuration not reloaded: it is fixed with --sandbox")
 			}
 		}
 	})

@@ -188,25 +188,25 @@ func TestAStartThatCannotWorkSaysWhyInOneLine(t *testing.T) {
 		{"no channel", nil, nil, exitUsage, "channels: no channel is configured: set ONGAIR_TOKEN"},
 		{"no token", []string{"ONGAIR_WEBHOOK_SECRET=" + Secret}, nil, exitUsage, "ONGAIR_TOKEN: channel default has no token"},
 		{"a short webhook secret", []string{"ONGAIR_TOKEN=x", "ONGAIR_WEBHOOK_SECRET=short"}, nil, exitUsage, "ONGAIR_WEBHOOK_SECRET: must be 22 to 256"},
-		{"a base URL that is none", append(oneChannel("ftp://ongair.im"), "X=1"), nil, exitUsage, "ONGAIR_BASE_URL: wants http:// or https://"},
+		{"a base URL that is none", append(oneChannel("ftp://ongair.im"), "X=1"), nil, exitUsage, "ONGAIR_BASE_URL: must begin with http:// or https://"},
 		{"a data directory in use", oneChannel(url), []string{"--data-dir", dir}, exitFailed, dir + " is in use by another process"},
 		{"a data directory that is a file", oneChannel(url), []string{"--data-dir", file("x")}, exitFailed, "not a directory"},
 		{"a port in use", oneChannel(url), []string{"--http-addr", taken.Addr().String()}, exitFailed, "HTTP port: listen tcp " + taken.Addr().String()},
-		{"an address that others reach, and no key", oneChannel(url), []string{"--grpc-addr", "0.0.0.0:0"}, exitUsage, "--grpc-addr: 0.0.0.0:0 can be reached from other machines"},
+		{"an address that others reach, and no key", oneChannel(url), []string{"--grpc-addr", "0.0.0.0:0"}, exitUsage, "--grpc-addr: 0.0.0.0:0 is reachable from other machines"},
 		{"a short API key", append(oneChannel(url), "ONGAIR_GATEWAY_API_KEY=short"), nil, exitUsage, "ONGAIR_GATEWAY_API_KEY: must be 16 or more"},
-		{"half a certificate", oneChannel(url), []string{"--tls-cert", file("x")}, exitUsage, "--tls-cert: a TLS certificate and its key go together"},
+		{"half a certificate", oneChannel(url), []string{"--tls-cert", file("x")}, exitUsage, "--tls-cert: tls_cert and tls_key require each other"},
 		{"a certificate that is none", oneChannel(url), []string{"--tls-cert", file("x"), "--tls-key", file("x")}, exitUsage, "--tls-cert: TLS certificate in "},
 		{"no config file", nil, []string{"--config", "/no/such/file"}, exitUsage, "/no/such/file"},
 		{"a config file that is no YAML", nil, []string{"--config", file("channels: [")}, exitUsage, "gateway.yaml:2:1: did not find expected node content"},
-		{"a key that does not exist", nil, []string{"--config", file("channels: {a: {token: x, webhook_secret: " + Secret + "}}\nchanels: {}\n")}, exitUsage, "gateway.yaml:2: chanels: there is no such setting"},
+		{"a key that does not exist", nil, []string{"--config", file("channels: {a: {token: x, webhook_secret: " + Secret + "}}\nchanels: {}\n")}, exitUsage, "gateway.yaml:2: chanels: unknown setting"},
 		{"a variable that is not set", nil, []string{"--config", file("channels:\n  a:\n    token: ${NOWHERE}\n    webhook_secret: " + Secret)}, exitUsage, "gateway.yaml:3: channels.a.token: environment variable NOWHERE is not set"},
-		{"a secret file that is not there", nil, []string{"--config", file("channels:\n  a:\n    token_file: /no/such/secret\n    webhook_secret: " + Secret)}, exitUsage, "gateway.yaml:3: channels.a.token_file (/no/such/secret): it cannot be read"},
+		{"a secret file that is not there", nil, []string{"--config", file("channels:\n  a:\n    token_file: /no/such/secret\n    webhook_secret: " + Secret)}, exitUsage, "gateway.yaml:3: channels.a.token_file (/no/such/secret): cannot be read"},
 		{"a flag that does not exist", nil, []string{"--no-such-flag"}, exitUsage, "--no-such-flag"},
-		{"a log level that does not exist", oneChannel(url), []string{"--log-level", "loud"}, exitUsage, `--log-level: log level "loud"`},
-		{"a retention that is none", oneChannel(url), []string{"--retention-age", "a week"}, exitUsage, `--retention-age: "a week": want`},
-		{"a duplicate window that is none", oneChannel(url), []string{"--duplicate-window", "0s"}, exitUsage, `--duplicate-window: "0s": want a duration`},
-		{"a duplicate window that is too short", oneChannel(url), []string{"--duplicate-window", "99ms"}, exitUsage, "--duplicate-window: is 99ms: it has to be 100ms or more"},
-		{"a variable that is wrong", append(oneChannel(url), "ONGAIR_GATEWAY_RETENTION_AGE=a week"), nil, exitUsage, `ONGAIR_GATEWAY_RETENTION_AGE: "a week": want`},
+		{"a log level that does not exist", oneChannel(url), []string{"--log-level", "loud"}, exitUsage, `--log-level: invalid log level "loud"`},
+		{"a retention that is none", oneChannel(url), []string{"--retention-age", "a week"}, exitUsage, `--retention-age: invalid duration "a week"`},
+		{"a duplicate window that is none", oneChannel(url), []string{"--duplicate-window", "0s"}, exitUsage, `--duplicate-window: invalid duration "0s"`},
+		{"a duplicate window that is too short", oneChannel(url), []string{"--duplicate-window", "99ms"}, exitUsage, "--duplicate-window: 99ms is too short: use 100ms or more"},
+		{"a variable that is wrong", append(oneChannel(url), "ONGAIR_GATEWAY_RETENTION_AGE=a week"), nil, exitUsage, `ONGAIR_GATEWAY_RETENTION_AGE: invalid duration "a week"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			args := append([]string{"serve"}, freePorts()...)
@@ -237,7 +237,7 @@ channels:
 	assert.Equal(t, exitUsage, none.code)
 	assert.Contains(t, none.errOut, "CHANNEL_REQUIRED")
 	unknown := command(t, nil, "send", "--addr", g.GRPC, "--channel", "nowhere", "--external-id", Contact, "--text", "Hello")
-	assert.Equal(t, exitRefused, unknown.code)
+	assert.Equal(t, exitRejected, unknown.code)
 	assert.Contains(t, unknown.errOut, "CHANNEL_UNKNOWN")
 	for _, channel := range []string{"support", "sales"} {
 		sent := command(t, nil, "send", "--addr", g.GRPC, "--channel", channel, "--external-id", Contact, "--text", "Hello")

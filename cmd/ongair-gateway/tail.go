@@ -20,12 +20,12 @@ import (
 )
 
 const (
-	// minReconnectDelay and maxReconnectDelay bound the pause between two tries to connect
-	// again. The first is short, since a gateway that restarts is back within a second.
+	// minReconnectDelay and maxReconnectDelay bound the delay before a reconnect. The first is
+	// short, because a gateway that restarts is back within a second.
 	minReconnectDelay = 200 * time.Millisecond
 	maxReconnectDelay = 5 * time.Second
-	// minSilence is the shortest silence that ends a connection, also if heartbeats come
-	// more often: a handshake with a distant gateway takes some time.
+	// minSilence is the shortest silence that ends a connection, even if heartbeats are more
+	// frequent. A handshake with a distant gateway takes some time.
 	minSilence = 2 * time.Second
 )
 
@@ -33,18 +33,18 @@ type tailCmd struct {
 	clientFlags    `group:"Gateway"`
 	selectionFlags `group:"Request" set:"from=latest"`
 
-	HeartbeatInterval time.Duration `name:"heartbeat-interval" default:"15s" group:"Request" placeholder:"DURATION" help:"Ask the gateway for a response at least this often: 100ms to 5m. After two intervals without one, connect again (${default})."`
+	HeartbeatInterval time.Duration `name:"heartbeat-interval" default:"15s" group:"Request" placeholder:"DURATION" help:"Interval of the gateway's heartbeats, from 100ms to 5m. After two intervals without a response, tail reconnects (${default})."`
 
-	Output string `enum:"text,json" default:"text" placeholder:"FORMAT" help:"text, or json: one event a line (${default})."`
+	Output string `enum:"text,json" default:"text" placeholder:"FORMAT" help:"Output format: text, or json with one event per line (${default})."`
 }
 
-// Run prints events until ctx ends or the gateway says that it cannot go on. If the
-// connection is lost or silent, Run makes a new one and continues where it was.
+// Run prints events until ctx ends or the gateway rejects the subscription. If the connection
+// is lost or silent, Run reconnects and resumes.
 func (c tailCmd) Run(ctx context.Context, s streams) error {
 	return c.run(ctx, s)
 }
 
-// run is Run with more options of its connections.
+// run is Run with further dial options.
 func (c tailCmd) run(ctx context.Context, s streams, options ...grpc.DialOption) error {
 	req, err := c.subscription()
 	if err != nil {
@@ -64,7 +64,7 @@ func (c tailCmd) run(ctx context.Context, s streams, options ...grpc.DialOption)
 					return outputError{fmt.Errorf("stdout: %w", err)}
 				}
 			}
-			// Only what was printed is behind the cursor to come back with.
+			// The cursor covers only events that were printed.
 			req.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: response.GetCursor()}
 			return nil
 		})
@@ -76,7 +76,7 @@ func (c tailCmd) run(ctx context.Context, s streams, options ...grpc.DialOption)
 		case !isRetryable(err):
 			return err
 		}
-		_, _ = fmt.Fprintf(s.err, "ongair-gateway: lost the gateway, connecting again: %s\n", describe(err)) // nowhere left to complain
+		_, _ = fmt.Fprintf(s.err, "ongair-gateway: connection lost, reconnecting: %s\n", describe(err)) // stderr may be closed
 		select {
 		case <-ctx.Done():
 		case <-time.After(delay):
@@ -86,9 +86,9 @@ func (c tailCmd) run(ctx context.Context, s streams, options ...grpc.DialOption)
 	return nil
 }
 
-// follow calls handle with every response of a subscription until that ends. It ends a
-// subscription that is silent for two heartbeats. Every subscription has a connection of
-// its own, since the silence may be the connection's.
+// follow calls handle with every response of a subscription. It ends a subscription that is
+// silent for two heartbeats. Each subscription has its own connection, because the connection
+// may be the cause of the silence.
 func (f clientFlags) follow(ctx context.Context, req *ongairv1.SubscribeRequest, options []grpc.DialOption,
 	handle func(*ongairv1.SubscribeResponse) error,
 ) error {
@@ -96,7 +96,7 @@ func (f clientFlags) follow(ctx context.Context, req *ongairv1.SubscribeRequest,
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // nothing is under way any more
+	defer func() { _ = conn.Close() }() // the subscription has ended
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silence := max(2*req.GetHeartbeatInterval().AsDuration(), minSilence)
@@ -107,7 +107,7 @@ func (f clientFlags) follow(ctx context.Context, req *ongairv1.SubscribeRequest,
 	for err == nil {
 		var response *ongairv1.SubscribeResponse
 		if response, err = stream.Recv(); err == nil {
-			watchdog.Stop() // stdout may block for as long as it likes
+			watchdog.Stop() // writing to stdout may block
 			err = handle(response)
 			watchdog.Reset(silence)
 		}
@@ -121,15 +121,14 @@ func (f clientFlags) follow(ctx context.Context, req *ongairv1.SubscribeRequest,
 	return err
 }
 
-// outputError is that stdout cannot be written to.
+// outputError is a failed write to stdout.
 type outputError struct{ error }
 
 func (e outputError) Unwrap() error { return e.error }
 
-// isRetryable reports whether a subscription that began, and ended with err, can go on
-// later. tail neither cancels a subscription nor gives it a deadline, so a proxy did.
-// Without a status the connection could not be made again, as while its certificate
-// is being replaced.
+// isRetryable reports whether a subscription that ended with err can be resumed. tail neither
+// cancels a subscription nor sets a deadline, so those codes come from a proxy. An error
+// without a status means that reconnecting failed, for example while a certificate is replaced.
 func isRetryable(err error) bool {
 	if _, ok := errors.AsType[outputError](err); ok {
 		return false
@@ -146,8 +145,7 @@ func isRetryable(err error) bool {
 	}
 }
 
-// printText prints an event for people: when, where, what, who, and what was
-// said.
+// printText prints an event for people: time, channel, type, contact and content.
 func printText(out io.Writer, e *ongairv1.Event) error {
 	line := []string{
 		e.GetReceiveTime().AsTime().Local().Format("2006-01-02 15:04:05.000"),
@@ -188,8 +186,8 @@ func printText(out io.Writer, e *ongairv1.Event) error {
 	return err
 }
 
-// quoteUnprintable returns s, quoted where it has more than printable characters: whoever
-// sends webhooks must not be able to break lines or control a terminal.
+// quoteUnprintable returns s, quoted if it has unprintable characters. A webhook must not be
+// able to add lines or control a terminal.
 func quoteUnprintable(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(s)
@@ -197,7 +195,7 @@ func quoteUnprintable(s string) string {
 	return s
 }
 
-// quoteAll quotes what people wrote, and leaves out what is empty.
+// quoteAll returns the non-empty values, quoted.
 func quoteAll(values ...string) []string {
 	var quoted []string
 	for _, v := range values {

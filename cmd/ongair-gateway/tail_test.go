@@ -44,7 +44,7 @@ func testSilence(t *testing.T, silence func(*gateway, *relay) (end func())) {
 	post(1, "before")
 	tail.waitFor(t, "the first event", func() bool { return strings.Count(tail.out(), "\n") == 1 })
 	end := silence(g, between)
-	tail.waitFor(t, "noticing", func() bool { return strings.Contains(tail.errOut(), "connecting again: no response for 2s\n") })
+	tail.waitFor(t, "noticing", func() bool { return strings.Contains(tail.errOut(), "reconnecting: no response for 2s\n") })
 	end()
 	post(2, "after")
 	tail.waitFor(t, "the second event", func() bool { return strings.Count(tail.out(), "\n") == 2 })
@@ -200,7 +200,7 @@ func TestTailEndsASilentStreamWhoseConnectionLives(t *testing.T) {
 		stop()
 		errOut, err := wait()
 		require.NoError(t, err)
-		assert.Equal(t, strings.Repeat("ongair-gateway: lost the gateway, connecting again: no response for 30s\n", 2), errOut)
+		assert.Equal(t, strings.Repeat("ongair-gateway: connection lost, reconnecting: no response for 30s\n", 2), errOut)
 		assert.Equal(t, [3]string{"", "two", "two"}, starts, "the cursor is kept")
 		assert.Equal(t, 59*time.Second+minReconnectDelay, began[1].Sub(began[0]))
 		assert.Equal(t, 30*time.Second+2*minReconnectDelay, began[2].Sub(began[1]))
@@ -318,7 +318,7 @@ func TestTailResumesAfterWhatAProxyEndsAStreamWith(t *testing.T) {
 			},
 		}, asItIs)
 		errOut, err := wait()
-		assert.Equal(t, exitRefused, exitCode(err))
-		assert.Equal(t, len(ends), strings.Count(errOut, "connecting again"), errOut)
+		assert.Equal(t, exitRejected, exitCode(err))
+		assert.Equal(t, len(ends), strings.Count(errOut, "reconnecting"), errOut)
 	})
 }

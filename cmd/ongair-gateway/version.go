@@ -7,7 +7,7 @@ import (
 
 type versionCmd struct{}
 
-// Run prints the version and what it was built with.
+// Run prints the version and the Go version.
 func (versionCmd) Run(s streams) error {
 	info, _ := debug.ReadBuildInfo()
 	goVersion := "unknown Go"
@@ -18,8 +18,8 @@ func (versionCmd) Run(s streams) error {
 	return err
 }
 
-// version returns the version that the Go toolchain recorded: the module's, when
-// it was installed by version, or one made of the commit.
+// version returns the version that the Go toolchain recorded: that of the module, or one
+// derived from the commit.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {

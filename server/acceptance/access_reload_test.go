@@ -355,9 +355,9 @@ func TestAReloadThatIsWrongChangesNothing(t *testing.T) {
 		"a channel that cannot be": {func(c *config.Config) {
 			c.Channels["new"] = config.Channel{BaseURL: "ftp://x", Token: "t", WebhookSecret: Secret}
 		}, "channels.new"},
-		"another data directory": {func(c *config.Config) { c.DataDir += "-2" }, "data_dir needs a restart"},
+		"another data directory": {func(c *config.Config) { c.DataDir += "-2" }, "data_dir requires a restart"},
 		"an encryption key":      {func(c *config.Config) { c.EncryptionKeys = []string{encryptionKey(1)} }, "encryption key"},
-		"another port":           {func(c *config.Config) { c.GRPCAddr = "127.0.0.1:1" }, "grpc_addr needs a restart"},
+		"another port":           {func(c *config.Config) { c.GRPCAddr = "127.0.0.1:1" }, "grpc_addr requires a restart"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.ErrorContains(t, g.Reload(func(c *config.Config) {

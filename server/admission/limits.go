@@ -159,7 +159,7 @@ func (l *limits) usageOf(name string, most auth.Limits) *usage {
 }
 
 func overLimit(limit string, wait time.Duration) error {
-	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED, "the caller is over its limit (%s); nothing was done", limit)
+	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED, "the caller exceeds its limit (%s); nothing was done", limit)
 	f.Effect = fault.EffectNone
 	f.Metadata = map[string]string{"limit": limit}
 	f.RetryAfter = max(wait, time.Millisecond)

@@ -26,7 +26,7 @@ func (c *calls) admit(ctx context.Context, fullMethod string, stream bool) (*adm
 	}
 	call, ok := c.gate.Held(ctx)
 	if !ok {
-		return nil, fault.New(ongairv1.ErrorReason_ERROR_REASON_INTERNAL, "the gateway failed; its log says why")
+		return nil, fault.New(ongairv1.ErrorReason_ERROR_REASON_INTERNAL, "internal error: see the gateway's log")
 	}
 	return call, nil
 }

@@ -144,7 +144,7 @@ func (s *Service) channel(caller auth.Principal, name string) (string, Upstream,
 		}
 		if len(usable) != 1 {
 			return "", nil, fault.New(ongairv1.ErrorReason_ERROR_REASON_CHANNEL_REQUIRED,
-				"there are %d channels to choose from: name one of them in channel", len(usable))
+				"%d channels are configured: set channel", len(usable))
 		}
 		name = usable[0]
 	}
@@ -162,7 +162,7 @@ func (s *Service) channel(caller auth.Principal, name string) (string, Upstream,
 }
 
 func unknownChannel(name string) error {
-	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_CHANNEL_UNKNOWN, "no channel %q is configured", name)
+	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_CHANNEL_UNKNOWN, "unknown channel %q", name)
 	f.Metadata = map[string]string{"channel": name}
 	return f
 }

@@ -145,7 +145,7 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 // describe the panic.
 func (c *calls) panicked(ctx context.Context, p any) error {
 	c.log.ErrorContext(ctx, "a call panicked", "panic", p, "stack", string(debug.Stack()))
-	return fault.New(ongairv1.ErrorReason_ERROR_REASON_INTERNAL, "the gateway failed; its log says why")
+	return fault.New(ongairv1.ErrorReason_ERROR_REASON_INTERNAL, "internal error: see the gateway's log")
 }
 
 // checkedStream is a stream with an authenticated caller. It validates what it receives.
@@ -183,7 +183,7 @@ func receiveWithTimeout(ctx context.Context, m any, receive func(any) error) err
 }
 
 func messageTimeoutError() error {
-	return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the message did not come within %s", messageTimeout)
+	return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the request message did not arrive within %s", messageTimeout)
 }
 
 // runOnNewStack runs f in another goroutine and waits for it. If f panics, so does the caller.

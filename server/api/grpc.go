@@ -96,5 +96,5 @@ func NewServer(cfg ServerConfig) (*grpc.Server, error) {
 // without credentials do not learn which methods exist.
 func unknownMethod(_ any, stream grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(stream)
-	return fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_UNKNOWN, "there is no method %s", method)
+	return fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_UNKNOWN, "unknown method %s", method)
 }

@@ -135,11 +135,11 @@ func (a *Authenticator) principalNamed(names []string) (Principal, error) {
 
 func missing() error {
 	return fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING,
-		"the call has no credentials; send an API key as \"Authorization: Bearer KEY\", or a client certificate")
+		"missing credentials: send an API key as \"Authorization: Bearer KEY\", or a client certificate")
 }
 
 func invalid() error {
-	return fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID, "the API key is not that of any caller")
+	return fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID, "unknown API key")
 }
 
 // principalOf returns the principal with a key.

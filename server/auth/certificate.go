@@ -43,17 +43,17 @@ func printable(name string) bool {
 func ParseCertificateName(text string) (string, error) {
 	if name, ok := strings.CutPrefix(text, dnsPrefix); ok {
 		if name == "" || !printable(name) {
-			return "", fmt.Errorf("%q has no host name: one of a certificate is of printable ASCII", text)
+			return "", fmt.Errorf("invalid host name in %q: use printable ASCII", text)
 		}
 		return dnsPrefix + strings.ToLower(name), nil
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme == "" || u.Host == "" {
-		return "", fmt.Errorf("%q is neither a URI, as in spiffe://mesh/billing, nor dns: and a host name", text)
+		return "", fmt.Errorf("invalid certificate name %q: use a URI such as spiffe://mesh/billing, or dns: and a host name", text)
 	}
 	name := u.String()
 	if !printable(name) || !printable(u.Host) || slices.Contains(strings.Split(u.Host, "."), "") || u.Scheme+":" == dnsPrefix {
-		return "", fmt.Errorf("%q is a URI that no certificate has", text)
+		return "", fmt.Errorf("invalid URI %q", text)
 	}
 	return name, nil
 }

@@ -38,11 +38,11 @@ func (h KeyHash) String() string { return hashPrefix + hex.EncodeToString(h[:]) 
 func ParseKeyHash(text string) (h KeyHash, err error) {
 	digits, ok := strings.CutPrefix(text, hashPrefix)
 	if !ok {
-		return h, fmt.Errorf("it does not begin with %q, as what `ongair-gateway keys new` prints does", hashPrefix)
+		return h, fmt.Errorf("invalid key hash: it must begin with %q, as `ongair-gateway keys new` prints it", hashPrefix)
 	}
 	decoded, err := hex.DecodeString(digits)
 	if err != nil || len(decoded) != len(h) {
-		return h, errors.New("it has not 64 hexadecimal digits")
+		return h, errors.New("invalid key hash: it must have 64 hexadecimal digits")
 	}
 	return KeyHash(decoded), nil
 }

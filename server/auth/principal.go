@@ -124,5 +124,5 @@ func ParseAction(name string) (Action, error) {
 	if slices.Contains(Actions(), Action(name)) {
 		return Action(name), nil
 	}
-	return "", fmt.Errorf("%q is no action: send, tickets or subscribe", name)
+	return "", fmt.Errorf("unknown action %q: use send, tickets or subscribe", name)
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/ongair/ongair-gateway/server/auth"
 )
 
-// defaultCaller is the name of the caller that has Config.APIKey.
+// defaultCaller is the name of the caller with Config.APIKey.
 const defaultCaller = "default"
 
-// checkCallers adds what is wrong with the callers.
+// checkCallers adds the problems of the callers.
 func (c *Config) checkCallers(problems *Problems) {
 	for _, key := range []struct{ setting, value string }{{"api_key", c.APIKey}, {"previous_api_key", c.PreviousAPIKey}} {
 		if key.value != "" && !isAPIKey(key.value) {
@@ -19,12 +19,12 @@ func (c *Config) checkCallers(problems *Problems) {
 		}
 	}
 	if c.PreviousAPIKey != "" && c.APIKey == "" {
-		problems.Add("previous_api_key", "needs a new one beside it, as api_key")
+		problems.Add("previous_api_key", "requires api_key")
 	}
 	if c.PreviousAPIKey != "" && c.PreviousAPIKey == c.APIKey {
-		problems.Add("previous_api_key", "is the same as api_key: a new one has to take its place first")
+		problems.Add("previous_api_key", "must differ from api_key")
 	}
-	// Of each key and certificate, who has it.
+	// The caller of each key and certificate.
 	keys, certificates := map[auth.KeyHash]string{}, map[string]string{}
 	for _, key := range []string{c.APIKey, c.PreviousAPIKey} {
 		if key != "" {
@@ -37,29 +37,29 @@ func (c *Config) checkCallers(problems *Problems) {
 			problems.Add(SettingName("callers", name, key), format, args...)
 		}
 		if !isName(name) {
-			problems.Add(SettingName("callers", name), "a name is 1 to 64 letters, digits, _ and -")
+			problems.Add(SettingName("callers", name), "invalid name: use 1 to 64 letters, digits, _ or -")
 		}
 		if name == defaultCaller && c.APIKey != "" {
-			problems.Add(SettingName("callers", name), "ONGAIR_GATEWAY_API_KEY or api_key makes a caller of this name, too")
+			problems.Add(SettingName("callers", name), "the caller of api_key and ONGAIR_GATEWAY_API_KEY already has this name")
 		}
 		if len(caller.KeyHashes) == 0 && len(caller.Certificates) == 0 {
-			fail("key_hashes", "caller %s has neither key_hashes, of which `ongair-gateway keys new` makes one, nor certificates", name)
+			fail("key_hashes", "caller %s has neither key_hashes nor certificates: create a key with `ongair-gateway keys new`", name)
 		}
 		if len(caller.Certificates) > 0 && c.TLSClientCAFile == "" {
-			fail("certificates", "tls_client_ca is not set: nobody would vouch for them")
+			fail("certificates", "requires tls_client_ca")
 		}
 		if len(caller.Actions) == 0 {
-			fail("actions", "caller %s may do nothing: give it actions", name)
+			fail("actions", "caller %s has no actions", name)
 		}
 		if len(caller.Channels) == 0 {
-			fail("channels", "caller %s may use no channel: give it channels, or %q for all", name, auth.AllChannels)
+			fail("channels", "caller %s has no channels: list them, or use %q for all", name, auth.AllChannels)
 		}
 		if min(caller.MaxInFlight, caller.MaxStreams, caller.MaxConnections) < 0 || caller.MaxRate < 0 {
-			problems.Add(SettingName("callers", name), "its limits cannot be negative")
+			problems.Add(SettingName("callers", name), "limits must not be negative")
 		}
 		for _, channel := range caller.Channels {
 			if _, ok := c.Channels[channel]; !ok && channel != auth.AllChannels {
-				fail("channels", "there is no channel %q", channel)
+				fail("channels", "unknown channel %q", channel)
 			}
 		}
 		for i, hash := range caller.KeyHashes {
@@ -70,7 +70,7 @@ func (c *Config) checkCallers(problems *Problems) {
 		}
 		for _, certificate := range caller.Certificates {
 			if strings.Contains(certificate, "*") {
-				fail("certificates", "%s has a *: names are compared whole, and so it would let nobody in", certificate)
+				fail("certificates", "%s has a wildcard, which is not supported: use whole names", certificate)
 			}
 			if other, taken := certificates[certificate]; taken {
 				fail("certificates", "%s %s", certificate, alsoOf(other, name))
@@ -80,15 +80,15 @@ func (c *Config) checkCallers(problems *Problems) {
 	}
 }
 
-// isAPIKey reports whether a text can be an API key.
+// isAPIKey reports whether text is a valid API key.
 func isAPIKey(text string) bool {
 	return len(text) >= minAPIKeyLength && consistsOf(text, func(r rune) bool { return r >= '!' && r <= '~' })
 }
 
-// alsoOf says where a caller's credential is, too.
+// alsoOf describes a credential that another caller, or the same one, has already.
 func alsoOf(other, name string) string {
 	if other == name {
-		return "is there twice"
+		return "is a duplicate"
 	}
-	return "is also one of caller " + other
+	return "is already used by caller " + other
 }

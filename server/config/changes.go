@@ -7,28 +7,27 @@ import (
 	"slices"
 )
 
-// NeedsRestart returns a problem for each setting that differs between two configurations
-// and may not change while the gateway runs.
+// NeedsRestart returns Problems with each setting that differs between two configurations and
+// cannot change while the gateway runs.
 func NeedsRestart(before, after Config) error {
 	if before.CallerCount() > 0 && after.CallerCount() == 0 {
-		// Half a file must not open the gateway.
-		return Problems{{"callers", "to take away all callers, and so ask nobody for a key, needs a restart"}}
+		// A file that is half written must not open the gateway.
+		return Problems{{"callers", "removing all callers, which opens the gateway, requires a restart"}}
 	}
 	var problems Problems
 	for _, setting := range changes(before, after, "restart") {
-		problems.Add(setting, "a change of %s needs a restart", setting)
+		problems.Add(setting, "a change of %s requires a restart", setting)
 	}
 	return problems.err()
 }
 
-// Equal reports whether nothing differs from another configuration, what is in the files
-// of TLS included.
+// Equal reports whether two configurations are equal, including the contents of the TLS files.
 func (l Loaded) Equal(other Loaded) bool {
 	return reflect.DeepEqual(l.Config, other.Config) && maps.Equal(l.files, other.files)
 }
 
-// Changes returns the names of the settings that differ from a later configuration and may
-// change while the gateway runs, channels and callers one by one.
+// Changes returns the names of the settings that differ from a later configuration and can
+// change while the gateway runs. Channels and callers are listed one by one.
 func (l Loaded) Changes(now Loaded) []string {
 	names := changes(l.Config, now.Config, "reload")
 	for _, name := range slices.Sorted(maps.Keys(l.files)) {
@@ -39,8 +38,8 @@ func (l Loaded) Changes(now Loaded) []string {
 	return names
 }
 
-// hashFiles returns the hashes of the files that the gateway reads when it needs them. A
-// file that cannot be read has no hash: the gateway says why when it reads it.
+// hashFiles returns the hashes of the files that the gateway reads later. An unreadable file
+// has no hash. The gateway reports it when it reads it.
 func (r *reading) hashFiles(cfg Config) map[string][sha256.Size]byte {
 	hashes := map[string][sha256.Size]byte{}
 	for setting, path := range map[string]string{
@@ -77,7 +76,7 @@ func changes(before, after Config, tag string) (names []string) {
 	return names
 }
 
-// changedKeys returns the names of what differs between two maps of a setting.
+// changedKeys returns the names of the entries that differ between two maps.
 func changedKeys(setting string, old, now reflect.Value) (names []string) {
 	for _, key := range append(old.MapKeys(), now.MapKeys()...) {
 		was, is := old.MapIndex(key), now.MapIndex(key)

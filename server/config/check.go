@@ -14,26 +14,25 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage"
 )
 
-// What a configuration has to keep to.
+// Bounds of settings.
 const (
 	minSecretLength = 22
 	maxSecretLength = 256
 	minAPIKeyLength = 16
 
-	// minRequestIDAge is longer than any call, its claim's grace and a try again.
+	// minRequestIDAge is longer than a call, the grace of its claim, and a retry.
 	minRequestIDAge = 2 * time.Minute
-	// minRetentionAge and minDuplicateWindow are the shortest that JetStream takes.
+	// minRetentionAge and minDuplicateWindow are the minimums of JetStream.
 	minRetentionAge    = 100 * time.Millisecond
 	minDuplicateWindow = 100 * time.Millisecond
-	// minRetentionBytes holds the largest event: with less, no webhook of that size could
-	// ever be taken.
+	// minRetentionBytes is the size of the largest event. A smaller log could never store it.
 	minRetentionBytes = storage.MaxPayload
-	// maxEncryptionKeys are the one from now on, and the one before.
+	// maxEncryptionKeys is the number of encryption keys: the current one and the previous one.
 	maxEncryptionKeys = 2
 )
 
-// Check returns everything that is wrong with the configuration, as Problems: what New
-// and Reload refuse. It reads the files of TLS, and touches nothing else of the machine.
+// Check returns all problems of the configuration as Problems. New and Reload reject a
+// configuration with problems. Check reads the TLS files and nothing else of the machine.
 func (c Config) Check() error {
 	c.setDefaults()
 	var problems Problems
@@ -47,24 +46,24 @@ func (c Config) Check() error {
 
 func (c *Config) checkChannels(problems *Problems) {
 	if len(c.Channels) == 0 {
-		problems.Add("channels", "no channel is configured: set ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET, name channels in the config file, or try --sandbox")
+		problems.Add("channels", "no channel is configured: set ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET, add channels to the config file, or use --sandbox")
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Channels)) {
 		if !isName(name) {
-			problems.Add(SettingName("channels", name), "a name is 1 to 64 letters, digits, _ and -")
+			problems.Add(SettingName("channels", name), "invalid name: use 1 to 64 letters, digits, _ or -")
 		}
 		c.Channels[name].check(name, problems)
 	}
 }
 
-// check adds what is wrong with the channel of a name.
+// check adds the problems of a channel.
 func (c Channel) check(name string, problems *Problems) {
 	fail := func(key, format string, args ...any) {
 		problems.Add(SettingName("channels", name, key), format, args...)
 	}
 	if c.BaseURL != "" {
 		if !strings.HasPrefix(c.BaseURL, "http://") && !strings.HasPrefix(c.BaseURL, "https://") {
-			fail("base_url", "wants http:// or https:// before the host")
+			fail("base_url", "must begin with http:// or https://")
 		} else if _, err := ongair.New(ongair.Config{BaseURL: c.BaseURL, Token: "any"}); err != nil {
 			fail("base_url", "%v", err)
 		}
@@ -85,32 +84,32 @@ func (c Channel) check(name string, problems *Problems) {
 		}
 	}
 	if c.PreviousWebhookSecret != "" && c.PreviousWebhookSecret == c.WebhookSecret {
-		fail("previous_webhook_secret", "is the same as webhook_secret: a new one has to take its place first")
+		fail("previous_webhook_secret", "must differ from webhook_secret")
 	}
 	if c.WebhookUsername != "" && c.WebhookPassword == "" {
-		fail("webhook_username", "goes together with webhook_password: set both or neither")
+		fail("webhook_username", "requires webhook_password: set both or neither")
 	}
 	if c.WebhookPassword != "" && c.WebhookUsername == "" {
-		fail("webhook_password", "goes together with webhook_username: set both or neither")
+		fail("webhook_password", "requires webhook_username: set both or neither")
 	}
 	if strings.Contains(c.WebhookUsername, ":") {
-		fail("webhook_username", "cannot have a colon, which ends a user name")
+		fail("webhook_username", "must not contain a colon")
 	}
 	if c.PreviousWebhookPassword != "" && c.WebhookPassword == "" {
-		fail("previous_webhook_password", "needs a new one beside it, as webhook_password")
+		fail("previous_webhook_password", "requires webhook_password")
 	}
 	if c.PreviousWebhookPassword != "" && c.PreviousWebhookPassword == c.WebhookPassword {
-		fail("previous_webhook_password", "is the same as webhook_password: a new one has to take its place first")
+		fail("previous_webhook_password", "must differ from webhook_password")
 	}
 	if c.MaxInFlight < 0 {
-		fail("max_in_flight", "cannot be negative")
+		fail("max_in_flight", "must not be negative")
 	}
 	if c.MaxRate < 0 {
-		fail("max_rate", "cannot be negative")
+		fail("max_rate", "must not be negative")
 	}
 }
 
-// isWebhookSecret reports whether a text can be the secret of a webhook's path.
+// isWebhookSecret reports whether text is a valid webhook secret.
 func isWebhookSecret(text string) bool {
 	return len(text) >= minSecretLength && len(text) <= maxSecretLength && consistsOf(text, isWordCharacter)
 }
@@ -118,7 +117,7 @@ func isWebhookSecret(text string) bool {
 // portAddr is the address of a port.
 type portAddr struct{ setting, addr, host, port string }
 
-// ports are the addresses of all ports, but for those that cannot be taken apart.
+// ports returns the valid addresses of the ports, and adds the problems of the others.
 func (c *Config) ports(problems *Problems) (all []portAddr) {
 	for _, p := range []portAddr{
 		{setting: "grpc_addr", addr: c.GRPCAddr},
@@ -128,10 +127,10 @@ func (c *Config) ports(problems *Problems) (all []portAddr) {
 	} {
 		var err error
 		if p.host, p.port, err = net.SplitHostPort(p.addr); err == nil {
-			_, err = net.DefaultResolver.LookupPort(context.Background(), "tcp", p.port) // which asks nobody
+			_, err = net.DefaultResolver.LookupPort(context.Background(), "tcp", p.port) // without a DNS query
 		}
 		if err != nil {
-			problems.Add(p.setting, "%q is no address: want HOST:PORT, as in %s", p.addr, DefaultGRPCAddr)
+			problems.Add(p.setting, "invalid address %q: use HOST:PORT, as in %s", p.addr, DefaultGRPCAddr)
 			continue
 		}
 		all = append(all, p)
@@ -139,7 +138,7 @@ func (c *Config) ports(problems *Problems) (all []portAddr) {
 	return all
 }
 
-// takes reports whether a port leaves no room for another one.
+// takes reports whether a port prevents the other one from listening.
 func (p portAddr) takes(other portAddr) bool {
 	host := func(p portAddr) string {
 		ip, err := netip.ParseAddr(p.host)
@@ -166,22 +165,22 @@ func (c *Config) checkPorts(problems *Problems) {
 		}
 		if (port.setting == "grpc_addr" || port.setting == "http_addr") &&
 			c.CallerCount() == 0 && !c.InsecureNoAuthentication && !isLoopback(port.addr) {
-			problems.Add(port.setting, "%s can be reached from other machines, and no caller is configured: set ONGAIR_GATEWAY_API_KEY, name callers in the config file, or listen on 127.0.0.1", port.addr)
+			problems.Add(port.setting, "%s is reachable from other machines, and no caller is configured: set ONGAIR_GATEWAY_API_KEY, add callers to the config file, or listen on 127.0.0.1", port.addr)
 		}
 	}
 	if c.MaxConnections < 1 {
-		problems.Add("max_connections", "cannot be %d", c.MaxConnections)
+		problems.Add("max_connections", "must be 1 or more")
 	}
 }
 
 func (c *Config) checkTLS(problems *Problems) {
 	switch {
 	case c.TLSCertFile == "" && c.TLSKeyFile != "":
-		problems.Add("tls_key", "a TLS certificate and its key go together: set both files or neither")
+		problems.Add("tls_key", "tls_cert and tls_key require each other: set both or neither")
 	case c.TLSCertFile != "" && c.TLSKeyFile == "":
-		problems.Add("tls_cert", "a TLS certificate and its key go together: set both files or neither")
+		problems.Add("tls_cert", "tls_cert and tls_key require each other: set both or neither")
 	case c.TLSClientCAFile != "" && c.TLSCertFile == "":
-		problems.Add("tls_client_ca", "client certificates need a TLS certificate of the gateway's own")
+		problems.Add("tls_client_ca", "requires tls_cert and tls_key")
 	default:
 		if _, err := c.loadTLS(); err != nil {
 			problems.Add(err.Setting, "%s", err.Says)
@@ -191,26 +190,26 @@ func (c *Config) checkTLS(problems *Problems) {
 
 func (c *Config) checkLog(problems *Problems) {
 	if c.NATSURL == "" && c.DataDir == "" {
-		problems.Add("data_dir", "the log has no place: set the data directory or the NATS URL")
+		problems.Add("data_dir", "the log has no location: set data_dir or nats_url")
 	}
 	for server := range strings.SplitSeq(c.NATSURL, ",") {
 		if c.NATSURL != "" && !isNATSURL(strings.TrimSpace(server)) {
-			// It is not shown: it may have a password.
-			problems.Add("nats_url", "want nats://HOST:PORT, or several with commas between them, special characters in a password percent-encoded")
+			// The URL is not shown, because it may have a password.
+			problems.Add("nats_url", "invalid URL: use nats://HOST:PORT, or several separated by commas, and percent-encode special characters in a password")
 			break
 		}
 	}
 	if c.RetentionAge != 0 && c.RetentionAge < minRetentionAge {
-		problems.Add("retention_age", "is %s: it has to be %s or more", c.RetentionAge, minRetentionAge)
+		problems.Add("retention_age", "%s is too short: use %s or more", c.RetentionAge, minRetentionAge)
 	}
 	if c.RetentionBytes != 0 && c.RetentionBytes < minRetentionBytes {
-		problems.Add("retention_bytes", "is %d: it has to be %d MiB or more, to hold a large webhook", c.RetentionBytes, minRetentionBytes>>20)
+		problems.Add("retention_bytes", "%d is too small: use %d MiB or more, the size of the largest webhook", c.RetentionBytes, minRetentionBytes>>20)
 	}
 	if c.DuplicateWindow != 0 && c.DuplicateWindow < minDuplicateWindow {
-		problems.Add("duplicate_window", "is %s: it has to be %s or more", c.DuplicateWindow, minDuplicateWindow)
+		problems.Add("duplicate_window", "%s is too short: use %s or more", c.DuplicateWindow, minDuplicateWindow)
 	}
 	if c.RequestIDAge != 0 && c.RequestIDAge < minRequestIDAge {
-		problems.Add("request_id_age", "is %s: it has to be %s or more", c.RequestIDAge, minRequestIDAge)
+		problems.Add("request_id_age", "%s is too short: use %s or more", c.RequestIDAge, minRequestIDAge)
 	}
 	c.checkEncryption(problems)
 }
@@ -218,23 +217,23 @@ func (c *Config) checkLog(problems *Problems) {
 func (c *Config) checkEncryption(problems *Problems) {
 	const setting = "encryption_key_file"
 	if len(c.EncryptionKeys) > 0 && c.NATSURL != "" {
-		problems.Add(setting, "is for the embedded log: what is on a NATS server is encrypted there")
+		problems.Add(setting, "applies only to the embedded log: configure encryption on the NATS server")
 	}
 	if len(c.EncryptionKeys) > maxEncryptionKeys {
-		problems.Add(setting, "has %d keys: want one without spaces, and in a second line the one before it, if there is one", len(c.EncryptionKeys))
+		problems.Add(setting, "has %d keys: use one line with the key, without spaces, and optionally a second line with the previous key", len(c.EncryptionKeys))
 		return
 	}
 	for i, key := range c.EncryptionKeys {
 		if length := len(key); length < storage.MinKeyLength {
-			problems.Add(setting, "key %d has %d characters: it has to have %d or more", i+1, length, storage.MinKeyLength)
+			problems.Add(setting, "key %d has %d characters: use %d or more", i+1, length, storage.MinKeyLength)
 		}
 		if i > 0 && key == c.EncryptionKeys[0] {
-			problems.Add(setting, "has the same key twice: the second line is for the one before")
+			problems.Add(setting, "has the same key twice: the second line is for the previous key")
 		}
 	}
 }
 
-// isNATSURL reports whether the NATS client takes the URL of a server.
+// isNATSURL reports whether the NATS client accepts the URL of a server.
 func isNATSURL(text string) bool {
 	if !strings.Contains(text, "://") {
 		text = "nats://" + text
@@ -243,20 +242,20 @@ func isNATSURL(text string) bool {
 	return err == nil && slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) && u.Hostname() != ""
 }
 
-// Warnings are what may be meant, and is a mistake more often.
+// Warnings returns problems that do not make the configuration invalid.
 func (c Config) Warnings() (problems Problems) {
 	c.setDefaults()
 	if !isLoopback(c.AdminAddr) {
-		problems.Add("admin_addr", "%s can be reached from other machines, and whoever reaches it can take profiles: it is made for loopback or a private network", c.AdminAddr)
+		problems.Add("admin_addr", "%s is reachable from other machines, and its clients can take profiles: use loopback or a private network", c.AdminAddr)
 	}
 	for _, addr := range []string{c.GRPCAddr, c.HTTPAddr} {
 		if c.CallerCount() == 0 && !isLoopback(addr) {
-			problems.Add("insecure_no_authentication", "%s can be reached from other machines, and nobody is asked for a key", addr)
+			problems.Add("insecure_no_authentication", "%s is reachable from other machines without a key", addr)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Channels)) {
 		if u, err := url.Parse(c.Channels[name].BaseURL); err == nil && u.Scheme == "http" && !isLoopback(net.JoinHostPort(u.Hostname(), "80")) {
-			problems.Add(SettingName("channels", name, "base_url"), "http:// to another machine shows the channel's token to the network: want https://")
+			problems.Add(SettingName("channels", name, "base_url"), "http:// exposes the channel's token to the network: use https://")
 		}
 	}
 	if files, err := c.loadTLS(); err == nil && files != nil {
@@ -267,7 +266,7 @@ func (c Config) Warnings() (problems Problems) {
 	return problems
 }
 
-// isLoopback reports whether only this machine can connect to addr.
+// isLoopback reports whether addr is reachable from this machine only.
 func isLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

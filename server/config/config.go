@@ -1,17 +1,16 @@
-// Package config has every setting of the gateway in one place: what there is, defaults,
-// where settings are read from, what is wrong with them, and what a reload may change.
+// Package config has all settings of the gateway: their defaults, where they are read from,
+// their validation, and which of them a reload may change.
 //
-// Load reads settings from flags, which beat environment variables, which beat the config
-// file, which beats the defaults. It returns everything that is wrong at once, each with
-// its place: a line of the file, a flag or a variable. Check has the rules; they are the
-// same wherever a setting comes from, and a Config that was not loaded is checked by them,
-// too. Nothing in an error or a warning is a secret.
+// Load reads settings in this order of precedence: flags, environment variables, the config
+// file, defaults. It returns all problems at once, each with its place: a line of the file, a
+// flag or a variable. Check validates a Config, loaded or not. Errors and warnings contain no
+// secrets.
 //
-// A running gateway reads what somebody writes at any time, so that everything is bounded:
-// the bytes of each file, the nesting of the YAML, what its aliases and variables are written
-// out, and the problems that are listed. The work grows in proportion to the file.
-// Loaded remembers the state of each file from before it was read. FilesChanged compares
-// these states, so that nothing has to be read while no file changes.
+// A running gateway reads these files while they may be edited, so everything is bounded: the
+// size of each file, the nesting of the YAML, the size after expanding aliases and variables,
+// and the number of listed problems. The work is proportional to the size of the file. Loaded
+// has the state of each file from before it was read. FilesChanged compares these states, so
+// that unchanged files are not read again.
 package config
 
 import (
@@ -37,7 +36,7 @@ const (
 	DefaultHTTPAddr    = "127.0.0.1:8080"
 	DefaultWebhookAddr = "127.0.0.1:8081"
 	DefaultAdminAddr   = "127.0.0.1:9091"
-	// DefaultGrace is less than the 10 s after which docker stop kills.
+	// DefaultGrace is less than the 10 s after which `docker stop` kills the process.
 	DefaultGrace = 9 * time.Second
 
 	DefaultRetentionAge    = eventlog.DefaultRetentionAge
@@ -46,102 +45,97 @@ const (
 	DefaultRequestIDAge    = idempotency.DefaultKeep
 )
 
-// Config of a gateway. What has a tag "restart" is fixed while it runs, what has a tag
-// "reload" may change; the tag is its name in the config file.
+// Config configures a gateway. Settings with the tag "restart" cannot change while it runs.
+// Settings with the tag "reload" can. The tag is the name in the config file.
 type Config struct {
-	// Addresses to listen on, host:port each; port 0 takes a free one. Empty
-	// means the default, which is on loopback.
+	// GRPCAddr, HTTPAddr, WebhookAddr and AdminAddr are the addresses to listen on, HOST:PORT.
+	// Port 0 takes a free port. Empty means the default, which is on loopback.
 	GRPCAddr    string `restart:"grpc_addr"`
 	HTTPAddr    string `restart:"http_addr"`
 	WebhookAddr string `restart:"webhook_addr"`
 	AdminAddr   string `restart:"admin_addr"`
-	// TLSCertFile and TLSKeyFile are PEM files. With them all ports speak TLS.
+	// TLSCertFile and TLSKeyFile are PEM files. If they are set, all ports use TLS.
 	TLSCertFile string `restart:"tls_cert"`
 	TLSKeyFile  string `restart:"tls_key"`
-	// TLSClientCAFile is a PEM file of the authorities whose client certificates are
-	// believed on the gRPC and HTTP ports. Certificates stay optional: a caller may have
-	// a key instead.
+	// TLSClientCAFile is a PEM file with the authorities of client certificates on the gRPC and
+	// HTTP ports. Certificates are optional, because a caller may have a key instead.
 	TLSClientCAFile string `restart:"tls_client_ca"`
-	// APIKey is the key of a caller named "default", who may do everything. Empty
-	// means that there is none. PreviousAPIKey is valid, too, while callers are given the
-	// new one.
+	// APIKey is the key of a caller named "default", which has all rights. Empty means that
+	// this caller does not exist. PreviousAPIKey is also valid, until all clients have the new
+	// key.
 	APIKey         string `reload:"api_key"`
 	PreviousAPIKey string `reload:"previous_api_key"`
-	// Callers are further ones, by name. Without any caller the gateway is open, which
-	// is allowed on loopback alone, unless InsecureNoAuthentication says otherwise.
+	// Callers are further callers by name. Without any caller the gateway is open. That is
+	// allowed only on loopback, unless InsecureNoAuthentication is set.
 	Callers                  map[string]auth.Caller `reload:"callers"`
 	InsecureNoAuthentication bool                   `restart:"insecure_no_authentication"`
-	// Channels are Ongair's, by name. At least one is required.
+	// Channels are the channels of Ongair by name. At least one is required.
 	Channels map[string]Channel `reload:"channels"`
 
-	// WebhookAllowFrom are the networks that webhooks may come from; empty means all.
-	// TrustedProxies are the ones whose X-Forwarded-For is believed.
+	// WebhookAllowFrom are the networks that webhooks may come from. Empty means all.
+	// TrustedProxies are the networks whose X-Forwarded-For is used.
 	WebhookAllowFrom []netip.Prefix `reload:"webhook_allow_from"`
 	TrustedProxies   []netip.Prefix `reload:"trusted_proxies"`
 
-	// NATSURL is the JetStream that the log is kept on. Empty embeds one.
+	// NATSURL is the URL of the NATS server with the log. Empty means an embedded one.
 	NATSURL string `restart:"nats_url"`
-	// DataDir is the directory of the embedded one.
+	// DataDir is the directory of the embedded NATS server.
 	DataDir string `restart:"data_dir"`
-	// EncryptionKeys, at most two and of 32 characters or more each, encrypt what is in DataDir, which has
-	// to be a new one at the first start with a key: the first from now on, and any may be
-	// what it was encrypted with.
+	// EncryptionKeys encrypt DataDir, which must be new at the first start with a key. There
+	// are at most two, of 32 or more characters. The first one is used from now on. DataDir may
+	// be encrypted with any of them.
 	EncryptionKeys []string `reload:"encryption_key_file"`
-	// RetentionAge, of 100 ms or more, and RetentionBytes, of 4 MiB or more, bound the log;
-	// zero means its defaults.
+	// RetentionAge, at least 100 ms, and RetentionBytes, at least 4 MiB, bound the log. Zero
+	// means the default.
 	RetentionAge   time.Duration `restart:"retention_age"`
 	RetentionBytes int64         `restart:"retention_bytes"`
-	// DuplicateWindow is how long a message notification's id is remembered, to
-	// drop its redeliveries: at least 100 ms, in about 165 bytes of memory an id. A restart
-	// knows the ids again of what is stored, but not of what retention has removed.
-	// Zero means the log's default; what is above RetentionAge counts as that.
+	// DuplicateWindow is the time for which the id of a message notification is remembered to
+	// drop its redeliveries. It is at least 100 ms. Each id takes about 165 bytes of memory. A
+	// restart restores the ids of stored events, but not of those that retention removed. Zero
+	// means the default. The maximum is RetentionAge.
 	DuplicateWindow time.Duration `restart:"duplicate_window"`
-	// RequestIDAge is how long the outcome of a call is kept under its request_id: at
-	// least 2 minutes, so that it outlives the longest call. Zero means the default.
+	// RequestIDAge is the time for which the outcome of a call is kept under its request_id. It
+	// is at least 2 minutes, longer than any call. Zero means the default.
 	RequestIDAge time.Duration `restart:"request_id_age"`
-	// MaxConnections is how many connections each port has open at a time. Zero means
-	// 16,384. What is above a quarter of the files that the process may have open counts
-	// as that.
+	// MaxConnections bounds the open connections of each port. Zero means 16,384. The maximum
+	// is a quarter of the process' limit of open files.
 	MaxConnections int `restart:"max_connections"`
-	// Grace is how long a stop waits for calls that are running: those that are not over
-	// then are told whether they may have been made. Zero means the
-	// default.
+	// Grace is the time for which a stop waits for running calls. The error of a call that it
+	// ends has the effect. Zero means the default.
 	Grace time.Duration `restart:"grace"`
-	// LogLevel and LogFormat are how Logger, which is required, writes: whoever made it has
-	// it follow a level that changed.
+	// LogLevel and LogFormat configure Logger, which is required. The owner of Logger applies a
+	// changed level.
 	LogLevel  slog.Level `reload:"log_level"`
 	LogFormat string     `restart:"log_format"`
 	Logger    *slog.Logger
 }
 
-// Channel is one channel of an Ongair account.
+// Channel configures one channel of an Ongair account.
 type Channel struct {
-	// BaseURL is Ongair's scheme, host and port. Empty means DefaultBaseURL.
+	// BaseURL is the scheme, host and port of Ongair. Empty means DefaultBaseURL.
 	BaseURL string
-	// Token is the channel's API token.
+	// Token is the API token of the channel.
 	Token string
-	// WebhookSecret is the last part of the webhook's path: 22 to 256 characters
-	// of letters, digits, "_" and "-".
+	// WebhookSecret is the last part of the webhook's path: 22 to 256 letters, digits, "_" or
+	// "-".
 	WebhookSecret string
-	// PreviousWebhookSecret is valid, too, while the new one is given to Ongair.
+	// PreviousWebhookSecret is also valid, until Ongair has the new one.
 	PreviousWebhookSecret string
-	// WebhookUsername and WebhookPassword, where they are not both empty, are asked
-	// for as HTTP basic authentication.
-	// PreviousWebhookPassword is valid, too, while the new one is given to Ongair.
+	// WebhookUsername and WebhookPassword, if set, are required as HTTP basic authentication.
+	// PreviousWebhookPassword is also valid, until Ongair has the new one.
 	WebhookUsername, WebhookPassword, PreviousWebhookPassword string
-	// AuthForm pins the form of the Authorization header.
+	// AuthForm is the form of the Authorization header. The zero value detects it.
 	AuthForm ongair.AuthForm
-	// MaxInFlight bounds the calls that are with Ongair at once; zero means
-	// ongair.DefaultMaxInFlight. MaxRate bounds the calls a second; zero means no
-	// bound.
+	// MaxInFlight bounds the concurrent calls to Ongair. Zero means ongair.DefaultMaxInFlight.
+	// MaxRate bounds the calls per second. Zero means no bound.
 	MaxInFlight int
 	MaxRate     float64
 }
 
-// DefaultBaseURL is where Ongair is.
+// DefaultBaseURL is the base URL of Ongair.
 const DefaultBaseURL = "https://ongair.im"
 
-// setDefaults fills in the settings that are not set.
+// setDefaults sets the defaults of settings that are not set.
 func (c *Config) setDefaults() {
 	for _, d := range []struct {
 		addr         *string
@@ -165,13 +159,13 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// WithDefaults returns the configuration with its defaults filled in.
+// WithDefaults returns the configuration with its defaults.
 func (c Config) WithDefaults() Config {
 	c.setDefaults()
 	return c
 }
 
-// AllCallers returns the callers, and the one that has APIKey.
+// AllCallers returns the callers, including the one with APIKey.
 func (c *Config) AllCallers() map[string]auth.Caller {
 	callers := maps.Clone(c.Callers)
 	if c.APIKey != "" {
@@ -187,7 +181,7 @@ func (c *Config) AllCallers() map[string]auth.Caller {
 	return callers
 }
 
-// CallerCount returns how many callers there are; none means that the gateway is open.
+// CallerCount returns the number of callers. Zero means that the gateway is open.
 func (c *Config) CallerCount() int {
 	if _, named := c.Callers[defaultCaller]; c.APIKey != "" && !named {
 		return len(c.Callers) + 1
@@ -195,20 +189,20 @@ func (c *Config) CallerCount() int {
 	return len(c.Callers)
 }
 
-// MaxStreams returns how many calls and streams a gRPC connection has at a time: as many
-// as any caller may have, and at least the defaults. It is that high so that the limits of
-// a caller, which return a reason, apply first; beyond it a client waits. It is fixed while
-// the gateway runs: a caller that is given more needs another connection.
+// MaxStreams returns the bound on concurrent calls and streams of a gRPC connection: the
+// highest limit of a caller, and at least the defaults. It is high so that per-caller limits,
+// which return a reason, apply first. Beyond it a client waits. It is fixed while the gateway
+// runs, so a caller whose limit was raised may need another connection.
 func (c *Config) MaxStreams() uint32 {
 	most := uint64(auth.DefaultMaxStreams + auth.DefaultMaxInFlight)
 	for _, caller := range c.Callers {
 		streams, calls := cmp.Or(caller.MaxStreams, auth.DefaultMaxStreams), cmp.Or(caller.MaxInFlight, auth.DefaultMaxInFlight)
-		most = max(most, uint64(streams)+uint64(calls)) // Check refuses negative ones
+		most = max(most, uint64(streams)+uint64(calls)) // Check rejects negative limits
 	}
 	return uint32(min(most, math.MaxUint32))
 }
 
-// LoadTLS reads the files of TLS. It returns nil if there are none.
+// LoadTLS reads the TLS files. It returns nil if none are configured.
 func (c *Config) LoadTLS() (*listen.TLS, error) {
 	files, problem := c.loadTLS()
 	if problem != nil {
@@ -239,7 +233,7 @@ func (c *Config) loadTLS() (*listen.TLS, *Problem) {
 	return files, nil
 }
 
-// readCertificate is tls.LoadX509KeyPair with bounds.
+// readCertificate is tls.LoadX509KeyPair with a bound on the size of the files.
 func readCertificate(certFile, keyFile string) (tls.Certificate, error) {
 	cert, err := readFile(certFile, maxFile)
 	if err != nil {

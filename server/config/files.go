@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// maxFile is how large the config file, and each of the files of TLS, may be.
+	// maxFile bounds the config file and each of the TLS files.
 	maxFile = 1 << 20
-	// maxSecret is how large a file with a secret may be.
+	// maxSecret bounds a file with a secret.
 	maxSecret = 16 << 10
 )
 
-// readFile reads a regular file of at most limit bytes. What else has a path is rejected,
-// since nobody may ever write to a pipe, and a device may have no end. The limit is that of
-// the reading: the size that a file claims to have may be wrong.
+// readFile reads a regular file of at most limit bytes. It rejects other files, because nothing
+// may ever write to a pipe, and a device may be endless. The limit applies to the bytes read,
+// because the size that a file reports may be wrong.
 func readFile(path string, limit int64) ([]byte, error) {
-	// Without O_NONBLOCK the opening of a pipe waits until somebody writes to it.
+	// Without O_NONBLOCK, opening a pipe waits for a writer.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -33,12 +33,12 @@ func readFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("it is not a regular file")}
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
 	}
 	return readBounded(file, limit)
 }
 
-// readAnyFile is readFile for whatever has a path. It waits for a pipe.
+// readAnyFile reads a file of any type. It waits for a pipe.
 func readAnyFile(path string, limit int64) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -48,17 +48,17 @@ func readAnyFile(path string, limit int64) ([]byte, error) {
 	return readBounded(file, limit)
 }
 
-// readBounded reads what is left of a file, and fails if that is more than limit bytes.
+// readBounded reads the rest of a file. It fails if that is more than limit bytes.
 func readBounded(file *os.File, limit int64) ([]byte, error) {
 	content, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err == nil && int64(len(content)) > limit {
-		err = &fs.PathError{Op: "read", Path: file.Name(), Err: fmt.Errorf("it is larger than %s", humanize.IBytes(uint64(limit)))}
+		err = &fs.PathError{Op: "read", Path: file.Name(), Err: fmt.Errorf("larger than %s", humanize.IBytes(uint64(limit)))}
 	}
 	return content, err
 }
 
-// contentOf reads a file for a setting, and remembers its state from before. While the
-// gateway runs, it rejects what is not a regular file.
+// contentOf reads a file for a setting, after it has recorded the file's state. While the
+// gateway runs, it rejects files that are not regular.
 func (r *reading) contentOf(path string, limit int64) ([]byte, error) {
 	r.watch(path)
 	read := readAnyFile

@@ -20,11 +20,11 @@ func TestWhatHasNoEndIsNotRead(t *testing.T) {
 	require.NoError(t, os.WriteFile(growing, nil, 0o600))
 	require.NoError(t, os.Truncate(growing, 1<<40)) // which takes no room
 	for name, tt := range map[string]struct{ file, says string }{
-		"a pipe":            {pipe, "it is not a regular file"},
-		"a device":          {"/dev/zero", "it is not a regular file"},
-		"a directory":       {dir, "it is not a regular file"},
-		"a terabyte":        {growing, "it is larger than"},
-		"a link to a pipe":  {link(t, pipe), "it is not a regular file"},
+		"a pipe":            {pipe, "not a regular file"},
+		"a device":          {"/dev/zero", "not a regular file"},
+		"a directory":       {dir, "not a regular file"},
+		"a terabyte":        {growing, "larger than"},
+		"a link to a pipe":  {link(t, pipe), "not a regular file"},
 		"a link to nothing": {link(t, filepath.Join(dir, "nothing")), "no such file"},
 	} {
 		for setting, form := range map[string]string{
@@ -41,9 +41,9 @@ func TestWhatHasNoEndIsNotRead(t *testing.T) {
 		assert.ErrorContains(t, err, tt.says, name)
 	}
 	_, err := Load(Source{File: "/dev/zero"})
-	assert.ErrorContains(t, err, "it is larger than 1.0 MiB", "nor at a start")
+	assert.ErrorContains(t, err, "larger than 1.0 MiB", "nor at a start")
 	_, err = Load(Source{File: writeFile(t, "gateway.yaml", "api_key_file: "+large)})
-	assert.ErrorContains(t, err, "it is larger than 16 KiB")
+	assert.ErrorContains(t, err, "larger than 16 KiB")
 	require.NoError(t, os.Truncate(large, maxSecret))
 	_, err = Load(Source{File: writeFile(t, "gateway.yaml", "api_key_file: "+large)})
 	assert.NotContains(t, err.Error(), "it is larger")

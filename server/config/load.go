@@ -22,11 +22,11 @@ import (
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
-// DefaultChannel is the name of the channel that is configured without a file.
+// DefaultChannel is the name of the channel that environment variables configure.
 const DefaultChannel = "default"
 
-// configFile is the YAML file: the settings of `serve` under the names of its
-// flags with underscores, and the channels. An unknown key is an error.
+// configFile is the YAML file. It has the settings of `serve`, named like its flags with
+// underscores, and the channels and callers. An unknown key is an error.
 type configFile struct {
 	DataDir         text `yaml:"data_dir"`
 	EncryptionKey   text `yaml:"encryption_key_file"`
@@ -93,8 +93,8 @@ type callerConfig struct {
 	MaxConnections text `yaml:"max_connections"`
 }
 
-// SecretKeys returns the keys of the file whose values are secrets: those that can be given
-// by file, too, and key_hashes, where a key may stand by mistake.
+// SecretKeys returns the keys of the file whose values are secrets: those with a variant that
+// names a file, and key_hashes, where a key may stand by mistake.
 func SecretKeys() []string {
 	keys := []string{"key_hashes"}
 	for _, in := range []reflect.Type{reflect.TypeFor[configFile](), reflect.TypeFor[channelConfig]()} {
@@ -107,35 +107,33 @@ func SecretKeys() []string {
 	return keys
 }
 
-// Source is where settings are read from, beside the environment variables that have no
-// flag.
+// Source is the input of Load. Load also reads the environment variables that have no flag.
 type Source struct {
-	// File is the path of the config file; empty means none.
+	// File is the path of the config file. Empty means none.
 	File string
-	// Flags has the values of flags, or of their environment variables, by the names that
-	// the settings have in the file. Empty ones are not set.
+	// Flags has the values of flags, or of their environment variables, by the names of the
+	// settings in the file. An empty value is not set.
 	Flags map[string]string
-	// Running means that a gateway runs, which must not wait for a pipe that nobody may ever
-	// write to: all files have to be regular ones. At a start the config file and those of
-	// secrets may be pipes. The files of TLS may not, since they are read more than once.
+	// Running means that a gateway runs. It must not wait for a pipe, so all files must be
+	// regular. At a start the config file and the files of secrets may be pipes. The TLS files
+	// may not, because they are read more than once.
 	Running bool
-	// Sandbox means that the gateway runs against a sandbox, which makes the channel and its
-	// token, and needs no data directory.
+	// Sandbox means that the gateway runs with a sandbox, which provides the channel and its
+	// token. No data directory is needed.
 	Sandbox bool
 }
 
-// Loaded is a configuration and where it comes from. It is immutable.
+// Loaded is a configuration with the places of its settings. It is immutable.
 type Loaded struct {
-	// Config is what was read. Its Logger is not set.
+	// Config is the configuration. Its Logger is not set.
 	Config Config
 
 	reading *reading
-	// files has hashes of the files that Config names and does not hold, by setting.
+	// files has the hashes of the files that Config names and does not contain, by setting.
 	files map[string][sha256.Size]byte
 }
 
-// Load reads a configuration and checks it. It fails with an Error, of everything that is
-// wrong.
+// Load reads a configuration and checks it. It fails with an Error that lists all problems.
 func Load(source Source) (Loaded, error) {
 	cfg, r, err := read(source)
 	loaded := Loaded{Config: cfg, reading: r, files: r.hashFiles(cfg)}
@@ -144,7 +142,7 @@ func Load(source Source) (Loaded, error) {
 	}
 	checked := cfg
 	if source.Sandbox {
-		// The sandbox makes these later.
+		// The sandbox provides these later.
 		channel := cfg.Channels[DefaultChannel]
 		channel.Token, channel.WebhookSecret = "of the sandbox", cmp.Or(channel.WebhookSecret, strings.Repeat("x", minSecretLength))
 		checked.Channels, checked.DataDir = map[string]Channel{DefaultChannel: channel}, cmp.Or(cfg.DataDir, os.TempDir())
@@ -154,13 +152,14 @@ func Load(source Source) (Loaded, error) {
 	return loaded, r.err()
 }
 
-// Warnings returns what is valid and may be a mistake, each with its place.
+// Warnings returns the warnings about a valid configuration, each with its place.
 func (l Loaded) Warnings() []string { return l.reading.warnings.lines(l.reading.located) }
 
-// Locate returns an error of Problems with the place of each, and any other as it is.
+// Locate returns an error of type Problems with the place of each problem, and any other error
+// unchanged.
 func (l Loaded) Locate(err error) error { return l.reading.locate(err) }
 
-// read is Load without the check.
+// read is Load without validation.
 func read(source Source) (cfg Config, r *reading, err error) {
 	r = newReading(source)
 	var file configFile
@@ -206,14 +205,14 @@ func read(source Source) (cfg Config, r *reading, err error) {
 	if size := pick("retention_bytes", file.RetentionBytes); size != "" {
 		bytes, err := humanize.ParseBytes(size)
 		if err != nil || bytes == 0 || bytes > 1<<62 {
-			r.problems.Add("retention_bytes", "%q: want a size as in 10GiB", size)
+			r.problems.Add("retention_bytes", "invalid size %q: use a size such as 10GiB", size)
 		}
 		cfg.RetentionBytes = int64(bytes)
 	}
 	cfg.MaxConnections = r.count("max_connections", pick("max_connections", file.MaxConnections))
 	if insecure := pick("insecure_no_authentication", file.InsecureNoAuthentication); insecure != "" {
 		if cfg.InsecureNoAuthentication, err = strconv.ParseBool(insecure); err != nil {
-			r.problems.Add("insecure_no_authentication", "%q: want true or false", insecure)
+			r.problems.Add("insecure_no_authentication", "invalid value %q: use true or false", insecure)
 		}
 	}
 	cfg.WebhookAllowFrom = r.networks("webhook_allow_from", pick("webhook_allow_from", text(file.WebhookAllowFrom)))
@@ -242,15 +241,15 @@ func (r *reading) logging(level, format string) (slog.Level, string) {
 	return parsed, format
 }
 
-// networks reads a list of networks, as in "10.0.0.0/8, 2001:db8::/32". A single
-// address is a network, too.
+// networks reads a list of networks, such as "10.0.0.0/8, 2001:db8::/32". A single address is a
+// network.
 func (r *reading) networks(setting, list string) (all []netip.Prefix) {
 	for _, text := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }) {
 		network, err := netip.ParsePrefix(text)
 		if err != nil {
 			address, err := netip.ParseAddr(text)
 			if err != nil {
-				r.problems.Add(setting, "%q is no network: want some as in 10.0.0.0/8", text)
+				r.problems.Add(setting, "invalid network %q: use addresses or networks such as 10.0.0.0/8", text)
 				continue
 			}
 			network = netip.PrefixFrom(address, address.BitLen())
@@ -260,43 +259,43 @@ func (r *reading) networks(setting, list string) (all []netip.Prefix) {
 	return all
 }
 
-// duration reads how long something is; zero where nothing is set.
+// duration reads a duration. It returns zero if none is set.
 func (r *reading) duration(setting, value, example string) time.Duration {
 	if value == "" {
 		return 0
 	}
 	duration, err := time.ParseDuration(value)
 	if err != nil || duration <= 0 {
-		r.problems.Add(setting, "%q: want a duration as in %s", value, example)
+		r.problems.Add(setting, "invalid duration %q: use a positive one such as %s", value, example)
 	}
 	return duration
 }
 
-// count reads a limit of so many; zero where nothing is set.
+// count reads a limit of 1 or more. It returns zero if none is set.
 func (r *reading) count(setting, value string) int {
 	if value == "" {
 		return 0
 	}
 	limit, err := strconv.Atoi(value)
 	if err != nil || limit < 1 {
-		r.problems.Add(setting, "%q: want a number, 1 or more", value)
+		r.problems.Add(setting, "invalid number %q: use 1 or more", value)
 	}
 	return limit
 }
 
-// perSecond reads a limit of so many a second; zero where nothing is set.
+// perSecond reads a rate in calls per second. It returns zero if none is set.
 func (r *reading) perSecond(setting, value string) float64 {
 	if value == "" {
 		return 0
 	}
 	limit, err := strconv.ParseFloat(value, 64)
 	if err != nil || !(limit > 0) || math.IsInf(limit, 0) {
-		r.problems.Add(setting, "%q: want calls a second, as in 20 or 0.5", value)
+		r.problems.Add(setting, "invalid rate %q: use calls per second such as 20 or 0.5", value)
 	}
 	return limit
 }
 
-// caller returns what is configured of a caller.
+// caller reads the settings of a caller.
 func (r *reading) caller(name string, c callerConfig) (caller auth.Caller) {
 	setting := SettingName("callers", name)
 	at := func(key string) string { return setting + "." + key }
@@ -332,7 +331,7 @@ func (r *reading) caller(name string, c callerConfig) (caller auth.Caller) {
 	return caller
 }
 
-// channel returns what is configured of a channel.
+// channel reads the settings of a channel.
 func (r *reading) channel(name string, c channelConfig) Channel {
 	setting := SettingName("channels", name)
 	at := func(key string) string { return setting + "." + key }
@@ -355,13 +354,13 @@ func (r *reading) channel(name string, c channelConfig) Channel {
 	}
 }
 
-// channels are those of the file and the one of the environment.
+// channels reads the channels of the file and of the environment.
 func (r *reading) channels(inFile map[string]channelConfig, sandbox bool) map[string]Channel {
 	if sandbox {
 		if len(inFile) > 0 {
-			r.problems.Add("channels", "--sandbox makes its own channel: leave the channels out of %s", r.file)
+			r.problems.Add("channels", "--sandbox creates its own channel: remove the channels from %s", r.file)
 		}
-		// The token of a real account stays out of it, even where it is set.
+		// The token of a real account is ignored even if it is set.
 		return map[string]Channel{DefaultChannel: {
 			WebhookSecret: r.fromEnvironment("channels.default.webhook_secret", "ONGAIR_WEBHOOK_SECRET"),
 		}}
@@ -375,21 +374,21 @@ func (r *reading) channels(inFile map[string]channelConfig, sandbox bool) map[st
 	return channels
 }
 
-// addChannelOfEnvironment adds the channel that environment variables make.
+// addChannelOfEnvironment adds the channel of the environment variables.
 func (r *reading) addChannelOfEnvironment(channels map[string]Channel) {
 	if os.Getenv("ONGAIR_TOKEN") == "" && os.Getenv("ONGAIR_WEBHOOK_SECRET") == "" {
 		return
 	}
 	setting := SettingName("channels", DefaultChannel)
 	if _, taken := channels[DefaultChannel]; taken {
-		r.problems.Add(setting, "channel %q is both in %s and in the environment", DefaultChannel, r.file)
+		r.problems.Add(setting, "channel %q is configured both in %s and by environment variables", DefaultChannel, r.file)
 		return
 	}
 	if len(channels) > 0 {
-		r.warnings.Add(setting, "ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET make this channel, beside those of %s", r.file)
+		r.warnings.Add(setting, "ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET add this channel to those of %s", r.file)
 	}
 	read := func(key, variable string) string {
-		r.given[setting+"."+key] = variable // also where it is not set: that is what is missing
+		r.given[setting+"."+key] = variable // also if it is not set, so that a problem names it
 		return os.Getenv(variable)
 	}
 	channels[DefaultChannel] = Channel{
@@ -400,15 +399,15 @@ func (r *reading) addChannelOfEnvironment(channels map[string]Channel) {
 	}
 }
 
-// checkSecretsOfTheirOwn makes sure that whoever learns the path of one channel cannot
-// post as another.
+// checkSecretsOfTheirOwn checks that no two channels have the same webhook secret. Otherwise a
+// sender that knows the path of one channel could post to another.
 func (r *reading) checkSecretsOfTheirOwn(channels map[string]Channel) {
 	known := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(channels)) {
 		secret := channels[name].WebhookSecret
 		if other, taken := known[secret]; taken && secret != "" {
 			r.problems.Add(SettingName("channels", name, "webhook_secret"),
-				"is also that of channel %s: give each channel one of its own", SettingName(other))
+				"is also used by channel %s: use a different one for each channel", SettingName(other))
 		}
 		known[secret] = name
 	}

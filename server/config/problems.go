@@ -5,34 +5,33 @@ import (
 	"strings"
 )
 
-// Problem is what is wrong with a setting.
+// Problem is one problem of a setting.
 type Problem struct {
-	// Setting is its place in the config file, as in channels.support.token (SettingName).
+	// Setting is the place in the config file, such as channels.support.token (SettingName).
 	Setting string
-	// Says is what is wrong with it, without any secret.
+	// Says describes the problem, without secrets.
 	Says string
 }
 
 func (p Problem) Error() string { return p.Setting + ": " + p.Says }
 
-// Problems is everything that is wrong with a configuration, a line each. Of more than
-// maxProblems the rest is left out.
+// Problems are all problems of a configuration. Only the first maxProblems are listed.
 type Problems []Problem
 
-// maxProblems is more than somebody reads, and far less than a large file can have.
+// maxProblems is more than a person reads, and far fewer than a large file can have.
 const maxProblems = 100
 
 func (p Problems) Error() string {
 	return strings.Join(p.lines(Problem.Error), "\n")
 }
 
-// lines returns the problems in a form, and whether there are more than are listed.
+// lines returns the problems as text, and a last line if there are more than are listed.
 func (p Problems) lines(form func(Problem) string) (lines []string) {
 	for _, problem := range p[:min(len(p), maxProblems)] {
 		lines = append(lines, form(problem))
 	}
 	if p.full() {
-		lines = append(lines, "there are more, which are not listed")
+		lines = append(lines, "there are more problems, which are not listed")
 	}
 	return lines
 }
@@ -40,7 +39,7 @@ func (p Problems) lines(form func(Problem) string) (lines []string) {
 // full reports whether there are more problems than are listed.
 func (p Problems) full() bool { return len(p) > maxProblems }
 
-// Add adds a problem of a setting, unless there are so many that it would not be listed.
+// Add adds a problem of a setting. It does nothing if there are more than are listed.
 func (p *Problems) Add(setting, format string, args ...any) {
 	if p.full() {
 		return
@@ -48,7 +47,7 @@ func (p *Problems) Add(setting, format string, args ...any) {
 	*p = append(*p, Problem{setting, fmt.Sprintf(format, args...)})
 }
 
-// err is nil where there are no problems.
+// err returns the problems, or nil if there are none.
 func (p Problems) err() error {
 	if len(p) == 0 {
 		return nil
@@ -56,8 +55,8 @@ func (p Problems) err() error {
 	return p
 }
 
-// SettingName returns the place of a setting in the config file, of the keys that lead
-// to it. One that is no name of anything is quoted, so that it stays on its line.
+// SettingName returns the place of a setting in the config file from its keys. An invalid name
+// is quoted, so that it cannot contain a line break.
 func SettingName(keys ...string) string {
 	names := make([]string, len(keys))
 	for i, key := range keys {
@@ -68,13 +67,13 @@ func SettingName(keys ...string) string {
 	return strings.Join(names, ".")
 }
 
-// isName reports whether a text is a name of a channel, caller or setting: 1 to 64
-// letters, digits, underscores and hyphens.
+// isName reports whether text is a valid name of a channel, caller or setting: 1 to 64 letters,
+// digits, underscores or hyphens.
 func isName(text string) bool {
 	return len(text) >= 1 && len(text) <= 64 && consistsOf(text, isWordCharacter)
 }
 
-// consistsOf reports whether all characters of a text are of a kind.
+// consistsOf reports whether kind is true for all characters of text.
 func consistsOf(text string, kind func(rune) bool) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return !kind(r) })
 }

@@ -13,22 +13,20 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// reading is what is found out while the configuration is read: what is wrong with it,
-// and where each setting is from, so that a problem can say where it is. Those of
-// Config.Check have the names that settings have in the file, wherever they are
-// from, and get their places here, too.
+// reading is the state of reading a configuration: its problems and the place of each setting.
+// The problems of Config.Check name settings as in the file, and get their places here.
 type reading struct {
-	// file is the path of the config file, and root what is in it.
+	// file is the path of the config file, and root its content.
 	file string
 	root *yaml.Node
-	// running is that of the Source.
+	// running is Source.Running.
 	running bool
-	// lines are those of settings that root does not have, or has twice.
+	// lines are the lines of settings that root does not have, or has twice.
 	lines map[string]int
-	// given are the flags and environment variables that settings are from, and files the
-	// paths of the files that they are in.
+	// given has the flags and environment variables of settings, and files the paths of the
+	// files that contain them.
 	given, files map[string]string
-	// states are those of the files, by path, from before they were read.
+	// states are the states of the files before they were read, by path.
 	states map[string]fileState
 
 	problems, warnings Problems
@@ -41,11 +39,11 @@ func newReading(source Source) *reading {
 	}
 }
 
-// unknown stands for the name of a setting that does not exist and is not shown.
+// unknown replaces the name of an unknown setting that is not shown.
 const unknown = "?"
 
-// pick returns the value of a setting, by its name in the file: that of its flag or
-// environment variable, which kong has merged, or that of the file.
+// pick returns the value of a setting: that of its flag or environment variable, which kong has
+// merged, or that of the file.
 func (r *reading) pick(setting, given string, inFile text) string {
 	if given == "" {
 		return string(inFile)
@@ -66,8 +64,8 @@ func (r *reading) fromEnvironment(setting, variable string) string {
 	return value
 }
 
-// secret returns a secret that is given by value or by file, of which what
-// surrounds it in white space is left out.
+// secret returns a secret that is set by value or by file. White space around the content of a
+// file is removed.
 func (r *reading) secret(setting string, value text, file string) string {
 	if file == "" {
 		return string(value)
@@ -75,33 +73,33 @@ func (r *reading) secret(setting string, value text, file string) string {
 	inFile := setting + "_file"
 	r.files[inFile] = file
 	if value != "" {
-		r.problems.Add(inFile, "%s is given twice, by value and by file", setting)
+		r.problems.Add(inFile, "%s is set twice, by value and by file", setting)
 		return ""
 	}
 	content, err := r.contentOf(file, maxSecret)
 	if err != nil {
-		r.problems.Add(inFile, "it cannot be read: %v", cause(err))
+		r.problems.Add(inFile, "cannot be read: %v", cause(err))
 		return ""
 	}
 	r.warnOfReaders(inFile, file)
 	secret := strings.TrimSpace(strings.TrimPrefix(string(content), byteOrderMark))
 	if secret == "" {
-		// A file that is being written, or a mount that failed: to take it for "none" could
-		// open what it is to close.
-		r.problems.Add(inFile, "it is empty")
+		// The file may be half written, or its mount may have failed. Treating it as "no
+		// secret" could open the gateway.
+		r.problems.Add(inFile, "is empty")
 	}
 	return secret
 }
 
-// warnOfReaders warns where everybody on the machine can read the secret of a setting.
+// warnOfReaders warns if all users of the machine can read the file of a secret.
 func (r *reading) warnOfReaders(setting, file string) {
 	if info, err := os.Stat(file); err == nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o004 != 0 {
 		r.files[setting] = file
-		r.warnings.Add(setting, "everybody on this machine can read it: take that right away, as with chmod o=")
+		r.warnings.Add(setting, "readable by all users of this machine: remove that permission, for example with chmod o=")
 	}
 }
 
-// cause is an error of a file without its path.
+// cause returns the error of a file without its path.
 func cause(err error) error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		return path.Err
@@ -109,8 +107,8 @@ func cause(err error) error {
 	return err
 }
 
-// check adds what is wrong with the configuration to what is wrong with how it is
-// written, but for what follows from that.
+// check adds the problems of the configuration, except those that follow from a setting with a
+// problem already.
 func (r *reading) check(cfg Config) {
 	follows := func(setting string) bool {
 		return slices.ContainsFunc(r.problems, func(p Problem) bool {
@@ -119,7 +117,7 @@ func (r *reading) check(cfg Config) {
 		})
 	}
 	if len(r.problems) > 0 {
-		cfg.InsecureNoAuthentication = true // whether there are callers is not known
+		cfg.InsecureNoAuthentication = true // the callers are not known
 	}
 	found, ok := errors.AsType[Problems](cfg.Check())
 	if !ok {
@@ -129,7 +127,7 @@ func (r *reading) check(cfg Config) {
 	r.problems = append(r.problems, found...)
 }
 
-// err is all problems, by their lines, or nil.
+// err returns all problems sorted by line, or nil.
 func (r *reading) err() error {
 	if len(r.problems) == 0 {
 		return nil
@@ -137,7 +135,7 @@ func (r *reading) err() error {
 	return r.locate(r.problems)
 }
 
-// locate has an error of problems say where they are. Others stay as they are.
+// locate adds the places to an error of type Problems. Other errors are returned unchanged.
 func (r *reading) locate(err error) error {
 	problems, ok := errors.AsType[Problems](err)
 	if !ok {
@@ -151,13 +149,13 @@ func (r *reading) locate(err error) error {
 	return Error(problems.lines(r.located))
 }
 
-// located says where a problem is, and what it is.
+// located returns a problem with its place.
 func (r *reading) located(problem Problem) string {
 	return r.place(problem.Setting) + ": " + problem.Says
 }
 
-// place says where a setting is: in which line of the file, or in which flag or
-// environment variable. One that is nowhere is where what it belongs to is.
+// place returns the place of a setting: a line of the file, a flag or an environment variable.
+// If the setting is in none, the place is that of its parent.
 func (r *reading) place(setting string) string {
 	if _, ok := r.files[setting+"_file"]; ok {
 		setting += "_file"
@@ -175,7 +173,8 @@ func (r *reading) place(setting string) string {
 	return cmp.Or(place, r.file)
 }
 
-// line returns the line of a setting in the file, or of what it belongs to; 0 for none.
+// line returns the line of a setting in the file, or of its parent. It returns 0 if there is
+// none.
 func (r *reading) line(setting string) int {
 	for part := setting; part != ""; part = part[:max(strings.LastIndexByte(part, '.'), 0)] {
 		if line := r.lines[part]; line > 0 {
@@ -185,7 +184,7 @@ func (r *reading) line(setting string) int {
 	return lineOf(r.root, setting)
 }
 
-// Error is everything that is wrong with the configuration, a line each.
+// Error lists all problems of a configuration, one per line.
 type Error []string
 
 func (e Error) Error() string { return strings.Join(e, "\n") }

@@ -11,30 +11,30 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// text is a value in which ${NAME} stands for an environment variable. It is
-// replaced after the YAML is parsed, so that no value can change the structure.
+// text is a value in which ${NAME} is replaced by an environment variable. It is replaced after
+// the YAML is parsed, so that a value cannot change the structure.
 type text string
 
-// list is several values: a list, or a text with commas between them.
+// list is several values: a YAML list, or a text with commas.
 type list string
 
-// uselessTag is what is wrong with a tag.
-const uselessTag = "a value that begins with ! is a YAML tag, which has no use here: put it in quotes"
+// uselessTag is the message for a YAML tag.
+const uselessTag = "a value that begins with ! is a YAML tag, which is not supported: quote it"
 
-// yamlReader puts the values of YAML where they belong. It goes on after a mistake, so that
-// all are found at once.
+// yamlReader decodes YAML into the settings. It continues after a problem, so that all problems
+// are found at once.
 type yamlReader struct {
 	*reading
-	// left is what remains of maxWrittenOut.
+	// left is the rest of maxWrittenOut.
 	left int
-	// fields are those of each struct, by their keys.
+	// fields are the fields of each struct by key.
 	fields map[reflect.Type]map[string]int
 }
 
-// done reports whether there is nothing more to find out.
+// done reports whether decoding stops, because a bound is exceeded.
 func (y *yamlReader) done() bool { return y.left < 0 || y.problems.full() }
 
-// under returns the name of what a key of a setting leads to.
+// under returns the name of a setting below another one.
 func under(setting, key string) string {
 	if setting == "" {
 		return SettingName(key)
@@ -42,7 +42,7 @@ func under(setting, key string) string {
 	return setting + "." + SettingName(key)
 }
 
-// read puts a node into a setting, which is a struct, a map of them, a list or a text.
+// read decodes a node into a setting: a struct, a map of structs, a list or a text.
 func (y *yamlReader) read(node *yaml.Node, into reflect.Value, setting string) {
 	node, err := y.resolve(node)
 	if y.done() {
@@ -55,16 +55,16 @@ func (y *yamlReader) read(node *yaml.Node, into reflect.Value, setting string) {
 	isMap, isList, isText := node.Kind == yaml.MappingNode, node.Kind == yaml.SequenceNode, node.Kind == yaml.ScalarNode
 	switch {
 	case node.ShortTag() == "!!null":
-		into.SetZero() // as if it were not there
+		into.SetZero() // like a missing key
 	case into.Kind() == reflect.Struct || into.Kind() == reflect.Map:
 		if !isMap {
-			y.problems.Add(setting, "wants settings with their names, as in NAME: VALUE")
+			y.problems.Add(setting, "must be a map, as in NAME: VALUE")
 			return
 		}
 		y.readPairs(node, into, setting)
 	case into.Kind() == reflect.Slice:
 		if !isList {
-			y.problems.Add(setting, "wants a list, as in [VALUE, VALUE]")
+			y.problems.Add(setting, "must be a list, as in [VALUE, VALUE]")
 			return
 		}
 		into.Set(reflect.MakeSlice(into.Type(), len(node.Content), len(node.Content)))
@@ -81,20 +81,21 @@ func (y *yamlReader) read(node *yaml.Node, into reflect.Value, setting string) {
 				return
 			}
 			if err != nil || element.Kind != yaml.ScalarNode {
-				y.problems.Add(setting, "wants a list of single values")
+				y.problems.Add(setting, "must be a list of single values")
 				return
 			}
 			values = append(values, y.expand(setting, element.Value))
 		}
 		into.SetString(strings.Join(values, ","))
 	case isList:
-		y.problems.Add(setting, "wants one value, and has a list")
+		y.problems.Add(setting, "must be a single value, not a list")
 	default:
-		y.problems.Add(setting, "wants one value, and has settings below it")
+		y.problems.Add(setting, "must be a single value, not a map")
 	}
 }
 
-// pairs returns the keys and values of a map: those that << brings in, or all others.
+// pairs returns the keys and values of a map: those of << if merges is true, and otherwise the
+// others.
 func pairs(node *yaml.Node, merges bool) func(func(key, value *yaml.Node) bool) {
 	return func(yield func(key, value *yaml.Node) bool) {
 		for pair := range slices.Chunk(node.Content, 2) {
@@ -105,25 +106,25 @@ func pairs(node *yaml.Node, merges bool) func(func(key, value *yaml.Node) bool) 
 	}
 }
 
-// readPairs puts a map into a struct, whose fields have the keys as tags, or into a map.
+// readPairs decodes a map into a struct, whose fields have the keys as tags, or into a map.
 func (y *yamlReader) readPairs(node *yaml.Node, into reflect.Value, setting string) {
-	// What << brings in comes first, since the map's own values beat it.
+	// The values of << come first, because the map's own values override them.
 	for _, value := range pairs(node, true) {
 		merged, err := y.resolve(value)
 		if err != nil || merged.Kind != yaml.MappingNode {
-			y.problems.Add(setting, "<< wants one alias of a map")
+			y.problems.Add(setting, "<< requires one alias of a map")
 			continue
 		}
 		if !y.done() {
 			y.readPairs(merged, into, setting)
 		}
 	}
-	seen := make(map[string]int, len(node.Content)/2) // the lines of keys
+	seen := make(map[string]int, len(node.Content)/2) // lines of keys
 	for key, value := range pairs(node, false) {
 		if y.done() {
 			return
 		}
-		name := "" // of a key that is no text
+		name := "" // stays empty if the key is not a scalar
 		if key.Kind == yaml.ScalarNode {
 			name = key.Value
 		}
@@ -134,13 +135,13 @@ func (y *yamlReader) readPairs(node *yaml.Node, into reflect.Value, setting stri
 		}
 		switch {
 		case !ok && value.Kind == yaml.ScalarNode && value.Value == "":
-			// Without a colon it may be a part of a secret, after a comma between braces.
+			// Without a colon the name may be a part of a secret, after a comma between braces.
 			below = strings.TrimPrefix(setting+"."+unknown, ".")
 			y.lines[below] = key.Line
-			y.problems.Add(below, "there is a setting here that does not exist")
+			y.problems.Add(below, "unknown setting")
 		case !ok:
 			y.lines[below] = key.Line
-			y.problems.Add(below, "there is no such setting")
+			y.problems.Add(below, "unknown setting")
 		case seen[name] > 0:
 			y.lines[below] = key.Line
 			y.problems.Add(below, "is already defined in line %d", seen[name])
@@ -158,7 +159,7 @@ func (y *yamlReader) readPairs(node *yaml.Node, into reflect.Value, setting stri
 	}
 }
 
-// field returns the field of a struct with a key as its tag.
+// field returns the field of a struct that has key as its tag.
 func (y *yamlReader) field(of reflect.Value, key string) (reflect.Value, bool) {
 	fields := y.fields[of.Type()]
 	if fields == nil {
@@ -175,7 +176,7 @@ func (y *yamlReader) field(of reflect.Value, key string) (reflect.Value, bool) {
 	return of.Field(i), true
 }
 
-// resolve returns what a node stands for, and takes what that is from what is left.
+// resolve returns a node, or the node of an alias, and subtracts its size from what is left.
 func (y *yamlReader) resolve(node *yaml.Node) (*yaml.Node, error) {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
@@ -183,15 +184,15 @@ func (y *yamlReader) resolve(node *yaml.Node) (*yaml.Node, error) {
 	y.left -= 1 + len(node.Value)
 	switch {
 	case node.Tag == unknownAnchor:
-		return node, errors.New("a value that begins with * is an alias, of which there is no anchor: put it in quotes")
+		return node, errors.New("a value that begins with * is an alias without an anchor: quote it")
 	case node.Style&yaml.TaggedStyle != 0 || node.Tag == "!":
 		return node, errors.New(uselessTag)
 	}
 	return node, nil
 }
 
-// expand replaces the variables. One that is not set is a problem, since an empty secret
-// or address would mean something else.
+// expand replaces the variables. An unset variable is a problem, because an empty secret or
+// address would have another meaning.
 func (y *yamlReader) expand(setting, raw string) string {
 	if !strings.Contains(raw, "${") {
 		return raw
@@ -207,9 +208,9 @@ func (y *yamlReader) expand(setting, raw string) string {
 		value, set := os.LookupEnv(name)
 		switch {
 		case !closed:
-			y.problems.Add(setting, "has a ${ without its }")
+			y.problems.Add(setting, "has a ${ without a }")
 		case !isVariable(name):
-			y.problems.Add(setting, "has a ${…} that is not the name of an environment variable")
+			y.problems.Add(setting, "has a ${…} without a valid variable name")
 		case !set:
 			y.problems.Add(setting, "environment variable %s is not set", name)
 		}
@@ -219,14 +220,14 @@ func (y *yamlReader) expand(setting, raw string) string {
 	}
 }
 
-// isVariable reports whether a text can be the name of an environment variable.
+// isVariable reports whether text is a valid name of an environment variable.
 func isVariable(text string) bool {
 	return text != "" && (text[0] < '0' || text[0] > '9') && consistsOf(text, func(c rune) bool { return isWordCharacter(c) && c != '-' })
 }
 
-// lineOf returns the line of a setting below a node, or of the last part of its name that
-// is there; 0 for none. Lines are looked up for mistakes alone: a file has many settings,
-// and seldom a mistake.
+// lineOf returns the line of a setting below a node, or of its closest parent. It returns 0 if
+// there is none. Lines are looked up only for problems, because a file has many settings and
+// few problems.
 func lineOf(node *yaml.Node, setting string) (line int) {
 	for node != nil && setting != "" {
 		var at int
@@ -237,14 +238,14 @@ func lineOf(node *yaml.Node, setting string) (line int) {
 	return line
 }
 
-// below returns the node that the first part of a setting's name leads to, its line and
-// the rest of the name. It is nil if there is none.
+// below returns the node for the first part of a setting's name, its line, and the rest of the
+// name. The node is nil if there is none.
 func below(node *yaml.Node, setting string) (value *yaml.Node, line int, rest string) {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
 	}
 	switch node.Kind {
-	default: // a text has nothing below it
+	default: // a scalar has no children
 	case yaml.SequenceNode:
 		number, rest, _ := strings.Cut(setting, ".")
 		if i, err := strconv.Atoi(number); err == nil && i >= 1 && i <= len(node.Content) {
@@ -260,7 +261,7 @@ func below(node *yaml.Node, setting string) (value *yaml.Node, line int, rest st
 				return value, key.Line, strings.TrimPrefix(rest, ".")
 			}
 		}
-		for _, merged := range pairs(node, true) { // of which the last one counts
+		for _, merged := range pairs(node, true) { // the last one wins
 			if v, at, r := below(merged, setting); v != nil {
 				value, line, rest = v, at, r
 			}

@@ -13,24 +13,25 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// byteOrderMark is what some editors begin a file with.
+// byteOrderMark is written by some editors at the beginning of a file.
 const byteOrderMark = "\ufeff"
 
 const (
-	// maxNesting is how deep lists and maps may be nested. The settings need four levels.
+	// maxNesting bounds the nesting of lists and maps. The settings need four levels.
 	maxNesting = 32
-	// maxEntries bounds the commas and closing brackets. The parser keeps what is between an
-	// opening bracket and its closing one, and takes 0.6 kB for each entry. A file in JSON with
-	// as many callers as maxFile allows has two thirds of it.
+	// maxEntries bounds the commas and closing brackets. The parser keeps everything between
+	// two brackets, and takes 0.6 kB for each entry. A JSON file with as many callers as
+	// maxFile allows has two thirds of it.
 	maxEntries = 100_000
-	// maxWrittenOut bounds what a file is with its aliases and variables written out: the
-	// bytes of its values, and one more for each. Without any, a file of maxFile is far below.
+	// maxWrittenOut bounds the size of a file after its aliases and variables are expanded: the
+	// bytes of its values, plus one for each. A file of maxFile bytes without them is far
+	// smaller.
 	maxWrittenOut = 8 << 20
 )
 
-// readConfigFile reads the config file. It adds what is wrong to the problems, and fails
-// if nothing can be read of it. No error and no problem has a value of the file in it,
-// since that may be a secret.
+// readConfigFile reads the config file and adds its problems. It fails if the file cannot be
+// read or parsed. No error and no problem contains a value of the file, because it may be a
+// secret.
 func (r *reading) readConfigFile() (file configFile, err error) {
 	content, err := r.contentOf(r.file, maxFile)
 	if err != nil {
@@ -38,7 +39,7 @@ func (r *reading) readConfigFile() (file configFile, err error) {
 	}
 	content = bytes.TrimPrefix(content, []byte(byteOrderMark))
 	if !utf8.Valid(content) {
-		return file, fmt.Errorf("config file %s is not in UTF-8", r.file)
+		return file, fmt.Errorf("config file %s is not valid UTF-8", r.file)
 	}
 	if len(bytes.TrimSpace(content)) == 0 {
 		return file, fmt.Errorf("config file %s is empty", r.file)
@@ -64,7 +65,7 @@ func (r *reading) readConfigFile() (file configFile, err error) {
 			continue
 		}
 		if !first {
-			return file, fmt.Errorf("%s:%d: has a second document, and can have one", r.file, body.Line)
+			return file, fmt.Errorf("%s:%d: a second YAML document is not supported", r.file, body.Line)
 		}
 		if err := r.checkShape(body, nil); err != nil {
 			return file, err
@@ -73,19 +74,19 @@ func (r *reading) readConfigFile() (file configFile, err error) {
 		y := yamlReader{reading: r, left: maxWrittenOut, fields: map[reflect.Type]map[string]int{}}
 		y.read(body, reflect.ValueOf(&file).Elem(), "")
 		if y.left < 0 {
-			return file, fmt.Errorf("config file %s is larger than %s with its aliases and variables written out", r.file, humanize.IBytes(maxWrittenOut))
+			return file, fmt.Errorf("config file %s is larger than %s after its aliases and variables are expanded", r.file, humanize.IBytes(maxWrittenOut))
 		}
 	}
 }
 
-// nestingLimit is a plugin of the YAML library that stops the parser as soon as a file is
-// nested too deep.
+// nestingLimit is a plugin of the YAML library that stops the parser when a file is nested too
+// deeply.
 type nestingLimit struct{}
 
-var errNesting = fmt.Errorf("lists and maps are nested more than %d deep", maxNesting)
+var errNesting = fmt.Errorf("lists and maps are nested more than %d levels deep", maxNesting)
 
-// CheckDepth is called with each level of nesting. The library counts brackets and
-// indentation separately, so that checkShape has to count again.
+// CheckDepth is called at each level of nesting. The library counts brackets and indentation
+// separately, so checkShape counts again.
 func (nestingLimit) CheckDepth(depth int, _ *yaml.DepthContext) error {
 	if depth > maxNesting {
 		return errNesting
@@ -93,29 +94,29 @@ func (nestingLimit) CheckDepth(depth int, _ *yaml.DepthContext) error {
 	return nil
 }
 
-// CheckAlias allows all aliases: yamlReader bounds what they are written out.
+// CheckAlias allows all aliases. yamlReader bounds their expanded size.
 func (nestingLimit) CheckAlias(int, int) error { return nil }
 
-// unknownAnchor is what an alias stands for that has no anchor. It lets the parser go on,
-// so that yamlReader finds this mistake along with all others.
+// unknownAnchor replaces an alias without an anchor. The parser continues, so that yamlReader
+// reports it with all other problems.
 const unknownAnchor = "!unknown-anchor"
 
-// anchors is a plugin of the YAML library that resolves aliases: the anchors of a document,
-// by name.
+// anchors is a plugin of the YAML library that resolves aliases. It has the anchors of a
+// document by name.
 type anchors map[string]*yaml.Node
 
-// NewAliasDataContext returns the anchors of a file, of which there are none yet.
+// NewAliasDataContext returns the empty anchors of a file.
 func (anchors) NewAliasDataContext(yaml.AliasDataServices) (yaml.AliasDataContext, error) {
 	return anchors{}, nil
 }
 
-// BeginDocument forgets the anchors of the document before.
+// BeginDocument removes the anchors of the previous document.
 func (a anchors) BeginDocument() error { clear(a); return nil }
 
 // DefineAnchor is called for a node before its children, which may be aliases of it.
 func (a anchors) DefineAnchor(name string, node *yaml.Node) error { a[name] = node; return nil }
 
-// ResolveAlias returns the node that an alias stands for.
+// ResolveAlias returns the node of an alias.
 func (a anchors) ResolveAlias(name string) (node *yaml.Node, found bool, err error) {
 	if node, found = a[name]; found {
 		return node, true, nil
@@ -126,14 +127,14 @@ func (a anchors) ResolveAlias(name string) (node *yaml.Node, found bool, err err
 // EndDocument does nothing.
 func (anchors) EndDocument() error { return nil }
 
-// syntaxError returns what is wrong with the YAML and where. The messages of the reader,
-// scanner and parser quote nothing of the file, those of the other stages do.
+// syntaxError returns the YAML error with its place. The messages of the reader, scanner and
+// parser quote nothing of the file. Those of other stages do and are replaced.
 func (r *reading) syntaxError(err error) error {
 	syntax, ok := errors.AsType[*yaml.LoadError](err)
 	if !ok {
-		return fmt.Errorf("config file %s is no YAML", r.file) // whatever err says may be of the file
+		return fmt.Errorf("config file %s is not valid YAML", r.file) // the text of err may quote the file
 	}
-	says := uselessTag // of a type that the value does not have
+	says := uselessTag // the tag of a type that the value does not have
 	if slices.Contains([]yaml.Stage{yaml.ReaderStage, yaml.ScannerStage, yaml.ParserStage}, syntax.Stage) {
 		says = syntax.Message
 	}
@@ -147,11 +148,11 @@ func (r *reading) syntaxError(err error) error {
 	return fmt.Errorf("%s:%d:%d: %s", r.file, at.Line, at.Column, says)
 }
 
-// checkShape fails if a node is nested too deep, or has an alias in it that stands for
-// the node itself. Above are the nodes that it is in.
+// checkShape fails if a node is nested too deeply, or contains an alias of itself. above are
+// the nodes that contain it.
 func (r *reading) checkShape(node *yaml.Node, above []*yaml.Node) error {
 	if node.Kind == yaml.AliasNode && slices.Contains(above, node.Alias) {
-		return fmt.Errorf("%s:%d: an alias stands inside of what it stands for", r.file, node.Line)
+		return fmt.Errorf("%s:%d: an alias refers to a value that contains it", r.file, node.Line)
 	}
 	if len(node.Content) > 0 && len(above) >= maxNesting {
 		return fmt.Errorf("%s:%d: %w", r.file, node.Line, errNesting)

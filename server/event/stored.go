@@ -23,7 +23,7 @@ const (
 )
 
 // ErrNotAnEvent means that Marshal did not make the bytes.
-var ErrNotAnEvent = errors.New("not an event that the gateway stored")
+var ErrNotAnEvent = errors.New("not an event of the gateway")
 
 // Marshal returns the stored form of an event, with a checksum and without the cursor of e. It
 // fails if a text of the event is not UTF-8, because subscribers could not decode it.

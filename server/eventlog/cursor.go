@@ -38,7 +38,7 @@ func parseIdentity(s string) (identity, error) {
 	var id identity
 	b, err := hex.DecodeString(s)
 	if err != nil || len(b) != len(id) {
-		return id, fmt.Errorf("the log's identity is %q, want %d hexadecimal digits", s, 2*identityBytes)
+		return id, fmt.Errorf("invalid identity %q of the log: it must have %d hexadecimal digits", s, 2*identityBytes)
 	}
 	copy(id[:], b)
 	return id, nil
@@ -69,11 +69,11 @@ func decodeCursor(id identity, cursor string) (position, error) {
 	if err != nil || len(cursor) != cursorChars || len(b) != cursorBytes || b[0] != cursorVersion ||
 		binary.BigEndian.Uint32(b[cursorBytes-4:]) != crc32.ChecksumIEEE(b[:cursorBytes-4]) {
 		return position{}, fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED,
-			"this is no cursor of Ongair Gateway; use one exactly as a response gave it")
+			"invalid cursor: pass it back unchanged")
 	}
 	if identity(b[1:1+identityBytes]) != id {
 		return position{}, fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN,
-			"the cursor is of another log: of another gateway, or from before this one's data was replaced")
+			"the cursor belongs to another log: start from POSITION_EARLIEST or a start_time")
 	}
 	b = b[1+identityBytes:]
 	return position{sequence: binary.BigEndian.Uint64(b), checksum: binary.BigEndian.Uint32(b[8:])}, nil

@@ -137,7 +137,7 @@ func Open(ctx context.Context, in *storage.Storage, cfg Config) (*Log, error) {
 		return nil, fmt.Errorf("event log: %w", err)
 	}
 	if stream.Created() {
-		cfg.Logger.Info("there was no event log, and a new one was made")
+		cfg.Logger.Info("created a new event log")
 	}
 	id, err = parseIdentity(stream.Metadata(metadataIdentity))
 	if err != nil {
@@ -230,7 +230,7 @@ func unavailable(what string, cause error) error {
 	if errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, "the event log is not available at the moment")
+	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, "the event log is unavailable")
 	f.RetryAfter = retryDelay
 	f.Cause = fmt.Errorf("%s: %w", what, cause)
 	return f

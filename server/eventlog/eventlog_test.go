@@ -292,7 +292,7 @@ func TestAStreamThatIsNoLogOfOursIsRefused(t *testing.T) {
 			{nil, "event log: stream ONGAIR_EVENTS has no format stamp: it is not a released gateway's; delete it, or use another NATS account"},
 			{map[string]string{"ongair-format": "2"}, "event log: stream ONGAIR_EVENTS has format 2, and this gateway knows formats up to 1: " +
 				"use the version that wrote it, or a newer one"},
-			{map[string]string{"ongair-format": "1"}, `event log: the log's identity is "", want 14 hexadecimal digits`},
+			{map[string]string{"ongair-format": "1"}, `event log: invalid identity "" of the log: it must have 14 hexadecimal digits`},
 		} {
 			behind.CreateStream(t, streamName, subjectPrefix+">", tt.metadata)
 			_, err := Open(t.Context(), in, Config{})

@@ -156,7 +156,7 @@ func (l *Log) entry(sequence uint64, data []byte) (event.Entry, bool) {
 			clear(l.skipped)
 		}
 		l.skipped[sequence] = struct{}{}
-		l.logger.Error("an entry of the event log is not an event of the gateway and is passed over: who else publishes there?",
+		l.logger.Error("skipped an entry of the event log that the gateway did not store: check for other publishers",
 			"sequence", sequence, "subject_prefix", subjectPrefix, "error", err)
 	}
 	return event.Entry{}, false

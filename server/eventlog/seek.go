@@ -73,7 +73,7 @@ func (l *Log) Reach(ctx context.Context, position uint64) error {
 		return err
 	case position > bounds.Last:
 		return fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD,
-			"the cursor is %d events ahead of the newest one: was the log restored from an older copy?",
+			"the cursor is %d events ahead of the newest one: start from a start_time",
 			position-bounds.Last)
 	case position+1 < bounds.First:
 		return l.expired(position, bounds.First)
@@ -109,7 +109,7 @@ func (l *Log) checksumAt(ctx context.Context, sequence uint64) (checksum uint32,
 func (l *Log) expired(position, first uint64) error {
 	lost := first - position - 1
 	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED,
-		"retention has removed %d events after the cursor; the oldest one that still works is %s", lost, l.Cursor(first-1))
+		"retention has removed %d events after the cursor: continue from oldest_cursor %s", lost, l.Cursor(first-1))
 	f.Metadata = map[string]string{
 		"oldest_cursor": l.Cursor(first - 1),
 		"lost_events":   strconv.FormatUint(lost, 10),

@@ -187,7 +187,7 @@ func (f *Fanout) Run(ctx context.Context) error {
 			away.Reset(awayAfter)
 		}
 		if _, ok := throttle.Allow(); ok {
-			f.logger.Warn("cannot follow the event log: subscribers get nothing until it is back", "error", err, "tried_every", retryDelay)
+			f.logger.Warn("cannot follow the event log: streams are paused", "error", err, "tried_every", retryDelay)
 		}
 		select {
 		case <-ctx.Done():
@@ -242,7 +242,7 @@ func (f *Fanout) add(e event.Entry) {
 	f.change(func() {
 		if err := f.ring.add(e); err != nil {
 			// The log has verified the event, so this is a defect. Readers find the gap.
-			f.logger.Error("an event of the log cannot be read", "error", err)
+			f.logger.Error("cannot read an event of the log", "error", err)
 		}
 	})
 }

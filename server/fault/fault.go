@@ -1,14 +1,12 @@
-// Package fault is the gateway's only error vocabulary.
+// Package fault provides the errors that the gateway returns to callers.
 //
-// A Fault is made where the fact is known, travels up as an ordinary error, and
-// becomes a gRPC status once, at the edge, through GRPCStatus, which grpc-go
-// looks for. What a caller may know (reason, message, metadata, violations,
-// advice) and what an operator needs (the cause) are different things: the
-// status never holds the cause, and Error holds both.
+// A Fault is created where the failure is known and returned as an ordinary error. grpc-go
+// turns it into a status at the edge, through GRPCStatus. The status has what the caller may
+// know: reason, message, metadata, violations and retry delay. It never has the cause, which is
+// for the log. Error returns both.
 //
-// The reasons are the enum ongair.v1.ErrorReason; the table in reason.go gives
-// each its gRPC code and HTTP status, and docs/errors.md explains each to
-// callers.
+// The reasons are the enum ongair.v1.ErrorReason. The table in reason.go gives each one its
+// gRPC code and HTTP status. docs/errors.md explains them to callers.
 package fault
 
 import (
@@ -26,62 +24,62 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// Domain is the domain of every ErrorInfo that the gateway makes: globally unique, as
-// AIP-193 asks.
+// Domain is the domain of every ErrorInfo of the gateway. AIP-193 requires it to be globally
+// unique.
 const Domain = "gateway.ongair.im"
 
-// Effect is what is known of a failed call's effect outside the gateway. It is
-// the metadata "effect" of the ErrorInfo.
+// Effect states whether a failed call had an effect outside the gateway. It is the metadata
+// "effect" of the ErrorInfo.
 type Effect string
 
-// What is known of a failed call.
+// The effects of a failed call.
 const (
-	// EffectNotApplicable is for calls that have no effect to speak of.
+	// EffectNotApplicable is for calls that change nothing, such as Subscribe.
 	EffectNotApplicable Effect = ""
-	// EffectNone says that nothing happened: the call can be repeated.
+	// EffectNone means that nothing was sent. The call can be repeated.
 	EffectNone Effect = "none"
-	// EffectUnknown says that the message may have gone out. The call MUST NOT
-	// be repeated by the gateway.
+	// EffectUnknown means that the message may have been sent. The gateway MUST NOT repeat the
+	// call.
 	EffectUnknown Effect = "unknown"
 )
 
 // Violation is one bad field of a request.
 type Violation struct {
-	// Field is its path in the request, for example "external_id".
+	// Field is the path of the field in the request, for example "external_id".
 	Field string
-	// Description says what is wrong with it.
+	// Description describes the error.
 	Description string
-	// Reason says what is wrong with it, for programs: the id of the protovalidate rule
-	// in upper case (STRING_MIN_BYTES), or one of the Violation constants.
+	// Reason is the machine-readable error: the id of the protovalidate rule in upper case
+	// (STRING_MIN_BYTES), or one of the Violation constants.
 	Reason string
 }
 
-// Reasons of violations that no protovalidate rule finds. docs/errors.md lists them.
+// Reasons of violations that protovalidate does not report. docs/errors.md lists them.
 const (
-	ViolationMalformed = "MALFORMED" // not of the field's type, or not of its range
-	ViolationConflict  = "CONFLICT"  // differs from another place that the request has it in
+	ViolationMalformed = "MALFORMED" // has the wrong type, or is out of range
+	ViolationConflict  = "CONFLICT"  // differs from the same field elsewhere in the request
 	ViolationRepeated  = "REPEATED"  // given more than once
 	ViolationUnknown   = "UNKNOWN"   // no field has that name
 )
 
-// Fault is an error with a reason. It is immutable once it is returned, and so
-// safe for concurrent use.
+// Fault is an error with a reason. It MUST NOT be changed once it is returned, and is then safe
+// for concurrent use.
 type Fault struct {
-	// Reason says what went wrong, for programs.
+	// Reason is the machine-readable reason.
 	Reason ongairv1.ErrorReason
-	// Message says what went wrong, for the caller's developers. The default is the first
-	// violation, and how many there are beside it.
+	// Message is the text for the caller's developers. If it is empty, the message is the first
+	// violation and the number of further ones.
 	Message string
-	// Effect is what is known of the call's effect.
+	// Effect states whether the call had an effect.
 	Effect Effect
-	// RetryAfter, where it is not zero, says that the same call can be repeated
-	// after that time.
+	// RetryAfter is the delay after which the same call can be repeated. Zero means that it
+	// should not be repeated.
 	RetryAfter time.Duration
 	// Violations are the bad fields. The status lists at most MaxViolations of them.
 	Violations []Violation
-	// Metadata are further facts for programs, in the ErrorInfo.
+	// Metadata are further machine-readable values of the ErrorInfo.
 	Metadata map[string]string
-	// Cause is for the log and never leaves the gateway. It may be nil.
+	// Cause is logged and never sent to the caller. It may be nil.
 	Cause error
 }
 
@@ -95,17 +93,17 @@ func Invalid(violations ...Violation) *Fault {
 	return &Fault{Reason: ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, Violations: violations}
 }
 
-// RestartDelay is what the callers of a stopping gateway are told to wait: long enough for
-// another replica to be found, or for this one to start again.
+// RestartDelay is the retry delay of calls that a stop of the gateway ends. It is long enough
+// to find another replica or for this one to restart.
 const RestartDelay = time.Second
 
-// Stopping returns the fault of a call or stream that the gateway's stop ended. Clients
-// repeat what is UNAVAILABLE, so one that may have had an effect MUST NOT be that: it is
-// OUTCOME_UNKNOWN, whatever message says.
+// Stopping returns the fault of a call or stream that the stop of the gateway ended. If the
+// call may have had an effect, the reason is OUTCOME_UNKNOWN and message is ignored, because
+// clients repeat calls that fail with UNAVAILABLE.
 func Stopping(effect Effect, message string) *Fault {
 	if effect == EffectUnknown {
 		f := New(ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN,
-			"the gateway stopped before the call was over; the message may have gone out")
+			"the gateway stopped during the call; the message may have gone out")
 		f.Effect = effect
 		return f
 	}
@@ -114,9 +112,13 @@ func Stopping(effect Effect, message string) *Fault {
 	return f
 }
 
-// From returns err as a fault. A Fault in its chain is returned as it is, the
-// end of a context is said as such, and anything else is an internal fault, of
-// which the caller learns only that it happened. From(nil) is nil.
+// From returns err as a fault:
+//
+//   - A Fault in its chain is returned unchanged.
+//   - The end of a context becomes CANCELLED or DEADLINE_EXCEEDED.
+//   - Any other error becomes INTERNAL. Its text is only in the cause.
+//
+// From(nil) returns nil.
 func From(err error) *Fault {
 	if err == nil {
 		return nil
@@ -127,17 +129,17 @@ func From(err error) *Fault {
 	var f *Fault
 	switch {
 	case errors.Is(err, context.Canceled):
-		f = New(ongairv1.ErrorReason_ERROR_REASON_CANCELLED, "the caller gave up")
+		f = New(ongairv1.ErrorReason_ERROR_REASON_CANCELLED, "the caller cancelled the call")
 	case errors.Is(err, context.DeadlineExceeded):
 		f = New(ongairv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, "the deadline passed")
 	default:
-		f = New(ongairv1.ErrorReason_ERROR_REASON_INTERNAL, "the gateway failed; its log says why")
+		f = New(ongairv1.ErrorReason_ERROR_REASON_INTERNAL, "internal error: see the gateway's log")
 	}
 	f.Cause = err
 	return f
 }
 
-// Error returns reason, message and cause: for the log, not for callers.
+// Error returns reason, message and cause. It is for the log, not for callers.
 func (f *Fault) Error() string {
 	message := f.message(min(len(f.Violations), MaxViolations), maxTextBytes)
 	if f.Cause == nil {
@@ -149,13 +151,12 @@ func (f *Fault) Error() string {
 // Unwrap returns the cause.
 func (f *Fault) Unwrap() error { return f.Cause }
 
-// GRPCStatus returns the status that the caller gets: grpc-go calls it for every error that
-// a handler returns. What is not UTF-8 becomes U+FFFD, because a status that does not marshal
-// would reach the caller without its details. The trailers of the status have at most
-// MaxTrailerBytes: long texts are cut, and violations left out.
+// GRPCStatus returns the status for the caller. grpc-go calls it for every error of a handler.
+// Its trailers have at most MaxTrailerBytes: long texts are cut, and violations left out.
+// Invalid UTF-8 becomes U+FFFD, because a status that cannot be marshalled loses its details.
 func (f *Fault) GRPCStatus() *status.Status { return f.fitted() }
 
-// status returns the status with the first violations and texts of at most textBytes.
+// status returns the status with the first violations, and texts of at most textBytes.
 func (f *Fault) status(violations, textBytes int) *status.Status {
 	s := status.New(Code(f.Reason), text(f.message(violations, textBytes), 2*textBytes))
 	details := []protoadapt.MessageV1{f.info(textBytes)}
@@ -173,7 +174,7 @@ func (f *Fault) status(violations, textBytes int) *status.Status {
 	}
 	detailed, err := s.WithDetails(details...)
 	if err != nil {
-		return s // never: every detail marshals
+		return s // unreachable: all details can be marshalled
 	}
 	return detailed
 }

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// MaxTrailerBytes bounds the encoded trailers of an error. HTTP/2 clients commonly accept
-	// 8 KiB. Beyond it, Python and Java report a stream reset, and no error at all.
+	// MaxTrailerBytes bounds the encoded trailers of an error. HTTP/2 clients commonly accept 8
+	// KiB. If there are more, Python and Java report a reset stream in place of the error.
 	MaxTrailerBytes = 4 << 10
 	// MaxViolations bounds the violations of an error.
 	MaxViolations = 20
@@ -19,12 +19,12 @@ const (
 	// maxTextBytes bounds each text of an error: its message, and the fields, descriptions
 	// and metadata values of its details.
 	maxTextBytes = 512
-	// minTextBytes is the bound of texts in an error that has many of them.
+	// minTextBytes is the lowest bound to which the texts of an error are cut if it has many.
 	minTextBytes = 32
 )
 
-// fitted returns the status of a fault, with shorter texts and fewer violations if its
-// trailers would have more than MaxTrailerBytes.
+// fitted returns the status of a fault. If its trailers would exceed MaxTrailerBytes, it has
+// fewer violations and shorter texts.
 func (f *Fault) fitted() *status.Status {
 	violations, textBytes := min(len(f.Violations), MaxViolations), maxTextBytes
 	for {
@@ -37,21 +37,21 @@ func (f *Fault) fitted() *status.Status {
 		case textBytes > minTextBytes:
 			textBytes /= 2
 		default:
-			return s // never: a fault has a few metadata
+			return s // unreachable: a fault has few metadata
 		}
 	}
 }
 
-// trailerBytes returns the size of the trailers that grpc-go makes of a status, as HTTP/2
-// counts it: 32 bytes more for each header field (RFC 9113, 6.5.2). The trailers of a call
-// without a response have its headers, too.
+// trailerBytes returns the size of the trailers that grpc-go sends for a status. HTTP/2 adds 32
+// bytes to each header field (RFC 9113, 6.5.2). The trailers of a call without a response
+// include its headers.
 func trailerBytes(s *status.Status) int {
 	const fields = len(":status"+"200"+"content-type"+"application/grpc"+"grpc-status"+"16"+"grpc-message"+"grpc-status-details-bin") + 5*32
 	return fields + percentEncodedLen(s.Message()) + base64.RawStdEncoding.EncodedLen(proto.Size(s.Proto()))
 }
 
-// percentEncodedLen returns the length of a grpc-message: what is not printable ASCII, and
-// the percent sign, takes three bytes for each one.
+// percentEncodedLen returns the length of a grpc-message. A byte that is not printable ASCII,
+// and the percent sign, take three bytes.
 func percentEncodedLen(s string) int {
 	n := len(s)
 	for i := range len(s) {
@@ -62,7 +62,7 @@ func percentEncodedLen(s string) int {
 	return n
 }
 
-// text returns s as valid UTF-8, at most limit bytes of it.
+// text returns s as valid UTF-8, cut to at most limit bytes.
 func text(s string, limit int) string {
 	const more = "…"
 	if len(s) > limit {

@@ -13,29 +13,28 @@ import (
 
 const reasonPrefix = "ERROR_REASON_"
 
-// statusClientClosedRequest is nginx's 499, which google.rpc.Code names for
-// CANCELLED; net/http has no constant for it.
+// statusClientClosedRequest is nginx's status 499, which google.rpc.Code gives for CANCELLED.
+// net/http has no constant for it.
 const statusClientClosedRequest = 499
 
-// Code returns the gRPC code of a reason; codes.Internal for one that is not in
-// the table.
+// Code returns the gRPC code of a reason. It returns codes.Internal for an unknown reason.
 //
-// Meshes and clients repeat UNAVAILABLE by themselves, so a reason whose effect
-// may be unknown MUST NOT have that code.
+// Service meshes and clients retry UNAVAILABLE. A reason whose effect may be unknown MUST NOT
+// have that code.
 func Code(reason ongairv1.ErrorReason) codes.Code {
 	code, _ := lookUp(reason)
 	return code
 }
 
-// HTTPStatus returns the HTTP status of a reason over REST: the one that
-// google.rpc.Code names for its code, except where HTTP has one that says more.
+// HTTPStatus returns the HTTP status of a reason over REST: the one that google.rpc.Code gives
+// for its gRPC code, or a more precise one.
 func HTTPStatus(reason ongairv1.ErrorReason) int {
 	_, httpStatus := lookUp(reason)
 	return httpStatus
 }
 
-// lookUp is the table of reasons. docs/errors.md repeats it for callers, and a
-// test keeps the two in step.
+// lookUp returns the gRPC code and the HTTP status of a reason. A test compares the table with
+// docs/errors.md.
 func lookUp(reason ongairv1.ErrorReason) (codes.Code, int) {
 	switch reason {
 	case ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST,
@@ -97,13 +96,13 @@ func lookUp(reason ongairv1.ErrorReason) (codes.Code, int) {
 	return codes.Internal, http.StatusInternalServerError
 }
 
-// ReasonName returns a reason as ErrorInfo has it: without the enum's prefix.
+// ReasonName returns a reason without the enum's prefix, as it is in ErrorInfo.
 func ReasonName(reason ongairv1.ErrorReason) string {
 	return strings.TrimPrefix(reason.String(), reasonPrefix)
 }
 
-// ReasonOf returns the reason in a status that a gateway made;
-// ERROR_REASON_UNSPECIFIED for any other status.
+// ReasonOf returns the reason of a status that a gateway returned. It returns
+// ERROR_REASON_UNSPECIFIED for other statuses.
 func ReasonOf(s *status.Status) ongairv1.ErrorReason {
 	if info := Info(s); info != nil {
 		return ongairv1.ErrorReason(ongairv1.ErrorReason_value[reasonPrefix+info.GetReason()])
@@ -111,7 +110,7 @@ func ReasonOf(s *status.Status) ongairv1.ErrorReason {
 	return ongairv1.ErrorReason_ERROR_REASON_UNSPECIFIED
 }
 
-// Info returns the gateway's ErrorInfo in a status, or nil.
+// Info returns the gateway's ErrorInfo of a status, or nil.
 func Info(s *status.Status) *errdetails.ErrorInfo {
 	for _, detail := range s.Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == Domain {

@@ -9,9 +9,9 @@ import (
 )
 
 // claim stores the claim, or returns the existing record of the key. If it fails, the call MUST
-// NOT be made, and a claim that was stored nevertheless is freed.
+// NOT be made. A claim that is stored all the same is freed.
 func (s *Store) claim(ctx context.Context, name string, claim record) (revision uint64, earlier *record, err error) {
-	var last uint64 // the revision of the key, as far as it is known
+	var last uint64 // the last known revision of the key
 	tried := false
 	defer func() {
 		if err != nil && tried {
@@ -34,7 +34,8 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 		if !errors.Is(err, storage.ErrConflict) {
 			return 0, nil, unavailable(err)
 		}
-		// Before the read, after which a claim may be settled that is read.
+		// settlingOf comes before the read, because a claim that is read may be settled right
+		// after it.
 		settling := s.settlingOf(name)
 		there, sequence, err := s.read(ctx, name)
 		if err != nil {

@@ -1,43 +1,49 @@
-// Package idempotency runs a keyed call once, on whichever replica it comes in,
-// and replays its outcome to whoever makes it again.
+// Package idempotency makes a call with a key at most once, on any replica, and replays its
+// outcome to later calls with the same key.
 //
-// A key is claimed in a bucket of records (storage.Records) before the call, which only
-// one claimer can, and the claim is durable before the call begins. Afterwards
-// the bucket says how the call ended:
+// # Claims and outcomes
 //
-//   - with a response: stored, and replayed to later calls;
-//   - with a failure that had no effect (fault.EffectNone): stored as free, and the
-//     next call may claim the key;
-//   - with anything else: stored as unknown, and later calls get OUTCOME_UNKNOWN.
+// Before the call, its key is claimed in a bucket of records (storage.Records). One claim of a
+// key succeeds, and it is on disk before the call begins. After the call, its outcome replaces
+// the claim:
 //
-// The caller gets its answer while the outcome is being stored, which takes
-// milliseconds, or until the log is back (settle.go). Meanwhile a later call here gets the
-// outcome from memory. Another replica gets what the claim says: it carries the call's
-// deadline, which every call has. Until then, and a grace for clocks that differ, it gets
-// IDEMPOTENCY_IN_FLIGHT, and after it OUTCOME_UNKNOWN. Once the outcome is stored, every
-// replica replays it.
+//   - A response is stored, and replayed to later calls.
+//   - A failure without an effect (fault.EffectNone) frees the key. The next call may claim it.
+//   - Any other failure is stored as unknown. Later calls get OUTCOME_UNKNOWN.
 //
-// A claimer that dies before the outcome is stored leaves its claim behind, although
-// the caller may have its answer. The call is never made again by the gateway.
+// The caller gets its answer while the outcome is being stored. That takes milliseconds, or
+// lasts until the log is back (settle.go). Until then:
 //
-// A claim whose writing fails may be stored all the same, its acknowledgement lost, or
-// be stored later, while its caller is told that nothing was sent. Its outcome is free, and
-// is stored in the same way: in the place of the claim, which cannot be stored any more
-// then, or over it.
+//   - A later call on this replica gets the outcome from memory.
+//   - A later call on another replica gets IDEMPOTENCY_IN_FLIGHT until the deadline of the
 //
-// An outcome is tried to be stored for five minutes, once a second, and for 10 s at a
-// stop. 10,000 at most are tried again at the same time, half of which may be free, so
-// that claims that fail in an outage leave room for calls that were made. What is given
-// up is logged, once a minute with a count, and its key is as that of a claimer that died.
-// Each record has an id of its own and expects the revision that it was made for: a try
-// whose acknowledgement was lost is recognised, and none overwrites a newer record.
+// first call and a grace for the difference of clocks have passed, and then OUTCOME_UNKNOWN.
+// The deadline is in the claim.
 //
-// Claims and outcomes that come together share the syncing of the disk
+// If a gateway is killed before the outcome is stored, the claim stays. The gateway never makes
+// that call again.
+//
+// # Failed writes
+//
+// A claim whose write failed may be stored all the same, now or later, although its caller was
+// told that nothing was sent. The key is freed in the same way as after a call: the free record
+// replaces the claim, or takes the revision that the claim expects, so that the claim can no
+// longer be stored.
+//
+// Storing an outcome is retried once a second for five minutes, or for 10 s during a stop. At
+// most 10,000 keys are retried at a time. At most half of them may be keys to be freed, so that
+// claims that fail in an outage leave room for calls that were made. Dropped outcomes are
+// logged once a minute with their number. Their keys behave as if the gateway had been killed.
+//
+// Each record has an id, and is written only over the revision that it expects. So a retry
+// finds a record whose acknowledgement was lost, and never overwrites a newer one.
+//
+// Claims and outcomes that are written at the same time share one sync of the disk
 // (storage.Records.Put).
 //
-// Keys are hashed, because those of a bucket refuse spaces, colons and whatever is not
-// ASCII. Records go when the bucket's time to live is over (a time to live of one
-// key would be lost when its outcome is stored).
+// Keys are hashed, because a bucket does not accept spaces, colons or characters beyond ASCII
+// in them. Records expire with the bucket's time to live. A time to live per key would be lost
+// when the outcome replaces the claim.
 package idempotency
 
 import (
@@ -62,34 +68,33 @@ import (
 const (
 	bucket = "ONGAIR_IDEMPOTENCY"
 
-	// DefaultKeep is how long an outcome is kept.
+	// DefaultKeep is the time for which outcomes are kept.
 	DefaultKeep = 24 * time.Hour
-	// grace is added to a claim's deadline before the claimer is held for dead:
-	// the time that it may still need to store the outcome, and that clocks of
-	// replicas may differ.
+	// grace is added to a claim's deadline before its gateway is considered dead. It covers the
+	// time for storing the outcome and the difference of the replicas' clocks.
 	grace = 10 * time.Second
-	// claimTimeout bounds the writing of a claim, whose caller may have gone: longer than
-	// the storage tries.
+	// claimTimeout bounds the writing of a claim, which continues after its caller has left. It
+	// is longer than the storage retries.
 	claimTimeout = 10 * time.Second
-	// storeTimeout bounds one try to store an outcome, after the call is over.
+	// storeTimeout bounds one attempt to store an outcome.
 	storeTimeout = 5 * time.Second
-	// inFlightDelay is what callers are told to wait for a call that is running:
-	// most calls to Ongair are over by then.
+	// inFlightDelay is the retry delay of IDEMPOTENCY_IN_FLIGHT. Most calls to Ongair take
+	// less.
 	inFlightDelay = time.Second
-	// claimAttempts bounds how often a claim is tried that others free again
-	// between a look and a try.
+	// claimAttempts bounds the attempts to claim a key that other callers claim and free in
+	// between.
 	claimAttempts = 3
-	// logInterval is how often outcomes that could not be stored are logged.
+	// logInterval is the interval at which dropped outcomes are logged.
 	logInterval = time.Minute
 )
 
 // Key identifies a call. Calls with equal keys are the same call.
 type Key struct {
-	// Caller is the name of the principal; callers do not share keys.
+	// Caller is the name of the caller. Callers do not share keys.
 	Caller string
-	// Channel and Method say what the key is for.
+	// Channel and Method are those of the call.
 	Channel, Method string
-	// RequestID is the caller's own.
+	// RequestID is the caller's request_id.
 	RequestID string
 }
 
@@ -98,44 +103,44 @@ func (k Key) hash() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Config of a Store. The zero value has the defaults.
+// Config configures a Store. The zero value has the defaults.
 type Config struct {
-	// Keep is how long an outcome is kept.
+	// Keep is the time for which outcomes are kept. The default is DefaultKeep.
 	Keep time.Duration
-	// Logger gets the outcomes that could not be stored.
+	// Logger logs the outcomes that could not be stored. Nil logs nothing.
 	Logger *slog.Logger
 }
 
-// records is what a Store needs of storage.Records.
+// records is the part of storage.Records that a Store uses.
 type records interface {
 	Get(ctx context.Context, key string) (storage.Record, error)
 	Put(ctx context.Context, key string, data []byte, last uint64) (revision uint64, err error)
 }
 
-// Store runs calls once. Its methods are safe for concurrent use.
+// Store makes calls with a key at most once. Its methods are safe for concurrent use.
 type Store struct {
 	mu sync.Mutex
-	// settling has the outcomes that are being stored, by their keys' hashes, and retrying
-	// counts those of them whose first try failed.
+	// settling has the outcomes that are being stored, by the hash of their key. retrying is
+	// the number of those whose first attempt failed.
 	settling map[string][]*settlement
 	retrying int
 	storing  sync.WaitGroup
-	// open ends with the first Wait, by close.
+	// open ends when Wait calls close.
 	open  context.Context
 	close context.CancelFunc
 
 	records records
-	// writable returns a context that ends, with the reason, while nothing can be written
-	// (storage.Storage.Writable).
+	// writable returns a context that is cancelled, with the reason as its cause, while nothing
+	// can be written (storage.Storage.Writable).
 	writable func() context.Context
 	logger   *slog.Logger
-	// unsettled limits the lines about outcomes that could not be stored.
+	// unsettled limits the log lines about dropped outcomes.
 	unsettled *telemetry.Throttle
 	now       func() time.Time
 }
 
-// Open opens the store in a storage, and makes it if there is none. The storage stays the
-// caller's.
+// Open opens the store in a storage, and creates it if it does not exist. It does not take
+// ownership of the storage.
 func Open(ctx context.Context, in *storage.Storage, cfg Config) (*Store, error) {
 	if cfg.Keep == 0 {
 		cfg.Keep = DefaultKeep
@@ -167,14 +172,15 @@ func newStore(records records, writable func() context.Context, logger *slog.Log
 	return s
 }
 
-// Do makes call unless it was made before with the same key, and returns what it
-// returned; call fills in response. Where it was made before, response is what
-// it was then, replayed is true and call is not made. ctx MUST have a deadline.
+// Do makes call, which fills in response, unless a call with the same key was made before. Then
+// response gets the earlier response, and replayed is true. ctx MUST have a deadline.
 //
-// It fails with IDEMPOTENCY_KEY_REUSED where the request of the earlier call was
-// another one, IDEMPOTENCY_IN_FLIGHT while that is running, OUTCOME_UNKNOWN where
-// nobody knows how it ended, and LOG_UNAVAILABLE, having done nothing, where the
-// claim cannot be made.
+// Do fails with:
+//
+//   - IDEMPOTENCY_KEY_REUSED if the earlier call had another request
+//   - IDEMPOTENCY_IN_FLIGHT if the earlier call is running
+//   - OUTCOME_UNKNOWN if the outcome of the earlier call is unknown
+//   - LOG_UNAVAILABLE if the key cannot be claimed; then call is not made
 func (s *Store) Do(ctx context.Context, key Key, request, response proto.Message,
 	call func(context.Context) error,
 ) (replayed bool, err error) {
@@ -196,7 +202,7 @@ func (s *Store) Do(ctx context.Context, key Key, request, response proto.Message
 		return true, s.replay(*earlier, print, response)
 	}
 	outcome := record{ID: rand.Text(), State: stateUnknown, Fingerprint: print}
-	// Deferred, so that a call that panics leaves an unknown outcome, too.
+	// Deferred, so that a call that panics leaves an unknown outcome.
 	defer func() { s.settle(newSettlement(name, claim, revision, true, outcome)) }()
 	err = call(ctx)
 	switch {
@@ -211,12 +217,12 @@ func (s *Store) Do(ctx context.Context, key Key, request, response proto.Message
 	return false, err
 }
 
-// replay answers a call from the record of an earlier one.
+// replay answers a call with the record of an earlier one.
 func (s *Store) replay(earlier record, print string, response proto.Message) error {
 	switch {
 	case earlier.Fingerprint != print:
 		f := fault.New(ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED,
-			"the request_id was used before, for another request")
+			"the request_id was used for another request")
 		f.Effect = fault.EffectNone
 		return f
 	case earlier.State == stateDone:
@@ -225,14 +231,13 @@ func (s *Store) replay(earlier record, print string, response proto.Message) err
 		return inFlight()
 	}
 	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN,
-		"an earlier call with this request_id may have reached the contact; the gateway will not make it again")
+		"an earlier call with this request_id may have gone out; it is not repeated")
 	f.Effect = fault.EffectUnknown
 	return f
 }
 
-// Wait waits until the outcomes of all calls are stored, and claims without a call are
-// freed, 10 s at most: what is not stored by then is given up. It is for after the last
-// call.
+// Wait waits until all outcomes are stored and all failed claims are freed. It drops those that
+// are not stored after 10 s. It MUST be called after the last call.
 func (s *Store) Wait() {
 	timer := time.AfterFunc(stopTimeout-storeTimeout, s.close)
 	s.storing.Wait()
@@ -249,7 +254,7 @@ func inFlight() error {
 
 func unavailable(cause error) error {
 	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE,
-		"the gateway cannot record the request_id at the moment, so it sent nothing")
+		"the request_id cannot be recorded; nothing was sent")
 	f.Effect = fault.EffectNone
 	f.RetryAfter = inFlightDelay
 	f.Cause = cause

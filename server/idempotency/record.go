@@ -15,10 +15,10 @@ import (
 type state string
 
 const (
-	stateClaimed state = "claimed" // it is running, or its gateway was killed
-	stateDone    state = "done"    // it ended with a response
-	stateUnknown state = "unknown" // it ended, and may have had an effect
-	stateFree    state = "free"    // it ended without an effect: the key may be claimed again
+	stateClaimed state = "claimed" // the call is running, or its gateway was killed
+	stateDone    state = "done"    // the call ended with a response
+	stateUnknown state = "unknown" // the call ended and may have had an effect
+	stateFree    state = "free"    // the call ended without an effect; the key may be claimed again
 )
 
 // record is the value of a key in the bucket, as JSON. It has only a hash of the request.

@@ -11,17 +11,16 @@ import (
 )
 
 const (
-	// settleTimeout bounds how long a key is being settled: most outages of a log are
-	// over by then.
+	// settleTimeout bounds the retries for one key. Most outages of a log are shorter.
 	settleTimeout = 5 * time.Minute
-	// settleDelay is the pause between two tries: as long as callers are told to wait.
+	// settleDelay is the pause between two attempts.
 	settleDelay = inFlightDelay
-	// stopTimeout bounds Wait: the last try may begin storeTimeout before its end.
+	// stopTimeout bounds Wait. The last attempt may begin storeTimeout before its end.
 	stopTimeout = 2 * storeTimeout
-	// maxSettling bounds the keys that are tried again at the same time. Each takes 8 to 12
-	// KiB with its goroutine and its response, which is two ids of Ongair's, of 256 bytes at
-	// most. Several hundred claims a second fail in an outage, and may take maxFreeing of
-	// that: the rest is for calls that may have had an effect.
+	// maxSettling bounds the keys that are retried at a time. Each takes 8 to 12 KiB with its
+	// goroutine and its response, which is two ids of at most 256 bytes. In an outage several
+	// hundred claims a second fail. They may take maxFreeing of it. The rest is for calls that
+	// may have had an effect.
 	maxSettling = 10_000
 	maxFreeing  = maxSettling / 2
 )
@@ -31,18 +30,18 @@ var (
 	errReplaced        = errors.New("the claim was replaced by another record")
 )
 
-// settlement is a key whose outcome is to be stored in place of its claim. Its fields do
-// not change.
+// settlement is an outcome that is to be stored in place of its claim. Its fields do not
+// change.
 type settlement struct {
 	name string
-	// claim is the id of the claim. last is its revision if the call was made, and otherwise
-	// the revision that it expected of its key: it may be stored or not.
+	// claim is the id of the claim. last is its revision if the call was made. Otherwise the
+	// claim may be stored or not, and last is the revision that it expects of the key.
 	claim string
 	last  uint64
 	made  bool
 	// outcome is the record to store.
 	outcome record
-	// tried is closed after the first try.
+	// tried is closed after the first attempt.
 	tried chan struct{}
 }
 
@@ -50,9 +49,9 @@ func newSettlement(name string, claim record, last uint64, made bool, outcome re
 	return &settlement{name: name, claim: claim.ID, last: last, made: made, outcome: outcome, tried: make(chan struct{})}
 }
 
-// settle tries in the background to store the outcome of a claim until it is stored, or
-// nothing of the claim is there and none of it can be stored later. It gives up after
-// settleTimeout, or when too many are tried again.
+// settle stores the outcome of a claim in the background. It retries until the outcome is
+// stored, or until the claim neither is stored nor can be stored later. It drops the outcome
+// after settleTimeout, or if too many keys are retried.
 func (s *Store) settle(x *settlement) {
 	s.mu.Lock()
 	s.settling[x.name] = append(s.settling[x.name], x)
@@ -70,7 +69,7 @@ func (s *Store) settle(x *settlement) {
 	})
 }
 
-// retrySettling goes on after a first try that failed with err.
+// retrySettling retries after a first attempt that failed with err.
 func (s *Store) retrySettling(x *settlement, err error) error {
 	if !s.beginRetrying(x) {
 		return fmt.Errorf("%w: %w", errTooManySettling, err)
@@ -81,16 +80,16 @@ func (s *Store) retrySettling(x *settlement, err error) error {
 	for err != nil && !errors.Is(err, errReplaced) && ctx.Err() == nil {
 		select {
 		case <-time.After(settleDelay):
-		case <-ctx.Done(): // and then once more
+		case <-ctx.Done(): // one last attempt
 		}
 		err = s.trySettle(x)
 	}
 	return err
 }
 
-// trySettle writes the outcome where the claim is, or would be. If that is stored, no
-// part of the claim can be stored any more, since its key has another revision than it
-// expects. If not, what is there tells.
+// trySettle writes the outcome over the claim, or in its place. If that succeeds, the claim can
+// no longer be stored, because its key has another revision than it expects. If it conflicts,
+// the stored record decides what to do.
 func (s *Store) trySettle(x *settlement) error {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
@@ -111,21 +110,21 @@ func (s *Store) trySettle(x *settlement) error {
 		_, err = s.write(ctx, x.name, x.outcome, sequence)
 		return err
 	case sequence == x.last:
-		return conflict // with a record that cannot be read yet, which may be the claim
+		return conflict // a record that cannot be read yet, possibly the claim
 	}
 	return x.replaced()
 }
 
 // lost reports whether the log has lost the claim of a call that may have had an effect,
-// because it was restored from an older copy: the key is free, as it was before the
-// claim, and another call would claim it. A free key with a later revision was deleted by
-// an operator and stays free.
+// because it was restored from an older copy. Then the key is as free as before the claim, and
+// another call could claim it. A free key with a later revision was deleted by an operator and
+// stays free.
 func (x *settlement) lost(there record, sequence uint64) bool {
 	return there.State == stateFree && sequence < x.last && x.outcome.State != stateFree
 }
 
-// replaced is the result if another record is there, which stays. A call without an effect
-// has no more to store then, because its claim is gone.
+// replaced returns the result for a claim that another record has replaced. That record stays.
+// For a call without an effect it is a success, because its claim is gone.
 func (x *settlement) replaced() error {
 	if x.outcome.State == stateFree {
 		return nil
@@ -133,7 +132,7 @@ func (x *settlement) replaced() error {
 	return errReplaced
 }
 
-// beginRetrying counts a key that is tried again, unless there are too many.
+// beginRetrying counts a key that is retried. It returns false if there are too many.
 func (s *Store) beginRetrying(x *settlement) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,8 +164,8 @@ func (s *Store) endSettling(x *settlement) {
 	s.settling[x.name] = rest
 }
 
-// outcomeOf returns the outcome of a call that is being stored, or nil. If it frees the
-// key, outcomeOf waits for the first try to store it.
+// outcomeOf returns the outcome that is being stored for a key, or nil. If that outcome frees
+// the key, outcomeOf waits for the first attempt to store it.
 func (s *Store) outcomeOf(ctx context.Context, name string) *record {
 	for _, x := range s.settlingOf(name) {
 		if x.outcome.State != stateFree {
@@ -183,24 +182,24 @@ func (s *Store) outcomeOf(ctx context.Context, name string) *record {
 	return nil
 }
 
-// settlingOf returns what is being settled of a key.
+// settlingOf returns the outcomes of a key that are being stored.
 func (s *Store) settlingOf(name string) []*settlement {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.settling[name])
 }
 
-// unsettledText says what becomes of a key that is given up.
+// unsettledText is the log message for a dropped outcome.
 const unsettledText = "could not store the outcome of a call; if its claim is stored, its request_id will be answered with OUTCOME_UNKNOWN"
 
-// logUnsettled logs that a key is given up, from time to time.
+// logUnsettled logs a dropped outcome, at most once per logInterval.
 func (s *Store) logUnsettled(x *settlement, err error) {
 	if suppressed, ok := s.unsettled.Allow(); ok {
 		s.logger.Error(unsettledText, "state", x.outcome.State, "error", err, "suppressed", suppressed)
 	}
 }
 
-// logRest logs how many keys were given up since the last line about one.
+// logRest logs the number of outcomes dropped since the last such line.
 func (s *Store) logRest() {
 	if suppressed := s.unsettled.Reset(); suppressed > 0 {
 		s.logger.Error(unsettledText, "suppressed", suppressed)

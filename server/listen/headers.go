@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// maxLargeHeaders bounds the requests of a port whose headers are over MaxHeaderBytes at a
-// time. The headers of one take up to 1 MiB of memory.
+// maxLargeHeaders bounds the requests of a port whose headers exceed MaxHeaderBytes at a time.
+// The headers of one take up to 1 MiB of memory.
 const maxLargeHeaders = 16
 
-// headerListener returns connections that bound the memory of headers.
+// headerListener is a listener whose connections bound the memory of headers.
 type headerListener struct {
 	net.Listener
 	large *semaphore.Weighted
@@ -29,20 +29,20 @@ func (l headerListener) Accept() (net.Conn, error) {
 }
 
 // headerConn is a connection of an HTTP server. When it has read more than MaxHeaderBytes
-// without a request, it waits for one of the places of large headers, and breaks if there is
-// none for bufferTimeout.
+// without a request, it waits for one of the places for large headers. It fails if there is
+// none within bufferTimeout.
 type headerConn struct {
 	net.Conn
 	large *semaphore.Weighted
 
 	mu sync.Mutex
-	// read is how many bytes were read since the last request.
+	// read is the number of bytes that were read since the last request.
 	read int
-	// requests are running. What is read then is not counted as headers. HTTP/2 has several
-	// at a time.
+	// requests is the number of running requests, of which HTTP/2 has several. Bytes that are
+	// read during a request are not counted as headers.
 	requests int
-	// placed says that the connection has a place, and full that there was none. Each read
-	// fails then, because net/http reads on after an error in headers.
+	// placed means that the connection has a place, and full that it got none. If full, every
+	// read fails, because net/http reads on after an error in headers.
 	placed, full bool
 }
 
@@ -68,7 +68,7 @@ func (c *headerConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// needsPlace reports whether the next byte is one of large headers.
+// needsPlace reports whether the next byte belongs to large headers.
 func (c *headerConn) needsPlace() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,8 +81,8 @@ func (c *headerConn) isFull() bool {
 	return c.full
 }
 
-// begin notes that a request begins, whose headers were read. It gives the place back, because a
-// stream may last for long: the handlers reject large headers, or answer soon.
+// begin is called when a request begins, after its headers were read. It releases the place,
+// because a stream may last long. Handlers reject large headers or answer soon.
 func (c *headerConn) begin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,7 +91,7 @@ func (c *headerConn) begin() {
 	c.release()
 }
 
-// end notes that a request has ended.
+// end is called when a request has ended.
 func (c *headerConn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -107,7 +107,7 @@ func (c *headerConn) Close() error {
 	return c.Conn.Close()
 }
 
-// release gives the place back. c.mu is held.
+// release releases the place. c.mu MUST be held.
 func (c *headerConn) release() {
 	if c.placed {
 		c.placed = false
@@ -115,8 +115,8 @@ func (c *headerConn) release() {
 	}
 }
 
-// CloseWrite closes the side that writes: net/http does that before it closes a connection,
-// so that the client gets the last answer.
+// CloseWrite closes the writing side. net/http does that before it closes a connection, so that
+// the client gets the last answer.
 func (c *headerConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -131,7 +131,7 @@ func withHeaderConn(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, headerConnKey{}, headerConnOf(conn))
 }
 
-// headerConnOf returns the connection under one of net/http's, or nil.
+// headerConnOf returns the headerConn of a net/http connection, or nil.
 func headerConnOf(conn net.Conn) *headerConn {
 	if secured, ok := conn.(*tls.Conn); ok {
 		conn = secured.NetConn()

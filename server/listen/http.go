@@ -13,34 +13,34 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Bounds of what a client may send, in bytes.
+// Bounds of requests, in bytes.
 const (
-	// MaxBodyBytes bounds a webhook, the body of a REST request, and a gRPC request. Every
-	// field of a request at its bound fits several times.
+	// MaxBodyBytes bounds a webhook, the body of a REST request, and a gRPC request. It is
+	// several times the size of a request whose fields are at their bounds.
 	MaxBodyBytes = 1 << 20
-	// MaxHeaderBytes bounds the request line and headers of a REST request: several times
+	// MaxHeaderBytes bounds the request line and headers of a REST request. It is several times
 	// what clients send.
 	MaxHeaderBytes = 16 << 10
-	// MaxReadHeaderBytes bounds what the HTTP ports read of them. net/http answers what is
-	// over it with a bare 431, so REST reads more than it takes, and explains. A webhook may
-	// be as large: it is lost if it is refused, and its fields may be in the URL. They take
-	// 90 KiB of memory if one header is large, and 1 MiB if thousands are short, so a port
-	// reads few of them at a time (maxLargeHeaders).
+	// MaxReadHeaderBytes bounds the headers that the HTTP ports read. It is more than
+	// MaxHeaderBytes so that REST can answer with a reason. net/http answers headers beyond it
+	// with a bare 431. Webhooks may use all of it, because their fields may be in the URL and a
+	// rejected webhook is lost. Such headers take 90 KiB of memory, or 1 MiB if there are
+	// thousands of short ones, so a port reads few at a time (maxLargeHeaders).
 	MaxReadHeaderBytes = 64 << 10
-	// MaxMetadataBytes bounds the metadata of a gRPC call, which clients' libraries and meshes
-	// add to. gRPC by itself reads 16 MiB.
+	// MaxMetadataBytes bounds the metadata of a gRPC call. Client libraries and meshes add to
+	// it. grpc-go's default is 16 MiB.
 	MaxMetadataBytes = 64 << 10
 )
 
 // Bounds of the HTTP ports.
 const (
-	// headerTimeout ends a connection that does not finish its headers.
+	// headerTimeout bounds the time for the headers of a request.
 	headerTimeout = 10 * time.Second
-	// requestTimeout ends a connection that does not finish a request, its body included,
-	// whatever becomes of it: what a handler leaves of a body net/http reads, to use the
-	// connection again. It does not bound what the request asks for, as a stream.
+	// requestTimeout bounds the time for a request with its body. It includes the rest of a
+	// body that a handler leaves, which net/http reads to reuse the connection. It does not
+	// bound the answer, so streams may last longer.
 	requestTimeout = 30 * time.Second
-	// idleTimeout ends a kept-alive connection that nobody uses.
+	// idleTimeout closes unused keep-alive connections.
 	idleTimeout = 2 * time.Minute
 )
 
@@ -48,13 +48,13 @@ const (
 type HTTPServer struct {
 	*http.Server
 	running Running
-	// largeHeaders has the places of requests with large headers.
+	// largeHeaders has the places for requests with large headers.
 	largeHeaders *semaphore.Weighted
 }
 
-// NewHTTPServer returns a server for a port. tlsConfig is nil for clear text. writeTimeout
-// bounds an answer from the end of the request's headers; zero means no bound, for a port
-// with streams.
+// NewHTTPServer returns a server for a port. A nil tlsConfig means clear text. writeTimeout
+// bounds an answer from the end of the request's headers. Zero means no bound, for a port with
+// streams.
 func NewHTTPServer(handler http.Handler, tlsConfig *tls.Config, writeTimeout time.Duration, log *slog.Logger) *HTTPServer {
 	s := &HTTPServer{largeHeaders: semaphore.NewWeighted(maxLargeHeaders), Server: &http.Server{
 		TLSConfig:         tlsConfig,
@@ -78,8 +78,8 @@ func NewHTTPServer(handler http.Handler, tlsConfig *tls.Config, writeTimeout tim
 	return s
 }
 
-// awaitedBody is the body of a request that does not count as running while it waits for
-// its client.
+// awaitedBody is the body of a request. A request does not count as running while it waits for
+// its body.
 type awaitedBody struct {
 	io.ReadCloser
 	running *Running
@@ -92,8 +92,7 @@ func (b awaitedBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p)
 }
 
-// Serve serves a port until the server is stopped. A Listener then knows which of its
-// connections are idle.
+// Serve serves a port until the server is stopped. It reports idle connections to a Listener.
 func (s *HTTPServer) Serve(listener net.Listener) error {
 	if l, ok := listener.(*Listener); ok {
 		s.ConnState = l.connState
@@ -109,9 +108,10 @@ func (s *HTTPServer) Serve(listener net.Listener) error {
 	return nil
 }
 
-// Stop lets running requests finish until ctx ends, and closes all connections (Stop).
+// Stop waits for running requests until ctx ends, and closes all connections. See the function
+// Stop.
 func (s *HTTPServer) Stop(ctx context.Context) {
 	Stop(ctx, &s.running,
-		func() { _ = s.Shutdown(context.WithoutCancel(ctx)) }, // fails if the listener was closed before
+		func() { _ = s.Shutdown(context.WithoutCancel(ctx)) }, // fails if the listener is closed already
 		func() { _ = s.Close() })                              // likewise
 }

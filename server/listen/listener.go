@@ -1,17 +1,16 @@
-// Package listen opens the ports: TCP listeners with a bound on open connections, their
-// TLS, and HTTP servers with bounds on time and size.
+// Package listen opens the ports. It provides TCP listeners with a bound on open connections,
+// their TLS, and HTTP servers with bounds on time and memory.
 //
-// A Listener has at most a number of connections open. Further ones take the places of
-// those that have been idle for longest. If none is idle they wait, all but one of them in
-// the operating system's queue, until one ends. They are not refused, because a webhook
-// that is refused may be lost for good, and a caller waits as its deadline allows. Only an
-// HTTP server knows which of its connections are idle.
+// A Listener bounds the open connections. A further connection takes the place of the one that
+// has been idle longest. If none is idle, it waits in the operating system's queue until one
+// ends. It is not refused, because a refused webhook may be lost, and a caller waits until its
+// own deadline. Only HTTP servers know which connections are idle.
 //
-// An HTTPServer bounds the memory that its clients take together: 16 MiB for bodies that are
-// larger than 16 KiB (bodies.go), and 16 requests at a time for headers that are (headers.go).
-// Small requests are bounded by the number of connections.
+// An HTTPServer bounds the memory of all its clients: 16 MiB for bodies of more than 16 KiB
+// (bodies.go), and 16 requests at a time with headers of more than 16 KiB (headers.go). Small
+// requests are bounded by the number of connections.
 //
-// Stop ends a server when its running requests have ended, whatever its other connections do
+// Stop stops a server when its running requests have ended. Other connections do not delay it
 // (stop.go).
 package listen
 
@@ -28,25 +27,24 @@ import (
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
-// DefaultMaxConnections is the most connections that a port has open by default.
+// DefaultMaxConnections is the default bound on the open connections of a port.
 const DefaultMaxConnections = 16_384
 
-// MaxConnections returns the most connections that a port may have open: a quarter of the
-// files that the process may have open. Of four ports three may be reached by many, so a
-// quarter is left for the log and for Ongair.
+// MaxConnections returns the bound on the open connections of a port: a quarter of the process'
+// limit of open files. Three of the four ports may have many clients, so a quarter remains for
+// the log and for Ongair.
 func MaxConnections() int { return maxFiles() / 4 }
 
 const (
-	// fullInterval is how often a full port checks whether it still is full.
+	// fullInterval is the interval at which a full port looks for room.
 	fullInterval = 50 * time.Millisecond
 	// fullLogInterval is the shortest time between two log lines about a full port.
 	fullLogInterval = time.Minute
-	// fewConnections is the least number at which connections that have ended are removed.
+	// fewConnections is the smallest number of connections at which ended ones are removed.
 	fewConnections = 64
 )
 
-// Conn is an open connection, or one that has ended and has not been noticed. Values are
-// comparable.
+// Conn is a connection that is open, or has ended without being noticed. Values are comparable.
 type Conn struct{ *net.TCPConn }
 
 // Ended reports whether the connection was closed on this side.
@@ -56,33 +54,33 @@ func (c Conn) Ended() bool {
 }
 
 // Observer is notified of the connections of a listener. Its methods are called by one
-// goroutine at a time, and MUST NOT block.
+// goroutine at a time and MUST NOT block.
 type Observer interface {
 	Opened(Conn)
 	// Ended is called some time after the connection has ended.
 	Ended(Conn)
 }
 
-// Config of a Listener.
+// Config configures a Listener.
 type Config struct {
-	// Addr is the address to listen on: HOST:PORT, port 0 takes a free one.
+	// Addr is the address to listen on, HOST:PORT. Port 0 takes a free port.
 	Addr string
-	// Name is the port's, for logs and errors.
+	// Name is the name of the port in logs and errors.
 	Name string
-	// MaxConnections is how many connections are open at a time.
+	// MaxConnections bounds the open connections.
 	MaxConnections int
 	// Observer may be nil.
 	Observer Observer
-	// Logger is told that the port is full, at most once a minute.
+	// Logger logs that the port is full, at most once a minute.
 	Logger *slog.Logger
 }
 
 // Listener is a TCP listener with a bound on open connections. Its methods are safe for
 // concurrent use.
 //
-// Accept returns connections as they are. If they were wrapped, to learn when they are
-// closed, gRPC would not recognise them as TCP connections: each would hold a buffer while
-// it waits, and a peer that vanished would not be noticed.
+// Accept returns plain TCP connections. If they were wrapped to learn when they are closed,
+// gRPC would not recognise them as TCP connections. Each would then hold a buffer while it
+// waits, and vanished peers would not be noticed.
 type Listener struct {
 	*net.TCPListener
 	cfg Config
@@ -91,9 +89,9 @@ type Listener struct {
 	closed    chan struct{}
 
 	mu sync.Mutex
-	// open has the connections that are open, and some that have ended, with the time since
-	// which they are idle; zero if they are not. sweepAt is the number at which those that
-	// have ended are removed.
+	// open has the open connections, and some that have ended, with the time since which they
+	// are idle. That time is zero if they are not idle. Ended ones are removed when there are
+	// sweepAt.
 	open    map[Conn]time.Time
 	sweepAt int
 
@@ -112,7 +110,7 @@ func TCP(ctx context.Context, cfg Config) (*Listener, error) {
 	}, nil
 }
 
-// Accept waits for a connection, and then until there is room for it.
+// Accept waits for a connection and for room for it.
 func (l *Listener) Accept() (net.Conn, error) {
 	conn, err := l.AcceptTCP()
 	if err != nil {
@@ -121,7 +119,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	for l.full() {
 		select {
 		case <-l.closed:
-			_ = conn.Close() // nothing was read from it, nor written
+			_ = conn.Close() // nothing was read or written
 			return nil, net.ErrClosed
 		case <-time.After(fullInterval):
 		}
@@ -130,7 +128,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return conn, nil
 }
 
-// Close closes the listener, and ends an Accept that waits.
+// Close closes the listener. A waiting Accept returns.
 func (l *Listener) Close() error {
 	l.closeOnce.Do(func() { close(l.closed) })
 	return l.TCPListener.Close()
@@ -141,20 +139,20 @@ func (l *Listener) full() bool {
 	defer l.mu.Unlock()
 	if len(l.open) >= l.sweepAt || len(l.open) >= l.cfg.MaxConnections {
 		l.sweep()
-		l.sweepAt = max(fewConnections, 2*len(l.open)) // so that it costs each connection little
+		l.sweepAt = max(fewConnections, 2*len(l.open)) // keeps the cost per connection low
 	}
 	if len(l.open) < l.cfg.MaxConnections {
 		return false
 	}
 	if _, ok := l.fullLog.Allow(); ok {
-		l.cfg.Logger.Warn("a port has as many connections as it may; idle ones are closed, and others wait until one ends",
+		l.cfg.Logger.Warn("port is full: idle connections are closed, and new ones wait",
 			"port", l.cfg.Name, "max_connections", l.cfg.MaxConnections)
 	}
 	l.closeIdle()
 	return len(l.open) >= l.cfg.MaxConnections
 }
 
-// closeIdle closes some of the connections that have been idle for longest. l.mu is held.
+// closeIdle closes some of the connections that have been idle longest. l.mu MUST be held.
 func (l *Listener) closeIdle() {
 	type idle struct {
 		Conn
@@ -167,8 +165,8 @@ func (l *Listener) closeIdle() {
 		}
 	}
 	slices.SortFunc(all, func(a, b idle) int { return a.since.Compare(b.since) })
-	for _, c := range all[:min(len(all), 1+l.cfg.MaxConnections/64)] { // several, so that it costs each connection little
-		_ = c.Close() // fails where it has ended
+	for _, c := range all[:min(len(all), 1+l.cfg.MaxConnections/64)] { // several, which keeps the cost per connection low
+		_ = c.Close() // fails if it has ended
 		l.remove(c.Conn)
 	}
 }
@@ -207,7 +205,7 @@ func (l *Listener) add(c Conn) {
 	}
 }
 
-// sweep takes out the connections that have ended. l.mu is held.
+// sweep removes the connections that have ended. l.mu MUST be held.
 func (l *Listener) sweep() {
 	for c := range l.open {
 		if c.Ended() {
@@ -216,7 +214,7 @@ func (l *Listener) sweep() {
 	}
 }
 
-// remove takes out a connection that has ended. l.mu is held.
+// remove removes a connection that has ended. l.mu MUST be held.
 func (l *Listener) remove(c Conn) {
 	delete(l.open, c)
 	if l.cfg.Observer != nil {

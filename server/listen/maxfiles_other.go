@@ -4,5 +4,5 @@ package listen
 
 import "math"
 
-// maxFiles returns how many files the process may have open: these systems do not say.
+// maxFiles returns the largest number, because these systems have no limit that can be read.
 func maxFiles() int { return math.MaxInt32 }

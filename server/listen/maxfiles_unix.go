@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// maxFiles returns how many files the process may have open. Go has raised that to what
-// the system allows before main.
+// maxFiles returns the process' limit of open files. Go raises it to the hard limit before
+// main.
 func maxFiles() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > math.MaxInt32 {

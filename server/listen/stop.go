@@ -6,16 +6,15 @@ import (
 	"time"
 )
 
-// lastWriteTimeout is how long connections stay open after the last request has ended, so
-// that answers reach clients that read them.
+// lastWriteTimeout is the time for which connections stay open after the last request, so that
+// clients can read their answers.
 const lastWriteTimeout = 2 * time.Second
 
-// Running counts the requests that a stop waits for. The zero value is ready, and safe for
-// concurrent use.
+// Running counts running requests. The zero value is ready to use, and safe for concurrent use.
 type Running struct {
 	mu    sync.Mutex
 	count int
-	// idle is closed when count becomes 0; nil if nobody waits for that.
+	// idle is closed when count becomes 0. It is nil if nothing waits for that.
 	idle chan struct{}
 }
 
@@ -26,7 +25,7 @@ func (r *Running) Begin() {
 	r.count++
 }
 
-// End ends what Begin began.
+// End ends a request.
 func (r *Running) End() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -36,7 +35,7 @@ func (r *Running) End() {
 	}
 }
 
-// untilIdle returns a channel that is closed once no request runs.
+// untilIdle returns a channel that is closed when no request is running.
 func (r *Running) untilIdle() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,12 +50,12 @@ func (r *Running) untilIdle() <-chan struct{} {
 	return r.idle
 }
 
-// Stop stops a server within ctx. It waits until the running requests have ended, and then
-// lastWriteTimeout at most for its connections. So a client that does not read an answer, and
-// a connection without a request, do not hold up the stop.
+// Stop stops a server before ctx ends. It waits for the running requests, and then at most
+// lastWriteTimeout for the connections. So neither a client that does not read its answer nor a
+// connection without a request delays the stop.
 //
-// graceful MUST stop the server, let requests finish and return once all connections have
-// ended. cut MUST end all connections.
+// graceful MUST stop the server, let requests finish, and return when all connections have
+// ended. cut MUST close all connections.
 func Stop(ctx context.Context, running *Running, graceful, cut func()) {
 	stopped := make(chan struct{})
 	go func() {
@@ -86,7 +85,7 @@ func Stop(ctx context.Context, running *Running, graceful, cut func()) {
 		case <-running.untilIdle():
 		default:
 			if ctx.Err() == nil {
-				continue // another one has begun
+				continue // another request has begun
 			}
 		}
 		cut()

@@ -8,11 +8,11 @@ import (
 	"sync/atomic"
 )
 
-// TLS is what the TLS of the ports is made of. It is immutable.
+// TLS has the certificates of the ports. It is immutable.
 type TLS struct {
-	// Certificate is the gateway's own.
+	// Certificate is the gateway's certificate.
 	Certificate tls.Certificate
-	// ClientCAs are the authorities of client certificates; nil if none are asked for.
+	// ClientCAs are the authorities of client certificates. Nil means that none are requested.
 	ClientCAs *x509.CertPool
 }
 
@@ -25,7 +25,7 @@ func ReadCertPool(path string) (*x509.CertPool, error) {
 	return ParseCertPool(path, pem)
 }
 
-// ParseCertPool returns the certificate authorities in PEM, which was read from a file.
+// ParseCertPool returns the certificate authorities in the PEM text of a file.
 func ParseCertPool(path string, pem []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
@@ -34,7 +34,7 @@ func ParseCertPool(path string, pem []byte) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Public returns the configuration of a port that asks for no client certificate.
+// Public returns the configuration of a port that requests no client certificate.
 func (t *TLS) Public() *tls.Config {
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS12,
@@ -43,7 +43,7 @@ func (t *TLS) Public() *tls.Config {
 	}
 }
 
-// Callers returns the configuration of a port whose clients may show a certificate.
+// Callers returns the configuration of a port whose clients may present a certificate.
 func (t *TLS) Callers() *tls.Config {
 	config := t.Public()
 	if t.ClientCAs != nil {
@@ -52,16 +52,16 @@ func (t *TLS) Callers() *tls.Config {
 	return config
 }
 
-// ReplaceableTLS is the TLS of ports that serve. A connection has what is current when it
-// is made. The zero value has no TLS. It is safe for concurrent use.
+// ReplaceableTLS is TLS that can be replaced while ports use it. New connections use the
+// current one. The zero value has no TLS. It is safe for concurrent use.
 type ReplaceableTLS struct{ current atomic.Pointer[TLS] }
 
-// Replace replaces the TLS of connections from now on. Nil means none, and MUST only be
-// given before Config.
+// Replace sets the TLS of new connections. Nil means no TLS and MUST NOT be given after Config
+// was called.
 func (r *ReplaceableTLS) Replace(t *TLS) { r.current.Store(t) }
 
-// Config returns the configuration of a port, which is either (*TLS).Public or
-// (*TLS).Callers; nil if there is no TLS.
+// Config returns the configuration of a port, or nil without TLS. of is (*TLS).Public or
+// (*TLS).Callers.
 func (r *ReplaceableTLS) Config(of func(*TLS) *tls.Config) *tls.Config {
 	current := r.current.Load()
 	if current == nil {

@@ -14,7 +14,7 @@ const maxIDBytes = 256
 
 // answer is the content of a 2xx.
 type answer struct {
-	// accepted is false if Ongair refused the call.
+	// accepted is false if Ongair rejected the call.
 	accepted bool
 	// id and conversationID are empty if they are missing.
 	id, conversationID string

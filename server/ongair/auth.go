@@ -43,7 +43,7 @@ func ParseAuthForm(name string) (AuthForm, error) {
 			return f, nil
 		}
 	}
-	return AuthAuto, fmt.Errorf("unknown form of the token %q: want auto, colon or equals", name)
+	return AuthAuto, fmt.Errorf("unknown auth_form %q: use auto, colon or equals", name)
 }
 
 func (f AuthForm) valid() bool { return f >= AuthAuto && f <= AuthEquals }

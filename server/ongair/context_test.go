@@ -90,7 +90,7 @@ func TestAContextThatEndsWhileOngairHasTheCall(t *testing.T) {
 			_, err = client.Send(ctx, Text{ExternalID: testContact, Text: testText})
 			f = requireFault(t, err, cancelled, fault.EffectUnknown)
 			require.ErrorIs(t, err, context.Canceled)
-			assert.Equal(t, "the caller gave up; the message may have gone out", f.Message)
+			assert.Equal(t, "the caller cancelled the call; the message may have gone out", f.Message)
 			require.Error(t, <-ended)
 		})
 	}
@@ -158,7 +158,7 @@ func TestAContextThatEndsBeforeAnythingIsWritten(t *testing.T) {
 		}()
 		_, err := client.Send(ctx, Text{})
 		f := requireFault(t, err, cancelled, fault.EffectNone)
-		assert.Equal(t, "the caller gave up; nothing was sent", f.Message)
+		assert.Equal(t, "the caller cancelled the call; nothing was sent", f.Message)
 	})
 	t.Run("by a cancellation before the call", func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())

@@ -90,7 +90,7 @@ func busy(ctx context.Context, late *limitError) error {
 		return ctx.Err()
 	}
 	f := newFault(ongairv1.ErrorReason_ERROR_REASON_CHANNEL_BUSY, fault.EffectNone, 0,
-		"the channel has more calls than it may make; nothing was sent")
+		"the channel exceeds its limit; nothing was sent")
 	f.Metadata = map[string]string{"limit": late.limit}
 	f.RetryAfter = max(late.wait, time.Second)
 	f.Cause = late
@@ -99,7 +99,7 @@ func busy(ctx context.Context, late *limitError) error {
 
 func circuitOpen(cause error) error {
 	f := newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_CIRCUIT_OPEN, fault.EffectNone, 0,
-		"the channel's last calls to Ongair all failed, so this one was not made; nothing was sent")
+		"recent calls of the channel failed, so the circuit is open; nothing was sent")
 	f.RetryAfter = circuitOpenFor
 	f.Cause = cause
 	return f

@@ -149,10 +149,10 @@ func New(config Config) (*Client, error) {
 		return nil, fmt.Errorf("token for Ongair: %w", err)
 	}
 	if !config.AuthForm.valid() {
-		return nil, fmt.Errorf("form of the token for Ongair: %s is unknown", config.AuthForm)
+		return nil, fmt.Errorf("unknown auth_form %s", config.AuthForm)
 	}
 	if config.MaxInFlight < 0 || config.MaxRate < 0 {
-		return nil, errors.New("limits of a channel: they cannot be negative")
+		return nil, errors.New("limits of a channel must not be negative")
 	}
 	if config.MaxInFlight == 0 {
 		config.MaxInFlight = DefaultMaxInFlight
@@ -225,7 +225,7 @@ func checkToken(token string) error {
 	}
 	for _, b := range []byte(token) {
 		if (b < ' ' && b != '\t') || b == 0x7f {
-			return errors.New("it has a control character, which no HTTP header can carry")
+			return errors.New("it must not have control characters")
 		}
 	}
 	return nil

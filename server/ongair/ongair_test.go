@@ -54,7 +54,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		"what is no URL":       {Config{BaseURL: "https://ongair.im:" + token, Token: token}, "cannot be parsed"},
 		"an empty token":       {Config{BaseURL: "https://ongair.im"}, "token for Ongair: it is empty"},
 		"a token of two lines": {Config{BaseURL: "https://ongair.im", Token: token + "\r\nX: y"}, "control character"},
-		"an unknown form":      {Config{BaseURL: "https://ongair.im", Token: token, AuthForm: 3}, "AuthForm(3) is unknown"},
+		"an unknown form":      {Config{BaseURL: "https://ongair.im", Token: token, AuthForm: 3}, "unknown auth_form AuthForm(3)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client, err := New(test.config)

@@ -25,7 +25,7 @@ func (c *Client) judge(got reply) (answer, error) {
 		return answer{}, c.redirected(got)
 	case status == http.StatusUnauthorized:
 		return answer{}, newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_TOKEN_REJECTED, fault.EffectNone, 0,
-			"Ongair refused the channel's token; nothing was sent")
+			"Ongair rejected the channel's token; nothing was sent")
 	case status == http.StatusTooManyRequests, status == http.StatusServiceUnavailable:
 		return answer{}, throttled(got)
 	case status == http.StatusRequestTimeout, status/100 == 5:
@@ -67,14 +67,14 @@ func (c *Client) broken(ctx context.Context, effect fault.Effect, cause error) e
 	case errors.Is(ended, context.DeadlineExceeded):
 		f = newFault(ongairv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, effect, 0, "the deadline passed; "+known)
 	case ended != nil:
-		f = newFault(ongairv1.ErrorReason_ERROR_REASON_CANCELLED, effect, 0, "the caller gave up; "+known)
+		f = newFault(ongairv1.ErrorReason_ERROR_REASON_CANCELLED, effect, 0, "the caller cancelled the call; "+known)
 	case effect == fault.EffectNone:
 		f = newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_UNREACHABLE, effect, 0,
 			"Ongair could not be reached; "+known)
 		f.RetryAfter = unreachableRetryAfter
 	default:
 		f = newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_CONNECTION_LOST, effect, 0,
-			"the connection to Ongair broke while the call was on its way; "+known)
+			"the connection to Ongair was lost during the call; "+known)
 	}
 	f.Cause = c.redactError(cause)
 	if ended != nil && !errors.Is(f.Cause, ended) {
@@ -91,8 +91,7 @@ func (c *Client) redirected(got reply) error {
 		target = publicText(c.redact(location.Scheme + "://" + location.Host))
 	}
 	return newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REDIRECTED, fault.EffectUnknown, got.status,
-		fmt.Sprintf("Ongair answered with status %d, a redirect to %s, which is not followed: "+
-			"the channel's base URL is likely wrong", got.status, target))
+		fmt.Sprintf("Ongair answered with status %d and a redirect to %s: check the channel's base URL", got.status, target))
 }
 
 // throttled returns the fault of a 429 or 503. A 503 counts as a throttle only with a valid
@@ -103,7 +102,7 @@ func throttled(got reply) error {
 		return failed(got.status)
 	}
 	f := newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_THROTTLED, fault.EffectNone, 0,
-		fmt.Sprintf("Ongair is throttling the channel (status %d); nothing was sent", got.status))
+		fmt.Sprintf("Ongair throttles the channel (status %d); nothing was sent", got.status))
 	f.RetryAfter = advice
 	return f
 }
@@ -115,16 +114,16 @@ func failed(status int) error {
 
 // refused returns the fault of a refusal. text is Ongair's own text, and may be empty.
 func (c *Client) refused(status int, text string) error {
-	message := fmt.Sprintf("Ongair refused the call with status %d; nothing was sent", status)
+	message := fmt.Sprintf("Ongair rejected the call with status %d; nothing was sent", status)
 	if text = publicText(c.redact(text)); text != "" {
-		message = "Ongair refused the call: " + text
+		message = "Ongair rejected the call: " + text
 	}
 	return newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REFUSED, fault.EffectNone, status, message)
 }
 
 func (c *Client) unreadable(status int, cause error) error {
 	f := newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_ANSWER_UNREADABLE, fault.EffectUnknown, status,
-		fmt.Sprintf("Ongair's answer with status %d could not be understood; the message may have gone out", status))
+		fmt.Sprintf("Ongair's answer with status %d could not be parsed; the message may have gone out", status))
 	f.Cause = c.redactError(cause)
 	return f
 }

@@ -41,9 +41,9 @@ func TestWhatAnAnswerSaysOfACall(t *testing.T) {
 	}{
 		"422 with Ongair's text": {
 			422, asJSON, answerFile(t, "contact_unknown"), refused, none,
-			"Ongair refused the call: Contact with phone number 254705865640 does not exists",
+			"Ongair rejected the call: Contact with phone number 254705865640 does not exists",
 		},
-		"422 with HTML":       {422, asHTML, page, refused, none, "Ongair refused the call with status 422; nothing was sent"},
+		"422 with HTML":       {422, asHTML, page, refused, none, "Ongair rejected the call with status 422; nothing was sent"},
 		"422 with an array":   {422, asJSON, `["no"]`, refused, none, "with status 422"},
 		"400 with odd errors": {400, asJSON, `{"error":{"code":7}}`, refused, none, "with status 400"},
 		"403 empty":           {403, asJSON, "", refused, none, "with status 403"},
@@ -52,23 +52,23 @@ func TestWhatAnAnswerSaysOfACall(t *testing.T) {
 		"418 too large":       {418, asJSON, `{"error":"no"}` + strings.Repeat(" ", maxAnswerBytes), refused, none, "with status 418"},
 		"499":                 {499, asJSON, "", refused, none, "with status 499"},
 		"408":                 {408, asHTML, page, failed, unknown, "Ongair failed with status 408; the message may have gone out"},
-		"429":                 {429, asJSON, `{"error":"slow down"}`, throttled, none, "Ongair is throttling the channel (status 429)"},
+		"429":                 {429, asJSON, `{"error":"slow down"}`, throttled, none, "Ongair throttles the channel (status 429)"},
 		"503":                 {503, asHTML, page, failed, unknown, "Ongair failed with status 503; the message may have gone out"},
 		"500":                 {500, asJSON, `{"sent":true,"id":1}`, failed, unknown, "with status 500"},
 		"500 that says false": {500, asJSON, `{"sent":false,"error":"no"}`, failed, unknown, "with status 500"},
 		"502 with HTML":       {502, asHTML, page, failed, unknown, "with status 502"},
 		"504":                 {504, asHTML, page, failed, unknown, "with status 504"},
 		"599":                 {599, asHTML, "", failed, unknown, "with status 599"},
-		"600":                 {600, asJSON, answerSent, unreadable, unknown, "with status 600 could not be understood"},
-		"200 with HTML":       {200, asHTML, page, unreadable, unknown, "with status 200 could not be understood"},
+		"600":                 {600, asJSON, answerSent, unreadable, unknown, "with status 600 could not be parsed"},
+		"200 with HTML":       {200, asHTML, page, unreadable, unknown, "with status 200 could not be parsed"},
 		"200 empty":           {200, asJSON, "", unreadable, unknown, "the message may have gone out"},
 		"204":                 {204, asJSON, "", unreadable, unknown, "with status 204"},
 		"200 cut short":       {200, asJSON, answerSent[:30], unreadable, unknown, "with status 200"},
-		"200 sent:false":      {200, asJSON, `{"sent":false}`, refused, none, "Ongair refused the call with status 200; nothing was sent"},
+		"200 sent:false":      {200, asJSON, `{"sent":false}`, refused, none, "Ongair rejected the call with status 200; nothing was sent"},
 		"200 success:false with a text": {
-			200, asJSON, `{"success":"false","error":"Channel is off"}`, refused, none, "Ongair refused the call: Channel is off",
+			200, asJSON, `{"success":"false","error":"Channel is off"}`, refused, none, "Ongair rejected the call: Channel is off",
 		},
-		"200 with an error alone": {200, asJSON, `{"error":"no credit"}`, refused, none, "Ongair refused the call: no credit"},
+		"200 with an error alone": {200, asJSON, `{"error":"no credit"}`, refused, none, "Ongair rejected the call: no credit"},
 		"200 with one byte too many": {
 			200, asJSON, answerSent + strings.Repeat(" ", maxAnswerBytes+1-len(answerSent)), unreadable, unknown, "with status 200",
 		},
@@ -169,9 +169,9 @@ func TestARedirectIsNeverFollowed(t *testing.T) {
 		"303":                {303, target.URL + "/login?return=canary", target.URL},
 		"307":                {307, target.URL + "/login?return=canary", target.URL},
 		"308":                {308, target.URL + "/login?return=canary", target.URL},
-		"with a user":        {302, "https://canary:canary@example.com/", "https://example.com,"},
-		"without a scheme":   {302, "//example.com/canary", "http://example.com,"},
-		"with the token":     {302, "https://" + testToken + ".example.com/", "https://[token].example.com,"},
+		"with a user":        {302, "https://canary:canary@example.com/", "https://example.com:"},
+		"without a scheme":   {302, "//example.com/canary", "http://example.com:"},
+		"with the token":     {302, "https://" + testToken + ".example.com/", "https://[token].example.com:"},
 		"without a host":     {302, "mailto:canary@example.com", "another address"},
 		"without a Location": {300, "", "another address"},
 		"with no URL":        {302, "http://[canary", "another address"},
@@ -197,13 +197,13 @@ func TestARedirectIsNeverFollowed(t *testing.T) {
 }
 
 func TestOngairsOwnWordsAreCleaned(t *testing.T) {
-	const prefix = "Ongair refused the call: "
+	const prefix = "Ongair rejected the call: "
 	for name, test := range map[string]struct{ body, want string }{
 		"control characters": {`{"error":"a\u0000b\u001b[31mc\u0085d"}`, prefix + "ab[31mcd"},
 		"lines":              {`{"error":"\r\none\ntwo\tthree\n"}`, prefix + "one two three"},
 		"not UTF-8":          {"{\"error\":\"a\xff\"}", prefix + "a\ufffd"},
 		"the token":          {`{"error":"unknown token meow` + `meowmeow!"}`, prefix + "unknown token [token]!"},
-		"only controls":      {`{"error":"\u0001"}`, "Ongair refused the call with status 422; nothing was sent"},
+		"only controls":      {`{"error":"\u0001"}`, "Ongair rejected the call with status 422; nothing was sent"},
 		"emoji at the bound": {
 			`{"error":"` + strings.Repeat("x", maxPublicText-2) + `🎉"}`, prefix + strings.Repeat("x", maxPublicText-2),
 		},

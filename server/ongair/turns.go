@@ -58,7 +58,7 @@ type limitError struct {
 	wait  time.Duration
 }
 
-func (e *limitError) Error() string { return "no turn in time: limit " + e.limit }
+func (e *limitError) Error() string { return "timed out waiting for the limit " + e.limit }
 
 // take waits for a caller's turn, at most for maxWait and until ctx ends. The caller MUST call
 // release after its call. take fails with a limitError, at once if the rate makes the wait too

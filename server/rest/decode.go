@@ -49,7 +49,7 @@ func decodeMembers(body []byte, request proto.Message) error {
 	for _, m := range members {
 		field := fieldOf(fields, m.name)
 		if field == nil {
-			return fmt.Errorf("%s: unknown field: want one of %s", m.name, namesOf(fields))
+			return fmt.Errorf("%s: unknown field: use one of %s", m.name, namesOf(fields))
 		}
 		if _, duplicate := given[field]; duplicate {
 			return fmt.Errorf("%s: duplicate field", m.name)
@@ -121,7 +121,7 @@ func canonicalJSON(field protoreflect.FieldDescriptor, value json.RawMessage) js
 func wantedInJSON(field protoreflect.FieldDescriptor, value json.RawMessage) string {
 	switch {
 	case field.IsList() && value[0] != '[':
-		return "want a list; of each value: " + wanted(field)
+		return "use a list; for each value: " + wanted(field)
 	case field.Kind() == protoreflect.StringKind && value[0] == '"':
 		return "is not Unicode"
 	}

@@ -36,7 +36,7 @@ func (r route) checkQuery(req *http.Request) *fault.Fault {
 		case req.Method != http.MethodGet:
 			refuse(name, fault.ViolationUnknown, "this method takes its fields in the body, and no query parameters")
 		case field == nil:
-			refuse(name, fault.ViolationUnknown, "unknown query parameter: want one of "+namesOf(fields))
+			refuse(name, fault.ViolationUnknown, "unknown query parameter: use one of "+namesOf(fields))
 		case given[field], len(value) > 1 && !field.IsList(): // the first is in both spellings
 			refuse(name, fault.ViolationRepeated, "is given more than once")
 		case excluded(field, given):

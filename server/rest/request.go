@@ -24,14 +24,14 @@ func (r routes) handler(gate Gate, bodies *listen.Bodies, next http.Handler) htt
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		methods, ok := r[req.URL.Path]
 		if !ok {
-			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_ROUTE_UNKNOWN, "there is no such path"))
+			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_ROUTE_UNKNOWN, "unknown path"))
 			return
 		}
 		target, ok := methods[req.Method]
 		if !ok {
 			allowed := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
 			w.Header().Set("Allow", allowed)
-			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED, "this path takes %s only", allowed))
+			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED, "method not allowed: use %s", allowed))
 			return
 		}
 		answer := &interruptedWriter{ResponseWriter: w}
@@ -92,18 +92,18 @@ func checkBody(bodies *listen.Bodies, w http.ResponseWriter, req *http.Request) 
 	case errors.Is(err, listen.ErrBodyTooLarge):
 		return release, fault.New(ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE, "the body is larger than %d bytes", listen.MaxBodyBytes)
 	case errors.Is(err, listen.ErrBuffersFull):
-		f := fault.New(ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED, "too many requests have a large body at the moment; nothing was done")
+		f := fault.New(ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED, "too many large requests; nothing was done")
 		f.Effect, f.RetryAfter = fault.EffectNone, time.Second
 		f.Metadata = map[string]string{"limit": "body_bytes"}
 		return release, f
 	case err != nil:
-		return release, fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body could not be read to its end")
+		return release, fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body is incomplete")
 	}
 	body = bytes.Trim(body, " \t\r\n")
 	switch {
 	case len(body) == 0: // a request without fields
 	case req.Method == http.MethodGet:
-		return release, fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "this method takes query parameters, and no body")
+		return release, fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "unexpected body: use query parameters")
 	case !json.Valid(body):
 		return release, fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the body is not JSON")
 	}

@@ -39,7 +39,7 @@ func excluded(field protoreflect.FieldDescriptor, given map[protoreflect.FieldDe
 
 // onlyOne says which fields exclude each other.
 func onlyOne(oneof protoreflect.OneofDescriptor) string {
-	return "want only one of " + namesOf(oneof.Fields())
+	return "use only one of " + namesOf(oneof.Fields())
 }
 
 // namesOf lists the names of fields.
@@ -77,25 +77,25 @@ func canonical(field protoreflect.FieldDescriptor, text string) string {
 func wanted(field protoreflect.FieldDescriptor) string {
 	switch field.Kind() {
 	case protoreflect.StringKind:
-		return `want a text, in JSON in quotes, as in "42"`
+		return `use a text, in JSON in quotes, as in "42"`
 	case protoreflect.BytesKind:
-		return "want base64, as in T25nYWly"
+		return "use base64, as in T25nYWly"
 	case protoreflect.BoolKind:
-		return "want true or false"
+		return "use true or false"
 	case protoreflect.EnumKind:
-		return "want one of " + strings.Join(event.EnumNames(field.Enum()), ", ")
+		return "use one of " + strings.Join(event.EnumNames(field.Enum()), ", ")
 	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind, protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
-		return "want a whole number of 32 bits, as in 100"
+		return "use a whole number of 32 bits, as in 100"
 	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind, protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
-		return "want a whole number of 64 bits, as in 100"
+		return "use a whole number of 64 bits, as in 100"
 	case protoreflect.FloatKind, protoreflect.DoubleKind:
-		return "want a number, as in 1.5"
+		return "use a number, as in 1.5"
 	case protoreflect.MessageKind, protoreflect.GroupKind:
 		switch field.Message().FullName() {
 		case timestampName:
-			return "want RFC 3339, as in 2026-01-31T12:00:00Z"
+			return "use RFC 3339, as in 2026-01-31T12:00:00Z"
 		case durationName:
-			return "want seconds, as in 10s"
+			return "use seconds, as in 10s"
 		}
 	}
 	return "is not of the field's type"

@@ -57,11 +57,11 @@ func description(t *testing.T, got answer, field string) string {
 func TestAWrongValueIsAnsweredWithWhatIsWanted(t *testing.T) {
 	g := start(t, withLog(t))
 	const (
-		moment    = "want RFC 3339, as in 2026-01-31T12:00:00Z; in a URL a plus is %2B"
-		duration  = "want seconds, as in 10s"
-		number    = "want a whole number of 32 bits, as in 100"
-		types     = "want one of message_sent, message_received, image_received, ticket_status_updated, location_received, "
-		positions = "want one of earliest, latest"
+		moment    = "use RFC 3339, as in 2026-01-31T12:00:00Z; in a URL a plus is %2B"
+		duration  = "use seconds, as in 10s"
+		number    = "use a whole number of 32 bits, as in 100"
+		types     = "use one of message_sent, message_received, image_received, ticket_status_updated, location_received, "
+		positions = "use one of earliest, latest"
 	)
 	for query, want := range map[string]string{
 		"start_time=2026-01-31T12:00:00+03:00": moment, "start_time=2026-01-31": moment, "start_time=1769860800": moment,
@@ -96,7 +96,7 @@ func TestNoErrorOfAQueryRepeatsTheValue(t *testing.T) {
 			for _, value := range []string{"sk_live_canary", "sk live canary", "12canary", "\"canary\"", "canary\x00"} {
 				got := g.do(t, http.MethodGet, path+"?"+url.Values{string(field.Name()): {value}}.Encode(), "")
 				said := description(t, got, string(field.Name()))
-				assert.True(t, strings.HasPrefix(said, "want "), said)
+				assert.True(t, strings.HasPrefix(said, "use "), said)
 				assert.NotContains(t, got.body, "canary", field.Name())
 				for _, foreign := range []string{"parsing", "strconv", "proto", "invalid", "time:"} {
 					assert.NotContains(t, said, foreign, field.Name())
@@ -117,7 +117,7 @@ func TestEveryKindOfFieldHasAnExample(t *testing.T) {
 		if kind == protoreflect.EnumKind || kind == protoreflect.MessageKind || kind == protoreflect.GroupKind {
 			continue // which need a type
 		}
-		assert.Regexp(t, "^want .*(, as in |true or false)", wanted(kindOfField{kind: kind}), kind)
+		assert.Regexp(t, "^use .*(, as in |true or false)", wanted(kindOfField{kind: kind}), kind)
 	}
 }
 
@@ -147,23 +147,23 @@ func TestABodyMayNameEnumsAsAQueryDoes(t *testing.T) {
 func TestAWrongMemberIsAnsweredWithWhatIsWanted(t *testing.T) {
 	g := start(t, withLog(t))
 	for body, want := range map[string]string{
-		`{"position":"canary"}`:                        "position: want one of earliest, latest",
-		`{"position":["canary"]}`:                      "position: want one of earliest, latest",
-		`{"event_types":["MessageSent","canary"]}`:     "event_types: want one of message_sent, ",
-		`{"event_types":"MessageSent"}`:                "event_types: want a list; of each value: want one of message_sent, ",
-		`{"heartbeat_interval":"5m"}`:                  "heartbeat_interval: want seconds, as in 10s",
-		`{"heartbeat_interval":5}`:                     "heartbeat_interval: want seconds, as in 10s",
-		`{"startTime":"canary"}`:                       "startTime: want RFC 3339, as in 2026-01-31T12:00:00Z",
-		`{"channels":[1]}`:                             `channels: want a text, in JSON in quotes, as in "42"`,
-		"{\"channels\":\"\xff\"}":                      "channels: want a list; ",
+		`{"position":"canary"}`:                        "position: use one of earliest, latest",
+		`{"position":["canary"]}`:                      "position: use one of earliest, latest",
+		`{"event_types":["MessageSent","canary"]}`:     "event_types: use one of message_sent, ",
+		`{"event_types":"MessageSent"}`:                "event_types: use a list; for each value: use one of message_sent, ",
+		`{"heartbeat_interval":"5m"}`:                  "heartbeat_interval: use seconds, as in 10s",
+		`{"heartbeat_interval":5}`:                     "heartbeat_interval: use seconds, as in 10s",
+		`{"startTime":"canary"}`:                       "startTime: use RFC 3339, as in 2026-01-31T12:00:00Z",
+		`{"channels":[1]}`:                             `channels: use a text, in JSON in quotes, as in "42"`,
+		"{\"channels\":\"\xff\"}":                      "channels: use a list; ",
 		"{\"cursor\":\"\xff\"}":                        "cursor: is not Unicode",
 		`{"position":"earliest","position":"latest"}`:  "position: duplicate field",
 		`{"startTime":null,"start_time":null}`:         "start_time: duplicate field",
-		`{"position":"earliest","cursor":"canary"}`:    "cursor: want only one of cursor, start_time, position",
-		`{"canaries":1,"position":"earliest"}`:         "canaries: unknown field: want one of channels, ",
+		`{"position":"earliest","cursor":"canary"}`:    "cursor: use only one of cursor, start_time, position",
+		`{"canaries":1,"position":"earliest"}`:         "canaries: unknown field: use one of channels, ",
 		`[]`:                                           "the body is not a JSON object",
 		`"canary"`:                                     "the body is not a JSON object",
-		`{"heartbeat_interval":{"seconds":"canary!"}}`: "heartbeat_interval: want seconds, as in 10s",
+		`{"heartbeat_interval":{"seconds":"canary!"}}`: "heartbeat_interval: use seconds, as in 10s",
 	} {
 		got := g.do(t, http.MethodPost, subscribePath, body)
 		s := requireError(t, got, ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
@@ -171,7 +171,7 @@ func TestAWrongMemberIsAnsweredWithWhatIsWanted(t *testing.T) {
 		assert.NotContains(t, s.Message(), "canary", body)
 	}
 	s := requireError(t, g.do(t, http.MethodPost, sendPath, `{"external_id":"42","text":"hi","thread":"canary"}`), ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
-	assert.Equal(t, "thread: want true or false", s.Message())
+	assert.Equal(t, "thread: use true or false", s.Message())
 }
 
 // What protojson takes, decodeMembers takes for the same, and neither ends the process.

@@ -9,19 +9,19 @@ import (
 )
 
 const (
-	// apiPath is in front of every call of Ongair's API but searches.
+	// apiPath is the prefix of all calls of Ongair's API except searches.
 	apiPath    = "/api/v1/base"
 	searchPath = "/api/v1/search/"
 )
 
-// answer is what a call is answered with.
+// answer is the response to a call.
 type answer struct {
 	status int
 	header map[string]string
 	body   string
 }
 
-// input is what a call brought.
+// input is the content of a call.
 type input struct {
 	params map[string]string
 	files  []upload
@@ -36,7 +36,7 @@ func origin(r *http.Request) string {
 	return "http://" + r.Host
 }
 
-// serveAPI takes one call through the steps that the package's comment lists.
+// serveAPI handles a call in the steps that the package comment lists.
 func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
 	body, err := readBody(w, r, maxBody)
 	in := input{origin: origin(r)}
@@ -55,7 +55,8 @@ func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	s.requests.add(request, len(body))
 
-	// answered comes before the answer's first byte, so that a client that has its answer also finds it listed.
+	// answered runs before the first byte of the answer, so that a client that has its answer
+	// finds it listed.
 	answered := func(status int) {
 		s.requests.change(func() { request.Status = status })
 		s.logger.Debug("sandbox answers", "method", r.Method, "path", r.URL.Path, "status", status)
@@ -73,8 +74,10 @@ func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
 	fault.apply(w, r, work, answered)
 }
 
-// callName returns the name of the call at a path: what follows apiPath, such as "/send", or the whole path of a search.
-// It is empty for a path outside the API, which only a fault for all calls fits. Slashes are squeezed, as Rails does: some clients call "//api/v1/base/send".
+// callName returns the name of the call at a path: the part after apiPath, such as "/send", or
+// the whole path of a search. It is empty for a path outside the API, which matches only a
+// fault for all calls. Repeated slashes count as one, as in Rails, because some clients call
+// "//api/v1/base/send".
 func callName(path string) string {
 	segments := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 	squeezed := "/" + strings.Join(segments, "/")
@@ -87,7 +90,7 @@ func callName(path string) string {
 	return ""
 }
 
-// call does one call, or refuses it.
+// call executes or rejects a call.
 func (s *Sandbox) call(r *http.Request, path string, in input) answer {
 	method := http.MethodPost
 	var do func(in input) answer
@@ -123,7 +126,7 @@ func (s *Sandbox) call(r *http.Request, path string, in input) answer {
 
 func unreadable(err error) answer { return refuse(statusOfBody(err), err.Error()) }
 
-// statusOfBody is how a body that could not be read or parsed is refused.
+// statusOfBody returns the status for a body that could not be read or parsed.
 func statusOfBody(err error) int {
 	if errors.Is(err, errBodyTooLarge) {
 		return http.StatusRequestEntityTooLarge
@@ -147,12 +150,12 @@ func jsonAnswer(status int, v any) answer {
 	return answer{status, map[string]string{"Content-Type": "application/json; charset=utf-8"}, string(body)}
 }
 
-// write answers with a, and says so to answered first.
+// write calls answered and then sends the answer.
 func write(w http.ResponseWriter, a answer, answered func(status int)) {
 	answered(a.status)
 	setHeader(w, a)
 	w.WriteHeader(a.status)
-	// A client that went away is no concern of the sandbox's, here and at every other answer.
+	// A failed write means that the client has left. This applies to all answers.
 	_, _ = w.Write([]byte(a.body))
 }
 

@@ -9,10 +9,10 @@ import (
 	"sync"
 )
 
-// AuthForm is one of the places where a call may carry the token.
+// AuthForm is a place where a call may have the token.
 type AuthForm string
 
-// The forms that Ongair's documentation and clients use.
+// The forms in Ongair's documentation and clients.
 const (
 	// AuthColon is the documented header, "Authorization: Token token:X".
 	AuthColon AuthForm = "colon"
@@ -20,29 +20,29 @@ const (
 	AuthEquals AuthForm = "equals"
 	// AuthQuery is "?token=X" in the URL.
 	AuthQuery AuthForm = "query"
-	// AuthField is a field "token" of the body, whichever its encoding.
+	// AuthField is a field "token" of the body, in any encoding.
 	AuthField AuthForm = "form"
 )
 
 func authForms() []AuthForm { return []AuthForm{AuthColon, AuthEquals, AuthQuery, AuthField} }
 
-// auth holds which tokens are accepted, and in which forms; with no forms, in all.
+// auth has the accepted tokens and forms. Without forms, all are accepted.
 type auth struct {
 	mu     sync.Mutex
 	tokens []string
 	forms  []AuthForm
 }
 
-// SetTokens replaces the tokens that are accepted, as when a channel gets a new one. An empty one
-// is none.
+// SetTokens replaces the accepted tokens, as when a channel gets a new one. Empty tokens are
+// ignored.
 func (s *Sandbox) SetTokens(tokens ...string) {
 	s.auth.mu.Lock()
 	defer s.auth.mu.Unlock()
 	s.auth.tokens = slices.Clone(tokens)
 }
 
-// SetAuthForms replaces the forms that are accepted, since real accounts take only one of the two headers. With none,
-// all are accepted again, as they are from the start.
+// SetAuthForms replaces the accepted forms. Real accounts accept only one of the two headers.
+// Without forms all are accepted, as by default.
 func (s *Sandbox) SetAuthForms(forms ...AuthForm) {
 	s.auth.mu.Lock()
 	defer s.auth.mu.Unlock()
@@ -58,7 +58,8 @@ func (a *auth) accepted() []AuthForm {
 	return slices.Clone(a.forms)
 }
 
-// authenticated says whether a call carries a token in at least one accepted form. A wrong one beside it does no harm.
+// authenticated reports whether a call has a valid token in an accepted form. A second, invalid
+// token is ignored.
 func (s *Sandbox) authenticated(r *http.Request, params map[string]string) bool {
 	for _, form := range s.auth.accepted() {
 		if s.isToken(presented(form, r, params)) {
@@ -68,7 +69,7 @@ func (s *Sandbox) authenticated(r *http.Request, params map[string]string) bool 
 	return false
 }
 
-// presented is the token that a call carries in one form, or empty.
+// presented returns the token of a call in one form, or an empty string.
 func presented(form AuthForm, r *http.Request, params map[string]string) string {
 	switch form {
 	case AuthColon:

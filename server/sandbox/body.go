@@ -19,7 +19,8 @@ var (
 	errMultipartShort = errors.New("the multipart body is malformed or cut short")
 )
 
-// readBody reads a whole body of at most limit bytes. With an error come the bytes that were read before it.
+// readBody reads a body of at most limit bytes. If it fails, it returns the bytes that were
+// read.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
@@ -28,10 +29,11 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	return body, err
 }
 
-// parseBody reads a body's fields, the last one of each name, and the files of a multipart body. It ignores the
-// Content-Type: Ongair's clients send forms labelled as JSON, and a body shows by itself what it is. A JSON object is
-// JSON, a body that opens with a line "--boundary" and a part is multipart, anything else is a form. Only multipart can
-// be malformed: an invalid escape in a form is kept as it is.
+// parseBody returns a body's fields, the last one of each name, and the files of a multipart
+// body. It ignores the Content-Type, because Ongair's clients send forms labelled as JSON. A
+// JSON object is JSON, a body that begins with a line "--boundary" and a part is multipart, and
+// anything else is a form. Only multipart can be malformed: an invalid escape in a form is
+// kept.
 func parseBody(body []byte) (map[string]string, []upload, error) {
 	if params, ok := parseJSON(body); ok {
 		return params, nil, nil
@@ -59,7 +61,7 @@ func parseJSON(body []byte) (map[string]string, bool) {
 	return params, true
 }
 
-// jsonText is a JSON value as a form would carry it. A null is no value at all.
+// jsonText returns a JSON value as text, as in a form. Null has no text.
 func jsonText(value json.RawMessage) (string, bool) {
 	var decoded *string
 	if json.Unmarshal(value, &decoded) == nil {
@@ -75,8 +77,8 @@ func jsonText(value json.RawMessage) (string, bool) {
 	return compact.String(), true
 }
 
-// parseMultipart takes the boundary from the first line. A Content-Type could not say more: its boundary either is that
-// line or does not fit the body.
+// parseMultipart parses a multipart body. It takes the boundary from the first line, because
+// that of a Content-Type either is the same or does not match the body.
 func parseMultipart(body []byte) (params map[string]string, files []upload, isMultipart bool, err error) {
 	line, _, ok := bytes.Cut(body, []byte("\n"))
 	boundary := strings.TrimPrefix(strings.TrimRight(string(line), " \t\r"), "--")
@@ -110,7 +112,7 @@ func parseMultipart(body []byte) (params map[string]string, files []upload, isMu
 	}
 }
 
-// parseForm reads a form's fields in order.
+// parseForm returns a form's fields in order.
 func parseForm(body string) []Field {
 	var fields []Field
 	for pair := range strings.SplitSeq(body, "&") {

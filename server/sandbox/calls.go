@@ -7,10 +7,11 @@ import (
 	"strings"
 )
 
-// unknownContact is the one contact that does not exist, by Ongair's documentation.
+// unknownContact is the only contact that does not exist, according to Ongair's documentation.
 const unknownContact = "254705865640"
 
-// sent and ticketed are Ongair's answers, in its order of fields and with its strings for everything.
+// sent and ticketed are Ongair's answers, with its order of fields and its strings for all
+// values.
 type sent struct {
 	Sent           string `json:"sent"`
 	ID             string `json:"id"`
@@ -36,15 +37,15 @@ func (s *Sandbox) send(in input) answer {
 	return s.sendMessage(in.params, message{Kind: kindText, Text: in.params["text"]})
 }
 
-// sendImage takes any content type: Ongair documents image/jpeg and image/png, and its published clients also send
-// image/jpg, image/gif or nothing.
+// sendImage accepts any content type. Ongair documents image/jpeg and image/png, and its
+// clients also send image/jpg, image/gif or none.
 func (s *Sandbox) sendImage(in input) answer { return s.sendAttachment(in, kindImage, "image", "") }
 
 func (s *Sandbox) sendDocument(in input) answer {
 	return s.sendAttachment(in, kindDocument, "file_url", "application/pdf")
 }
 
-// sendAttachment sends an image or a document, whose URL or content is in a field.
+// sendAttachment sends an image or a document. A field has its URL or content.
 func (s *Sandbox) sendAttachment(in input, kind, field, defaultType string) answer {
 	if refusal, ok := required(in, field); !ok {
 		return refusal
@@ -65,7 +66,7 @@ func (s *Sandbox) sendAttachment(in input, kind, field, defaultType string) answ
 	return s.sendMessage(in.params, m)
 }
 
-// sendMessage does what the three sends have in common.
+// sendMessage is the common part of the three sends.
 func (s *Sandbox) sendMessage(params map[string]string, m message) answer {
 	m.ExternalContactID = contactID(params)
 	m.Direction = directionOut
@@ -101,8 +102,8 @@ func (s *Sandbox) status(input) answer {
 	return succeed(channelStatus{Success: true, PhoneNumber: channelNumber, StatusMessage: "Sandbox", Online: true})
 }
 
-// required refuses a call that lacks the field or any contact, or that is for the contact who does not exist. An empty
-// field is a missing one, an uploaded file is a field.
+// required rejects a call without the field or a contact, and a call for the unknown contact.
+// An empty field is missing. An uploaded file is a field.
 func required(in input, name string) (refusal answer, ok bool) {
 	params := in.params
 	if params[name] == "" && fileOf(in.files, name) == nil {
@@ -120,10 +121,10 @@ func required(in input, name string) (refusal answer, ok bool) {
 	return answer{}, true
 }
 
-// contactID returns the contact that a call is for. Ongair's documentation requires both external_id and
-// external_contact_id, and its examples send external_id alone, so one is enough. If they differ, external_contact_id
-// names the contact, as in webhooks. Some published clients send phone_number instead of both. A ticket may have a
-// phone_number besides, which does not name the contact then.
+// contactID returns the contact of a call. Ongair's documentation requires external_id and
+// external_contact_id, but its examples send only external_id, so one is enough. If they
+// differ, external_contact_id is the contact, as in webhooks. Some clients send only
+// phone_number. In a ticket it may accompany the contact's id.
 func contactID(params map[string]string) string {
 	return cmp.Or(params["external_contact_id"], params["external_id"], params["phone_number"])
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// wait waits for d, and says whether nobody gave up meanwhile.
+// wait waits for d. It returns false if ctx ends first.
 func wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
@@ -23,20 +23,21 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// hangUp ends the connection with no answer: with a reset, or in order.
+// hangUp closes the connection without an answer, with a reset or in order.
 func hangUp(w http.ResponseWriter, reset bool) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		// Not HTTP/1. Returning without a word would be a 200.
+		// Not HTTP/1. Returning without an answer would send a 200.
 		http.Error(w, "the sandbox cannot break this kind of connection", http.StatusInternalServerError)
 		return
 	}
 	if reset {
-		// Under TLS the reset is the inner connection's, without TLS's own goodbye.
+		// With TLS, reset the inner connection, without a TLS alert.
 		if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
 			conn = outer.NetConn()
 		}
-		// Closing a TCP connection that lingers for no time sends RST. A connection that is not TCP just closes.
+		// With a linger time of zero, closing a TCP connection sends RST. Other connections
+		// just close.
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
 		}
@@ -44,8 +45,8 @@ func hangUp(w http.ResponseWriter, reset bool) {
 	_ = conn.Close()
 }
 
-// writeHalf announces all of a and writes half of its body. The server sees the difference when the handler returns,
-// and closes the connection.
+// writeHalf sends a Content-Length for all of a and half of its body. The server notices the
+// difference when the handler returns, and closes the connection.
 func writeHalf(w http.ResponseWriter, a answer, answered func(status int)) {
 	answered(a.status)
 	setHeader(w, a)

@@ -10,10 +10,12 @@ import (
 
 const controlPath = "/_sandbox"
 
-// maxControlBody bounds the bodies of controls, in bytes: more than a call's, so that a fault may answer with 10 MiB.
+// maxControlBody bounds the bodies of controls in bytes. It is more than that of a call,
+// because a fault may answer with 10 MiB.
 const maxControlBody = 32 << 20
 
-// authControl is the body of PUT /_sandbox/auth, of which either may be left out. Tokens are not shown.
+// authControl is the body of PUT /_sandbox/auth. Both fields are optional. Tokens are not
+// shown.
 type authControl struct {
 	Forms  []AuthForm `json:"forms"`
 	Tokens []string   `json:"tokens,omitempty"`
@@ -88,7 +90,7 @@ func (s *Sandbox) putAuth(w http.ResponseWriter, r *http.Request) {
 	show(w, http.StatusOK, authControl{Forms: s.auth.accepted()})
 }
 
-// take reads a control's JSON body into v, or answers why it cannot.
+// take decodes a control's JSON body into v, or answers with an error.
 func take(w http.ResponseWriter, r *http.Request, v any) bool {
 	body, err := readBody(w, r, maxControlBody)
 	if err != nil {
@@ -102,7 +104,7 @@ func take(w http.ResponseWriter, r *http.Request, v any) bool {
 	return true
 }
 
-// encodeReadably is JSON for people with curl: indented, and with the "&" of forms and the "<" of HTML as they are.
+// encodeReadably returns indented JSON for people, without escaping "&" and "<".
 func encodeReadably(v any) ([]byte, error) {
 	var encoded bytes.Buffer
 	encoder := json.NewEncoder(&encoded)

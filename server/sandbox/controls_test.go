@@ -151,7 +151,7 @@ func TestAControlThatMakesNoSenseIsRefusedAndChangesNothing(t *testing.T) {
 		"an unknown field beside the forms":  {"/auth", `{"form":["colon"]}`, `unknown field \"form\"`},
 		"no setting of the webhooks":         {"/webhooks", `{}`, "are missing"},
 		"an unknown odd form":                {"/webhooks", `{"as":["bom","bomb"]}`, `unknown form \"bomb\": use no-type, `},
-		"odd forms that exclude each other":  {"/webhooks", `{"as":["bom","utf16"],"receipts":true}`, `forms \"bom\" and \"utf16\" do not go together`},
+		"odd forms that exclude each other":  {"/webhooks", `{"as":["bom","utf16"],"receipts":true}`, `forms \"bom\" and \"utf16\" cannot be combined`},
 		"an unknown setting of the webhooks": {"/webhooks", `{"receipt":true}`, `unknown field \"receipt\"`},
 		"neither forms nor tokens":           {"/auth", `{}`, `\"forms\" and \"tokens\" are missing`},
 	} {

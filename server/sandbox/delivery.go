@@ -15,44 +15,47 @@ import (
 
 const formType = "application/x-www-form-urlencoded"
 
-// ErrNoWebhookURL means that a webhook cannot be triggered because the Config has no WebhookURL.
+// ErrNoWebhookURL means that a webhook cannot be posted, because Config.WebhookURL is empty.
 var ErrNoWebhookURL = errors.New("sandbox: no webhook URL is configured")
 
 var errQueueFull = errors.New("not posted: the queue of webhooks is full")
 
-// Delivery is one webhook that was posted, or tried. Its fields and body are shared by everyone who lists it and MUST
-// NOT be changed.
+// Delivery is a webhook that was posted, or that could not be posted. Its fields and body are
+// shared and MUST NOT be changed.
 type Delivery struct {
-	// Time is when posting it began.
+	// Time is the time at which the post began.
 	Time        time.Time `json:"time"`
 	ContentType string    `json:"content_type"`
 	// ContentEncoding is the header of that name, if any.
 	ContentEncoding string `json:"content_encoding,omitempty"`
-	// Query is what was added to the webhook URL's query, if anything.
+	// Query is the part that was added to the query of the webhook URL.
 	Query string `json:"query,omitempty"`
-	// As are the odd forms in which the webhook was posted.
+	// As are the odd forms of the webhook.
 	As []OddForm `json:"as,omitempty"`
-	// Fields are the webhook's fields in order. A webhook that was triggered as something else than a form has none.
+	// Fields are the webhook's fields in order. A triggered webhook that is not a form has
+	// none.
 	Fields []Field `json:"fields"`
-	// Body is what was posted. In JSON it is the string body if it is UTF-8, and otherwise body_base64.
+	// Body is the posted body. In JSON it is the string body if it is UTF-8, and otherwise
+	// body_base64.
 	Body []byte `json:"-"`
-	// Status is what the receiver answered, and Error why there is no answer: one of them is set.
+	// Status is the receiver's status. Error is the reason if there is no answer. One of them
+	// is set.
 	Status int    `json:"status,omitempty"`
 	Error  string `json:"error,omitempty"`
-	// Triggered tells the webhooks that were asked for from those that a call caused.
+	// Triggered means that the webhook was requested by a control, not caused by a call.
 	Triggered bool `json:"triggered"`
 }
 
-// Deliveries lists every webhook that was posted, in the order in which the posts ended: the newest 10,000, with at
-// most 64 MiB of bodies together.
+// Deliveries returns the posted webhooks in the order in which the posts ended: the newest
+// 10,000, with at most 64 MiB of bodies in total.
 func (s *Sandbox) Deliveries() []Delivery { return s.deliveries.list() }
 
-// MarshalJSON writes the body as text where it is text.
+// MarshalJSON encodes the body as text if it is UTF-8.
 func (d Delivery) MarshalJSON() ([]byte, error) {
 	return encodeReadably(deliveryJSON{plainDelivery(d), newBodyJSON(d.Body)})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote.
+// UnmarshalJSON decodes the output of MarshalJSON.
 func (d *Delivery) UnmarshalJSON(data []byte) error {
 	var read deliveryJSON
 	if err := json.Unmarshal(data, &read); err != nil {
@@ -71,15 +74,16 @@ type deliveryJSON struct {
 	bodyJSON
 }
 
-// Trigger posts one webhook now, as a form with these fields in this order, unless SetOddForms says otherwise, and
-// returns what the receiver answered. Names and values may be any bytes. It does not wait for queued webhooks, works
-// while Run does not, and fails with ErrNoWebhookURL, with ctx's error, or with the reason why there is no answer.
+// Trigger posts one webhook now and returns the receiver's status. It is a form with the fields
+// in this order, unless SetOddForms changes that. Names and values may have any bytes. Trigger
+// does not wait for queued webhooks, and works without Run. It fails with ErrNoWebhookURL, with
+// ctx's error, or with the reason if there is no answer.
 func (s *Sandbox) Trigger(ctx context.Context, fields []Field) (status int, err error) {
 	return s.TriggerAs(ctx, fields, s.settings.oddForms()...)
 }
 
-// TriggerAs is Trigger in the given odd forms, whatever SetOddForms says. It also fails if they are unknown or do not go
-// together.
+// TriggerAs is Trigger with the given odd forms instead of those of SetOddForms. It also fails
+// if they are unknown or cannot be combined.
 func (s *Sandbox) TriggerAs(ctx context.Context, fields []Field, as ...OddForm) (status int, err error) {
 	if err := checkOddForms(as); err != nil {
 		return 0, fmt.Errorf("sandbox: %w", err)
@@ -90,7 +94,7 @@ func (s *Sandbox) TriggerAs(ctx context.Context, fields []Field, as ...OddForm) 
 	return s.post(ctx, o, d)
 }
 
-// delivery returns what is listed of o.
+// delivery returns the Delivery of o, without an outcome.
 func delivery(o *outgoing, as []OddForm) *Delivery {
 	return &Delivery{
 		Time: time.Now(), ContentType: o.contentType, ContentEncoding: o.contentEncoding, Query: o.query,
@@ -98,7 +102,7 @@ func delivery(o *outgoing, as []OddForm) *Delivery {
 	}
 }
 
-// deliver posts queued webhooks, one after the other, until ctx ends.
+// deliver posts queued webhooks one by one until ctx ends.
 func (s *Sandbox) deliver(ctx context.Context) {
 	for {
 		compose, err := s.queue.pop(ctx)
@@ -107,12 +111,12 @@ func (s *Sandbox) deliver(ctx context.Context) {
 		}
 		as := s.settings.oddForms()
 		o := composed(compose(), as)
-		// The outcome is in Deliveries and the log; a webhook is posted once, whatever it is.
+		// The outcome is listed and logged. A webhook is posted only once.
 		_, _ = s.post(ctx, o, delivery(o, as))
 	}
 }
 
-// post posts o once and keeps d with the outcome.
+// post posts o once and records d with the outcome.
 func (s *Sandbox) post(ctx context.Context, o *outgoing, d *Delivery) (status int, err error) {
 	if s.config.WebhookURL == "" {
 		return 0, ErrNoWebhookURL
@@ -123,7 +127,7 @@ func (s *Sandbox) post(ctx context.Context, o *outgoing, d *Delivery) (status in
 	}
 	s.deliveries.add(d, len(d.Body))
 	if d.Status != http.StatusOK {
-		s.logger.Warn("a webhook was not taken", "status", d.Status, "error", d.Error)
+		s.logger.Warn("webhook not accepted", "status", d.Status, "error", d.Error)
 	}
 	return d.Status, err
 }
@@ -139,7 +143,8 @@ func (s *Sandbox) exchange(ctx context.Context, o *outgoing) (status int, err er
 	if err != nil {
 		return 0, withoutURL(err)
 	}
-	// The status is all that Ongair looks at. The rest is read so that the connection can be used again, but not for ever.
+	// Ongair only uses the status. A part of the body is read so that the connection can be
+	// reused.
 	_, _ = io.CopyN(io.Discard, response.Body, 64<<10)
 	_ = response.Body.Close()
 	if !s.running.Load() {
@@ -148,7 +153,7 @@ func (s *Sandbox) exchange(ctx context.Context, o *outgoing) (status int, err er
 	return response.StatusCode, nil
 }
 
-// withoutURL keeps the webhook URL, and the secret in it, out of logs and lists.
+// withoutURL removes the webhook URL, which contains a secret, from an error.
 func withoutURL(err error) error {
 	if inner := new(url.Error); errors.As(err, &inner) {
 		return fmt.Errorf("sandbox: post webhook: %w", inner.Err)
@@ -156,12 +161,12 @@ func withoutURL(err error) error {
 	return fmt.Errorf("sandbox: post webhook: %w", err)
 }
 
-// undelivered lists a webhook that is not even tried.
+// undelivered records a webhook that was not posted.
 func (s *Sandbox) undelivered(fields []Field, why error) {
 	d := delivery(composed(fields, nil), nil)
 	d.Error = why.Error()
 	s.deliveries.add(d, len(d.Body))
-	s.logger.Warn("a webhook was not posted", "error", d.Error)
+	s.logger.Warn("webhook not posted", "error", d.Error)
 }
 
 func newWebhookClient() *http.Client {
@@ -173,7 +178,7 @@ func newWebhookClient() *http.Client {
 	}
 }
 
-// closeIdle lets go of the connections of the Sandbox's own client, which would otherwise outlive it for a while.
+// closeIdle closes the idle connections of the Sandbox's own client.
 func (s *Sandbox) closeIdle() {
 	if s.ownClient {
 		s.client.CloseIdleConnections()

@@ -15,7 +15,7 @@ import (
 	"unicode/utf16"
 )
 
-// What the odd forms do, in the order of their table.
+// The odd forms, in the order of their table.
 
 const jsonType = "application/json"
 
@@ -62,7 +62,8 @@ func encodeMultipartOtherBoundary(o *outgoing) {
 	o.contentType = "multipart/form-data; boundary=another-" + boundary
 }
 
-// encodeParts makes a multipart body and returns its boundary, which is always the same one unless a field contains it.
+// encodeParts encodes a multipart body and returns its boundary. The boundary is always the
+// same unless a field contains it.
 func (o *outgoing) encodeParts() (boundary string) {
 	boundary = "----ongair-sandbox"
 	for i := 0; slices.ContainsFunc(o.fields, func(f Field) bool { return strings.Contains(f.Name+"\n"+f.Value, boundary) }); i++ {
@@ -93,7 +94,7 @@ func encodePayload(o *outgoing) {
 	o.contentType, o.body = formType, []byte("payload="+url.QueryEscape(string(o.object())))
 }
 
-// object returns the fields as a JSON object of strings that keeps their order, and repeated names.
+// object returns the fields as a JSON object of strings, with their order and repeated names.
 func (o *outgoing) object() []byte {
 	var body strings.Builder
 	body.WriteString("{")
@@ -157,7 +158,7 @@ func compressGzip(o *outgoing) {
 	o.compress("gzip", func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })
 }
 
-// compressDeflate uses zlib's format, which is what HTTP calls deflate.
+// compressDeflate uses the zlib format, which HTTP calls deflate.
 func compressDeflate(o *outgoing) {
 	o.compress("deflate", func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) })
 }

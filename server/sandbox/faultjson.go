@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// faultJSON is a Fault as the controls show and take it.
+// faultJSON is the JSON form of a Fault.
 type faultJSON struct {
 	Path       string            `json:"path,omitempty"`
 	Times      int               `json:"times,omitempty"`
@@ -21,7 +21,7 @@ type faultJSON struct {
 	Connection Connection        `json:"connection,omitempty"`
 }
 
-// MarshalJSON writes the delay as Go does, for example "1.5s", and leaves out what is zero.
+// MarshalJSON encodes the delay as Go does, for example "1.5s", and omits zero values.
 func (f Fault) MarshalJSON() ([]byte, error) {
 	shown := faultJSON{
 		Path: f.Path, Times: f.Times, Status: f.Status, Headers: f.Headers, Body: f.Body,
@@ -33,7 +33,8 @@ func (f Fault) MarshalJSON() ([]byte, error) {
 	return encodeReadably(shown)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote, and refuses unknown fields and faults that make no sense.
+// UnmarshalJSON decodes the output of MarshalJSON. It rejects unknown fields and invalid
+// faults.
 func (f *Fault) UnmarshalJSON(data []byte) error {
 	var given faultJSON
 	if err := decodeStrictly(bytes.NewReader(data), &given); err != nil {
@@ -57,7 +58,7 @@ func (f *Fault) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// decodeStrictly reads one JSON value with no fields that v lacks and nothing after it.
+// decodeStrictly decodes one JSON value. It rejects unknown fields and data after the value.
 func decodeStrictly(r io.Reader, v any) error {
 	decoder := json.NewDecoder(r)
 	decoder.DisallowUnknownFields()

@@ -10,30 +10,33 @@ import (
 	"time"
 )
 
-// Fault is something that goes wrong with the calls it fits. Of the delay, the answer and the connection at least one
-// is set; they happen in this order.
+// Fault is a failure of calls. At least one of Delay, Status and Connection is set. They take
+// effect in this order.
 type Fault struct {
-	// Path is the call's name, for example "/send". Empty fits every request to the API, unknown paths too.
+	// Path is the call's name, for example "/send". Empty matches every request to the API,
+	// including unknown paths.
 	Path string
-	// Times is how many calls it happens to, after which it is gone; 0 means until it is removed. In a list of faults it
-	// is how many are left.
+	// Times is the number of calls that fail, after which the fault is removed. Zero means
+	// until it is removed. In a list of faults it is the rest.
 	Times int
-	// Delay is how long the answer, or the end of the connection, is kept back. It ends early when the client goes or
-	// Run's context ends; then there is no answer. In JSON it is a string such as "1.5s".
+	// Delay is the delay of the answer, or of the end of the connection. It ends early, without
+	// an answer, when the client leaves or Run's context ends. In JSON it is a string such as
+	// "1.5s".
 	Delay time.Duration
-	// Status, 200 to 599, is answered with Headers and Body instead of doing the work. The Content-Type is Ongair's
-	// unless Headers has one. 0 means the call's real answer.
+	// Status, 200 to 599, is answered with Headers and Body, and the call is not executed. The
+	// Content-Type is Ongair's unless Headers has one. Zero means the call's real answer.
 	Status  int
 	Headers map[string]string
 	Body    string
-	// Effect means that the work is done nevertheless, and first: the message is kept and its webhooks are queued before
-	// the delay begins, whatever the client gets to see of it.
+	// Effect means that the call is executed nevertheless, before the delay: the message is
+	// stored and its webhooks are queued.
 	Effect bool
-	// Connection, if not empty, is how the connection ends instead of a whole answer.
+	// Connection, if not empty, is the way in which the connection ends.
 	Connection Connection
 }
 
-// Connection is a way in which a connection fails a call whose request was read whole. It needs HTTP/1.
+// Connection is a way in which a connection fails after the request was read. It requires
+// HTTP/1.
 type Connection string
 
 const (
@@ -41,14 +44,15 @@ const (
 	ResetBeforeAnswer Connection = "reset_before_answer"
 	// CloseBeforeAnswer ends the connection in order (FIN) with no byte of an answer.
 	CloseBeforeAnswer Connection = "close_before_answer"
-	// HalfAnswer writes the header, with the whole answer's Content-Length, and half of the body, and closes. Without a
-	// Status it is the real answer that is cut, so the work is always done.
+	// HalfAnswer sends the header, with the Content-Length of the whole answer, and half of the
+	// body, and closes the connection. Without a Status the call is executed and its real
+	// answer is cut.
 	HalfAnswer Connection = "half_answer"
-	// Hang never answers: it ends when the client goes or Run's context ends.
+	// Hang never answers. The connection ends when the client leaves or Run's context ends.
 	Hang Connection = "hang"
 )
 
-// check says why a fault cannot happen.
+// check returns an error if a fault is invalid.
 func (f Fault) check() error {
 	switch {
 	case f.Path != "" && !strings.HasPrefix(f.Path, "/"):
@@ -73,33 +77,34 @@ func (f Fault) check() error {
 	}
 }
 
-// faults is the list of what goes wrong. Its zero value is an empty list.
+// faults is the list of faults. The zero value is an empty list.
 type faults struct {
 	mu   sync.Mutex
 	list []Fault
 }
 
-// SetFaults replaces all faults; with none, nothing goes wrong any more. Of several that fit a call the first one
-// happens. A fault that makes no sense, such as one with Status 42, answers its calls with 500 and the reason.
+// SetFaults replaces all faults. Without arguments it removes them. The first fault that
+// matches a call takes effect. An invalid fault, such as one with Status 42, answers its calls
+// with 500 and the reason.
 func (s *Sandbox) SetFaults(list ...Fault) {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
 	s.faults.list = slices.Clone(list)
 }
 
-// current copies the list. It is never nil, so that it is a list in JSON.
+// current returns a copy of the list. It is never nil, so that JSON has a list.
 func (fs *faults) current() []Fault {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	return append([]Fault{}, fs.list...)
 }
 
-// take finds what goes wrong with a call to path, and counts it.
+// take returns the fault for a call to path, and counts it.
 func (fs *faults) take(path string) (Fault, bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	for i, f := range fs.list {
-		// The name with its prefix is the same call.
+		// The name with its prefix means the same call.
 		if f.Path != "" && strings.TrimPrefix(f.Path, apiPath) != path {
 			continue
 		}
@@ -113,7 +118,8 @@ func (fs *faults) take(path string) (Fault, bool) {
 	return Fault{}, false
 }
 
-// apply answers a call, or does not, as f says. work does the call and tells its real answer.
+// apply answers a call, or fails it, according to f. work executes the call and returns its
+// real answer.
 func (f Fault) apply(w http.ResponseWriter, r *http.Request, work func() answer, answered func(status int)) {
 	if err := f.check(); err != nil {
 		write(w, refuse(http.StatusInternalServerError, "the sandbox has a bad fault: "+err.Error()), answered)
@@ -136,7 +142,7 @@ func (f Fault) apply(w http.ResponseWriter, r *http.Request, work func() answer,
 		<-r.Context().Done()
 		hangUp(w, false)
 		return
-	case HalfAnswer: // once there is an answer to cut in half
+	case HalfAnswer: // below, when there is an answer
 	}
 	if f.Status != 0 {
 		a = f.answer()

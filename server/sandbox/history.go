@@ -7,8 +7,8 @@ const (
 	historyBytes = 64 << 20
 )
 
-// history keeps the newest entries: at most historyCount, and at most historyBytes of bodies but always the newest one.
-// Its zero value is empty and ready; it may be used concurrently.
+// history has the newest entries: at most historyCount, with at most historyBytes of bodies.
+// The newest entry is always kept. The zero value is empty. It is safe for concurrent use.
 type history[T any] struct {
 	mu      sync.Mutex
 	entries []entry[T]
@@ -20,7 +20,7 @@ type entry[T any] struct {
 	size  int
 }
 
-// add keeps v, whose body has size bytes. From then on v is changed only through change.
+// add adds v, whose body has size bytes. After that, v MUST be changed only by change.
 func (h *history[T]) add(v *T, size int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -33,14 +33,14 @@ func (h *history[T]) add(v *T, size int) {
 	}
 }
 
-// change runs f, which may write to values that were added, while nobody reads them.
+// change runs f, which may change added values.
 func (h *history[T]) change(f func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	f()
 }
 
-// list copies the entries, oldest first. It is never nil, so that it is a list in JSON.
+// list returns a copy of the entries, oldest first. It is never nil, so that JSON has a list.
 func (h *history[T]) list() []T {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -6,12 +6,13 @@ import (
 	"strings"
 )
 
-// OddForm is a way in which a webhook differs from what Ongair documents, for example "bom". The sandbox posts webhooks
-// in odd forms on demand, so that a consumer can be tried with what other senders and proxies do to a webhook.
+// OddForm is a deviation of a webhook from Ongair's documentation, for example "bom". The
+// sandbox posts webhooks in odd forms to test how a consumer handles those of other senders and
+// proxies.
 type OddForm string
 
-// The steps in which odd forms change a webhook, in order. Without a form of stepEncode the fields become an urlencoded
-// form, as Ongair documents.
+// The steps in which odd forms change a webhook, in order. Without a form of stepEncode the
+// webhook is an urlencoded form, as Ongair documents.
 const (
 	stepFields = iota
 	stepEncode
@@ -21,24 +22,25 @@ const (
 	steps
 )
 
-// oddForm is one entry of the table of odd forms.
+// oddForm is an entry of the table of odd forms.
 type oddForm struct {
 	name OddForm
-	// about completes the sentence "The webhook has …" on the page.
+	// about completes the sentence "The webhook has …" of the help page.
 	about string
 	step  int
 	apply func(o *outgoing)
-	// not lists other forms that make no sense together with this one. Two encodings never do.
+	// not lists the forms that cannot be combined with this one. Two encodings cannot be
+	// combined.
 	not []OddForm
 }
 
-// oddForms returns the table. Forms of one step are applied in its order.
+// oddForms returns the table. The forms of one step are applied in its order.
 func oddForms() []oddForm {
-	noForm := []OddForm{ // bodies that are not an urlencoded form
+	noForm := []OddForm{ // these bodies are not urlencoded forms
 		"multipart", "multipart-unlabelled", "multipart-without-boundary", "multipart-other-boundary",
 		"json", "json-array", "json-as-form",
 	}
-	notInUTF16 := []OddForm{ // bodies whose bytes say what they are
+	notInUTF16 := []OddForm{ // these bodies depend on their bytes
 		"multipart", "multipart-unlabelled", "multipart-without-boundary", "multipart-other-boundary", "latin1",
 	}
 	return []oddForm{
@@ -74,7 +76,7 @@ func oddForms() []oddForm {
 	}
 }
 
-// OddForms lists the known odd forms.
+// OddForms returns the known odd forms.
 func OddForms() []OddForm {
 	var names []OddForm
 	for _, f := range oddForms() {
@@ -83,7 +85,7 @@ func OddForms() []OddForm {
 	return names
 }
 
-// parseOddForms reads a list of odd forms with commas between them. An empty list has none.
+// parseOddForms parses a list of odd forms separated by commas. It may be empty.
 func parseOddForms(list string) ([]OddForm, error) {
 	var as []OddForm
 	for name := range strings.SplitSeq(list, ",") {
@@ -94,7 +96,7 @@ func parseOddForms(list string) ([]OddForm, error) {
 	return as, checkOddForms(as)
 }
 
-// checkOddForms reports why a webhook cannot be posted in all of the forms.
+// checkOddForms returns an error if a form is unknown or the forms cannot be combined.
 func checkOddForms(as []OddForm) error {
 	table := oddForms()
 	known := make(map[OddForm]oddForm, len(table))
@@ -113,7 +115,7 @@ func checkOddForms(as []OddForm) error {
 			other := known[earlier]
 			if f.step == stepEncode && other.step == stepEncode ||
 				slices.Contains(f.not, earlier) || slices.Contains(other.not, name) {
-				return fmt.Errorf("forms %q and %q do not go together", earlier, name)
+				return fmt.Errorf("forms %q and %q cannot be combined", earlier, name)
 			}
 		}
 	}
@@ -128,7 +130,7 @@ func words(as []OddForm) []string {
 	return names
 }
 
-// composed returns the webhook of the fields in the odd forms, which have passed checkOddForms.
+// composed returns the webhook of the fields in odd forms that passed checkOddForms.
 func composed(fields []Field, as []OddForm) *outgoing {
 	o := &outgoing{fields: slices.Clone(fields)}
 	table := oddForms()

@@ -178,7 +178,7 @@ func TestFormsThatMakeNoSenseTogetherAreRefused(t *testing.T) {
 			case one == other:
 				assert.EqualError(t, err, fmt.Sprintf("form %q is given twice", one))
 			case refused[[2]OddForm{one, other}]:
-				assert.EqualError(t, err, fmt.Sprintf("forms %q and %q do not go together", one, other))
+				assert.EqualError(t, err, fmt.Sprintf("forms %q and %q cannot be combined", one, other))
 			default:
 				assert.NoError(t, err, "%s and %s", one, other)
 			}
@@ -238,7 +238,7 @@ func TestOddFormsThatMakeNoSenseAreRefused(t *testing.T) {
 	for name, tt := range map[string]struct{ query, contentType, reason string }{
 		"an unknown form":        {"?as=bom,bomb", formType, `unknown form \"bomb\": use no-type, type-lower-case, type-with-spaces, plus-as-space, multipart, multipart-unlabelled, multipart-without-boundary, multipart-other-boundary, form-as-json, json, json-as-form, json-array, payload, latin1, query, leading-question-mark, leading-newlines, bom, utf16, gzip, deflate, extra-slashes, trailing-slash`},
 		"a form twice":           {"?as=bom,bom", formType, `form \"bom\" is given twice`},
-		"forms against another":  {"?as=json&as=multipart", formType, `forms \"json\" and \"multipart\" do not go together`},
+		"forms against another":  {"?as=json&as=multipart", formType, `forms \"json\" and \"multipart\" cannot be combined`},
 		"a form of what is JSON": {"?as=bom", "application/json", "type and as need a form"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -280,7 +280,7 @@ func TestEveryLaterWebhookHasTheOddFormsThatAreSet(t *testing.T) {
 
 func TestUnknownFormsAreRefusedInGo(t *testing.T) {
 	s := New(Config{Token: token, WebhookURL: webhookURL})
-	assert.EqualError(t, s.SetOddForms("gzip", "deflate"), `sandbox: forms "gzip" and "deflate" do not go together`)
+	assert.EqualError(t, s.SetOddForms("gzip", "deflate"), `sandbox: forms "gzip" and "deflate" cannot be combined`)
 	assert.Empty(t, s.settings.oddForms())
 	_, err := s.TriggerAs(t.Context(), nil, "bomb")
 	assert.ErrorContains(t, err, `sandbox: unknown form "bomb"`)

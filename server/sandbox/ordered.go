@@ -1,6 +1,7 @@
 package sandbox
 
-// ordered keeps the newest values by id, at most a number of them. Its owner guards it.
+// ordered has the newest values by id, at most a number of them. It is not safe for concurrent
+// use.
 type ordered[T any] struct {
 	most int
 	byID map[string]*T
@@ -16,7 +17,7 @@ func (o *ordered[T]) get(id string) (*T, bool) {
 	return v, ok
 }
 
-// put adds a value under an id that is new, and hands back the one that had to be forgotten for it, or nil.
+// put adds a value under a new id. It returns the oldest value if that was removed, or nil.
 func (o *ordered[T]) put(id string, v *T) (forgotten *T) {
 	if len(o.ids) >= o.most {
 		oldest := o.ids[0]
@@ -29,7 +30,7 @@ func (o *ordered[T]) put(id string, v *T) (forgotten *T) {
 	return forgotten
 }
 
-// list copies the values, oldest first. It is never nil, so that it is a list in JSON.
+// list returns a copy of the values, oldest first. It is never nil, so that JSON has a list.
 func (o *ordered[T]) list() []T {
 	values := make([]T, len(o.ids))
 	for i, id := range o.ids {

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// outgoing is a webhook on its way: what the odd forms change, and what is posted in the end.
+// outgoing is a webhook to be posted. The odd forms change it.
 type outgoing struct {
 	fields []Field
-	// literalPlus means that a form does not escape the plus of a contact.
+	// literalPlus means that the plus of a contact's id is not escaped in a form.
 	literalPlus bool
 
 	// contentType and contentEncoding are not sent if they are empty.
 	contentType     string
 	contentEncoding string
-	// query is added to the webhook URL's own.
+	// query is added to the query of the webhook URL.
 	query string
 	body  []byte
 
@@ -24,10 +24,10 @@ type outgoing struct {
 	trailingSlash bool
 }
 
-// encodeForm makes the body that Ongair documents.
+// encodeForm sets the body that Ongair documents.
 func (o *outgoing) encodeForm() { o.contentType, o.body = formType, o.form() }
 
-// form returns the fields as an urlencoded form that keeps their order.
+// form returns the fields as an urlencoded form in their order.
 func (o *outgoing) form() []byte {
 	pairs := make([]string, len(o.fields))
 	for i, f := range o.fields {
@@ -40,7 +40,7 @@ func (o *outgoing) form() []byte {
 	return []byte(strings.Join(pairs, "&"))
 }
 
-// address gives r, which goes to the webhook URL, the headers, path and query.
+// address sets the headers, path and query of r.
 func (o *outgoing) address(r *http.Request) {
 	for name, value := range map[string]string{"Content-Type": o.contentType, "Content-Encoding": o.contentEncoding} {
 		if value != "" {

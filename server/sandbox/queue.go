@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// maxQueued bounds the webhooks that wait, because nobody runs the sandbox or because they are posted too slowly.
+// maxQueued bounds the waiting webhooks, if the sandbox does not run or posts too slowly.
 const maxQueued = 100_000
 
-// queue holds webhooks until they are due: earliest first, and those due at one instant in the order they came. Many
-// may push, one goroutine pops.
+// queue has webhooks in the order of their due times, and of their arrival for equal times.
+// push is safe for concurrent use. pop MUST be called by one goroutine.
 type queue struct {
 	mu     sync.Mutex
 	items  items
 	pushed int64
-	// earlier has room for one signal that the first item changed.
+	// earlier gets a signal when the first item has changed.
 	earlier chan struct{}
 }
 
 func newQueue() *queue { return &queue{earlier: make(chan struct{}, 1)} }
 
-// push queues a webhook; false means that the queue is full.
+// push queues a webhook. It returns false if the queue is full.
 func (q *queue) push(due time.Time, compose webhook) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -41,7 +41,7 @@ func (q *queue) push(due time.Time, compose webhook) bool {
 	return true
 }
 
-// pop waits until the first webhook is due and takes it. It fails only when ctx ends, and then takes nothing.
+// pop waits until the first webhook is due and removes it. It fails only when ctx ends.
 func (q *queue) pop(ctx context.Context) (webhook, error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -60,8 +60,8 @@ func (q *queue) pop(ctx context.Context) (webhook, error) {
 	return nil, ctx.Err()
 }
 
-// first takes the first webhook if it is due, and otherwise says how long that will take: an hour with an empty queue,
-// since a push ends the wait anyway.
+// first removes the first webhook if it is due. Otherwise it returns the time to wait. For an
+// empty queue that is an hour, because a push ends the wait.
 func (q *queue) first(now time.Time) (webhook, time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -80,7 +80,7 @@ type item struct {
 	compose webhook
 }
 
-// items is the heap.Interface of a queue.
+// items implements heap.Interface for a queue.
 type items []item
 
 func (h items) Len() int { return len(h) }
@@ -99,7 +99,7 @@ func (h *items) Push(x any) { *h = append(*h, x.(item)) }
 func (h *items) Pop() any {
 	last := len(*h) - 1
 	popped := (*h)[last]
-	(*h)[last] = item{} // the array must not keep the webhook
+	(*h)[last] = item{} // releases the webhook
 	*h = (*h)[:last]
 	return popped
 }

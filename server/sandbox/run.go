@@ -12,13 +12,14 @@ import (
 	"time"
 )
 
-// stopGrace is how long calls in flight may take to finish once Run's context has ended. Waiting faults end with the
-// context, so only a client that is slow to send its body needs it.
+// stopGrace bounds the calls in flight after Run's context has ended. Waiting faults end with
+// the context, so it matters only for a client that is slow to send its body.
 const stopGrace = time.Second
 
-// Run serves the Handler on l and posts the webhooks that calls cause, until ctx ends. It then ends waiting faults,
-// gives calls in flight a second, keeps what is still queued for the next Run, waits for every goroutine it started
-// and returns nil. It always closes l. It fails if the Config cannot work, if it is already running or if l fails.
+// Run serves the Handler on l and posts queued webhooks until ctx ends. Then it ends waiting
+// faults, lets calls in flight finish for a second, waits for its goroutines and returns nil.
+// Queued webhooks are kept for the next Run. It always closes l. It fails if the Config is
+// invalid, if it is already running, or if l fails.
 func (s *Sandbox) Run(ctx context.Context, l net.Listener) error {
 	if err := s.check(); err != nil {
 		return errors.Join(err, l.Close())
@@ -49,15 +50,14 @@ func (s *Sandbox) Run(ctx context.Context, l net.Listener) error {
 		_ = server.Close() // the listener is closed already, and connections have no error to tell
 	}
 	own.Wait()
-	// In this order: whoever posts a webhook from now on sees that nobody else will close its connection.
+	// In this order, so that later posts close their connection themselves.
 	s.running.Store(false)
 	s.closeIdle()
 	return err
 }
 
-// newServer makes the server of one Run. own counts its connections and its handlers: connections from before their
-// goroutine starts until they are closed or handed over, handlers because one that took its connection over still has
-// to close it.
+// newServer returns the server of one Run. own counts its connections until they are closed or
+// hijacked, and its handlers, because one that hijacked its connection must close it.
 func (s *Sandbox) newServer(ctx context.Context, own *sync.WaitGroup) *http.Server {
 	handler := s.Handler()
 	return &http.Server{
@@ -90,7 +90,7 @@ func (s *Sandbox) check() error {
 	}
 	u, err := url.Parse(s.config.WebhookURL)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		// Without the cause, which would repeat the URL and the secret in it.
+		// The cause is omitted, because it contains the URL and its secret.
 		return errors.New("sandbox: Config.WebhookURL is not an absolute http or https URL")
 	}
 	return nil

@@ -1,54 +1,60 @@
-// Package sandbox is an Ongair to develop against: a stateful fake of Ongair's HTTP API that the gateway's tests, its
-// sandbox command and its --sandbox mode share.
+// Package sandbox imitates Ongair's HTTP API: a stateful fake for the gateway's tests, its
+// sandbox command and its --sandbox flag.
 //
-// # Mechanism
+// # How a call is handled
 //
-// A Sandbox is one channel of one Ongair account. A call to its API goes through five steps:
+// A Sandbox is one channel of one Ongair account. A call has five steps:
 //
-//	body   bounded at 10 MiB and read as JSON, multipart or a form by what it looks like, whatever the header claims
-//	record the call is remembered exactly as it arrived, see Requests
-//	fault  the first fault that fits may delay, replace or break the answer, see Fault
-//	auth   the token is looked for in the four places where Ongair's clients put it
-//	state  contacts, conversations and messages change, and the answer has Ongair's documented shape
+//	body    read as JSON, multipart or a form by its content, at most 10 MiB
+//	record  the call is recorded as it arrived (Requests)
+//	fault   the first matching fault may delay, replace or break the answer (Fault)
+//	auth    the token is looked up in the four places where Ongair's clients send it
+//	state   contacts, conversations and messages change, and Ongair's answer is sent
 //
-// A message that was sent puts webhooks into a queue that is ordered by the time they are due: MessageSent after
-// SentDelay, a DeliveryReceipt right behind it if receipts are on, then the contact's answer after AnswerDelay. One
-// goroutine works through the queue, so webhooks leave one by one and in order: the MessageSent of a message always
-// comes before its answer. Like Ongair, the sandbox posts each webhook once, whatever the receiver answers.
+// # Webhooks
 //
-// A webhook is composed of its fields in five steps, which OddForms change: fields, encoding, what precedes the body,
-// compression, and the address. Without odd forms it is a form, as Ongair documents.
+// A sent message queues webhooks: MessageSent after SentDelay, then a DeliveryReceipt if receipts
+// are on, and the contact's answer after AnswerDelay. One goroutine posts them one by one, in the
+// order of their due times, so the MessageSent of a message always precedes its answer. Like
+// Ongair, the sandbox posts each webhook once, whatever the receiver answers.
 //
-// Under /_sandbox/ are the controls: post any webhook, switch faults, list what arrived. They ask for no token, so a
-// Sandbox belongs on a loopback address. GET /_sandbox/ describes them.
+// A webhook is composed in five steps, which OddForms change: fields, encoding, prefix of the
+// body, compression and address. By default it is a form, as Ongair documents.
 //
-// # What published clients send
+// # Controls
 //
-// The sandbox takes calls as Ongair's documentation shows them and as its published clients make them:
+// The controls under /_sandbox/ post webhooks, set faults and list what arrived. GET /_sandbox/
+// describes them. They need no token, so a Sandbox should listen on loopback.
 //
-//	phone_number in place of external_id and external_contact_id
-//	more than one slash in a row, and one at the end, which Rails squeezes
-//	/send_image with any content_type or none
-//	text and caption in place of each other below images and documents
-//	the image, or the document, as an uploaded file, which is served under /_sandbox/files/
+// # Calls of Ongair's clients
 //
-// # What Ongair's contacts do here
+// The sandbox accepts calls as in Ongair's documentation and as made by its published clients:
 //
-// Every contact exists from its first use, except +254705865640, which Ongair's documentation uses to show a refusal. A
-// contact answers a text with a MessageReceived that quotes it, and an image or a document with an ImageReceived. The
-// text "close" closes the conversation instead, with a TicketStatusUpdated; the next message opens a new one.
+//   - phone_number instead of external_id and external_contact_id
+//   - repeated and trailing slashes in the path, as in Rails
+//   - /send_image with any content_type or none
+//   - text and caption in place of each other
+//   - the image or document as an uploaded file, which is served under /_sandbox/files/
+//
+// # Contacts
+//
+// Every contact exists except +254705865640, which Ongair's documentation uses for an error. A
+// contact answers a text with a MessageReceived that quotes it, and an image or a document with an
+// ImageReceived. The text "close" closes the conversation, with a TicketStatusUpdated. The next
+// message opens a new one.
 //
 // # Limits
 //
-// Everything is in memory and gone with the Sandbox. It remembers the newest 10,000 calls and the newest 10,000
-// webhooks, each list with at most 64 MiB of bodies, as many uploaded files, the newest 10,000 messages, 100,000
-// conversations and 100,000 contacts. It queues at most 100,000 webhooks: Deliveries lists the ones beyond with an error,
-// and they are not posted.
+// Everything is in memory. The sandbox keeps the newest 10,000 calls, 10,000 webhooks and 10,000
+// messages, uploaded files, 100,000 conversations and 100,000 contacts. Calls, webhooks and files
+// have at most 64 MiB of bodies each. It queues at most 100,000 webhooks. Deliveries lists further
+// ones with an error.
 //
-// # Not promised
+// # Not imitated
 //
-// What Ongair does where its documentation is silent: rate limits, retries of webhooks, the effect of thread.
-// Templates, lists, search, groups and the calls that only some clients make are not here and answer 501.
+// The sandbox does not imitate behaviour that Ongair does not document: rate limits, retries of
+// webhooks, the effect of thread. Templates, lists, search, groups and calls of single clients
+// answer 501.
 package sandbox
 
 import (
@@ -59,7 +65,7 @@ import (
 	"time"
 )
 
-// The defaults of Config's durations, and the bounds that they stay below.
+// Defaults and bounds of the durations in Config.
 const (
 	defaultSentDelay   = 100 * time.Millisecond
 	defaultAnswerDelay = 800 * time.Millisecond
@@ -68,35 +74,39 @@ const (
 	webhookTimeout     = 10 * time.Second
 )
 
-// Config says which account a Sandbox plays. Its zero value lacks only the Token.
+// Config configures a Sandbox. Only Token is required.
 type Config struct {
-	// Token is the channel's API token, until SetTokens says otherwise: any non-empty string. Without one, Run fails and every call is answered 401.
+	// Token is the channel's API token until SetTokens is called: any non-empty string. Without
+	// a token Run fails, and all calls are answered with 401.
 	Token string
-	// WebhookURL is where the channel's webhooks go: an absolute http or https URL. Empty means that none are posted and
-	// that contacts never answer.
+	// WebhookURL is the absolute http or https URL for the channel's webhooks. Empty means that
+	// none are posted and that contacts do not answer.
 	WebhookURL string
-	// AccountType is the channel's type, sent with every webhook. Default: WhatsApp.
+	// AccountType is the channel's type, which is sent with every webhook. The default is
+	// WhatsApp.
 	AccountType string
-	// SentDelay is the time from a send to its MessageSent webhook, and from a ticket to its TicketStatusUpdated. Zero
-	// means 100 ms, less than zero means at once; 1 s and more is cut to 999 ms.
+	// SentDelay is the time from a send to its MessageSent webhook, and from a ticket to its
+	// TicketStatusUpdated. Zero means 100 ms, and less than zero none. The maximum is 999 ms.
 	SentDelay time.Duration
-	// AnswerDelay is the time from a send to the contact's answer. Zero means 800 ms, less than zero means at once; 2 s
-	// and more is cut to 1,999 ms. An answer never comes before its MessageSent, so the larger delay holds.
+	// AnswerDelay is the time from a send to the contact's answer. Zero means 800 ms, and less
+	// than zero none. The maximum is 1,999 ms, and the minimum is SentDelay, because an answer
+	// never precedes its MessageSent.
 	AnswerDelay time.Duration
-	// Silent means that no call causes a webhook: only triggered ones are posted. It is for tests and loads that bring
-	// their own.
+	// Silent means that calls cause no webhooks. Only triggered ones are posted.
 	Silent bool
-	// Receipts means that a DeliveryReceipt follows each MessageSent, until SetReceipts says otherwise. Ongair posts
-	// receipts for channels that have them. They are off by default, so that two webhooks show what a send causes.
+	// Receipts means that a DeliveryReceipt follows each MessageSent, until SetReceipts is
+	// called. Ongair posts receipts for some channels.
 	Receipts bool
-	// HTTPClient posts the webhooks. Default: one that gives up after 10 s and follows no redirects. A client that is
-	// given stays the caller's: Run does not close its idle connections.
+	// HTTPClient posts the webhooks. The default has a timeout of 10 s and follows no
+	// redirects. Run does not close the idle connections of a given client.
 	HTTPClient *http.Client
-	// Logger hears about calls (debug) and about webhooks that were not taken (warn). Default: nobody.
+	// Logger logs calls at debug level and webhooks that were not accepted at warn level. Nil
+	// logs nothing.
 	Logger *slog.Logger
 }
 
-// Sandbox is one fake channel of one fake Ongair account. Make it with New. All its methods may be called concurrently.
+// Sandbox is a fake channel of a fake Ongair account. Create it with New. Its methods are safe
+// for concurrent use.
 type Sandbox struct {
 	config    Config
 	client    *http.Client
@@ -114,8 +124,8 @@ type Sandbox struct {
 	deliveries history[Delivery]
 }
 
-// New makes a Sandbox and starts nothing: its Handler answers at once, but the webhooks that calls cause wait in the
-// queue until Run posts them.
+// New returns a Sandbox and starts nothing. Its Handler answers at once. Webhooks of calls are
+// queued until Run posts them.
 func New(config Config) *Sandbox {
 	s := &Sandbox{
 		config: config,
@@ -138,8 +148,8 @@ func New(config Config) *Sandbox {
 	}
 	s.config.SentDelay = s.delay("SentDelay", config.SentDelay, defaultSentDelay, maxSentDelay)
 	s.config.AnswerDelay = s.delay("AnswerDelay", config.AnswerDelay, defaultAnswerDelay, maxAnswerDelay)
-	// One goroutine posts in the order of due times, so an answer that is due no earlier than its MessageSent, and is
-	// queued after it, is also posted after it.
+	// Webhooks are posted in the order of due times, so this keeps an answer after its
+	// MessageSent.
 	s.config.AnswerDelay = max(s.config.AnswerDelay, s.config.SentDelay)
 	return s
 }
@@ -156,12 +166,13 @@ func (s *Sandbox) delay(name string, configured, byDefault, most time.Duration) 
 	}
 }
 
-// Handler answers Ongair's API under /api/v1/base and the controls under /_sandbox/. It works without Run, but then no
-// queued webhook is posted. Faults that break connections need HTTP/1.
+// Handler serves Ongair's API under /api/v1/base and the controls under /_sandbox/. It works
+// without Run, but then queued webhooks are not posted. Faults that break connections require
+// HTTP/1.
 func (s *Sandbox) Handler() http.Handler {
 	controls := s.controls()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Not a ServeMux: it would redirect a path with two slashes, which Ongair takes.
+		// ServeMux would redirect a path with two slashes, which Ongair accepts.
 		if r.URL.Path == controlPath || strings.HasPrefix(r.URL.Path, controlPath+"/") {
 			controls.ServeHTTP(w, r)
 			return

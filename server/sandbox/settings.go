@@ -8,23 +8,24 @@ import (
 	"sync"
 )
 
-// webhookSettings is how webhooks are posted. It may be used concurrently.
+// webhookSettings has the settings of webhooks. It is safe for concurrent use.
 type webhookSettings struct {
 	mu       sync.Mutex
 	receipts bool
 	as       []OddForm
 }
 
-// SetReceipts switches the DeliveryReceipt after each MessageSent, see Config. It holds for the sends that follow.
+// SetReceipts enables or disables the DeliveryReceipt after each MessageSent, for later sends
+// (Config.Receipts).
 func (s *Sandbox) SetReceipts(on bool) {
 	s.settings.mu.Lock()
 	defer s.settings.mu.Unlock()
 	s.settings.receipts = on
 }
 
-// SetOddForms makes every later webhook have the given odd forms: those that calls cause, those of Trigger, and forms that
-// are posted to the control. With none, webhooks are again as Ongair documents them. It fails, and changes nothing, if a
-// form is unknown or the forms do not go together.
+// SetOddForms sets the odd forms of all later webhooks: those of calls, of Trigger, and forms
+// that are posted to the control. Without arguments webhooks are as Ongair documents them. It
+// fails, and changes nothing, if a form is unknown or the forms cannot be combined.
 func (s *Sandbox) SetOddForms(as ...OddForm) error {
 	if err := checkOddForms(as); err != nil {
 		return fmt.Errorf("sandbox: %w", err)
@@ -47,7 +48,7 @@ func (ws *webhookSettings) wantsReceipts() bool {
 	return ws.receipts
 }
 
-// webhookControl is the body of PUT /_sandbox/webhooks. A setting that is left out stays as it is.
+// webhookControl is the body of PUT /_sandbox/webhooks. Missing settings are not changed.
 type webhookControl struct {
 	Receipts *bool      `json:"receipts"`
 	As       *[]OddForm `json:"as"`

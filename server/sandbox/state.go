@@ -14,18 +14,18 @@ const (
 	maxConversations = 100_000
 	maxMessages      = 10_000
 
-	// The ids before the first ones, so that they look like those in Ongair's documentation.
+	// The ids before the first ones. The first ones look like those in Ongair's documentation.
 	beforeFirstMessage      = 35345432
 	beforeFirstConversation = 21
 )
 
-// The states of a conversation that the sandbox uses. Ongair also has Pending.
+// The states of a conversation. Ongair also has Pending.
 const (
 	statusOpen   = "Open"
 	statusClosed = "Closed"
 )
 
-// The kinds of messages, and who wrote them, seen from the business.
+// The kinds and directions of messages. OUT is from the business.
 const (
 	kindText     = "text"
 	kindImage    = "image"
@@ -37,7 +37,7 @@ const (
 type contact struct {
 	ExternalContactID string `json:"external_contact_id"`
 	Name              string `json:"name"`
-	// ConversationID is the conversation that the next message joins, if it is still open.
+	// ConversationID is the conversation of the next message, if it is still open.
 	ConversationID string `json:"conversation_id"`
 }
 
@@ -45,7 +45,8 @@ type conversation struct {
 	ID                string `json:"id"`
 	ExternalContactID string `json:"external_contact_id"`
 	Status            string `json:"status"`
-	// MessageID is the caller's own id for the ticket; empty for a conversation that a message opened.
+	// MessageID is the caller's id for the ticket. It is empty for a conversation that a
+	// message opened.
 	MessageID string `json:"message_id,omitempty"`
 }
 
@@ -63,7 +64,7 @@ type message struct {
 	Time              time.Time `json:"time"`
 }
 
-// image is the URL that webhooks carry in their field image: only that of an image.
+// image returns the URL for the field image of webhooks, which only images have.
 func (m message) image() string {
 	if m.Kind == kindImage {
 		return m.URL
@@ -71,14 +72,15 @@ func (m message) image() string {
 	return ""
 }
 
-// snapshot is everything that a Sandbox knows, each list oldest first.
+// snapshot is the whole state, each list oldest first.
 type snapshot struct {
 	Contacts      []contact      `json:"contacts"`
 	Conversations []conversation `json:"conversations"`
 	Messages      []message      `json:"messages"`
 }
 
-// state is the account: who its contacts are and what was said. It may be used concurrently and hands out copies only.
+// state has the contacts, conversations and messages of the account. It is safe for concurrent
+// use and returns copies.
 type state struct {
 	mu               sync.Mutex
 	contacts         ordered[contact]
@@ -100,7 +102,8 @@ func newState() *state {
 	}
 }
 
-// send adds a message to its contact's open conversation, or to a new one. A message that closes leaves it closed.
+// send adds a message to its contact's open conversation, or to a new one. If closes is true it
+// closes the conversation.
 func (st *state) send(m message, closes bool) (contact, message) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -116,15 +119,16 @@ func (st *state) send(m message, closes bool) (contact, message) {
 	return *c, st.add(m)
 }
 
-// receive adds a message that the contact wrote into the conversation of the message that it answers.
+// receive adds a contact's message to the conversation of the message that it answers.
 func (st *state) receive(m message) message {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.add(m)
 }
 
-// openTicket opens a conversation for first's contact and keeps first in it, if it has a text. A message_id that was
-// used before changes nothing and finds the conversation it opened, whoever the contact is now.
+// openTicket opens a conversation for the contact of first, and adds first if it has a text. A
+// message_id that was used before changes nothing and returns its conversation, for any
+// contact.
 func (st *state) openTicket(messageID, name string, first message) (c contact, talk conversation, opened bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -149,16 +153,16 @@ func (st *state) snapshot() snapshot {
 	return snapshot{st.contacts.list(), st.conversations.list(), st.messages.list()}
 }
 
-// topic is what a triggered webhook is about.
+// topic has the values for a triggered webhook.
 type topic struct {
 	contact        contact
 	conversationID string
-	// messageID is the id of the newest message that was sent to the contact.
+	// messageID is the id of the newest message to the contact.
 	messageID string
 }
 
-// topicOf returns what is known about a contact, or about the one to whom the newest message was sent if id is empty.
-// What is not known has the values that it would have first. The state does not change.
+// topicOf returns the values for a contact, or for the recipient of the newest message if id is
+// empty. Missing values are those that would be used first. The state does not change.
 func (st *state) topicOf(id string) topic {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -177,7 +181,7 @@ func (st *state) topicOf(id string) topic {
 	return topic{c, cmp.Or(c.ConversationID, strconv.Itoa(beforeFirstConversation+1)), newest.ID}
 }
 
-// newMessageID returns an id that no message of the account has.
+// newMessageID returns a new message id.
 func (st *state) newMessageID() string {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -190,7 +194,7 @@ func (st *state) nextMessageID() string {
 	return strconv.FormatInt(st.lastMessage, 10)
 }
 
-// contact finds a contact or makes it. The caller holds mu.
+// contact returns a contact, and creates it if necessary. mu MUST be held.
 func (st *state) contact(id string) *contact {
 	if known, ok := st.contacts.get(id); ok {
 		return known

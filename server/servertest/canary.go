@@ -113,7 +113,7 @@ func isPublic(of reflect.Type, field reflect.StructField) bool {
 	case "Channel.BaseURL", "Caller.Channels", "Caller.Certificates":
 		return true
 	}
-	// What needs a restart are addresses and paths. The password in a NATS URL is for the
+	// What requires a restart are addresses and paths. The password in a NATS URL is for the
 	// tests of server/storage, which connects.
 	_, fixed := field.Tag.Lookup("restart")
 	return fixed

@@ -78,7 +78,7 @@ func embed(ctx context.Context, cfg Config) (_ *Storage, err error) {
 	}
 	if err := closeToOthers(cfg.Dir); err != nil {
 		// Only the owner can read the files in it in any case.
-		cfg.Logger.Warn("others can look into the data directory", "dir", cfg.Dir, "error", err)
+		cfg.Logger.Warn("the data directory is readable by other users", "dir", cfg.Dir, "error", err)
 	}
 	lock, err := lockDir(cfg.Dir)
 	if err != nil {
@@ -128,7 +128,7 @@ func closeToOthers(dir string) error {
 	}
 	for _, entry := range entries {
 		if !slices.Contains([]string{storeDir, formatFile, formatFile + ".new", keyFile, keyFile + ".new", lockFile, "lost+found"}, entry.Name()) {
-			return fmt.Errorf("it has %s in it, too, and stays as it is", entry.Name())
+			return fmt.Errorf("its permissions stay as they are, because it also contains %s", entry.Name())
 		}
 	}
 	return os.Chmod(dir, 0o700) //nolint:gosec // a directory has to be entered
@@ -235,7 +235,7 @@ func (e *embedded) run(ctx context.Context) {
 			return
 		case <-writable.ctx.Done():
 		}
-		e.log.Error("the event log cannot be written; webhooks are refused until it can", "dir", e.dir,
+		e.log.Error("cannot write the event log: webhooks are rejected", "dir", e.dir,
 			"error", context.Cause(writable.ctx))
 		for e.replace() != nil {
 			select {
@@ -244,19 +244,19 @@ func (e *embedded) run(ctx context.Context) {
 			case <-time.After(probeInterval):
 			}
 		}
-		e.log.Info("the event log can be written again", "dir", e.dir)
+		e.log.Info("the event log is writable again", "dir", e.dir)
 	}
 }
 
 // replace starts a new server on the directory, if there is room.
 func (e *embedded) replace() error {
 	if err := probe(e.dir); err != nil {
-		e.log.Debug("the event log still cannot be written", "dir", e.dir, "error", err)
+		e.log.Debug("still cannot write the event log", "dir", e.dir, "error", err)
 		return err
 	}
 	shutdown(e.current.Load())
 	if err := e.open(); err != nil {
-		e.log.Error("the event log cannot be opened", "dir", e.dir, "error", err)
+		e.log.Error("cannot open the event log", "dir", e.dir, "error", err)
 		return err
 	}
 	return nil

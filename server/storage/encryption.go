@@ -50,14 +50,14 @@ func directoryKey(dir string, keys []string, log *slog.Logger) (key, sealedWith 
 		return "", "", fmt.Errorf("data directory %s: %w", dir, err)
 	}
 	if len(keys) == 0 {
-		return "", "", fmt.Errorf("data directory %s is encrypted: set the file with its key", dir)
+		return "", "", fmt.Errorf("data directory %s is encrypted: set encryption_key_file", dir)
 	}
 	key, used := openWith(string(sealed), keys)
 	if used < 0 {
 		return "", "", fmt.Errorf("data directory %s is encrypted with another key, or its file %q is damaged", dir, keyFile)
 	}
 	if err := checkStreams(filepath.Join(dir, storeDir), key); err != nil {
-		return "", "", fmt.Errorf("data directory %s does not fit its file %q: %w", dir, keyFile, err)
+		return "", "", fmt.Errorf("data directory %s does not match its file %q: %w", dir, keyFile, err)
 	}
 	sealedWith = keys[0]
 	if used == 0 {
@@ -67,7 +67,7 @@ func directoryKey(dir string, keys []string, log *slog.Logger) (key, sealedWith 
 		err = writeKey(path, key, keys[0])
 	}
 	if err != nil {
-		log.Warn("the encryption key may not be replaced: keep the old one beside the new one until a reload succeeds",
+		log.Warn("the encryption key may not have been replaced: keep the previous key on the second line until a reload succeeds",
 			"dir", dir, "error", err)
 		sealedWith = keys[used]
 	}
@@ -87,7 +87,7 @@ func (e *embedded) replaceKeys(keys []string) error {
 		return err
 	}
 	if _, used := openWith(string(sealed), keys); used < 0 {
-		return fmt.Errorf("none opens the data directory %s: keep the old one on the line after the new one", e.dir)
+		return fmt.Errorf("no key opens the data directory %s: keep the previous key on the second line", e.dir)
 	}
 	err = writeKey(path, e.key, keys[0])
 	switch {
@@ -95,7 +95,7 @@ func (e *embedded) replaceKeys(keys []string) error {
 		e.sealedWith = keys[0]
 	case errors.Is(err, errUndecided):
 		e.sealedWith = ""
-		return fmt.Errorf("keep the old one beside the new one until a reload succeeds: %w", err)
+		return fmt.Errorf("keep the previous key on the second line until a reload succeeds: %w", err)
 	}
 	return err
 }
@@ -107,11 +107,11 @@ func newDirectoryKey(dir string, keys []string) (key, sealedWith string, err err
 	case err != nil:
 		return "", "", fmt.Errorf("data directory %s: %w", dir, err)
 	case state == encrypted:
-		return "", "", fmt.Errorf("data directory %s is encrypted, and its file %q is missing, which has the key: restore that, too", dir, keyFile)
+		return "", "", fmt.Errorf("data directory %s is encrypted, and its key file %q is missing: restore it", dir, keyFile)
 	case len(keys) == 0:
 		return "", "", nil
 	case state == inClear:
-		return "", "", fmt.Errorf("data directory %s is in clear text: an encryption key is for a new one", dir)
+		return "", "", fmt.Errorf("data directory %s is not encrypted: an encryption key requires a new directory", dir)
 	}
 	key = rand.Text() // of 128 bits
 	return key, keys[0], writeKey(filepath.Join(dir, keyFile), key, keys[0])
@@ -148,7 +148,7 @@ func openWith(sealed string, keys []string) (key string, used int) {
 func openKey(sealed, key string) (string, error) {
 	text, ok := strings.CutPrefix(strings.TrimSpace(sealed), keyVersion)
 	if !ok {
-		return "", errors.New("no key of this version")
+		return "", errors.New("unknown key version")
 	}
 	bytes, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {

@@ -56,7 +56,7 @@ func TestADiskThatDoesNotSyncTheNewKeySaysThatEitherMayBeNeeded(t *testing.T) {
 	require.NoError(t, err)
 
 	disk.FailDirectorySyncs(syscall.EIO)
-	require.ErrorContains(t, js.ReplaceKeys(keys), "keep the old one beside the new one")
+	require.ErrorContains(t, js.ReplaceKeys(keys), "keep the previous key on the second line")
 	require.Error(t, js.ReplaceKeys(keys[1:]), "nor is it certain that there is nothing to replace")
 
 	disk.FailDirectorySyncs(0)

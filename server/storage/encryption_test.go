@@ -84,7 +84,7 @@ func TestADirectoryInClearTextStaysSo(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, clear(t, dir), "else this looks in the wrong place")
 	_, err = store(t, dir, keyA)
-	require.ErrorContains(t, err, "clear text")
+	require.ErrorContains(t, err, "is not encrypted")
 	before, err := store(t, dir)
 	require.NoError(t, err)
 	assert.EqualValues(t, 1, before)
@@ -126,7 +126,7 @@ func TestAKeyIsReplacedWhileTheDirectoryIsOpen(t *testing.T) {
 	require.NoError(t, err)
 	js, err := Open(t.Context(), Config{Dir: dir, EncryptionKeys: []string{keyA}})
 	require.NoError(t, err)
-	require.ErrorContains(t, js.ReplaceKeys(nil), "or not at all")
+	require.ErrorContains(t, js.ReplaceKeys(nil), "encryption cannot be changed")
 
 	// What cannot be written leaves the key that there was.
 	require.NoError(t, os.Mkdir(filepath.Join(dir, keyFile+".new"), 0o700))
@@ -159,7 +159,7 @@ func TestAKeyIsReplacedOnlyByWhoHasTheOldOne(t *testing.T) {
 		"a part of the old one":    {keyB, keyA[:MinKeyLength]},
 		"the old one and one more": {keyA + "0", keyB},
 	} {
-		require.ErrorContains(t, js.ReplaceKeys(keys), "keep the old one", name)
+		require.ErrorContains(t, js.ReplaceKeys(keys), "keep the previous key", name)
 	}
 	require.NoError(t, js.Close())
 	_, err = store(t, dir, keyA)
@@ -177,7 +177,7 @@ func TestAKeyThatCannotBeReplacedAtTheStartIsReplacedLater(t *testing.T) {
 		Dir: dir, EncryptionKeys: []string{keyB, keyA}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
 	require.NoError(t, err, "the old key opens it")
-	assert.Contains(t, log.String(), "keep the old one")
+	assert.Contains(t, log.String(), "keep the previous key")
 	assert.NotContains(t, log.String(), "key-")
 	require.Error(t, js.ReplaceKeys([]string{keyB, keyA}), "there is still something in the way")
 
@@ -193,7 +193,7 @@ func TestALogInClearTextGetsNoKeyWhileItIsOpen(t *testing.T) {
 	js, err := Open(t.Context(), Config{Dir: t.TempDir()})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, js.Close()) }()
-	require.ErrorContains(t, js.ReplaceKeys([]string{keyA}), "or not at all")
+	require.ErrorContains(t, js.ReplaceKeys([]string{keyA}), "encryption cannot be changed")
 }
 
 func TestADamagedKeyOpensNothing(t *testing.T) {

@@ -121,7 +121,7 @@ func (f *following) end() {
 }
 
 // errDisconnected says that the connection to NATS was lost.
-var errDisconnected = errors.New("lost the connection to NATS")
+var errDisconnected = errors.New("connection to NATS lost")
 
 // whileConnected returns a context that ends with the connection: what JetStream
 // sends into a broken one does not come again, and nothing shows that it was

@@ -60,7 +60,7 @@ func checkStamp(what, stamp string) error {
 	format, err := strconv.ParseUint(stamp, 10, 31)
 	switch {
 	case err != nil || format == 0:
-		return fmt.Errorf("%s has the format stamp %.20q, want a number: restore it from a backup", what, stamp)
+		return fmt.Errorf("%s has the invalid format stamp %.20q: restore it from a backup", what, stamp)
 	case format > Format:
 		return fmt.Errorf("%s has format %d, and this gateway knows formats up to %d: use the version that wrote it, or a newer one",
 			what, format, Format)

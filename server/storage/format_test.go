@@ -49,15 +49,15 @@ func TestADirectoryOfAnotherFormatIsRefused(t *testing.T) {
 		},
 		"a stamp that is empty": {
 			map[string]string{"format": ""},
-			`data directory DIR has the format stamp "", want a number: restore it from a backup`,
+			`data directory DIR has the invalid format stamp "": restore it from a backup`,
 		},
 		"a stamp that is no number": {
 			map[string]string{"format": "one\n"},
-			`data directory DIR has the format stamp "one", want a number: restore it from a backup`,
+			`data directory DIR has the invalid format stamp "one": restore it from a backup`,
 		},
 		"a stamp of zero": {
 			map[string]string{"format": "0\n"},
-			`data directory DIR has the format stamp "0", want a number: restore it from a backup`,
+			`data directory DIR has the invalid format stamp "0": restore it from a backup`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

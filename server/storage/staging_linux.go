@@ -18,7 +18,7 @@ func checkMemory(dir string, room uint64) error {
 		return fmt.Errorf("%s is not in memory", dir)
 	}
 	if free := stat.Bavail * uint64(stat.Bsize); free < room {
-		return fmt.Errorf("%s has %d bytes free, want %d", dir, free, room)
+		return fmt.Errorf("%s has %d bytes free and needs %d", dir, free, room)
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func connect(ctx context.Context, cfg Config) (*Storage, error) {
 	conn, err := nats.Connect(cfg.URL, append(options(cfg.Logger), nats.MaxReconnects(-1))...)
 	if _, malformed := errors.AsType[*url.Error](err); malformed {
 		// The cause contains the URL, with its password.
-		return nil, fmt.Errorf("NATS at %s: want nats://HOST:PORT, special characters in a password percent-encoded",
+		return nil, fmt.Errorf("NATS at %s: invalid URL: use nats://HOST:PORT, and percent-encode special characters in a password",
 			redact(cfg.URL))
 	}
 	if err != nil {
@@ -120,10 +120,10 @@ func options(log *slog.Logger) []nats.Option {
 		nats.Name("ongair-gateway"),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				log.Warn("lost the connection to NATS", "error", err)
+				log.Warn("connection to NATS lost", "error", err)
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connection to NATS restored") }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			log.Warn("NATS reported an error", "error", err)
 		}),
@@ -184,7 +184,7 @@ func (s *Storage) stageAgain() {
 func (s *Storage) ReplaceKeys(keys []string) error {
 	encrypted := s.embedded != nil && s.embedded.key != ""
 	if encrypted != (len(keys) > 0) {
-		return errors.New("a log is encrypted from its beginning, and to its end, or not at all")
+		return errors.New("encryption cannot be changed for an existing log")
 	}
 	if !encrypted || keys[0] == s.embedded.sealedWith {
 		return nil

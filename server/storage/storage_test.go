@@ -133,7 +133,7 @@ func TestADirectoryThatWasThereBecomesItsOwnersAloneUnlessItIsShared(t *testing.
 			info, err := os.Stat(dir)
 			require.NoError(t, err)
 			assert.Equal(t, tt.mode, info.Mode().Perm())
-			assert.Equal(t, tt.mode != 0o700, strings.Contains(log.String(), "others can look into the data directory"))
+			assert.Equal(t, tt.mode != 0o700, strings.Contains(log.String(), "the data directory is readable by other users"))
 			inner, err := os.Stat(filepath.Join(dir, "jetstream"))
 			require.NoError(t, err)
 			assert.Equal(t, os.FileMode(0o700), inner.Mode().Perm(), "in any case")

@@ -143,7 +143,7 @@ func (s *Storage) update(ctx context.Context, cfg jetstream.StreamConfig) (jetst
 		return nil, fmt.Errorf("stream %s: %w", cfg.Name, err)
 	}
 	for _, c := range changes {
-		s.log.Info("changed a setting of a stream to the gateway's", "stream", cfg.Name, "setting", c.setting, "from", c.from, "to", c.to)
+		s.log.Info("changed a stream setting to the gateway's value", "stream", cfg.Name, "setting", c.setting, "from", c.from, "to", c.to)
 	}
 	return stream, nil
 }

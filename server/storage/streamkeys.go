@@ -77,7 +77,7 @@ func checkStreams(store, key string) error {
 		case err != nil:
 			return err
 		case !opensStream(sealed, key, filepath.Base(filepath.Dir(parent)), name):
-			return fmt.Errorf("that has another directory's key, or %s is damaged", filepath.Join(path, streamKeyFile))
+			return fmt.Errorf("the key belongs to another directory, or %s is damaged", filepath.Join(path, streamKeyFile))
 		}
 		return fs.SkipDir
 	})

@@ -44,7 +44,7 @@ func TestWhatDoesNotFitTheKeyIsNotOpened(t *testing.T) {
 			dir := dirWithMessage(t, keyA)
 			undo := replaceFile(t, filepath.Join(dir, tt.file), tt.content)
 			_, err := Open(t.Context(), Config{Dir: dir, EncryptionKeys: []string{keyA}})
-			require.ErrorContains(t, err, "does not fit")
+			require.ErrorContains(t, err, "does not match")
 			undo()
 			before, err := store(t, dir, keyA)
 			require.NoError(t, err)

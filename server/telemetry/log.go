@@ -20,7 +20,7 @@ const (
 // ParseLevel returns the level of a name: "debug", "info", "warn" or "error".
 func ParseLevel(name string) (level slog.Level, err error) {
 	if err := level.UnmarshalText([]byte(name)); err != nil {
-		return level, fmt.Errorf("log level %q: want debug, info, warn or error", name)
+		return level, fmt.Errorf("invalid log level %q: use debug, info, warn or error", name)
 	}
 	return level, nil
 }
@@ -44,7 +44,7 @@ func NewLoggerFrom(w io.Writer, level slog.Leveler, format string) (*slog.Logger
 	case FormatJSON:
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
-	return nil, fmt.Errorf("log format %q: want %s or %s", format, FormatText, FormatJSON)
+	return nil, fmt.Errorf("invalid log format %q: use %s or %s", format, FormatText, FormatJSON)
 }
 
 // RedirectGRPCLog sends the logs of grpc-go and grpc-gateway to a logger, at debug level. The

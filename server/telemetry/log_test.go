@@ -45,10 +45,10 @@ func TestEachRecordIsOneLine(t *testing.T) {
 
 func TestWhatIsNoLevelOrFormatIsRefused(t *testing.T) {
 	for _, tt := range []struct{ level, format, want string }{
-		{"", FormatText, `log level "": want debug, info, warn or error`},
-		{"loud", FormatText, `log level "loud": want debug, info, warn or error`},
-		{"info", "", `log format "": want text or json`},
-		{"info", "xml", `log format "xml": want text or json`},
+		{"", FormatText, `invalid log level "": use debug, info, warn or error`},
+		{"loud", FormatText, `invalid log level "loud": use debug, info, warn or error`},
+		{"info", "", `invalid log format "": use text or json`},
+		{"info", "xml", `invalid log format "xml": use text or json`},
 	} {
 		_, err := NewLogger(&bytes.Buffer{}, tt.level, tt.format)
 		require.EqualError(t, err, tt.want)

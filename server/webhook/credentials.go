@@ -103,7 +103,7 @@ const (
 )
 
 func (c cause) String() string {
-	return [...]string{"nothing", "the secret", "the user name or password", "the sender's network", "right secret, wrong path: want " + Path("CHANNEL", "SECRET")}[c]
+	return [...]string{"nothing", "the secret", "the user name or password", "the sender's network", "right secret, wrong path: use " + Path("CHANNEL", "SECRET")}[c]
 }
 
 // logInterval is the shortest time between two lines about a channel's credentials. A channel may have
@@ -114,7 +114,7 @@ const logInterval = time.Minute
 // one can be removed.
 func (c *credentials) logPreviousUse(logger *slog.Logger) {
 	if suppressed, ok := c.previousUses.Allow(); ok {
-		logger.Warn("a webhook came with the channel's previous secret or password: give Ongair the new one before this one goes",
+		logger.Warn("webhook used the channel's previous secret or password: configure the new one in Ongair",
 			"channel", c.channel, "suppressed", suppressed)
 	}
 }
@@ -140,7 +140,7 @@ func (c *credentials) logProblem(logger *slog.Logger, problem string) {
 		return
 	}
 	if suppressed, ok := c.problems.Allow(); ok {
-		logger.Warn("a webhook was stored without a type, or as it arrived: no filter by type finds it",
+		logger.Warn("webhook stored without a type or in raw form: filters by type do not match it",
 			"channel", c.channel, "problem", problem, "suppressed", suppressed)
 	}
 }
@@ -148,7 +148,7 @@ func (c *credentials) logProblem(logger *slog.Logger, problem string) {
 // logReuse logs that an id of Ongair's came again with another content, as another event.
 func (c *credentials) logReuse(logger *slog.Logger, id string) {
 	if suppressed, ok := c.idReuses.Allow(); ok {
-		logger.Warn("a message id came again with another content: both are delivered",
+		logger.Warn("message id repeated with other content: both are delivered",
 			"channel", c.channel, "event", id, "suppressed", suppressed)
 	}
 }

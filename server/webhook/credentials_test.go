@@ -84,7 +84,7 @@ func TestWhyWebhooksAreRejectedIsLoggedOnceAMinute(t *testing.T) {
 		"the password": {Path(testChannel, newSecret), "q", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"the user name or password"`},
 		"the network":  {Path(testChannel, newSecret), "p", "198.51.100.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"the sender's network","sender":"198.51.100.9:1"`},
 		"the channel":  {Path("nobody", oldSecret), "p", "203.0.113.9:1", `"level":"INFO","msg":"a webhook was rejected with 404","channel":""`},
-		"the path":     {"/v1" + Path(testChannel, newSecret), "p", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"right secret, wrong path: want /webhooks/CHANNEL/SECRET"`},
+		"the path":     {"/v1" + Path(testChannel, newSecret), "p", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"right secret, wrong path: use /webhooks/CHANNEL/SECRET"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -257,7 +257,7 @@ func (h *Handler) rejectForNow(w http.ResponseWriter, channel string, retryAfter
 // reject answers with status. The sender knew the secret, so each rejection is a webhook that may be
 // lost.
 func (h *Handler) reject(w http.ResponseWriter, channel string, status int, why ...any) {
-	h.logger.Warn("webhook refused; Ongair may not send it again",
+	h.logger.Warn("webhook rejected: Ongair may not send it again",
 		append([]any{"channel", channel, "status", status}, why...)...)
 	http.Error(w, http.StatusText(status), status)
 }

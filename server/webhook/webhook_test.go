@@ -386,7 +386,7 @@ func TestNoLineOfTheLogHasTheSecretOrWhatWasPosted(t *testing.T) {
 	}
 	post(t, url, formType, bytes.Repeat([]byte(canary), listen.MaxBodyBytes/len(canary)+1))
 	assert.Contains(t, lines.String(), "webhook stored")
-	assert.Contains(t, lines.String(), "webhook refused")
+	assert.Contains(t, lines.String(), "webhook rejected")
 	assert.NotContains(t, lines.String(), "canary")
 }
 
