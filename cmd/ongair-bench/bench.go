@@ -17,7 +17,7 @@ type benchCmd struct {
 	Rounds    int           `help:"Number of rounds of each workload (default 5, quick 1)."`
 	Duration  time.Duration `help:"Measured time of each variant in each round, if the workload has no fixed amount of work (default 4s, quick 1s)."`
 	Quick     bool          `help:"Check that everything works, on a tenth of the log. The figures are not reliable."`
-	JSON      string        `help:"Write the figures of all rounds to this file." type:"path" placeholder:"FILE"`
+	JSON      string        `help:"Write the figures of all rounds to this file as JSON." type:"path" placeholder:"FILE"`
 	Dir       string        `help:"Directory for the files, on the disk whose fsync is measured (default: the system's temporary directory)." type:"path"`
 	Profile   string        `help:"Write a CPU profile of each gateway's first round into this directory." type:"path" placeholder:"DIR"`
 	Workloads []string      `arg:"" optional:"" name:"workload" help:"Workloads to run: F1 to F5, R1 to R3, I1, I2, S1, S2, K1, B1, B2."`
@@ -26,10 +26,10 @@ type benchCmd struct {
 // Run runs the named workloads.
 func (c *benchCmd) Run(ctx context.Context, io stdio) error {
 	if c.Rounds < 0 || c.Rounds > 100 {
-		return errors.New("rounds: use 1 to 100")
+		return errors.New("invalid rounds: use 1 to 100")
 	}
 	if c.Duration < 0 || c.Duration > 10*time.Minute {
-		return errors.New("duration: use at most 10m")
+		return errors.New("invalid duration: use at most 10m")
 	}
 	chosen, err := choose(c.Workloads)
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *benchCmd) Run(ctx context.Context, io stdio) error {
 func workloads() []workload {
 	return []workload{
 		{"F1", "fan-out, flat out", fanOutFlatOut},
-		{"F2", "fan-out at a pace, one connection each", fanOutPaced},
+		{"F2", "paced fan-out, one connection per stream", fanOutPaced},
 		{"F3", "latency from POST to subscriber", deliveryLatency},
 		{"F4", "memory of idle streams", idleMemory},
 		{"F5", "streams that never read", stalledStreams},
@@ -76,7 +76,7 @@ func workloads() []workload {
 		{"I2", "intake, one at a time", sequentialIntake},
 		{"S1", "sends", sends},
 		{"S2", "sends with a request_id", keyedSends},
-		{"K1", "many callers and nothing to do", idleCallers},
+		{"K1", "an idle gateway with many callers", idleCallers},
 		{"B1", "start with a full log", startTime},
 		{"B2", "footprint", footprint},
 	}
@@ -92,7 +92,7 @@ func choose(names []string) ([]workload, error) {
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(w workload) bool { return strings.EqualFold(w.id, name) })
 		if i < 0 {
-			return nil, fmt.Errorf("unknown workload %q", name)
+			return nil, fmt.Errorf("unknown workload %q: see --help", name)
 		}
 		chosen = append(chosen, all[i])
 	}

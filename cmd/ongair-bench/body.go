@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// stampMark precedes the time in an event's text. Neither its characters nor digits are
-	// escaped in a form.
+	// stampMark precedes the time in an event's text. A form escapes neither its characters nor
+	// digits.
 	stampMark = "stamp."
 	// stampDigits is the length of a time in nanoseconds, until the year 2286.
 	stampDigits = 19

@@ -12,20 +12,19 @@ import (
 	"time"
 )
 
-// idleCallers measures an idle gateway with many callers and channels, and the time to check
-// its configuration. It runs the released program, which watches the files of its
-// configuration.
+// idleCallers measures an idle gateway with many callers and channels, and a check of its
+// configuration. It runs the released program, which watches its configuration files.
 func idleCallers(ctx context.Context, w *workbench) ([]trial, error) {
 	program, err := w.buildGateway(ctx)
 	if err != nil {
-		w.logf("skipped the gateway with many callers, because its program cannot be built: %v", err)
+		w.logf("skipped K1 because the gateway cannot be built: %v", err)
 		return nil, nil
 	}
 	one := func(name string, channels, callers int) (variant, error) {
 		file, err := w.writeConfiguration(channels, callers)
 		return variant{name, func(ctx context.Context) (_ sample, err error) {
 			began := time.Now()
-			check := exec.CommandContext(ctx, program, "config", "check", "--config", file) //nolint:gosec // a program of ours
+			check := exec.CommandContext(ctx, program, "config", "check", "--config", file) //nolint:gosec // the program that was built above
 			check.Stderr = w.log
 			if err := check.Run(); err != nil {
 				return nil, fmt.Errorf("config check: %w", err)
@@ -36,10 +35,10 @@ func idleCallers(ctx context.Context, w *workbench) ([]trial, error) {
 				return nil, err
 			}
 			defer func() { err = errors.Join(err, server.stop()) }()
-			if err := rest(ctx, w.settle); err != nil {
+			if err := sleep(ctx, w.settle); err != nil {
 				return nil, err
 			}
-			s, err := w.measure(ctx, server, func(ctx context.Context) (float64, error) { return 0, rest(ctx, w.watch) })
+			s, err := w.measure(ctx, server, func(ctx context.Context) (float64, error) { return 0, sleep(ctx, w.watch) })
 			if err != nil {
 				return nil, err
 			}
@@ -64,9 +63,9 @@ func idleCallers(ctx context.Context, w *workbench) ([]trial, error) {
 	}}, nil
 }
 
-// writeConfiguration writes a config file, and the secrets of each channel in separate files,
-// as Kubernetes mounts them. All files look an hour old, because the gateway reads new ones
-// twice.
+// writeConfiguration writes a config file and returns its path. The secrets of each channel are in
+// separate files, as Kubernetes mounts them. All files look an hour old, because the gateway reads
+// recent files twice.
 func (r *runner) writeConfiguration(channels, callers int) (string, error) {
 	dir, err := r.newDir()
 	if err != nil {

@@ -10,14 +10,14 @@ import (
 
 // link is an event of the bare server, encoded once for all streams.
 type link struct {
-	// record is the event as an element of SubscribeResponse.events. cursor is that of the
-	// response. frame is the whole response. They are interfaces, because converting a slice
-	// costs an allocation.
+	// record is the event as an element of SubscribeResponse.events. cursor is the cursor field of
+	// the response. frame is the whole response. They are stored as mem.Buffer because converting a
+	// slice to the interface allocates.
 	record, cursor mem.Buffer
 	frame          mem.BufferSlice
 
-	// In a contiguous chain frame is nil and record is chunk[start:end], next to its
-	// neighbours.
+	// In a contiguous chain, frame is nil and record is chunk[start:end]. Records are next to each
+	// other in the chunk.
 	chunk      []byte
 	start, end int
 
@@ -26,18 +26,18 @@ type link struct {
 	linked chan struct{}
 }
 
-// chain is the events of the bare server: a linked list that streams walk at their own pace
-// without a lock. Events that all streams have passed are garbage-collected.
+// chain holds the events of the bare server: a linked list that each stream walks without a lock.
+// An event becomes garbage when the chain has dropped it (maxBytes) and all streams have passed it.
 type chain struct {
-	// contiguous means that records are next to each other in chunks.
+	// contiguous means that records are next to each other in chunks of chunkBytes.
 	contiguous bool
-	maxBytes   int
+	maxBytes   int // of the records that new streams can read
 
 	mu     sync.Mutex
-	oldest *link // before the oldest event that new streams can have
+	oldest *link // precedes the oldest event that a new stream can read
 	newest *link
-	bytes  int
-	chunk  []byte // the newest one, as far as it is used
+	bytes  int    // of the records after oldest
+	chunk  []byte // the used part of the newest chunk
 }
 
 // chunkBytes is the size of a chunk.
@@ -48,8 +48,8 @@ func newChain(maxBytes int, contiguous bool) *chain {
 	return &chain{oldest: origin, newest: origin, maxBytes: maxBytes, contiguous: contiguous}
 }
 
-// Field numbers of the bare server's responses. The cursor is as long as the gateway's. An
-// event is the posted body, which has about the size of the gateway's event.
+// Field numbers of the bare server's responses. The cursor is as long as the gateway's. An event
+// holds the posted body, and is about as large as the gateway's.
 const (
 	fieldEvents         protowire.Number = 1
 	fieldResponseCursor protowire.Number = 2
@@ -70,7 +70,7 @@ func (c *chain) add(body []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.contiguous {
-		c.place(l, frame[:size])
+		c.appendRecord(l, frame[:size])
 	} else {
 		l.record = mem.SliceBuffer(frame[:size:size])
 		l.frame = mem.BufferSlice{mem.SliceBuffer(frame)}
@@ -84,8 +84,8 @@ func (c *chain) add(body []byte) {
 	}
 }
 
-// place stores a record after the previous one, if there is room.
-func (c *chain) place(l *link, record []byte) {
+// appendRecord appends a record to the newest chunk, or to a new one if there is no room.
+func (c *chain) appendRecord(l *link, record []byte) {
 	if len(c.chunk)+len(record) > cap(c.chunk) {
 		c.chunk = make([]byte, 0, max(chunkBytes, len(record)))
 	}

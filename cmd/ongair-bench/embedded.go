@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"path/filepath"
 	"time"
@@ -18,7 +17,7 @@ import (
 // embeddedTimeout bounds the start of an embedded server after it has read its files.
 const embeddedTimeout = time.Minute
 
-// embedded is a JetStream server in this process, with the options of the gateway's.
+// embedded is a JetStream server in this process, with the options of the gateway's server.
 type embedded struct {
 	server *server.Server
 	conn   *nats.Conn
@@ -80,7 +79,7 @@ func (e *embedded) largest(ctx context.Context) (*natsjs.StreamInfo, error) {
 		return nil, list.Err()
 	}
 	if found == nil {
-		return nil, fmt.Errorf("no stream in the data directory")
+		return nil, errors.New("no stream in the data directory")
 	}
 	return found, nil
 }

@@ -9,20 +9,19 @@ import (
 )
 
 const (
-	// fanOutPosters is the number of concurrent posts. It is more than the fan-out can deliver.
+	// fanOutPosters is the number of concurrent posts. They post more than fan-out can deliver.
 	fanOutPosters = 8
-	// fanOutWindow is the number of undelivered events, averaged over the streams. A server
-	// that sends batches gains from a backlog, so the backlog is the same for both servers, and
-	// small as after a burst.
+	// fanOutWindow bounds the undelivered events, averaged over the streams. A server that batches
+	// a backlog gains from a larger one. The bound is the same for both servers, and small, as
+	// after a burst.
 	fanOutWindow = 32
-	// pacedRate is the events a second of the paced workload.
+	// pacedRate is the number of events per second of the paced workload.
 	pacedRate = 50
-	// latencyRate is the events a second of the latency workload.
+	// latencyRate is the number of events per second of the latency workload.
 	latencyRate = 200
-	// pacedPosters is the number of concurrent posts of the paced workload. Few of them are
-	// used at a time.
+	// pacedPosters is the number of connections for posts at a pace. Few are in use at a time.
 	pacedPosters = 16
-	// warmUp is the divisor of the measured time that gives the time before it.
+	// warmUp sets the time before the measurement: the measured time divided by warmUp.
 	warmUp = 4
 )
 
@@ -31,19 +30,20 @@ type fanOut struct {
 	start                func(context.Context) (*process, error)
 	connections, streams int
 	stalled, sampleEvery int
-	// before is the number of events that each stream gets before the measured time. Zero means
-	// a fixed time.
+	// before is the number of events that each stream gets before the measured time. If it is zero,
+	// the measured time begins after the warm-up.
 	before int64
 	// pace is the number of events per second. Zero means a closed loop.
 	pace int
 }
 
-// live is the request of streams that start at the newest event.
+// live requests a stream that starts after the newest event and does not end.
 func live(int) (*ongairv1.SubscribeRequest, int64) {
 	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_LATEST}}, 0
 }
 
-// run measures deliveries. It fails if one is missing.
+// run measures deliveries. It returns an error if an event is not delivered to every reading
+// stream.
 func (f fanOut) run(ctx context.Context, r *runner) (_ sample, err error) {
 	server, err := f.start(ctx)
 	if err != nil {
@@ -82,7 +82,7 @@ func (f fanOut) run(ctx context.Context, r *runner) (_ sample, err error) {
 	if f.before > 0 {
 		err = readers.await(ctx, f.before*readers.reading)
 	} else {
-		err = rest(ctx, r.duration/warmUp)
+		err = sleep(ctx, r.duration/warmUp)
 	}
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (f fanOut) run(ctx context.Context, r *runner) (_ sample, err error) {
 	}
 	s, err := r.measure(ctx, server, func(ctx context.Context) (float64, error) {
 		before := readers.delivered.Load()
-		err := rest(ctx, r.duration)
+		err := sleep(ctx, r.duration)
 		return float64(readers.delivered.Load() - before), err
 	})
 	stopLoad()
@@ -169,9 +169,9 @@ func deliveryLatency(_ context.Context, w *workbench) ([]trial, error) {
 	}}, nil
 }
 
-// stalledStreams compares streams of which some do not read with streams that all read. The
-// stalled ones stall before the measured time. Until then their connections buffer events,
-// which costs as much as a reading stream.
+// stalledStreams compares a run in which a tenth of the streams do not read with one in which all
+// read. The streams stall before the measured time. Until then the buffers of their connections
+// fill, and they cost as much as reading streams.
 func stalledStreams(_ context.Context, w *workbench) ([]trial, error) {
 	all := fanOut{
 		start: w.freshGateway, connections: w.connections, streams: w.streams, sampleEvery: 50,

@@ -15,16 +15,16 @@ func TestMedian(t *testing.T) {
 		values []float64
 		want   float64
 	}{
-		{"nothing", nil, 0},
+		{"no values", nil, 0},
 		{"one value", []float64{7}, 7},
 		{"the middle of an odd number", []float64{9, 1, 5}, 5},
-		{"between the two of an even number", []float64{9, 1, 5, 6}, 5.5},
+		{"the mean of the middle two of an even number", []float64{9, 1, 5, 6}, 5.5},
 	} {
 		t.Run(tt.name, func(t *testing.T) { assert.InDelta(t, tt.want, median(tt.values), 0) })
 	}
 }
 
-func TestAMetricThatSomeRoundsLackIsTheMedianOfTheOthers(t *testing.T) {
+func TestMediansSkipRoundsWithoutTheMetric(t *testing.T) {
 	assert.Equal(t, sample{rate: 2, p50: 8}, medians([]sample{{rate: 1, p50: 8}, {rate: 3}, {rate: 2}}))
 }
 
@@ -57,13 +57,13 @@ func TestGoals(t *testing.T) {
 		figure float64
 		met    bool
 	}{
-		// Of the medians the ratio would be 0.2.
+		// The ratio of the medians would be 0.2.
 		{"a ratio is taken within rounds", goal{metric: rate, against: "bare", compare: ratio, limit: 0.9}, 0.9, true},
 		{"a ratio below its limit", goal{metric: rate, against: "bare", compare: ratio, limit: 0.91}, 0.9, false},
 		{"a difference", goal{metric: p50, against: "bare", compare: difference, limit: 1, atMost: true}, 1, true},
 		{"a difference above its limit", goal{metric: p50, against: "bare", compare: difference, limit: 0.5, atMost: true}, 1, false},
 		{"a value", goal{metric: p50, limit: 3, atMost: true}, 3, true},
-		{"another variant's", goal{metric: p50, of: "bare", limit: 2}, 1, false},
+		{"a goal of another variant", goal{metric: p50, of: "bare", limit: 2}, 1, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			v := tt.goal.judge(variants)
@@ -94,7 +94,7 @@ func TestTheReportIsMarkdown(t *testing.T) {
 	require.NoError(t, r.write(&b))
 	assert.Equal(t, `2 cores, Linux 6.1, go1.26. Medians of 5 rounds of 4.00 s.
 
-| trial | variant | throughput | CPU each | p50 | p99 | p99.9 | memory | cores: server + load | beside |
+| trial | variant | throughput | CPU each | p50 | p99 | p99.9 | memory | cores: server + load | other |
 |---|---|---|---|---|---|---|---|---|---|
 | F1 | bare | 275,312 deliveries/s | 2.90 µs | – | 12.3 ms | – | 100 MB | 0.80 + 1.00 | times_log_read 0.0012 |
 
@@ -105,7 +105,7 @@ func TestTheReportIsMarkdown(t *testing.T) {
 `, b.String())
 }
 
-func TestAFigureHasThreeDigitsThatMeanSomething(t *testing.T) {
+func TestFiguresHaveThreeSignificantDigits(t *testing.T) {
 	for value, want := range map[float64]string{
 		0: "0", 0.00123: "0.0012", 0.5: "0.50", 9.999: "10.00", 12.34: "12.3", 123.4: "123",
 		1234.6: "1,235", 999999.7: "1,000,000", 1234567: "1,234,567", -5.25: "-5.25", -123456: "-123,456",

@@ -1,6 +1,6 @@
 package main
 
-// comparison is the way in which a figure is compared with that of a baseline.
+// comparison is the way in which a figure is compared.
 type comparison int
 
 const (
@@ -15,12 +15,12 @@ const (
 // goal is an expected result of a trial.
 type goal struct {
 	metric metric
-	// of is the variant of the goal. Empty means the gateway.
+	// of is the variant whose figure is compared. Empty means the gateway.
 	of string
 	// against is the baseline. An absolute goal has none.
 	against string
 	compare comparison
-	// limit is the smallest figure that meets the goal, or with atMost the largest.
+	// limit is the smallest figure that meets the goal. With atMost it is the largest.
 	limit  float64
 	atMost bool
 	text   string
@@ -39,8 +39,8 @@ type verdict struct {
 	Met *bool `json:"met"`
 }
 
-// judge compares round by round and takes the median. A disturbance of the machine affects both
-// variants of a round alike.
+// judge compares the figures of each round and takes the median. A disturbance of the machine
+// affects both variants of a round alike.
 func (g goal) judge(variants []measuredVariant) verdict {
 	of, against := g.of, g.against
 	if of == "" {

@@ -28,10 +28,10 @@ func idleMemory(_ context.Context, w *workbench) ([]trial, error) {
 				return nil, err
 			}
 			defer readers.close()
-			if err := rest(ctx, w.settle); err != nil {
+			if err := sleep(ctx, w.settle); err != nil {
 				return nil, err
 			}
-			s, err := w.measure(ctx, server, func(ctx context.Context) (float64, error) { return 0, rest(ctx, w.duration) })
+			s, err := w.measure(ctx, server, func(ctx context.Context) (float64, error) { return 0, sleep(ctx, w.duration) })
 			if err != nil {
 				return nil, err
 			}

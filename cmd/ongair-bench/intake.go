@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// intakeOf posts to a server for the measured time with concurrent connections, and then stops
-// it.
+// intakeOf posts to a server over concurrent connections, and then stops it.
 func (r *runner) intakeOf(ctx context.Context, server *process, concurrency int) (_ sample, err error) {
 	defer func() { err = errors.Join(err, server.stop()) }()
 	posters, err := dialPosters(ctx, server.Post, concurrency)

@@ -25,7 +25,7 @@ func postAll(ctx context.Context, posters []*poster, events *bodies, n int) erro
 	})
 }
 
-// postUntilDone posts through all posters until ctx ends. It returns the latency of each post.
+// postUntilDone posts through all posters until ctx ends, and returns the latency of each post.
 func postUntilDone(ctx context.Context, posters []*poster, events *bodies) ([]time.Duration, error) {
 	var mu sync.Mutex
 	var all []time.Duration
@@ -50,8 +50,8 @@ func postUntilDone(ctx context.Context, posters []*poster, events *bodies) ([]ti
 	return all, err
 }
 
-// closedLoop posts through all posters until ctx ends. A post begins when fewer than window
-// events are undelivered, averaged over the reading streams. It returns the number of posts.
+// closedLoop posts through all posters until ctx ends, and returns the number of posts. A post
+// begins when fewer than window events are undelivered, averaged over the reading streams.
 func closedLoop(ctx context.Context, posters []*poster, events *bodies, readers *streams, window int64) (int64, error) {
 	before := readers.perStream()
 	var posted atomic.Int64
@@ -86,14 +86,14 @@ func closedLoop(ctx context.Context, posters []*poster, events *bodies, readers 
 	return posted.Load(), err
 }
 
-// errTooSlow means that the server did not keep the pace.
-var errTooSlow = errors.New("the server does not keep up with the pace")
+// errTooSlow means that the posts fell 10 s behind their pace.
+var errTooSlow = errors.New("the server did not keep up with the pace")
 
-// pace posts perSecond events per second until ctx ends, without waiting for answers. Each
-// event has the time at which it was due, so its latency includes the wait for a connection. It
-// returns the number of posts.
+// pace posts perSecond events per second until ctx ends, without waiting for answers, and returns
+// the number of posts. An event carries the time at which it was due, so its latency includes the
+// wait for a connection.
 func pace(ctx context.Context, posters []*poster, events *bodies, perSecond int) (int64, error) {
-	due := make(chan time.Time, 10*perSecond)
+	due := make(chan time.Time, 10*perSecond) // 10 s
 	var posted atomic.Int64
 	group, _ := errgroup.WithContext(context.WithoutCancel(ctx))
 	group.Go(func() error {

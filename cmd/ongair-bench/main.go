@@ -1,21 +1,24 @@
 // Ongair-bench measures Ongair Gateway and compares it with baselines.
 //
-// Each workload runs a gateway and its baselines alternately on one machine: baseline, gateway,
-// baseline, gateway. A baseline is the simplest server that does the same work: a bare grpc-go
-// server with shared frames, one JetStream publish per post, one fsync of a file. The result is
-// the ratio within a round. The report has the median of all rounds. Absolute figures depend on
-// the machine and its other users.
+// Each workload runs baselines and the gateway alternately, on one machine and in one run:
+// baseline, gateway, baseline, gateway. A baseline is the simplest server that does the same work:
+// a bare grpc-go server that shares encoded frames, one JetStream publish per post, one fsync of a
+// file. The result is the ratio of the two within a round. The report has the median over the
+// rounds. Absolute figures depend on the machine and its other users.
 //
-// The server under test is a separate process: this program with a hidden command. This process
-// is the load. It writes and reads posts on kept connections itself (post.go), and reads
-// streams with grpc-go and a codec that counts events without decoding them (scan.go). CPU time
-// is the kernel's account of the server process during the measured time, in steps of 10 ms.
-// Memory is its anonymous memory at the end. Load and server share the cores of the machine, so
-// the load also bounds the throughput. The report therefore has the CPU time of the load. If
-// both together use all cores, CPU time per unit of work is the more precise figure.
+// The server under test is a separate process: this program again, with a hidden command. The first
+// process is the load:
+//   - Posts go over kept connections, without net/http (post.go).
+//   - Streams use grpc-go with a codec that counts events without decoding them (scan.go).
 //
-// Everything is on loopback, with files in one temporary directory, and bounded in time and
-// size. A missed goal does not change the exit code. The program reads /proc, so it requires
+// CPU time is the kernel's account of the server process during the measured time, in steps of 10
+// ms. Memory is its anonymous memory at the end of that time. Load and server share the cores of
+// the machine, so the load also bounds the throughput. The report therefore includes the CPU time
+// of the load. If both together use all cores, CPU time per unit of work is the more precise
+// figure.
+//
+// All traffic is on loopback, and all files are in one temporary directory. Time and size are
+// bounded. A missed goal does not change the exit code. The program reads /proc, so it requires
 // Linux.
 package main
 
@@ -37,8 +40,7 @@ func main() {
 	os.Exit(code)
 }
 
-// cli is the command line. All commands except the first are servers, which the first one
-// starts.
+// cli is the command line. All commands except the first are servers, which the first starts.
 type cli struct {
 	Run benchCmd `cmd:"" default:"withargs" help:"Run the named workloads, or all of them."`
 
@@ -52,19 +54,19 @@ type cli struct {
 	ServeSend      serveSendCmd      `cmd:"" hidden:""`
 }
 
-// stdio are the input and output streams of a command.
+// stdio holds the standard streams of a command.
 type stdio struct {
 	in       io.Reader
 	out, err io.Writer
 }
 
-// run runs the command of args and returns the exit code: 0 even if goals are missed, or 1 if
-// something failed to run.
+// run runs the command in args and returns the exit code. It is 1 if something failed to run, and
+// otherwise 0, even if goals are missed.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ended := -1
 	parser, err := kong.New(&cli{},
 		kong.Name("ongair-bench"),
-		kong.Description("Measures Ongair Gateway beside its baselines."),
+		kong.Description("Measures Ongair Gateway and compares it with baselines."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) {
 			if ended < 0 {
@@ -77,7 +79,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		var command *kong.Context
 		command, err = parser.Parse(args)
-		if ended >= 0 { // --help has said what there is to say
+		if ended >= 0 { // kong printed the help
 			return ended
 		}
 		if err == nil {
@@ -85,7 +87,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 	}
 	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "ongair-bench:", err) // nowhere left to complain
+		_, _ = fmt.Fprintln(stderr, "ongair-bench:", err) // stderr may be closed
 		return 1
 	}
 	return 0

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// measure runs work and measures its CPU time and memory. work returns the number of units that
-// it did, and adds latencies itself.
+// measure runs work and measures the CPU time and memory that it takes. work returns its number of
+// units. The caller adds latencies to the sample.
 func (r *runner) measure(ctx context.Context, p *process, work func(context.Context) (float64, error)) (sample, error) {
 	stopProfile := r.startProfile(ctx, p)
-	began, err := takeUsage(p)
+	began, err := readUsage(p)
 	if err != nil {
 		return nil, err
 	}
@@ -21,7 +21,7 @@ func (r *runner) measure(ctx context.Context, p *process, work func(context.Cont
 	if err != nil {
 		return nil, err
 	}
-	ended, err := takeUsage(p)
+	ended, err := readUsage(p)
 	if err != nil {
 		return nil, err
 	}
@@ -46,14 +46,14 @@ func (r *runner) measure(ctx context.Context, p *process, work func(context.Cont
 	return s, nil
 }
 
-// usage is the CPU time that was used up to a moment.
+// usage is a reading of CPU times and of the server's memory.
 type usage struct {
 	at           time.Time
 	server, load time.Duration
 	memory       int64
 }
 
-func takeUsage(p *process) (usage, error) {
+func readUsage(p *process) (usage, error) {
 	var u usage
 	var err error
 	if u.memory, err = anonymousMemory(p.pid); err != nil {
@@ -69,7 +69,8 @@ func takeUsage(p *process) (usage, error) {
 	return u, nil
 }
 
-// startProfile takes a CPU profile of a gateway during the measured time, if one is requested.
+// startProfile starts a CPU profile of a gateway for the measured time, if one is requested. stop
+// waits for its end.
 func (r *runner) startProfile(ctx context.Context, p *process) (stop func() error) {
 	if r.profile == "" || p.Admin == "" {
 		return func() error { return nil }
@@ -101,8 +102,8 @@ func fetch(ctx context.Context, url, file string) error {
 	return os.WriteFile(file, body, 0o600)
 }
 
-// rest waits for d or until ctx ends.
-func rest(ctx context.Context, d time.Duration) error {
+// sleep waits for d. It returns an error if ctx ends first.
+func sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

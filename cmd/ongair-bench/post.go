@@ -13,11 +13,12 @@ import (
 	"time"
 )
 
-// postTimeout bounds a post and its answer. A working server takes far less.
+// postTimeout bounds a post and its answer. Working servers take much less.
 const postTimeout = 30 * time.Second
 
-// poster posts over one kept connection. It writes requests and reads answers itself, which
-// costs a fraction of net/http's client. It MUST be used by one goroutine only.
+// poster posts over one kept connection. It writes requests and reads answers itself, at a fraction
+// of the cost of net/http's client, so that the load takes little of the machine. It is not safe
+// for concurrent use.
 type poster struct {
 	conn    net.Conn
 	answers *bufio.Reader
@@ -42,7 +43,7 @@ func dialPoster(ctx context.Context, target string) (*poster, error) {
 	}, nil
 }
 
-// dialPosters returns n posters. The caller closes them with closePosters.
+// dialPosters returns n posters. The caller MUST close them with closePosters.
 func dialPosters(ctx context.Context, target string, n int) ([]*poster, error) {
 	var posters []*poster
 	for range n {
@@ -58,7 +59,7 @@ func dialPosters(ctx context.Context, target string, n int) ([]*poster, error) {
 
 func closePosters(posters []*poster) {
 	for _, p := range posters {
-		_ = p.conn.Close() // nothing is under way
+		_ = p.conn.Close() // no post is in flight
 	}
 }
 
@@ -79,7 +80,7 @@ func (p *poster) post(body []byte) error {
 		return err
 	}
 	if !bytes.HasPrefix(status, []byte("HTTP/1.1 200 ")) {
-		return fmt.Errorf("a post was answered with %s", strings.TrimSpace(string(status)))
+		return fmt.Errorf("unexpected answer to a post: %s", strings.TrimSpace(string(status)))
 	}
 	length := 0
 	for {

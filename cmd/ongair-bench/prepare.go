@@ -8,10 +8,10 @@ import (
 	"strconv"
 )
 
-// newDir creates an empty directory for a server's files. It is removed at the end of the run.
+// newDir creates an empty directory for a server's files. The run removes it at its end.
 func (r *runner) newDir() (string, error) { return os.MkdirTemp(r.dir, "data-") }
 
-// preparedLog returns a data directory with logEvents events, closed cleanly. It is created
+// preparedLog returns a data directory with logEvents events, after a clean stop. It is created
 // once per run, without syncing.
 func (r *runner) preparedLog(ctx context.Context) (string, error) {
 	if r.prepared != "" {
@@ -33,7 +33,7 @@ func (r *runner) preparedLog(ctx context.Context) (string, error) {
 	return dir, nil
 }
 
-// copyLog copies a data directory, so that the original stays unchanged.
+// copyLog copies a data directory, so that changes leave the original unchanged.
 func (r *runner) copyLog(from string) (string, error) {
 	dir, err := r.newDir()
 	if err != nil {

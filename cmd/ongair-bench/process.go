@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// startTimeout bounds the start of a server, including the filling of a log.
+	// startTimeout bounds the start of a server, including filling a log.
 	startTimeout = 5 * time.Minute
-	// endTimeout bounds the stop of a server. Then it is killed.
+	// endTimeout bounds the stop of a server. After it the server is killed.
 	endTimeout = 30 * time.Second
 )
 
-// addresses are the addresses that a server prints when it is ready.
+// addresses is the line of JSON that a server prints when it is ready.
 type addresses struct {
 	// GRPC is host:port.
 	GRPC string `json:"grpc,omitempty"`
@@ -35,19 +35,19 @@ type addresses struct {
 // process is a server under test.
 type process struct {
 	addresses
-	// ready is the time from its start until it was ready.
+	// ready is the time from the start of the process until it was ready.
 	ready time.Duration
 
 	pid int
-	// end asks it to stop. It may be called again.
+	// end asks the process to stop. It may be called more than once.
 	end, kill func() error
-	// ended is closed after the process ended, with err.
+	// ended is closed when the process has ended. err is set before.
 	ended chan struct{}
 	err   error
 }
 
-// start runs this program again with args, and waits until it is ready. The process ends with
-// stop, or when this process ends and closes its stdin.
+// start runs this program again with args, and waits until it is ready. The process ends when its
+// stdin closes: at stop, or when this process ends.
 func (r *runner) start(ctx context.Context, args ...string) (*process, error) {
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), r.program, args...) //nolint:gosec // this program itself
 	cmd.Stderr = r.log
@@ -60,22 +60,23 @@ func (r *runner) start(ctx context.Context, args ...string) (*process, error) {
 
 // startProgram starts the gateway's program with a config file. Its log is JSON.
 func (r *runner) startProgram(ctx context.Context, program, file string) (*process, error) {
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, "serve", "--config", file) //nolint:gosec // a program of ours
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, "serve", "--config", file) //nolint:gosec // the program that buildGateway built
 	end := func() error { return cmd.Process.Signal(os.Interrupt) }
 	return r.launch(ctx, cmd, &cmd.Stderr, end, func(line []byte) bool { return bytes.Contains(line, []byte(`"msg":"gateway ready"`)) })
 }
 
-// launch starts a process and waits for the line with its addresses.
+// launch starts a process and waits for the line with its addresses, for which isReady returns
+// true. The other lines go to the log.
 func (r *runner) launch(ctx context.Context, cmd *exec.Cmd, output *io.Writer, end func() error, isReady func(line []byte) bool) (*process, error) {
 	began := time.Now()
-	// Not cmd.StdoutPipe, because Wait would close it, perhaps before the line is read.
+	// Wait would close cmd.StdoutPipe, perhaps before the line is read.
 	out, childOut, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	*output = childOut
 	err = cmd.Start()
-	_ = childOut.Close() // the process has its own
+	_ = childOut.Close() // the process has a copy
 	if err != nil {
 		return nil, errors.Join(err, out.Close())
 	}
@@ -91,8 +92,8 @@ func (r *runner) launch(ctx context.Context, cmd *exec.Cmd, output *io.Writer, e
 		for {
 			l, err := lines.ReadBytes('\n')
 			if err != nil || isReady(l) {
-				line <- l                    // no line is an error below
-				_, _ = io.Copy(r.log, lines) // an error is an end, too
+				line <- l                    // an incomplete line fails to decode below
+				_, _ = io.Copy(r.log, lines) // an error also means the end
 				return
 			}
 			_, _ = r.log.Write(l) // stderr may be closed
@@ -112,9 +113,9 @@ func (r *runner) launch(ctx context.Context, cmd *exec.Cmd, output *io.Writer, e
 	}
 }
 
-// stop stops the process. It may be called again.
+// stop stops the process, and kills it after endTimeout. It may be called more than once.
 func (p *process) stop() error {
-	_ = p.end() // it may have been stopped before
+	_ = p.end() // the process may have ended already
 	select {
 	case <-p.ended:
 		return p.err
@@ -125,7 +126,7 @@ func (p *process) stop() error {
 	}
 }
 
-// crash kills the process.
+// crash kills the process with SIGKILL and waits for its end.
 func (p *process) crash() error {
 	err := p.kill()
 	<-p.ended
@@ -141,27 +142,27 @@ func announce(out io.Writer, a addresses) error {
 func untilClosed(ctx context.Context, in io.Reader) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
-		_, _ = io.Copy(io.Discard, in) // an error is an end, too
+		_, _ = io.Copy(io.Discard, in) // an error also means the end
 		cancel()
 	}()
 	return ctx
 }
 
-// clockTick is the unit of /proc/PID/stat: Linux has 100 of them a second on every
-// architecture that Go runs on.
+// clockTick is the unit of /proc/PID/stat. Linux has 100 ticks per second on every architecture
+// that Go supports.
 const clockTick = 10 * time.Millisecond
 
-// cpuTime returns the CPU time of a process, in user and kernel mode.
+// cpuTime returns the CPU time of a process in user and kernel mode.
 func cpuTime(pid int) (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	// The second field is a name in parentheses with any content. The times are the fields 14
-	// and 15.
+	// The second field is a name in parentheses that may contain any character. Fields 14 and 15
+	// are the times.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 13 {
-		return 0, errors.New("/proc/PID/stat has too few fields")
+		return 0, fmt.Errorf("/proc/%d/stat has too few fields", pid)
 	}
 	user, err := strconv.ParseInt(fields[11], 10, 64)
 	if err != nil {
@@ -171,18 +172,18 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * clockTick, err
 }
 
-// anonymousMemory returns the anonymous memory of a process in bytes: heap and stacks, without
-// pages that the kernel can read again from files.
+// anonymousMemory returns the anonymous memory of a process in bytes: heap and stacks, but not
+// pages of files.
 func anonymousMemory(pid int) (int64, error) {
 	kib, err := procField(pid, "smaps_rollup", "Anonymous:")
 	return kib << 10, err
 }
 
-// bytesRead returns the bytes that a process has read through system calls: from files, cached
-// or not, and from sockets.
+// bytesRead returns the number of bytes that a process has read with system calls: from files,
+// cached or not, and from sockets.
 func bytesRead(pid int) (int64, error) { return procField(pid, "io", "rchar:") }
 
-// procField returns the number of a field in a file of /proc/PID.
+// procField returns the number after a name in a file of /proc/PID.
 func procField(pid int, file, name string) (int64, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
 	if err != nil {
@@ -193,5 +194,5 @@ func procField(pid int, file, name string) (int64, error) {
 			return strconv.ParseInt(fields[1], 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("/proc/PID/%s has no %s", file, name)
+	return 0, fmt.Errorf("/proc/%d/%s has no field %s", pid, file, name)
 }

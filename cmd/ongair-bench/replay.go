@@ -12,11 +12,11 @@ import (
 const (
 	// fillPosters is the number of concurrent posts that fill a ring.
 	fillPosters = 64
-	// replayConnections is the most connections for the streams of a replay.
+	// replayConnections bounds the connections for the streams of a replay.
 	replayConnections = 20
 )
 
-// earliest is the request of streams that start at the oldest event and end after a number of
+// earliest requests a stream that starts at the oldest event and ends after the given number of
 // events.
 func earliest(events int) func(int) (*ongairv1.SubscribeRequest, int64) {
 	return func(int) (*ongairv1.SubscribeRequest, int64) {
@@ -26,9 +26,9 @@ func earliest(events int) func(int) (*ongairv1.SubscribeRequest, int64) {
 	}
 }
 
-// replayFromMemory lets subscribers read the events in the ring from the oldest on, repeatedly
-// during the measured time. The servers are kept for all rounds, because filling them takes
-// posts.
+// replayFromMemory measures subscribers that read the events in the ring from the oldest,
+// repeatedly until the measured time is over. All rounds use the same servers, because filling one
+// takes many posts.
 func replayFromMemory(ctx context.Context, w *workbench) ([]trial, error) {
 	starts := []struct {
 		name  string
@@ -95,7 +95,7 @@ func (r *runner) replay(ctx context.Context, server *process, subscribers int) (
 	})
 }
 
-// readToEnd opens streams and returns the number of deliveries until their end.
+// readToEnd opens streams, waits for their end and returns the number of deliveries.
 func readToEnd(ctx context.Context, conns connections, sub subscription) (int64, error) {
 	readers, err := conns.open(ctx, sub)
 	if err != nil {
@@ -106,7 +106,7 @@ func readToEnd(ctx context.Context, conns connections, sub subscription) (int64,
 	return readers.delivered.Load(), err
 }
 
-// replayFromDisk reads a log that is not in a ring, with one subscriber.
+// replayFromDisk measures one subscriber that reads a log from the disk.
 func replayFromDisk(ctx context.Context, w *workbench) ([]trial, error) {
 	dir, err := w.preparedLog(ctx)
 	if err != nil {
@@ -122,7 +122,7 @@ func replayFromDisk(ctx context.Context, w *workbench) ([]trial, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer func() { _ = poster.conn.Close() }() // nothing is under way
+		defer func() { _ = poster.conn.Close() }() // no post is in flight
 		return w.measure(ctx, server, func(context.Context) (float64, error) { return float64(w.logEvents), poster.post(nil) })
 	}}
 	ours := variant{gateway, func(ctx context.Context) (_ sample, err error) {

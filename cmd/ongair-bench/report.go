@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// report has the results of a run.
+// report holds the results of a run.
 type report struct {
 	Machine machine    `json:"machine"`
 	Rounds  int        `json:"rounds"`
@@ -19,7 +19,7 @@ type report struct {
 	Trials  []measured `json:"trials"`
 }
 
-// machine describes the machine of the figures.
+// machine describes the machine on which a run took place.
 type machine struct {
 	Cores  int    `json:"cores"`
 	Kernel string `json:"kernel"`
@@ -55,12 +55,12 @@ func newReport(s scale) *report {
 	}
 }
 
-// write writes the report as Markdown: figures, then goals.
+// write writes the report as two Markdown tables: figures, then goals.
 func (r *report) write(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d cores, Linux %s, %s. Medians of %d rounds of %s s.\n\n",
 		r.Machine.Cores, r.Machine.Kernel, r.Machine.Go, r.Rounds, significant(r.Seconds))
-	figures := [][]string{{"trial", "variant", "throughput", "CPU each", "p50", "p99", "p99.9", "memory", "cores: server + load", "beside"}}
+	figures := [][]string{{"trial", "variant", "throughput", "CPU each", "p50", "p99", "p99.9", "memory", "cores: server + load", "other"}}
 	goals := [][]string{{"trial", "figure", "against", "goal", "measured", "met"}}
 	for _, t := range r.Trials {
 		for _, v := range t.Variants {

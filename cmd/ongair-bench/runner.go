@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// workload is one workload with its trials.
+// workload is a group of trials that is run and named as one.
 type workload struct {
 	id, about string
-	// trials prepares the trials and what they share. Servers that it starts are stopped at the
+	// trials prepares the trials and their shared state. Servers that it starts are stopped at the
 	// end of the workload (workbench.atEnd).
 	trials func(context.Context, *workbench) ([]trial, error)
 }
@@ -21,44 +21,44 @@ type workload struct {
 // trial is a comparison of variants that do the same work.
 type trial struct {
 	name string
-	// unit is the unit of throughput and CPU time.
+	// unit is the unit of work that throughput and CPU time count.
 	unit string
-	// variants run in this order in each round.
+	// variants are in the order in which each round runs them.
 	variants []variant
 	goals    []goal
 }
 
-// variant is one way of doing the work of a trial.
+// variant is one of the implementations that a trial compares.
 type variant struct {
 	name string
-	// run does the work once. It starts from the same state each time.
+	// run does the work once. It MUST start from the same state each time.
 	run func(context.Context) (sample, error)
 }
 
-// gateway is the name of the variant that goals apply to by default.
+// gateway is the name of the variant that a goal applies to by default.
 const gateway = "gateway"
 
 // runner runs workloads.
 type runner struct {
 	scale
-	program  string // the path of this program
+	program  string // path of this program
 	dir      string
-	profiles string // where CPU profiles go; empty for none
+	profiles string // directory for CPU profiles, or empty for none
 	log      io.Writer
 
-	// prepared is the directory of the prepared log. It is empty until the log is created.
+	// prepared is the directory of preparedLog, or empty before its first call.
 	prepared string
-	// profile is the file for the next CPU profile of a gateway.
+	// profile is the file for the CPU profile of the next measurement, or empty for none.
 	profile string
 }
 
-// workbench is a runner with cleanups for one workload.
+// workbench is a runner with the cleanup functions of one workload.
 type workbench struct {
 	*runner
 	closers []func() error
 }
 
-// atEnd registers f to be called at the end of the workload. The last one is called first.
+// atEnd registers f to run at the end of the workload, in reverse order of registration.
 func (w *workbench) atEnd(f func() error) { w.closers = append(w.closers, f) }
 
 func (w *workbench) close() error {
@@ -107,12 +107,12 @@ func (r *runner) run(ctx context.Context, w workload) (_ []measured, err error) 
 	return all, nil
 }
 
-// logf prints progress.
+// logf prints a line of progress.
 func (r *runner) logf(format string, args ...any) {
 	_, _ = fmt.Fprintf(r.log, time.Now().Format(time.TimeOnly)+" "+format+"\n", args...) // stderr may be closed
 }
 
-// fileName returns a file name for any text.
+// fileName replaces all characters of text except ASCII letters and digits by hyphens.
 func fileName(text string) string {
 	return strings.Map(func(c rune) rune {
 		if c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' {

@@ -11,36 +11,36 @@ import (
 // metric is the name of a figure, with its unit.
 type metric string
 
-// The metrics that the report has a column for.
+// The metrics that have a column in the report.
 const (
-	rate       metric = "rate"         // units of work a second
-	cpuPerUnit metric = "cpu_us"       // of the server for a unit of work, in µs
-	p50        metric = "p50_ms"       // latency, in ms
-	p99        metric = "p99_ms"       //
-	p999       metric = "p99.9_ms"     //
-	memory     metric = "memory_mb"    // anonymous memory of the server, in MB
-	serverCPU  metric = "server_cores" // CPU time of the server over the window's time
-	loadCPU    metric = "load_cores"   // CPU time of the load over the window's time
+	rate       metric = "rate"         // units of work per second
+	cpuPerUnit metric = "cpu_us"       // CPU time of the server per unit of work, in µs
+	p50        metric = "p50_ms"       // latency in ms
+	p99        metric = "p99_ms"       // latency in ms
+	p999       metric = "p99.9_ms"     // latency in ms
+	memory     metric = "memory_mb"    // anonymous memory of the server in MB
+	serverCPU  metric = "server_cores" // CPU time of the server over the measured time
+	loadCPU    metric = "load_cores"   // CPU time of the load over the measured time
 )
 
-// The metrics of single workloads.
+// The metrics of some workloads, which share the last column of the report.
 const (
-	memoryGrowth metric = "memory_growth_mb"     // over the window
-	perStream    metric = "memory_per_stream_kb" // anonymous memory for each stream
-	timesRead    metric = "times_log_read"       // bytes read over the bytes of the range
+	memoryGrowth metric = "memory_growth_mb"     // growth of the anonymous memory over the measured time
+	perStream    metric = "memory_per_stream_kb" // anonymous memory per stream
+	timesRead    metric = "times_log_read"       // bytes read over the size of the range
 	finished     metric = "finished"             // share of the streams that reached the end
 	broken       metric = "broken"               // streams that ended with an error
-	readySeconds metric = "ready_s"              // from the start of the process
+	readySeconds metric = "ready_s"              // time from the start of the process until it is ready
 	binary       metric = "binary_mb"            // size of the stripped binary
-	checkSeconds metric = "check_s"              // of a check of the configuration
+	checkSeconds metric = "check_s"              // duration of a config check
 
-	upstreamConnections metric = "connections" // that were made to Ongair
+	upstreamConnections metric = "connections" // connections to the stand-in for Ongair
 )
 
 // megabyte is a million bytes.
 const megabyte = 1e6
 
-// sample has the figures of one run of a variant.
+// sample holds the figures of one run of a variant.
 type sample map[metric]float64
 
 // latencies adds the percentiles of durations to the sample.
@@ -63,14 +63,14 @@ func (s sample) brief() string {
 	return strings.Join(parts, ", ")
 }
 
-// percentile returns the smallest value that is not below a share of sorted. sorted MUST NOT be
-// empty.
+// percentile returns the value of sorted below which the given share of the values lies. sorted
+// MUST NOT be empty.
 func percentile(sorted []time.Duration, share float64) time.Duration {
 	i := int(share * float64(len(sorted)))
 	return sorted[min(i, len(sorted)-1)]
 }
 
-// medians returns the median of each metric over rounds.
+// medians returns the median of each metric over the rounds that have it.
 func medians(rounds []sample) sample {
 	values := map[metric][]float64{}
 	for _, s := range rounds {

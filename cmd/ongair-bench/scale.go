@@ -2,39 +2,41 @@ package main
 
 import "time"
 
-// scale has the sizes of the workloads.
+// scale holds the sizes of the workloads.
 type scale struct {
 	rounds   int
 	duration time.Duration
 
-	// streams and connections are those of fan-out. pacedStreams have a connection each.
+	// streams and connections are the sizes of fan-out. pacedStreams have one connection each.
 	streams, connections, pacedStreams int
-	// stallEvents is the number of events that fill the buffers of a connection and its server
-	// for a stream that does not read: 64 KiB each.
+	// stallEvents is the number of events that fill the buffers of a connection and of its server,
+	// 64 KiB each, for a stream that does not read.
 	stallEvents int64
-	// latencyStreams are the streams of the latency workload.
+	// latencyStreams is the number of streams of the latency workload.
 	latencyStreams int
-	// idleStreams is the number of idle streams on idleConnections.
+	// idleStreams is the number of streams of F4, on idleConnections connections.
 	idleStreams, idleConnections int
-	// replayEvents fit into the gateway's ring.
+	// replayEvents is the number of events of a replay from memory. They MUST fit into the
+	// gateway's ring.
 	replayEvents      int
 	replaySubscribers []int
-	// logEvents are in the log on the disk.
+	// logEvents is the number of events in the log on the disk.
 	logEvents int
-	// stormSubscribers start within the last stormEvents. They are stopped after stormLimit.
+	// stormSubscribers streams start within the last stormEvents of the log. They are canceled
+	// after stormLimit.
 	stormSubscribers, stormEvents int
 	stormLimit                    time.Duration
-	// intake are the numbers of concurrent posts.
+	// intake lists the numbers of concurrent posts.
 	intake []int
-	// unsettledEvents are appended before a kill.
+	// unsettledEvents is the number of events that are appended before a kill.
 	unsettledEvents int
-	// idleCallers and idleChannels are those of an unused configuration. It is observed for
-	// watch, during which the gateway checks its files several times.
+	// idleCallers and idleChannels are the sizes of the configuration of an idle gateway. It is
+	// measured for the duration of watch, in which it checks its files several times.
 	idleCallers, idleChannels int
 	watch                     time.Duration
-	// settle is the time for which a process idles before its memory is read.
+	// settle is the time that a process idles before its memory is read.
 	settle time.Duration
-	// build means that the gateway is built to measure its size.
+	// build means to build the gateway and measure its size.
 	build bool
 }
 
@@ -53,7 +55,7 @@ func fullScale() scale {
 	}
 }
 
-// quickScale returns the sizes for a quick run of everything.
+// quickScale returns sizes for a run of all workloads within a few minutes.
 func quickScale() scale {
 	s := fullScale()
 	s.rounds, s.duration = 1, time.Second

@@ -11,33 +11,33 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// Tags of SubscribeResponse, which never change: field number and wire type.
+// Tags of SubscribeResponse: field number and wire type. They never change.
 const (
 	tagEvents  = 1<<3 | 2
 	tagCursor  = 2<<3 | 2
 	tagPending = 3 << 3
 )
 
-// tally has the facts of a response that the load needs.
+// tally receives the facts of a response that the load needs.
 type tally struct {
-	// sampled means that the times in the events are read.
+	// sampled means that latencies are measured.
 	sampled bool
-	// since is the earliest time of the events that are read.
+	// since is the earliest sending time of the events that are sampled, in Unix nanoseconds.
 	since *atomic.Int64
 
 	// events is the number of events in the last response.
 	events int64
-	// latencies are those of all sampled events since they were last taken.
+	// latencies has the latencies of all sampled events so far.
 	latencies []time.Duration
 }
 
-// countingCodec encodes requests as protobuf and counts the events of responses without
-// decoding them, so that a thousand streams cost little.
+// countingCodec encodes requests as protobuf. It counts the events of responses without decoding
+// them, so that a thousand streams cost little.
 type countingCodec struct {
 	encoding.CodecV2
 }
 
-// Unmarshal counts into a *tally.
+// Unmarshal counts the events of data if v is a *tally.
 func (c countingCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	t, ok := v.(*tally)
 	if !ok {
@@ -56,7 +56,7 @@ func (c countingCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return err
 }
 
-// countEvents returns how many events an encoded SubscribeResponse has.
+// countEvents returns the number of events in an encoded SubscribeResponse.
 func countEvents(data mem.BufferSlice) (events int64, err error) {
 	r := data.Reader()
 	defer func() { _ = r.Close() }() // never fails
@@ -80,7 +80,7 @@ func countEvents(data mem.BufferSlice) (events int64, err error) {
 			_, err = r.Discard(int(value))
 		case tagPending:
 		default:
-			err = fmt.Errorf("a response has an unknown tag %d", tag)
+			err = fmt.Errorf("unknown tag %d in a response", tag)
 		}
 		if err != nil {
 			return events, err
@@ -99,5 +99,5 @@ func readVarint(r io.ByteReader) (value uint64, err error) {
 			return value, nil
 		}
 	}
-	return 0, errors.New("a varint is too long")
+	return 0, errors.New("varint too long")
 }

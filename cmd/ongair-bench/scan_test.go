@@ -13,7 +13,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-func TestEventsAreCountedWhereverBuffersEnd(t *testing.T) {
+func TestEventsAreCountedAcrossBuffers(t *testing.T) {
 	response := &ongairv1.SubscribeResponse{Cursor: "somewhere", Pending: 1 << 30}
 	for range 3 {
 		response.Events = append(response.Events, newEvent())
@@ -33,7 +33,7 @@ func TestEventsAreCountedWhereverBuffersEnd(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestWhatTheBareServerSendsIsAResponse(t *testing.T) {
+func TestTheBareServerSendsValidResponses(t *testing.T) {
 	sent := time.Unix(1_700_000_000, 1)
 	events := newChain(1<<20, false)
 	_, at := events.ends()
@@ -49,7 +49,7 @@ func TestWhatTheBareServerSendsIsAResponse(t *testing.T) {
 	encoded, _, err := event.Verify(stored)
 	require.NoError(t, err)
 	record := event.Entry{Sequence: 1, Event: encoded, Cursor: bareCursor}
-	assert.InEpsilon(t, record.Size(), l.record.Len(), 0.05, "both servers send events of one size")
+	assert.InEpsilon(t, record.Size(), l.record.Len(), 0.05, "both servers send events of the same size")
 	var stamps []int64
 	eachStamp(l.frame.Materialize(), func(at int64) { stamps = append(stamps, at) })
 	assert.Equal(t, []int64{sent.UnixNano()}, stamps)

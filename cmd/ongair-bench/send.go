@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// sendsInFlight is the number of concurrent calls, on sendConnections connections.
+	// sendsInFlight is the number of concurrent calls. They share sendConnections connections.
 	sendsInFlight   = 64
 	sendConnections = 8
 )
@@ -97,7 +97,7 @@ func (r *runner) sendVariant(name string, keyed bool, start func(ctx context.Con
 			return nil, err
 		}
 		if got := upstream.calls.Load(); got != int64(calls) {
-			return nil, fmt.Errorf("%d calls reached Ongair %d times", calls, got)
+			return nil, fmt.Errorf("%d calls succeeded, but %d reached Ongair", calls, got)
 		}
 		s[upstreamConnections] = float64(upstream.connections.Load())
 		s.latencies(took)
@@ -105,8 +105,8 @@ func (r *runner) sendVariant(name string, keyed bool, start func(ctx context.Con
 	}}
 }
 
-// send makes calls until ctx ends, sendsInFlight at a time, and returns their latencies. Keyed
-// calls have a unique request_id.
+// send makes calls until ctx ends, sendsInFlight at a time, and returns their latencies. If keyed,
+// each call has a new request_id.
 func (c connections) send(ctx context.Context, keyed bool) ([]time.Duration, error) {
 	var mu sync.Mutex
 	var all []time.Duration

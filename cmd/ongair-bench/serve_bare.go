@@ -20,9 +20,9 @@ const (
 	bareReadBuffer = 2 << 10
 )
 
-// serveBareCmd is the simplest fan-out over gRPC: no log, filters, cursors, heartbeats or
-// interceptors. Frames are encoded once and shared. A stream is a goroutine that walks the
-// chain without a queue, lock or timer.
+// serveBareCmd is the simplest fan-out over gRPC. It has no log, filters, cursors, heartbeats or
+// interceptors. Frames are encoded once and shared. Each stream is a goroutine that walks the chain
+// without a queue, lock or timer.
 type serveBareCmd struct {
 	Send string `required:"" enum:"frames,batches,runs"`
 }
@@ -33,8 +33,8 @@ const (
 	oneFrame = "frames"
 	// batches sends the backlog of a stream in batches of shared records, as the gateway does.
 	batches = "batches"
-	// runs sends such batches from chunks in which records are next to each other. A batch is
-	// then a few buffers instead of hundreds.
+	// runs sends such batches from chunks in which records are next to each other, so that a batch
+	// is a few buffers instead of hundreds.
 	runs = "runs"
 )
 
@@ -82,8 +82,8 @@ func (c *serveBareCmd) Run(ctx context.Context, io stdio) error {
 	return group.Wait()
 }
 
-// bareSubscribe serves one stream, from the oldest event if the request asks for it, and
-// otherwise from the newest.
+// bareSubscribe serves one stream. It starts at the oldest event if the request asks for it, and
+// otherwise after the newest.
 func bareSubscribe(events *chain, stream grpc.ServerStream, walk func(grpc.ServerStream, *link) error) error {
 	request := &ongairv1.SubscribeRequest{}
 	if err := stream.RecvMsg(request); err != nil {
@@ -93,19 +93,19 @@ func bareSubscribe(events *chain, stream grpc.ServerStream, walk func(grpc.Serve
 	if request.GetPosition() == ongairv1.Position_POSITION_EARLIEST {
 		at = oldest
 	}
-	// The first response is sent at once, as by the gateway.
+	// Send the first response at once, as the gateway does.
 	if err := stream.SendMsg(mem.BufferSlice{}); err != nil {
 		return err
 	}
 	return walk(stream, at)
 }
 
-// passingCodec passes encoded buffers to the transport.
+// passingCodec passes buffers to the transport unchanged.
 type passingCodec struct {
 	encoding.CodecV2
 }
 
-// Marshal returns v unchanged if it is encoded already.
+// Marshal returns v unchanged if it is encoded, and encodes it otherwise.
 func (c passingCodec) Marshal(v any) (mem.BufferSlice, error) {
 	if buffers, ok := v.(mem.BufferSlice); ok {
 		return buffers, nil

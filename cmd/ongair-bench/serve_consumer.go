@@ -7,11 +7,11 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 )
 
-// consumerPull is the number of messages per pull. A larger one is not faster.
+// consumerPull is the number of messages per pull. Larger pulls are not faster.
 const consumerPull = 10_000
 
-// serveConsumerCmd reads a log with JetStream's ordered consumer, in the process of the server,
-// at each post. It discards the messages.
+// serveConsumerCmd reads a log with JetStream's ordered consumer when it gets a post. The consumer
+// is in the process of the server and discards the messages.
 type serveConsumerCmd struct {
 	Dir string `required:""`
 }

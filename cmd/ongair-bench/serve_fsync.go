@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// serveFsyncCmd appends each post to a file and syncs it before the answer: the minimum cost of
-// durable intake, one at a time.
+// serveFsyncCmd appends each post to a file and syncs the file before it answers. This is the
+// minimum cost of durable intake, one post at a time.
 type serveFsyncCmd struct {
 	Dir string `required:""`
 }

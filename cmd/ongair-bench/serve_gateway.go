@@ -12,17 +12,17 @@ import (
 )
 
 const (
-	// channel is the channel of gateways under test.
+	// channel is the name of the channel of gateways under test.
 	channel = "bench"
-	// secret is its webhook secret. Only loopback can reach it.
+	// secret is the webhook secret of the channel. Its ports are reachable from loopback only.
 	secret = "a-secret-for-benchmarks"
 )
 
-// serveGatewayCmd is the gateway under test, with an embedded, synced log and all defaults
-// except the ports.
+// serveGatewayCmd is the gateway under test. It has an embedded log with fsync, and defaults for
+// everything except the ports.
 type serveGatewayCmd struct {
 	Dir      string `required:""`
-	Upstream string `default:"http://127.0.0.1:9"` // nothing answers there
+	Upstream string `default:"http://127.0.0.1:9"` // nothing listens there
 }
 
 // Run serves until stdin ends.

@@ -4,8 +4,8 @@ import (
 	"context"
 )
 
-// serveJetStreamCmd opens a data directory with an embedded server only: the minimum cost of a
-// start.
+// serveJetStreamCmd opens a data directory with an embedded server and does nothing else. This is
+// the minimum cost of a start.
 type serveJetStreamCmd struct {
 	Dir string `required:""`
 }
@@ -18,7 +18,7 @@ func (c *serveJetStreamCmd) Run(ctx context.Context, io stdio) error {
 		return err
 	}
 	defer js.close()
-	if _, err := js.largest(ctx); err != nil { // it answers
+	if _, err := js.largest(ctx); err != nil { // wait until the server answers
 		return err
 	}
 	if err := announce(io.out, addresses{}); err != nil {

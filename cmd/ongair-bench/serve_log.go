@@ -18,20 +18,20 @@ import (
 const (
 	// appenders is the number of concurrent appends.
 	appenders = 512
-	// shortWindow is a duplicate window after which all events are old when the log is opened
-	// next.
+	// shortWindow is a duplicate window that has passed for all events when the log is opened
+	// again. It saves the wait for the default window.
 	shortWindow = 100 * time.Millisecond
 )
 
-// serveLogCmd creates the log for other measurements. It appends events and waits until it is
-// stopped or killed.
+// serveLogCmd creates the log that other servers are measured on. It appends events and then waits
+// until it is stopped or killed.
 type serveLogCmd struct {
 	Dir    string `required:""`
-	Append int    `help:"How many events."`
-	Sync   bool   `help:"Whether to sync each, as a gateway does."`
+	Append int    `help:"Number of events."`
+	Sync   bool   `help:"Sync each event, as a gateway does."`
 }
 
-// Run appends, and waits until stdin ends.
+// Run appends events and waits until stdin ends.
 func (c *serveLogCmd) Run(ctx context.Context, io stdio) (err error) {
 	ctx = untilClosed(ctx, io.in)
 	in, err := storage.Open(ctx, storage.Config{Dir: c.Dir, Unsynced: !c.Sync})
@@ -53,7 +53,7 @@ func (c *serveLogCmd) Run(ctx context.Context, io stdio) (err error) {
 	return nil
 }
 
-// appendEvents appends events of the size that the load's posts make.
+// appendEvents appends n events that are as large as those of the load's posts.
 func appendEvents(ctx context.Context, log *eventlog.Log, n int) error {
 	var appended atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)

@@ -6,8 +6,8 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 )
 
-// servePublishCmd is intake without a gateway: one JetStream publish per post, acknowledged and
-// synced before the answer. The body is stored unchanged, without deduplication.
+// servePublishCmd is intake without a gateway. It publishes each post to JetStream, which syncs and
+// acknowledges it before the answer. The body is stored unchanged and without a message id.
 type servePublishCmd struct {
 	Dir string `required:""`
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // serveSendCmd is the simplest proxy of a call: a grpc-go handler that makes one HTTP call and
-// reads its answer, without validation, error details, limits or logs.
+// reads its answer. It has no validation, error details, limits or logs.
 type serveSendCmd struct {
 	Upstream string `required:""`
 }
@@ -52,7 +52,7 @@ type bareSender struct {
 	transport *http.Transport
 }
 
-// Send makes the call that the gateway makes for a Send.
+// Send makes the HTTP call that the gateway makes for a Send.
 func (s *bareSender) Send(ctx context.Context, req *ongairv1.SendRequest) (*ongairv1.SendResponse, error) {
 	body, err := json.Marshal(struct {
 		ExternalID        string `json:"external_id"`
@@ -72,8 +72,8 @@ func (s *bareSender) Send(ctx context.Context, req *ongairv1.SendRequest) (*onga
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = response.Body.Close() }() // it is read to its end
-	said, err := io.ReadAll(response.Body)
+	defer func() { _ = response.Body.Close() }() // read to its end
+	content, err := io.ReadAll(response.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +82,8 @@ func (s *bareSender) Send(ctx context.Context, req *ongairv1.SendRequest) (*onga
 		ID             string `json:"id"`
 		ConversationID string `json:"conversation_id"`
 	}
-	if err := json.Unmarshal(said, &answer); err != nil || answer.Sent != "true" {
-		return nil, status.Error(codes.Unknown, fmt.Sprintf("an answer that says %q", said))
+	if err := json.Unmarshal(content, &answer); err != nil || answer.Sent != "true" {
+		return nil, status.Error(codes.Unknown, fmt.Sprintf("unexpected answer %q", content))
 	}
 	return &ongairv1.SendResponse{Id: answer.ID, ConversationId: answer.ConversationID}, nil
 }

@@ -11,18 +11,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestMain is the program itself where the test starts its servers, which run this
-// binary again.
+// TestMain runs the program itself if the arguments name a server: the workloads start their
+// servers by running this binary again.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "serve-") {
-		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) //nolint:forbidigo // the end of a process of the program
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) //nolint:forbidigo // the end of the program
 	}
 	os.Exit(m.Run()) //nolint:forbidigo // the end of a test binary
 }
 
 func TestEveryWorkloadRuns(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts some forty processes")
+		t.Skip("starts about forty processes")
 	}
 	sizes := scale{
 		rounds: 1, duration: 100 * time.Millisecond,
@@ -44,7 +44,8 @@ func TestEveryWorkloadRuns(t *testing.T) {
 			assert.NotEmpty(t, v.Median, "%s, %s", trial.Name, v.Name)
 		}
 		for _, g := range trial.Goals {
-			// B2 builds nothing here, and CPU time is too little for the kernel's clock.
+			// B2 does not build the gateway here, and the CPU time is below the kernel's
+			// resolution.
 			if g.Metric != binary && g.Metric != cpuPerUnit {
 				assert.NotNil(t, g.Met, "%s: %s", trial.Name, g.Goal)
 			}
@@ -55,16 +56,16 @@ func TestEveryWorkloadRuns(t *testing.T) {
 	}
 }
 
-func TestACommandLine(t *testing.T) {
+func TestCommandLines(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		args []string
 		code int
 		out  string
 	}{
-		{"help is no failure", []string{"--help"}, 0, "Usage: ongair-bench"},
-		{"an unknown workload", []string{"F1", "X9"}, 1, `unknown workload "X9"`},
-		{"too many rounds", []string{"--rounds", "1000"}, 1, "rounds: use 1 to 100"},
+		{"help succeeds", []string{"--help"}, 0, "Usage: ongair-bench"},
+		{"an unknown workload", []string{"F1", "X9"}, 1, `ongair-bench: unknown workload "X9": see --help` + "\n"},
+		{"too many rounds", []string{"--rounds", "1000"}, 1, "ongair-bench: invalid rounds: use 1 to 100\n"},
 		{"an unknown flag", []string{"--fast"}, 1, "unknown flag"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

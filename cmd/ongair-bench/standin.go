@@ -11,14 +11,14 @@ import (
 	"sync/atomic"
 )
 
-// standIn stands in for Ongair and answers every call at once with the same response. It reads
-// requests and writes answers itself, which costs a fraction of net/http, because it shares the
+// standIn is a stand-in for Ongair that answers every call at once with the same response. It reads
+// requests and writes answers itself, at a fraction of the cost of net/http, because it shares the
 // machine with the server under test.
 type standIn struct {
 	listener net.Listener
 	answer   []byte
 
-	// calls is the number of answered calls, and connections that of their connections.
+	// calls counts the answered calls, and connections the accepted connections.
 	calls, connections atomic.Int64
 
 	mu   sync.Mutex
@@ -56,11 +56,11 @@ func (s *standIn) accept() {
 		s.open[conn] = struct{}{}
 		s.mu.Unlock()
 		s.wg.Go(func() {
-			_ = s.serve(conn) // the end of a connection is up to who made it
+			_ = s.serve(conn) // the client ends the connection
 			s.mu.Lock()
 			delete(s.open, conn)
 			s.mu.Unlock()
-			_ = conn.Close() // it is over
+			_ = conn.Close() // serve has ended
 		})
 	}
 }
@@ -86,7 +86,7 @@ func (s *standIn) serve(conn net.Conn) error {
 			}
 		}
 		if length < 0 {
-			return errors.New("a request without a Content-Length")
+			return errors.New("request without a Content-Length")
 		}
 		if _, err := requests.Discard(length); err != nil {
 			return err
@@ -102,7 +102,7 @@ func (s *standIn) close() error {
 	err := s.listener.Close()
 	s.mu.Lock()
 	for conn := range s.open {
-		_ = conn.Close() // nothing is under way
+		_ = conn.Close() // the load has ended
 	}
 	s.mu.Unlock()
 	s.wg.Wait()

@@ -9,10 +9,11 @@ import (
 	"strconv"
 )
 
-// startTime measures starts on a full log, after a clean stop and after a kill.
+// startTime measures starts with a full log, after a clean stop and after a kill.
 //
-// The log's duplicate window is set to a tenth of a second before each start, so that JetStream
-// has no ids to restore. A gateway sets its own window again when it is open.
+// The log's duplicate window is set to a tenth of a second before each start. All events are then
+// older than the window, and JetStream has no ids to restore. A gateway sets its own window again
+// when the log is open.
 func startTime(ctx context.Context, w *workbench) ([]trial, error) {
 	const baseline = "embedded server"
 	prepared, err := w.preparedLog(ctx)
@@ -28,14 +29,14 @@ func startTime(ctx context.Context, w *workbench) ([]trial, error) {
 		leave func(context.Context, string) error
 		goals []goal
 	}{
-		{"B1, after a clean stop", w.leaveInOrder, []goal{{
+		{"B1, after a clean stop", w.leaveStopped, []goal{{
 			metric: readySeconds, against: baseline, compare: difference, limit: 0.3, atMost: true, text: "≤ baseline + 0.3 s",
 		}}},
 		{"B1, after kill -9", w.leaveKilled, []goal{{
 			metric: readySeconds, limit: max(1, float64(w.logEvents)/1e6), atMost: true, text: "≤ 1 s per million events",
 		}}},
 	} {
-		// Each start has its own log, because a kill leaves events behind.
+		// The two trials have separate logs, because a kill leaves events behind.
 		dir, err := w.copyLog(prepared)
 		if err != nil {
 			return nil, err
@@ -57,14 +58,14 @@ func startTime(ctx context.Context, w *workbench) ([]trial, error) {
 	return trials, nil
 }
 
-// startOnce starts a server and stops it again.
+// startOnce starts a server, reads its usage and stops it.
 func startOnce(ctx context.Context, dir string, open func(context.Context, string) (*process, error)) (_ sample, err error) {
 	server, err := open(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, server.stop()) }()
-	used, err := takeUsage(server)
+	used, err := readUsage(server)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +76,8 @@ func startOnce(ctx context.Context, dir string, open func(context.Context, strin
 	}, nil
 }
 
-// leaveInOrder leaves a data directory as after a clean stop.
-func (r *runner) leaveInOrder(ctx context.Context, dir string) error {
+// leaveStopped leaves a data directory as a clean stop does.
+func (r *runner) leaveStopped(ctx context.Context, dir string) error {
 	server, err := r.start(ctx, "serve-log", "--dir", dir)
 	if err != nil {
 		return err
@@ -84,7 +85,7 @@ func (r *runner) leaveInOrder(ctx context.Context, dir string) error {
 	return server.stop()
 }
 
-// leaveKilled leaves a data directory as after a kill during intake.
+// leaveKilled leaves a data directory as a kill during intake does.
 func (r *runner) leaveKilled(ctx context.Context, dir string) error {
 	server, err := r.start(ctx, "serve-log", "--dir", dir, "--sync", "--append", strconv.Itoa(r.unsettledEvents))
 	if err != nil {
@@ -93,13 +94,13 @@ func (r *runner) leaveKilled(ctx context.Context, dir string) error {
 	return server.crash()
 }
 
-// footprint measures the memory of an idle gateway and the size of the program.
+// footprint measures the memory of an idle gateway and the size of its program.
 func footprint(ctx context.Context, w *workbench) ([]trial, error) {
 	size := 0.0
 	if w.build {
 		var err error
 		if size, err = w.binarySize(ctx); err != nil {
-			w.logf("skipped the size of the program, because it cannot be built: %v", err)
+			w.logf("skipped the size of the gateway because it cannot be built: %v", err)
 		}
 	}
 	return []trial{{
@@ -110,7 +111,7 @@ func footprint(ctx context.Context, w *workbench) ([]trial, error) {
 				return nil, err
 			}
 			defer func() { err = errors.Join(err, server.stop()) }()
-			if err := rest(ctx, w.settle); err != nil {
+			if err := sleep(ctx, w.settle); err != nil {
 				return nil, err
 			}
 			bytes, err := anonymousMemory(server.pid)
@@ -127,7 +128,7 @@ func footprint(ctx context.Context, w *workbench) ([]trial, error) {
 	}}, nil
 }
 
-// binarySize returns the size of the released program in bytes.
+// binarySize returns the size in bytes of the gateway's program, built for a release.
 func (r *runner) binarySize(ctx context.Context) (float64, error) {
 	path, err := r.buildGateway(ctx)
 	if err != nil {
@@ -140,10 +141,10 @@ func (r *runner) binarySize(ctx context.Context) (float64, error) {
 	return float64(info.Size()), nil
 }
 
-// buildGateway builds the program as it is released, and returns its path.
+// buildGateway builds the gateway's program as for a release, and returns its path.
 func (r *runner) buildGateway(ctx context.Context) (string, error) {
 	path := filepath.Join(r.dir, "ongair-gateway")
-	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", path, //nolint:gosec // a path of ours
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", path, //nolint:gosec // a path in the temporary directory
 		"github.com/ongair/ongair-gateway/cmd/ongair-gateway")
 	build.Stderr = r.log
 	return path, build.Run()

@@ -9,18 +9,19 @@ import (
 )
 
 const (
-	// stormStride is a prime that spreads the positions of a storm over its range, in an order
-	// that looks random and is the same in each run.
+	// stormStride spreads the positions of a storm over its range. It is a prime, so the order
+	// looks random and is the same in each run.
 	stormStride = 7919
-	// stormConnections is the number of connections for the streams of a storm.
+	// stormConnections bounds the connections for the streams of a storm.
 	stormConnections = 100
 )
 
-// resumeStorm has many subscribers resume at once, from positions all over the end
-// of the log, on a gateway that has none of it in memory. How often the log is read
-// for them cannot be seen from outside: bytes read through system calls, over the
-// bytes of the range, stand for it. They leave out what JetStream still had in its
-// own cache, which costs CPU time, but no reading.
+// resumeStorm resumes many subscribers at once, from positions within the last events of the log.
+// The gateway has none of these events in memory.
+//
+// The number of times that the log is read is an estimate: the bytes that the gateway read with
+// system calls, divided by the size of the range. It does not count reads from JetStream's own
+// cache, which cost CPU time only.
 func resumeStorm(ctx context.Context, w *workbench) ([]trial, error) {
 	dir, err := w.preparedLog(ctx)
 	if err != nil {
@@ -63,7 +64,7 @@ func resumeStorm(ctx context.Context, w *workbench) ([]trial, error) {
 			err = readers.wait()
 			done, broke = readers.finished.Load(), readers.broken.Load()
 			if limited.Err() != nil {
-				err = ctx.Err() // those that are not through are counted as such
+				err = ctx.Err() // stormLimit is not an error: finished counts the streams that reached the end
 			}
 			return float64(readers.delivered.Load()), err
 		})
@@ -88,8 +89,8 @@ func resumeStorm(ctx context.Context, w *workbench) ([]trial, error) {
 	}}, nil
 }
 
-// lastCursors returns the cursor before each of the log's last events, the oldest
-// first, and about how many bytes those events take on the disk.
+// lastCursors returns the cursor before each of the last events of the log, oldest first, and the
+// approximate size of those events on the disk in bytes.
 func (r *runner) lastCursors(ctx context.Context, dir string) (cursors []string, rangeBytes float64, err error) {
 	size, err := dirBytes(dir)
 	if err != nil {
@@ -116,7 +117,7 @@ func (r *runner) lastCursors(ctx context.Context, dir string) (cursors []string,
 			return nil, 0, err
 		}
 		for _, e := range response.GetEvents() {
-			// The cursor after an event is the one before the next.
+			// The cursor of an event is the position before the next one.
 			if seen++; seen >= r.logEvents-r.stormEvents && seen < r.logEvents {
 				cursors = append(cursors, e.GetCursor())
 			}

@@ -18,21 +18,20 @@ import (
 )
 
 const (
-	// openTimeout bounds the opening of all streams, and the arrival of what they
-	// still have to get.
+	// openTimeout bounds the opening of connections, and the wait for the remaining deliveries.
 	openTimeout = 60 * time.Second
-	// lookEvery is how often it is looked for it.
-	lookEvery = 5 * time.Millisecond
-	// opening is how many streams are opened at a time.
-	opening = 32
-	// maxResponse is above every response that a gateway sends.
+	// pollInterval is the time between two checks for these deliveries.
+	pollInterval = 5 * time.Millisecond
+	// maxOpening bounds the streams that are being opened at a time.
+	maxOpening = 32
+	// maxResponse bounds a response in bytes. The gateway's responses are smaller.
 	maxResponse = 8 << 20
 )
 
-// connections are to one server.
+// connections are connections to one server.
 type connections []*grpc.ClientConn
 
-// dialGRPC makes n connections and waits until they stand.
+// dialGRPC opens n connections and waits until they are ready.
 func dialGRPC(ctx context.Context, address string, n int) (connections, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
@@ -56,7 +55,7 @@ func dialGRPC(ctx context.Context, address string, n int) (connections, error) {
 		for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
 			if !conn.WaitForStateChange(ctx, state) {
 				all.close()
-				return nil, fmt.Errorf("a connection is %s after %s", state, openTimeout)
+				return nil, fmt.Errorf("a connection is still %s after %s", state, openTimeout)
 			}
 		}
 	}
@@ -65,21 +64,21 @@ func dialGRPC(ctx context.Context, address string, n int) (connections, error) {
 
 func (c connections) close() {
 	for _, conn := range c {
-		_ = conn.Close() // fails only where it is closed
+		_ = conn.Close() // fails only if it is closed already
 	}
 }
 
-// subscription is what streams to open.
+// subscription describes streams to open.
 type subscription struct {
 	streams int
-	// stalled of them read the first response and nothing more.
+	// stalled is the number of streams that read only the first response.
 	stalled int
-	// sampleEvery takes latencies on one stream of so many; 0 on none.
+	// sampleEvery is N to measure latencies on every Nth stream, or 0 for none.
 	sampleEvery int
-	// request returns the request of a stream, and the number of events after which
-	// it ends; 0 for none.
+	// request returns the request of a stream, and the number of events after which the stream
+	// ends, or 0 for no end.
 	request func(stream int) (*ongairv1.SubscribeRequest, int64)
-	// storm opens all streams at once, and goes on without those that break.
+	// storm opens all streams at once, and ignores streams that fail.
 	storm bool
 }
 
@@ -89,11 +88,12 @@ type streams struct {
 	delivered atomic.Int64
 	finished  atomic.Int64
 	broken    atomic.Int64
-	// progress has a value when streams got further, by an event each on average.
+	// progress receives a value each time the streams got another event on average.
 	progress chan struct{}
-	// since is the earliest time of the events that are read.
+	// since is the earliest sending time of the events whose latencies are measured, in Unix
+	// nanoseconds.
 	since atomic.Int64
-	// ctx ends with close, or with what broke a stream.
+	// ctx ends at close, or when a stream fails. Its cause is the error of that stream.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	group  errgroup.Group
@@ -102,14 +102,13 @@ type streams struct {
 	latencies []time.Duration
 }
 
-// open opens streams over all connections, and returns once each of them got its
-// first response.
+// open opens streams over all connections. It returns when each has its first response.
 func (c connections) open(ctx context.Context, sub subscription) (*streams, error) {
 	s := &streams{reading: int64(sub.streams - sub.stalled), progress: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	var opened errgroup.Group
 	if !sub.storm {
-		opened.SetLimit(opening)
+		opened.SetLimit(maxOpening)
 	}
 	for i := range sub.streams {
 		opened.Go(func() error {
@@ -152,8 +151,8 @@ func subscribe(ctx context.Context, conn *grpc.ClientConn, request *ongairv1.Sub
 	return stream, stream.CloseSend()
 }
 
-// read reads until the stream has brought events, or ends. One that breaks ends all
-// of them, unless it may.
+// read reads until the stream has delivered the given number of events, or fails. A failed stream
+// ends all streams, unless mayBreak is set.
 func (s *streams) read(stream grpc.ClientStream, t *tally, events int64, mayBreak bool) error {
 	got := t.events
 	defer func() {
@@ -164,7 +163,7 @@ func (s *streams) read(stream grpc.ClientStream, t *tally, events int64, mayBrea
 	for events == 0 || got < events {
 		if err := stream.RecvMsg(t); err != nil {
 			if s.ctx.Err() != nil {
-				return nil // the end that was asked for, or that another stream has the cause of
+				return nil // ctx ended, or another stream failed and returns the error
 			}
 			s.broken.Add(1)
 			if mayBreak {
@@ -188,7 +187,7 @@ func (s *streams) count(events int64) {
 	}
 }
 
-// wake has whoever waits for progress look again.
+// wake wakes a poster that waits for progress.
 func (s *streams) wake() {
 	select {
 	case s.progress <- struct{}{}:
@@ -196,35 +195,35 @@ func (s *streams) wake() {
 	}
 }
 
-// perStream returns how many events a stream that reads got, on average.
+// perStream returns the number of events per reading stream, on average.
 func (s *streams) perStream() int64 { return s.delivered.Load() / s.reading }
 
-// await waits until the streams got so many events together. It looks now and then,
-// and leaves progress to the load.
+// await waits until the streams together got the given number of events. It polls, and leaves
+// progress to the load.
 func (s *streams) await(ctx context.Context, delivered int64) error {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	ticker := time.NewTicker(lookEvery)
+	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for s.delivered.Load() < delivered {
 		select {
 		case <-s.ctx.Done():
 			return context.Cause(s.ctx)
 		case <-ctx.Done():
-			return fmt.Errorf("only %[2]d of %[1]d deliveries arrived: %[3]w", delivered, s.delivered.Load(), ctx.Err())
+			return fmt.Errorf("only %d of %d deliveries arrived: %w", s.delivered.Load(), delivered, ctx.Err())
 		case <-ticker.C:
 		}
 	}
 	return nil
 }
 
-// wait waits until every stream has got what it is to get, or broke.
+// wait waits until every reading stream has ended or failed.
 func (s *streams) wait() error { return s.group.Wait() }
 
-// close ends the streams, and returns the latencies that they took.
+// close ends the streams and returns the measured latencies.
 func (s *streams) close() []time.Duration {
 	s.cancel(nil)
-	_ = s.group.Wait() // what broke them was seen by who waited for them
+	_ = s.group.Wait() // wait or await has returned the error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.latencies

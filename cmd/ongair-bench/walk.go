@@ -5,13 +5,13 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// Bounds of a batch: the gateway's.
+// Bounds of a batch. They are the same as the gateway's.
 const (
 	bareBatchEvents = 512
 	bareBatchBytes  = 1 << 20
 )
 
-// walkFrames sends one event a frame.
+// walkFrames sends one event per frame.
 func walkFrames(stream grpc.ServerStream, at *link) error {
 	for {
 		next := at.next.Load()
@@ -28,7 +28,7 @@ func walkFrames(stream grpc.ServerStream, at *link) error {
 	}
 }
 
-// walkBatches sends all that there is in a frame, a buffer for each record.
+// walkBatches sends the backlog of a stream in batches, with one buffer per record.
 func walkBatches(stream grpc.ServerStream, at *link) error {
 	var batch mem.BufferSlice
 	for {
@@ -48,7 +48,7 @@ func walkBatches(stream grpc.ServerStream, at *link) error {
 			}
 			continue
 		}
-		// The transport keeps what it is given until it is written.
+		// The transport keeps the slice until it is written, so batch cannot be passed.
 		frame := append(make(mem.BufferSlice, 0, len(batch)+1), batch...)
 		if err := stream.SendMsg(append(frame, at.cursor)); err != nil {
 			return err
@@ -56,8 +56,7 @@ func walkBatches(stream grpc.ServerStream, at *link) error {
 	}
 }
 
-// walkRuns sends all that there is in a frame, a buffer for each run of records
-// that lie end to end.
+// walkRuns sends the backlog of a stream in batches, with one buffer per run of adjoining records.
 func walkRuns(stream grpc.ServerStream, at *link) error {
 	for {
 		frame := make(mem.BufferSlice, 0, 3)
