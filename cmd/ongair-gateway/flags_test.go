@@ -76,7 +76,7 @@ func TestNoFlagIsEmpty(t *testing.T) {
 	} {
 		got := command(t, nil, args...)
 		assert.Equal(t, exitUsage, got.code, args)
-		assert.Contains(t, got.errOut, ": empty value: set one, or leave out the flag\n", args)
+		assert.Contains(t, got.errOut, ": empty value: set one, or remove the flag\n", args)
 	}
 }
 

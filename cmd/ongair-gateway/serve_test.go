@@ -217,7 +217,7 @@ func TestAStartThatCannotWorkSaysWhyInOneLine(t *testing.T) {
 			assert.Equal(t, tt.code, got.code)
 			assert.Contains(t, got.errOut, tt.says)
 			assert.Empty(t, got.out)
-			complaint := strings.TrimSuffix(got.errOut, "Run \"ongair-gateway --help\" for the commands and their flags.\n")
+			complaint := strings.TrimSuffix(got.errOut, "Run \"ongair-gateway --help\" for usage.\n")
 			assert.Equal(t, 1, strings.Count(complaint, "\n"), "one line: %s", complaint)
 		})
 	}
