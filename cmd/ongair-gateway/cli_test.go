@@ -90,7 +90,7 @@ func TestEveryCallReachesOngairAsItIsDocumented(t *testing.T) {
 	}
 }
 
-func TestExitCodesSayWhatAScriptNeedsToKnow(t *testing.T) {
+func TestExitCodesOfAllErrors(t *testing.T) {
 	box, url := silentSandbox(t)
 	g := serve(t, oneChannel(url), "--data-dir", t.TempDir())
 	dead, err := net.Listen("tcp", "127.0.0.1:0")
@@ -161,7 +161,7 @@ func TestARequestIDSendsOnce(t *testing.T) {
 	assert.Len(t, box.Requests(), 1)
 }
 
-func TestTailGoesOnWhereItWasWhenTheGatewayComesBack(t *testing.T) {
+func TestTailResumesAfterARestartOfTheGateway(t *testing.T) {
 	_, url := silentSandbox(t)
 	env, dir, r := oneChannel(url), t.TempDir(), NewRecorder(t)
 	g := serve(t, env, "--data-dir", dir)
@@ -188,7 +188,7 @@ func TestTailGoesOnWhereItWasWhenTheGatewayComesBack(t *testing.T) {
 	filtered.waitFor(t, "both events", func() bool { return strings.Count(filtered.out(), "\n") == 2 })
 }
 
-func TestTailThatCannotGoOnSaysWhy(t *testing.T) {
+func TestTailPrintsAFatalError(t *testing.T) {
 	g := serve(t, nil, "--sandbox", "--sandbox-addr=127.0.0.1:0")
 	for _, tt := range []struct {
 		args []string
@@ -206,7 +206,7 @@ func TestTailThatCannotGoOnSaysWhy(t *testing.T) {
 	}
 }
 
-func TestWhatACustomerWritesCannotControlATerminal(t *testing.T) {
+func TestContentsOfMessagesCannotControlATerminal(t *testing.T) {
 	_, url := silentSandbox(t)
 	g := serve(t, oneChannel(url), "--data-dir", t.TempDir())
 	NewRecorder(t).Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel,

@@ -21,7 +21,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/servertest"
 )
 
-func TestConfigCheckSaysWhatServeWouldSay(t *testing.T) {
+func TestConfigCheckReportsTheErrorsOfServe(t *testing.T) {
 	valid := "channels: {support: {token: t, webhook_secret: " + servertest.Secret + "}}\n"
 	for _, tt := range []struct {
 		name, file string
@@ -56,7 +56,7 @@ func TestConfigCheckSaysWhatServeWouldSay(t *testing.T) {
 	}
 }
 
-func TestWhatMayBeAMistakeIsSaidAndTaken(t *testing.T) {
+func TestWarningsAreLoggedAndTheConfigurationIsUsed(t *testing.T) {
 	cert, key := servertest.Certificate(t, t.TempDir())
 	expired, expiredKey := expiredCertificate(t)
 	open := writeFile(t, "secret", "a-secret-in-a-file-of-its-own\n")
@@ -108,7 +108,7 @@ func expiredCertificate(t *testing.T) (cert, key string) {
 	return cert, writeFile(t, "key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})))
 }
 
-func TestANewKeyGetsItsCallerIn(t *testing.T) {
+func TestANewKeyIsAccepted(t *testing.T) {
 	r := command(t, nil, "keys", "new", "--output", "json")
 	require.Zero(t, r.code, r.errOut)
 	var made struct{ Key, Hash string }

@@ -156,7 +156,7 @@ func TestAServerThatIsSilentGetsNoAdvice(t *testing.T) {
 }
 
 // A proxy in front of a gateway that is away is no wrong port.
-func TestAProxyWithoutAGatewayIsNoHTTPPort(t *testing.T) {
+func TestAProxyWithoutAGatewayIsNotAnHTTPPort(t *testing.T) {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	for code, want := range map[int]string{http.StatusBadGateway: "", http.StatusServiceUnavailable: "", http.StatusNotFound: adviceHTTPPort} {

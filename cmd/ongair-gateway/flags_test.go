@@ -94,7 +94,7 @@ func TestATextOfAMessageMayBeEmpty(t *testing.T) {
 	assert.Len(t, box.Requests(), 3)
 }
 
-func TestAValueThatOnlyLooksEmptyIsTaken(t *testing.T) {
+func TestAValueThatOnlyLooksEmptyIsAccepted(t *testing.T) {
 	for _, args := range [][]string{
 		{"tail", "--channels", "a,b", "--external-contact-ids", `a\,,b`, "--conversation-ids=a=", "--notification-types", "="},
 		{"send", "--external-id", " ", "--text", "a,,b", "--thread"},

@@ -55,7 +55,7 @@ func TestAReloadDoesNotWaitForAPipe(t *testing.T) {
 	assert.Zero(t, g.stop(t))
 }
 
-func TestSIGHUPEndsWhatHasNoConfiguration(t *testing.T) {
+func TestSIGHUPEndsCommandsWithoutAConfiguration(t *testing.T) {
 	if signal.Ignored(syscall.SIGHUP) {
 		t.Skip("nohup had SIGHUP ignored, here and in every process that is started")
 	}

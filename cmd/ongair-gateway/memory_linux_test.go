@@ -95,7 +95,7 @@ func assertFlat(t *testing.T, samples []memory, margin int) {
 //
 // The log keeps no more than the ring, because nats-server caches what was written
 // in the last 10 s, which would be more than is looked for here.
-func TestSubscribersWhoNeverReadCostNoMemoryAndNobodyAnEvent(t *testing.T) {
+func TestStalledSubscribersCostNoMemoryAndNoEvents(t *testing.T) {
 	events, text := Rounds(20_000, 1_000_000), strings.Repeat("x", Rounds(8<<10, 250))
 	_, sandbox := silentSandbox(t)
 	g := serve(t, oneChannel(sandbox), "--data-dir", t.TempDir(), "--duplicate-window", "1s", "--retention-bytes", "32MiB")
@@ -107,7 +107,7 @@ func TestSubscribersWhoNeverReadCostNoMemoryAndNobodyAnEvent(t *testing.T) {
 
 // In the short form the ring does not fill, and what memory does is left to the
 // test above.
-func TestWhoStallsAmongManyGetsEverythingOnceItReadsOn(t *testing.T) {
+func TestAStalledStreamAmongManyGetsEverythingLater(t *testing.T) {
 	events, text := Rounds(5_000, 200_000), strings.Repeat("x", Rounds(2<<10, 250))
 	_, sandbox := silentSandbox(t)
 	g := serve(t, oneChannel(sandbox), "--data-dir", t.TempDir(), "--duplicate-window", "1s")

@@ -56,7 +56,7 @@ func TestProtoReplacesItsFilesAndKeepsABufYAML(t *testing.T) {
 	assert.Equal(t, "mine", string(content))
 }
 
-func TestProtoThatCannotWriteSaysWhere(t *testing.T) {
+func TestProtoReportsTheFileThatItCannotWrite(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
 	got := command(t, nil, "proto", "--output", file)

@@ -206,7 +206,7 @@ func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
 
 // A newcomer follows these paths. A name without a folder is in the folder that its line
 // named last.
-func TestWhatCONTRIBUTINGNamesExists(t *testing.T) {
+func TestFilesNamedInCONTRIBUTINGExist(t *testing.T) {
 	names := 0
 	for line := range strings.Lines(document(t, "CONTRIBUTING.md")) {
 		folder := ""

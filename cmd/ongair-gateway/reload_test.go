@@ -44,7 +44,7 @@ func (g *gateway) knows(t *testing.T, secret string) bool {
 	return NewRecorder(t).Post(url, "support", Form("notification_type", "TicketStatusUpdated")...) == http.StatusOK
 }
 
-func TestAChangedFileIsTakenByItself(t *testing.T) {
+func TestAChangedFileIsReloadedWithoutASignal(t *testing.T) {
 	g, _, secretFile := reloads(t)
 	require.True(t, g.knows(t, "the-first-secret-0123456789"))
 	// As Kubernetes does it: the file is another one from one moment to the next.
@@ -125,7 +125,7 @@ func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
 	r.Verify(g.endpoints())
 }
 
-func TestTheLogLevelIsTakenAtOnceAndItsFormatNeedsARestart(t *testing.T) {
+func TestTheLogLevelIsReloadedAndTheLogFormatIsNot(t *testing.T) {
 	_, url := silentSandbox(t)
 	base := "channels: {support: {base_url: " + url + ", token: " + Token + ", webhook_secret: " + Secret + "}}\n" +
 		"grpc_addr: 127.0.0.1:0\nhttp_addr: 127.0.0.1:0\nwebhook_addr: 127.0.0.1:0\nadmin_addr: 127.0.0.1:0\n"
@@ -228,7 +228,7 @@ func makeOld(t *testing.T, path string) {
 	require.NoError(t, os.Chtimes(path, long, long))
 }
 
-func TestNothingIsReadUnlessAFileChangedOrSomebodyAsks(t *testing.T) {
+func TestFilesAreReadOnlyAfterAChangeOrOnRequest(t *testing.T) {
 	r, path, log := watched(t, "log_level: info\n")
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -244,7 +244,7 @@ func TestNothingIsReadUnlessAFileChangedOrSomebodyAsks(t *testing.T) {
 	assert.Empty(t, log.String(), "it is known to be invalid")
 }
 
-func TestWhatTheGatewayDidNotTakeIsGivenToItAgain(t *testing.T) {
+func TestARejectedConfigurationIsAppliedAgain(t *testing.T) {
 	r, path, log := watched(t, "")
 	gateway, err := server.New(r.before.Config)
 	require.NoError(t, err)

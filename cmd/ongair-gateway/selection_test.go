@@ -37,7 +37,7 @@ func TestATimeIsLocalUnlessItNamesItsZone(t *testing.T) {
 	}
 }
 
-func TestWhatIsNeitherATimeNorACursorIsAMistake(t *testing.T) {
+func TestAnInvalidStartIsAUsageError(t *testing.T) {
 	for _, from := range []string{
 		"", " ", "2026-02-30", "2025-02-29", "2026-13-01", "2026-00-10", "12:00", "12:00:05", "2026-01-31T24:30", "2026-01-31T12",
 		"2026-01-31T12:60", "2026-01-31T12:00:05+25:00", "2026-01-31  12:00", "2026-1-31", "26-01-31", "20260131", "31.01.2026", "31/01/2026",

@@ -98,7 +98,7 @@ func killedOverAndOver(t *testing.T, log []string, transport Transport) {
 	assert.Zero(t, g.stop(t))
 }
 
-func TestAWebhookThatAStopInterruptedIsOneEventWhenItComesAgain(t *testing.T) {
+func TestAnInterruptedWebhookIsStoredOnceWhenItIsRedelivered(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		end  func(*testing.T, *gateway)
@@ -170,7 +170,7 @@ func TestHealthAndReadiness(t *testing.T) {
 	}
 }
 
-func TestAStartThatCannotWorkSaysWhyInOneLine(t *testing.T) {
+func TestAFailedStartPrintsItsReasonInOneLine(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer taken.Close()

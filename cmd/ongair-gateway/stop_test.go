@@ -127,7 +127,7 @@ func TestASecondSIGTERMEndsItAtOnce(t *testing.T) {
 
 // A subscriber over REST that goes away is nothing to write home about, for grpc-gateway
 // neither.
-func TestASubscriberThatGoesAwayLeavesNoLineOutsideTheLog(t *testing.T) {
+func TestADisconnectedSubscriberPrintsNothingOutsideTheLog(t *testing.T) {
 	t.Parallel()
 	_, url := silentSandbox(t)
 	g, r := serve(t, oneChannel(url), "--data-dir", t.TempDir()), NewRecorder(t)

@@ -223,7 +223,7 @@ func TestTailThatNeverGetsAResponseFails(t *testing.T) {
 }
 
 // A pager reads a page, and then nothing until somebody presses a key.
-func TestAStdoutThatBlocksIsNoSilence(t *testing.T) {
+func TestABlockedStdoutIsNotSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pager, stdout := io.Pipe()
 		stop, wait := runTail(t, tailCmd{HeartbeatInterval: 15 * time.Second}, stdout, &subscriptions{
@@ -298,7 +298,7 @@ func TestKeepaliveEndsADeadConnectionLongBeforeTwoLongHeartbeats(t *testing.T) {
 }
 
 // Proxies end streams with whatever status they like.
-func TestTailResumesAfterWhatAProxyEndsAStreamWith(t *testing.T) {
+func TestTailResumesAfterAProxyEndsItsStream(t *testing.T) {
 	ends := []error{
 		nil,
 		status.Error(codes.Unavailable, "upstream connect error"),

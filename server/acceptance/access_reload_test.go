@@ -254,7 +254,7 @@ func TestTheEncryptionKeyIsReplacedUnderLoad(t *testing.T) {
 	r.Verify(g.Restart(t).Endpoints())
 }
 
-func TestWhoMayPostWebhooksIsReloaded(t *testing.T) {
+func TestSendersOfWebhooksAreReloaded(t *testing.T) {
 	g := Start(t)
 	post := func() int {
 		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.WebhookURL(Channel), strings.NewReader("a=b"))
@@ -333,7 +333,7 @@ func TestAStreamEndsWithTheReasonForWhichItsCallerLostIt(t *testing.T) {
 	})
 }
 
-func TestAnOpenGatewayThatGetsCallersEndsItsStreams(t *testing.T) {
+func TestConfiguringCallersEndsTheStreamsOfAnOpenGateway(t *testing.T) {
 	g, r := Start(t), NewRecorder(t)
 	s := r.Subscribe("anonymous", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
 	require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...))

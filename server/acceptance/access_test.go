@@ -46,7 +46,7 @@ func twoChannels(c *config.Config) {
 	}
 }
 
-func TestASubscriberGetsTheEventsOfItsChannelsAlone(t *testing.T) {
+func TestASubscriberGetsOnlyEventsOfItsChannels(t *testing.T) {
 	onEachTransport(t, func(t *testing.T, transport Transport) {
 		g, r := Start(t, twoChannels), NewRecorder(t)
 		as := func(key string) Endpoints { return Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, APIKey: key} }
@@ -80,7 +80,7 @@ func TestASubscriberGetsTheEventsOfItsChannelsAlone(t *testing.T) {
 
 // Every route of the HTTP port is denied to a caller without a key, and to one that may
 // only subscribe, on another channel.
-func TestEveryRouteAsksWhoCalls(t *testing.T) {
+func TestEveryRouteRequiresAuthentication(t *testing.T) {
 	g := Start(t, twoChannels)
 	routes := []struct{ method, path, salesQuery, salesBody string }{
 		{method: http.MethodPost, path: "/v1/messages:send"},
@@ -242,7 +242,7 @@ func TestALimitIsSharedByGRPCAndREST(t *testing.T) {
 
 // What comes on a connection more than a caller may have is refused, whichever port it
 // comes on, until one of the others ends.
-func TestACallerHasItsShareOfConnectionsOverGRPCAndREST(t *testing.T) {
+func TestACallerHasALimitOfConnectionsOverGRPCAndREST(t *testing.T) {
 	g := Start(t, func(c *config.Config) {
 		caller := auth.Unrestricted(billingKey)
 		caller.MaxConnections = 2
@@ -307,7 +307,7 @@ func TestACallerHasItsShareOfConnectionsOverGRPCAndREST(t *testing.T) {
 }
 
 // A caller who floods a channel takes no more of it than leaves room for another one.
-func TestOneFloodingCallerDoesNotHurtTheOthersOfItsChannel(t *testing.T) {
+func TestAFloodingCallerDoesNotStarveOthersOfItsChannel(t *testing.T) {
 	g := Start(t, func(c *config.Config) {
 		channel := c.Channels[Channel]
 		channel.MaxInFlight = 9
@@ -332,7 +332,7 @@ func TestOneFloodingCallerDoesNotHurtTheOthersOfItsChannel(t *testing.T) {
 }
 
 // The connections that it had too many would keep the others from the port.
-func TestACallerOverItsLimitLeavesThePortToOthers(t *testing.T) {
+func TestACallerOverItsLimitDoesNotBlockOthers(t *testing.T) {
 	const most = 4
 	g := Start(t, func(c *config.Config) {
 		c.MaxConnections = most
@@ -379,7 +379,7 @@ func TestACallerOverItsLimitLeavesThePortToOthers(t *testing.T) {
 }
 
 // Whoever guesses keys has an address, over REST, too.
-func TestTheLogSaysWhereACallCameFrom(t *testing.T) {
+func TestTheLogHasTheAddressOfACall(t *testing.T) {
 	lines := &lockedBuffer{}
 	g := Start(t, twoChannels, func(c *config.Config) { c.Logger = slog.New(slog.NewTextHandler(lines, nil)) })
 	for transport, send := range senders() {

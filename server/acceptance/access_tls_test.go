@@ -41,7 +41,7 @@ func rsaCertificate(t *testing.T) (certFile, keyFile string) {
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", keyDER)
 }
 
-func TestWeakTLSIsRefusedOnEveryPort(t *testing.T) {
+func TestWeakTLSIsRejectedOnEveryPort(t *testing.T) {
 	cert, key := rsaCertificate(t)
 	g := Start(t, func(c *config.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key })
 	trusted := Trusting(t, cert)

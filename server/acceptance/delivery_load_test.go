@@ -15,7 +15,7 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-func TestASubscriberWhoWasAwayDuringALoadGetsAllOfIt(t *testing.T) {
+func TestASubscriberThatWasOfflineDuringALoadGetsAllOfIt(t *testing.T) {
 	onEachHome(t, func(t *testing.T, log home) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		before := r.Subscribe("before", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})

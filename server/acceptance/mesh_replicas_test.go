@@ -118,7 +118,7 @@ func TestARestartOfNATSUnderLoadLosesAndDoublesNothing(t *testing.T) {
 	r.Verify(second.Endpoints())
 }
 
-func TestALogThatIsAwayForTenSecondsEndsTheStreamsWithTheirCursor(t *testing.T) {
+func TestAnOutageOfTenSecondsEndsStreamsWithTheirCursor(t *testing.T) {
 	nats, first, _ := replicas(t)
 	r := NewRecorder(t)
 	var streams []*Subscription

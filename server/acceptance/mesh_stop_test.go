@@ -81,7 +81,7 @@ func TestAStopLetsACallFinish(t *testing.T) {
 
 // A client repeats what is UNAVAILABLE, which is what a connection says that just
 // breaks: a call that may have gone out has to be told so while it is there.
-func TestACallThatOutlivesTheGraceIsToldWhatBecameOfIt(t *testing.T) {
+func TestACallThatOutlivesTheGraceGetsItsEffect(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault          sandbox.Fault
 		reason, effect string
@@ -124,7 +124,7 @@ func TestACallThatOutlivesTheGraceIsToldWhatBecameOfIt(t *testing.T) {
 	}
 }
 
-func TestReadinessGoesDownBeforeTheStreamsEnd(t *testing.T) {
+func TestReadinessFailsBeforeStreamsEnd(t *testing.T) {
 	g := Start(t)
 	conn, err := Dial(g.Endpoints())
 	require.NoError(t, err)

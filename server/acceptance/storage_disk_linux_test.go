@@ -28,7 +28,7 @@ func smallDisk(t *testing.T, size int) string {
 	return dir
 }
 
-func TestAFullDiskRefusesWebhooksUntilThereIsRoom(t *testing.T) {
+func TestAFullDiskRejectsWebhooksUntilThereIsRoom(t *testing.T) {
 	disk := smallDisk(t, 64<<20)
 	g, r := Start(t, func(c *config.Config) { c.DataDir = filepath.Join(disk, "data") }), NewRecorder(t)
 	at, url := g.Endpoints(), g.WebhookURL(Channel)

@@ -98,7 +98,7 @@ func (f *faultyDisk) recovers() {
 	f.recorder.Verify(f.Endpoints())
 }
 
-func TestADiskThatFailsRefusesWebhooksUntilItWorksAgain(t *testing.T) {
+func TestADiskThatFailsRejectsWebhooksUntilItWorksAgain(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		fail func(*faultfs.Disk, syscall.Errno)
@@ -143,7 +143,7 @@ func TestASlowDiskMakesWebhooksWait(t *testing.T) {
 	f.recovers()
 }
 
-func TestADiskThatHangsRefusesWebhooksUntilItGoesOn(t *testing.T) {
+func TestAHangingDiskRejectsWebhooksUntilItRecovers(t *testing.T) {
 	t.Parallel()
 	f := startOnFaultyDisk(t)
 	f.disk.DelaySyncs(time.Hour)

@@ -34,7 +34,7 @@ func pinned() *ongairv1.SendRequest {
 // The directories of testdata/format-1 were written by the first gateway of this format,
 // and stay as they are: every later one opens them, serves their events and cursors, and
 // knows their idempotency records.
-func TestADataDirectoryOfThisFormatIsServedWhoeverWroteIt(t *testing.T) {
+func TestADataDirectoryOfThisFormatIsServed(t *testing.T) {
 	for name, keys := range map[string][]string{"clear": nil, "encrypted": {"a-key-for-tests-of-32-characters"}} {
 		t.Run(name, func(t *testing.T) {
 			golden := filepath.Join("testdata", "format-1", name)

@@ -60,7 +60,7 @@ func (f *fixture) requireReady(t *testing.T, want bool, why string) {
 	assert.Equal(t, "not ready: "+why+"\n", body)
 }
 
-func TestTheGatewayIsReadyBetweenStartAndStopWhileItsLogIs(t *testing.T) {
+func TestTheGatewayIsReadyWhileItRunsAndItsLogIsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture()
 		f.requireReady(t, false, "starting or stopping")

@@ -40,7 +40,7 @@ func (l *limits) calls(p auth.Principal, connection string) error {
 	return err
 }
 
-func TestACallerHasItsShareOfConnections(t *testing.T) {
+func TestACallerHasALimitOfConnections(t *testing.T) {
 	l, billing, crm := &limits{}, limited(t, "billing", auth.Limits{MaxConnections: 2}), limited(t, "crm", auth.Limits{MaxConnections: 2})
 	lines := register(l, "a", "b", "c")
 	require.NoError(t, l.calls(billing, "a"))
@@ -67,7 +67,7 @@ func TestACallerHasItsShareOfConnections(t *testing.T) {
 	assert.Empty(t, l.open)
 }
 
-func TestTheEndOfAConnectionSaysNothingOfTheNextOneOfItsName(t *testing.T) {
+func TestTheEndOfAConnectionDoesNotAffectTheNextOneWithItsAddress(t *testing.T) {
 	l, billing := &limits{}, limited(t, "billing", auth.Limits{MaxConnections: 1})
 	first := register(l, "a", "b")["a"]
 	require.NoError(t, l.calls(billing, "a"))

@@ -45,7 +45,7 @@ func assertLimit(t *testing.T, err error, limit string) *fault.Fault {
 	return f
 }
 
-func TestACallerHasItsShareOfCallsAtOnce(t *testing.T) {
+func TestACallerHasALimitOfConcurrentCalls(t *testing.T) {
 	l, billing, crm := &limits{}, limited(t, "billing", auth.Limits{MaxInFlight: 2}), limited(t, "crm", auth.Limits{MaxInFlight: 2})
 	first, err := l.call(billing, ConnKey{})
 	require.NoError(t, err)
@@ -60,7 +60,7 @@ func TestACallerHasItsShareOfCallsAtOnce(t *testing.T) {
 	require.NoError(t, err, "a place that was given back")
 }
 
-func TestACallerHasItsShareOfStreams(t *testing.T) {
+func TestACallerHasALimitOfStreams(t *testing.T) {
 	l, billing := &limits{}, limited(t, "billing", auth.Limits{MaxStreams: 1, MaxInFlight: 1})
 	done, err := l.stream(billing, ConnKey{})
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestACallerHasItsShareOfStreams(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestACallerHasItsRate(t *testing.T) {
+func TestACallerHasALimitedRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, billing := &limits{}, limited(t, "billing", auth.Limits{MaxRate: 10})
 		took := func() (n int) {
@@ -97,7 +97,7 @@ func TestACallerHasItsRate(t *testing.T) {
 	})
 }
 
-func TestWhoWatchesTheHealthHasALimit(t *testing.T) {
+func TestHealthWatchesAreLimited(t *testing.T) {
 	l := &limits{}
 	watch := func(n int) (done func(), err error) { return l.watch(named(fmt.Sprint(n))) } // each on a connection of its own
 	for n := range MaxWatches - 1 {
@@ -124,7 +124,7 @@ func TestTheDefaultsAreWellAboveWhatABusyCallerNeeds(t *testing.T) {
 	assert.Greater(t, most.MaxConnections, 256)
 }
 
-func TestNobodyLimitsTheAnonymousOne(t *testing.T) {
+func TestTheAnonymousCallerHasNoLimits(t *testing.T) {
 	l := &limits{}
 	for range 10 * auth.DefaultMaxInFlight {
 		_, err := l.call(auth.Principal{}, ConnKey{})

@@ -91,7 +91,7 @@ func TestReflectionListsTheServicesToACaller(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 }
 
-func TestACallerWithItsKeyGetsIn(t *testing.T) {
+func TestAValidKeyIsAccepted(t *testing.T) {
 	g := start(t, sends(&fakeOngair{}), withCallers(map[string]string{"billing": billingKey}))
 	ctx := metadata.AppendToOutgoingContext(withinTest(t), "authorization", "Bearer "+billingKey)
 	for name, req := range minimal() {
@@ -107,7 +107,7 @@ func TestAnOpenGatewayAsksForNoKey(t *testing.T) {
 
 // Every RPC of the service is tried by callers with one action each: what the
 // descriptors have and nobody gave a home in actionOf is denied to all of them.
-func TestEveryMethodAsksForItsAction(t *testing.T) {
+func TestEveryMethodRequiresItsAction(t *testing.T) {
 	allows := map[string]auth.Action{
 		"Send": auth.ActionSend, "SendImage": auth.ActionSend, "SendDocument": auth.ActionSend,
 		"CreateTicket": auth.ActionTickets, "Subscribe": auth.ActionSubscribe, "ListEvents": auth.ActionSubscribe,
@@ -146,7 +146,7 @@ func TestANewMethodIsDeniedUntilItHasAnAction(t *testing.T) {
 	}
 }
 
-func TestACallerUsesItsChannelsAndNoOthers(t *testing.T) {
+func TestACallerUsesOnlyItsChannels(t *testing.T) {
 	support, sales := &fakeOngair{}, &fakeOngair{}
 	caller := auth.Unrestricted(billingKey)
 	caller.Channels = []string{"support"}

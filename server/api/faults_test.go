@@ -112,7 +112,7 @@ func TestAPanicInAStreamIsAnErrorOfThatStream(t *testing.T) {
 	require.NoError(t, err, "the server lives")
 }
 
-func TestAMethodThatDoesNotExistSaysSo(t *testing.T) {
+func TestAnUnknownMethodIsReported(t *testing.T) {
 	g := start(t, sends(&fakeOngair{}), withCallers(map[string]string{"billing": "billing-key-0123456789"}))
 	for _, method := range []string{
 		"/ongair.v1.OngairService/Recall", "/ongair.v2.OngairService/Send", "/nothing/at-all", "/ongair.v1.OngairService/send",
@@ -126,7 +126,7 @@ func TestAMethodThatDoesNotExistSaysSo(t *testing.T) {
 	}
 }
 
-func TestAMessageThatIsTooLargeIsRefused(t *testing.T) {
+func TestAMessageThatIsTooLargeIsRejected(t *testing.T) {
 	upstream := &fakeOngair{}
 	g := start(t, sends(upstream))
 	_, err := g.Send(withinTest(t), &ongairv1.SendRequest{ExternalId: "42", Text: string(make([]byte, listen.MaxBodyBytes))})
@@ -136,7 +136,7 @@ func TestAMessageThatIsTooLargeIsRefused(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestTheLogSaysHowACallEndedAndNothingThatItCarried(t *testing.T) {
+func TestTheLogHasTheEndOfACallAndNotItsContents(t *testing.T) {
 	const canary = "canary254722200200"
 	said := fault.New(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REFUSED, "Ongair says: no contact %s", canary)
 	said.Effect = fault.EffectNone
@@ -159,7 +159,7 @@ func TestTheLogSaysHowACallEndedAndNothingThatItCarried(t *testing.T) {
 	}
 }
 
-func TestTheLevelOfALineSaysWhoHasToAct(t *testing.T) {
+func TestTheLevelOfALineDependsOnTheReason(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		err   error
@@ -182,7 +182,7 @@ func TestTheLevelOfALineSaysWhoHasToAct(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfGRPCsOwnKeepsItsCode(t *testing.T) {
+func TestAnErrorOfGRPCKeepsItsCode(t *testing.T) {
 	g := start(t, sends(&fakeOngair{}))
 	stream, err := g.conn.NewStream(withinTest(t), &grpc.StreamDesc{ServerStreams: true}, "/ongair.v1.OngairService/Subscribe")
 	require.NoError(t, err)
@@ -194,7 +194,7 @@ func TestAnErrorOfGRPCsOwnKeepsItsCode(t *testing.T) {
 }
 
 // An operator looks for the channel whose token is bad, and for what a caller may not do.
-func TestTheEndOfACallSaysWhatItWasAbout(t *testing.T) {
+func TestTheLineOfACallHasItsFacts(t *testing.T) {
 	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN, "no")
 	f.Metadata = map[string]string{"action": "send"}
 	g := start(t, sends(failing(f)))

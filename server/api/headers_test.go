@@ -30,7 +30,7 @@ func (g *gateway) open(ctx context.Context, t *testing.T, method string) (ends f
 }
 
 // Until its message is there, a call is as much memory as its client likes.
-func TestACallIsRefusedBeforeItsMessageIsThere(t *testing.T) {
+func TestACallIsRejectedBeforeItsMessageArrives(t *testing.T) {
 	caller := auth.Unrestricted(billingKey)
 	caller.Actions = []auth.Action{auth.ActionTickets}
 	g := start(t, sends(&fakeOngair{}), func(o *options) { o.callers = map[string]auth.Caller{"billing": caller} })
@@ -48,7 +48,7 @@ func TestACallIsRefusedBeforeItsMessageIsThere(t *testing.T) {
 	requireFault(t, g.open(withKey, t, "/ongair.v1.OngairService/Send")(), ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN)
 }
 
-func TestACallWhoseMessageIsNotThereCounts(t *testing.T) {
+func TestACallCountsBeforeItsMessageArrives(t *testing.T) {
 	caller := auth.Unrestricted(billingKey)
 	caller.MaxInFlight, caller.MaxStreams = 1, 1
 	g := start(t, sends(&fakeOngair{}), func(o *options) { o.callers = map[string]auth.Caller{"billing": caller} })
@@ -80,7 +80,7 @@ func TestACallWhoseMessageIsNotThereCounts(t *testing.T) {
 	}
 }
 
-func TestAConnectionHasItsShareOfHealthCalls(t *testing.T) {
+func TestAConnectionHasALimitOfHealthCalls(t *testing.T) {
 	for _, method := range []string{healthv1.Health_Check_FullMethodName, healthv1.Health_Watch_FullMethodName} {
 		t.Run(method, func(t *testing.T) {
 			g := start(t, sends(&fakeOngair{}))
@@ -105,7 +105,7 @@ func TestAConnectionHasItsShareOfHealthCalls(t *testing.T) {
 }
 
 // A client gives its calls the deadlines that it likes, or none.
-func TestAMessageThatDoesNotComeEndsItsCall(t *testing.T) {
+func TestACallWithoutAMessageTimesOut(t *testing.T) {
 	for _, method := range []string{
 		"/ongair.v1.OngairService/Send", "/ongair.v1.OngairService/Subscribe",
 		healthv1.Health_Check_FullMethodName, healthv1.Health_Watch_FullMethodName,

@@ -60,7 +60,7 @@ func TestAPageHasAHundredEventsUnlessItsSizeIsSet(t *testing.T) {
 	}
 }
 
-func TestAPageStartsWhereItsRequestSays(t *testing.T) {
+func TestAPageStartsAtTheRequestedPosition(t *testing.T) {
 	l := newLog(t)
 	old := l.add(t, 2)
 	middle := time.Now()
@@ -93,7 +93,7 @@ func TestAPageStartsWhereItsRequestSays(t *testing.T) {
 	requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED)
 }
 
-func TestAPageHasWhatItsFilterTakesAndItsCursorIsBehindTheRest(t *testing.T) {
+func TestAPageHasTheMatchingEventsAndTheCursorAfterAllScannedOnes(t *testing.T) {
 	l := newLog(t)
 	l.add(t, 2)
 	sales := l.add(t, 1, func(e *ongairv1.Event) { e.Channel = "sales" })

@@ -180,7 +180,7 @@ func TestNoFieldOfAResponseIsForgotten(t *testing.T) {
 	}
 }
 
-func TestAReplayedAnswerSaysSoInItsHeader(t *testing.T) {
+func TestAReplayedAnswerIsMarkedInItsHeader(t *testing.T) {
 	for replayed, want := range map[bool][]string{true: {"true"}, false: nil} {
 		cfg := sends(&fakeOngair{})
 		cfg.Once = &fakeOnce{do: func(context.Context, proto.Message, func(context.Context) error) (bool, error) {
@@ -197,7 +197,7 @@ func TestAReplayedAnswerSaysSoInItsHeader(t *testing.T) {
 	}
 }
 
-func TestAFailureIsNoReplayedAnswer(t *testing.T) {
+func TestAFailureIsNotReplayed(t *testing.T) {
 	unknown := fault.New(ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN, "nobody knows")
 	unknown.Effect = fault.EffectUnknown
 	cfg := sends(&fakeOngair{})
@@ -264,7 +264,7 @@ func TestAKeyedCallIsKnownByCallerChannelMethodAndID(t *testing.T) {
 	}
 }
 
-func TestACallWithoutAnIDIsACallOfItsOwn(t *testing.T) {
+func TestCallsWithoutARequestIDAreIndependent(t *testing.T) {
 	once := &fakeOnce{}
 	upstream := &fakeOngair{}
 	cfg := sends(upstream)

@@ -27,7 +27,7 @@ func overGRPC(t *testing.T) (conn net.Conn, done func()) {
 	return listentest.Serve(t, server.Serve, server.Stop)
 }
 
-func TestAGRPCConnectionThatDoesNotBeginEnds(t *testing.T) {
+func TestAGRPCConnectionWithoutAHandshakeEnds(t *testing.T) {
 	for name, atOnce := range map[string]string{"nothing": "", "half a preface": http2.ClientPreface[:10], "no settings": http2.ClientPreface} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -146,7 +146,7 @@ func TestAHeartbeatIsAnEmptyResponseWithTheCursor(t *testing.T) {
 	assert.GreaterOrEqual(t, time.Since(begin), 190*time.Millisecond)
 }
 
-func TestAStreamStartsWhereItsRequestSays(t *testing.T) {
+func TestAStreamStartsAtTheRequestedPosition(t *testing.T) {
 	l := newLog(t)
 	old := l.add(t, 2)
 	// JetStream's clock and this one are the same; its timestamps are exact.
@@ -188,7 +188,7 @@ func TestAStreamStartsWhereItsRequestSays(t *testing.T) {
 	}
 }
 
-func TestAFilterTakesWhatItNames(t *testing.T) {
+func TestAFilterMatchesItsValues(t *testing.T) {
 	l := newLog(t)
 	l.add(t, 1)
 	sales := l.add(t, 1, func(e *ongairv1.Event) { e.Channel = "sales" })
@@ -198,7 +198,7 @@ func TestAFilterTakesWhatItNames(t *testing.T) {
 	requireEvents(t, sales, receive(t, start(t, l.config()).subscribe(t, req), 1))
 }
 
-func TestACursorThatCannotBeServedIsRefusedWithItsReason(t *testing.T) {
+func TestAnInvalidCursorIsRejectedWithItsReason(t *testing.T) {
 	l, other := newLog(t), newLog(t)
 	added := l.add(t, 3)
 	g := start(t, l.config())
@@ -288,7 +288,7 @@ func TestAStreamIsNotCompressedThoughItsRequestIs(t *testing.T) {
 	assert.Equal(t, []string{"identity", "gzip"}, answers.received)
 }
 
-func TestASubscriberThatReadsNothingHoldsUpNobody(t *testing.T) {
+func TestAStalledSubscriberDelaysNoOther(t *testing.T) {
 	l := newLog(t)
 	g := start(t, l.config())
 	stalled := g.subscribe(t, from(ongairv1.Position_POSITION_LATEST))
@@ -349,7 +349,7 @@ func TestAStreamThatIsNotReadEndsWithItsReasonAndCursor(t *testing.T) {
 }
 
 // A cursor that would be refused again, or that hides a gap, is worse than none.
-func TestAnErrorHasNoCursorThatCannotBeContinuedFrom(t *testing.T) {
+func TestAnErrorHasACursorOnlyIfItCanBeResumed(t *testing.T) {
 	l := newLog(t)
 	last := l.add(t, 1)[0].GetCursor()
 	service := NewService(l.config())
@@ -383,7 +383,7 @@ func requireShutDown(t *testing.T, err error) {
 	assert.Equal(t, fault.RestartDelay, detail[*errdetails.RetryInfo](s).GetRetryDelay().AsDuration())
 }
 
-func TestADrainEndsStreamsAndLetsCallsGoOn(t *testing.T) {
+func TestADrainEndsStreamsAndNotCalls(t *testing.T) {
 	l := newLog(t)
 	g := start(t, l.config())
 	stream := g.subscribe(t, &ongairv1.SubscribeRequest{})
@@ -515,7 +515,7 @@ type failingLog struct {
 
 func (l failingLog) Latest(context.Context) (uint64, error) { return 0, l.err }
 
-func TestASubscriberThatGoesLeavesNothingBehind(t *testing.T) {
+func TestADisconnectedSubscriberReleasesItsResources(t *testing.T) {
 	l := newLog(t)
 	g := start(t, l.config())
 	ctx, cancel := context.WithCancel(withinTest(t))

@@ -138,7 +138,7 @@ func TestEachBadFieldIsNamedOnce(t *testing.T) {
 	}
 }
 
-func TestASubscriptionHasItsBounds(t *testing.T) {
+func TestASubscriptionIsBounded(t *testing.T) {
 	strs := func(n int, s string) []string {
 		out := make([]string, n)
 		for i := range out {

@@ -96,7 +96,7 @@ func TestAnEmptyKeyOpensNothingEvenIfItIsConfigured(t *testing.T) {
 	assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID, fault.ReasonOf(status.Convert(err)))
 }
 
-func TestWhoWasNotAuthenticatedMayDoNothing(t *testing.T) {
+func TestAnUnauthenticatedCallerHasNoRights(t *testing.T) {
 	nobody := FromContext(t.Context())
 	for _, action := range Actions() {
 		assert.Error(t, nobody.MayDo(action), action)
@@ -109,7 +109,7 @@ func TestWhoWasNotAuthenticatedMayDoNothing(t *testing.T) {
 	assert.Empty(t, channels)
 }
 
-func TestAPrincipalMayDoWhatItIsGivenAndNoMore(t *testing.T) {
+func TestAPrincipalHasOnlyItsRights(t *testing.T) {
 	for _, tt := range []struct {
 		name              string
 		actions           []Action

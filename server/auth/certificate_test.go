@@ -64,7 +64,7 @@ func TestANameIsConfiguredAsACertificateHasIt(t *testing.T) {
 }
 
 // What would never be the name of anybody is a mistake in the configuration.
-func TestANameThatNoCertificateHasIsRefused(t *testing.T) {
+func TestANameThatNoCertificateHasIsRejected(t *testing.T) {
 	for _, text := range []string{
 		"", "billing", "/billing", "urn:billing", "spiffe:///billing", "spiffe://mesh/\x01",
 		"spiffe://m\u00e9sh/billing", "spiffe://mesh./billing", "spiffe://me..sh/billing", "DNS:crm.internal", "DNS://crm/internal",
@@ -76,7 +76,7 @@ func TestANameThatNoCertificateHasIsRefused(t *testing.T) {
 }
 
 // They go to the service as metadata, which carries no other.
-func TestNamesThatNobodyCanHaveAreNone(t *testing.T) {
+func TestInvalidCertificateNamesAreRejected(t *testing.T) {
 	for _, in := range []string{"dns:crm\x01internal", "dns:crm internal", "dns:\n", "urn:a\u007f", "dns:crm.internal\x00"} {
 		names, err := namesOf(t, in)
 		if err != nil {

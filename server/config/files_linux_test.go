@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestWhatHasNoEndIsNotRead(t *testing.T) {
+func TestEndlessFilesAreNotRead(t *testing.T) {
 	dir := t.TempDir()
 	pipe, growing, large := filepath.Join(dir, "pipe"), filepath.Join(dir, "growing"), filepath.Join(dir, "large")
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))

@@ -29,7 +29,7 @@ func bomb(levels int) string {
 	return b
 }
 
-func TestAConfigFileThatWouldTakeTooMuchIsRefused(t *testing.T) {
+func TestAConfigFileThatWouldTakeTooMuchIsRejected(t *testing.T) {
 	const (
 		deep    = "lists and maps are nested more than 32 levels deep"
 		itself  = "an alias refers to a value that contains it"
@@ -101,7 +101,7 @@ func merges(n int) string {
 	return b.String()
 }
 
-func TestAConfigFileIsTakenUpToItsLimits(t *testing.T) {
+func TestAConfigFileIsAcceptedUpToItsLimits(t *testing.T) {
 	hash := auth.HashKey("key").String()
 	channel := "channels: {a: {token: t, webhook_secret: a-secret-for-tests-only}}\n"
 	comment := "#" + strings.Repeat(" ", maxFile-len(channel)-1)

@@ -101,7 +101,7 @@ func TestASandboxNeverSeesTheTokenOfARealAccount(t *testing.T) {
 	assert.Empty(t, cfg.DataDir, "a temporary folder is made instead")
 }
 
-func TestAConfigFileThatContradictsItselfIsRefused(t *testing.T) {
+func TestAConfigFileThatContradictsItselfIsRejected(t *testing.T) {
 	secret, empty := writeFile(t, "secret", "s\n"), writeFile(t, "empty", " \n")
 	three := writeFile(t, "three", strings.Repeat(strings.Repeat("k", 32)+"\n", 3))
 	for _, tt := range []struct{ name, file, says string }{
@@ -176,7 +176,7 @@ func TestAConfigFileThatContradictsItselfIsRefused(t *testing.T) {
 	}
 }
 
-func TestAllThatIsWrongIsSaidAtOnceInTheOrderOfTheFile(t *testing.T) {
+func TestAllProblemsAreReportedInTheOrderOfTheFile(t *testing.T) {
 	t.Setenv("ONGAIR_GATEWAY_RETENTION_BYTES", "1")
 	path := writeFile(t, "gateway.yaml", `
 channels:

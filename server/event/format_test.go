@@ -18,7 +18,7 @@ import (
 
 // The files of testdata are an event with all of its fields, and what the log stores of
 // it. Logs have events like it, so neither file ever changes: a new field gets a new pair.
-func TestAStoredEventIsWhatItWas(t *testing.T) {
+func TestAStoredEventIsUnchanged(t *testing.T) {
 	text, err := os.ReadFile("testdata/stored.json")
 	require.NoError(t, err)
 	want := &ongairv1.Event{}

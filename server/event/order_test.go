@@ -9,7 +9,7 @@ import (
 )
 
 // What is stored depends on these: they never change.
-func TestOrderKeysAndBucketsAreWhatTheyWere(t *testing.T) {
+func TestOrderKeysAndBucketsAreUnchanged(t *testing.T) {
 	contact := func(id string) *ongairv1.Event {
 		return &ongairv1.Event{Id: "e1", Channel: "support", ConversationId: "22", Contact: &ongairv1.Contact{ExternalId: id}}
 	}

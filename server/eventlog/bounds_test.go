@@ -14,7 +14,7 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-func TestThoseWhoAskAtOnceShareAnAnswerThatIsNoOlderThanTheirQuestion(t *testing.T) {
+func TestConcurrentCallersShareAFreshAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		q := &question[time.Time]{put: func(context.Context) (time.Time, error) {
@@ -52,7 +52,7 @@ func TestAQuestionThatFailsIsAskedAgain(t *testing.T) {
 	})
 }
 
-func TestWhoGivesUpLeavesTheAnswerToTheOthers(t *testing.T) {
+func TestACancelledCallerDoesNotCancelASharedAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &question[int]{put: func(context.Context) (int, error) {
 			time.Sleep(time.Second) // virtual

@@ -89,7 +89,7 @@ func FuzzACursorThatIsTakenIsOneThatWasMade(f *testing.F) {
 	})
 }
 
-func TestAnIdentityThatIsNoneIsRefused(t *testing.T) {
+func TestAnInvalidIdentityIsRejected(t *testing.T) {
 	for _, s := range []string{"", "01020304050607ff", "010203040506", "x1020304050607"} {
 		_, err := parseIdentity(s)
 		require.Error(t, err, s)

@@ -281,7 +281,7 @@ func TestEachNewLogHasItsOwnIdentity(t *testing.T) {
 	})
 }
 
-func TestAStreamThatIsNoLogOfOursIsRefused(t *testing.T) {
+func TestAnUnknownStreamIsRejected(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) {
 		in := home.Open(t)
 		behind := storagetest.Look(t, in)
@@ -343,7 +343,7 @@ func outages(t *testing.T, test func(t *testing.T, f *fixture, lose func())) {
 	})
 }
 
-func TestALogThatIsAwaySaysSoInTime(t *testing.T) {
+func TestAnOutageOfTheLogIsReportedInTime(t *testing.T) {
 	outages(t, func(t *testing.T, f *fixture, lose func()) {
 		f.append(t, "a")
 		cursor := f.Cursor(1)
@@ -368,7 +368,7 @@ func TestALogThatIsAwaySaysSoInTime(t *testing.T) {
 	})
 }
 
-func TestACallerWhoGivesUpIsNoFailureOfTheLog(t *testing.T) {
+func TestACancelledCallIsNotAFailureOfTheLog(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -390,7 +390,7 @@ func (s broken) Append(context.Context, storage.Message) (storage.Ack, error) {
 	return storage.Ack{}, s.cause
 }
 
-func TestAnAppendThatFailsSaysThatTheLogIsUnavailable(t *testing.T) {
+func TestAFailedAppendIsLogUnavailable(t *testing.T) {
 	full := errors.New("no space left on device")
 	f := open(t, storagetest.Embedded(t), Config{})
 	f.stream = broken{f.stream, full}

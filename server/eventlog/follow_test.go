@@ -13,7 +13,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-func TestFollowGivesALongLogWhileOthersReadIt(t *testing.T) {
+func TestFollowReadsALongLogDuringOtherReads(t *testing.T) {
 	const events, rounds, readers = 20_000, 3, 4
 	each(t, func(t *testing.T, f *fixture) {
 		var appending errgroup.Group

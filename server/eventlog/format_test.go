@@ -10,7 +10,7 @@ import (
 )
 
 // Clients keep cursors for years: none of these ever changes.
-func TestCursorsAreWhatTheyWere(t *testing.T) {
+func TestTheFormatOfCursorsIsUnchanged(t *testing.T) {
 	id := identity{0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07}
 	for cursor, at := range map[string]position{
 		"AQECAwQFBgcAAAAAAAAAAAAAAACJGa92": {},
@@ -25,7 +25,7 @@ func TestCursorsAreWhatTheyWere(t *testing.T) {
 	}
 }
 
-func TestSubjectsAreWhatTheyWere(t *testing.T) {
+func TestTheNamesOfSubjectsAreUnchanged(t *testing.T) {
 	assert.Equal(t, "ONGAIR_EVENTS", streamName)
 	assert.Equal(t, "ongair-log-identity", metadataIdentity)
 	asha := &ongairv1.Contact{ExternalId: "+254722200200"}

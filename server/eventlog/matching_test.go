@@ -64,7 +64,7 @@ func TestMatchingEventsAreBoundedInBytes(t *testing.T) {
 	})
 }
 
-func TestMatchingEventsThatAreGoneAreNotPassedOver(t *testing.T) {
+func TestExpiredMatchingEventsAreReported(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.mixed(t, 2)
 		f.remove(t, 3)

@@ -128,7 +128,7 @@ func (w *follower) wait(t *testing.T) error {
 	}
 }
 
-func TestFollowGivesWhatIsThereAndWhatComes(t *testing.T) {
+func TestFollowReturnsExistingAndNewEvents(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		fresh := followed(t, f, 0)
 		f.append(t, numbered(1, 10)...)
@@ -195,7 +195,7 @@ func TestFollowEndsWhenTheLogIsLost(t *testing.T) {
 	})
 }
 
-func TestFollowGoesOnAfterAnOutage(t *testing.T) {
+func TestFollowContinuesAfterAnOutage(t *testing.T) {
 	server := storagetest.Serve(t, nil)
 	f := open(t, server.Home(), Config{})
 	f.append(t, "event-1")
@@ -209,7 +209,7 @@ func TestFollowGoesOnAfterAnOutage(t *testing.T) {
 	assert.Equal(t, numbered(2, 2), followed(t, f, last).take(t, 1))
 }
 
-func TestAnEntryThatIsNotOursStopsNobody(t *testing.T) {
+func TestAForeignEntryOfTheLogIsSkipped(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) {
 		var logged bytes.Buffer
 		f := open(t, home, Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})

@@ -49,7 +49,7 @@ func TestTheEndsOfALog(t *testing.T) {
 	})
 }
 
-func TestACursorThatCannotBeServedSaysWhy(t *testing.T) {
+func TestAnInvalidCursorHasItsReason(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.append(t, numbered(1, 5)...)
 		f.remove(t, 3)
@@ -101,7 +101,7 @@ func TestALogThatWasReplacedByAnOlderCopyIsNoticed(t *testing.T) {
 	})
 }
 
-func TestAnExpiredPositionSaysWhatIsLostAndWhereToGoOn(t *testing.T) {
+func TestAnExpiredPositionHasTheNumberOfLostEventsAndTheOldestCursor(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		check := func(position, first uint64, rest []string) {
 			t.Helper()

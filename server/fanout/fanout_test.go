@@ -371,7 +371,7 @@ func TestAReaderThatIsThereBeforeRunMissesNothingAndDoesNotWaitForANewEvent(t *t
 	})
 }
 
-func TestRunEndsWithItsContextWhateverTheLogDoes(t *testing.T) {
+func TestRunEndsWithItsContextThoughTheLogHangs(t *testing.T) {
 	for name, spoil := range map[string]func(*memoryLog){
 		"a log that works":       func(*memoryLog) {},
 		"a log that is away":     func(l *memoryLog) { l.newest = errors.New("away") },
@@ -413,7 +413,7 @@ func TestAPositionOfTheRingIsFoundWithoutTheLog(t *testing.T) {
 	})
 }
 
-func TestAReaderIsToldOfWhatTheRingDoesNotHaveYet(t *testing.T) {
+func TestAReaderGetsEventsThatAreNotYetInTheRing(t *testing.T) {
 	log := newMemoryLog()
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		log.append("support")

@@ -78,7 +78,7 @@ func TestAPageWaitsNoLongerAfterHurry(t *testing.T) {
 }
 
 // A webhook that was answered 200 is in the page of a caller that asks right after it.
-func TestAPageHasWhatIsInTheLogAndNotYetInTheRing(t *testing.T) {
+func TestAPageHasEventsThatAreNotYetInTheRing(t *testing.T) {
 	log := newMemoryLog(records(1, 3)...)
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		synctest.Wait()
@@ -90,7 +90,7 @@ func TestAPageHasWhatIsInTheLogAndNotYetInTheRing(t *testing.T) {
 	})
 }
 
-func TestAPageOfAFilterThatHidesAllEndsAfterItsScan(t *testing.T) {
+func TestAPageWithoutMatchesEndsAfterItsScan(t *testing.T) {
 	log := newMemoryLog()
 	for i := range uint64(100 * pageEvents) {
 		log.records = append(log.records, record(i+1, "sales", 0))
@@ -109,7 +109,7 @@ func TestAPageOfAFilterThatHidesAllEndsAfterItsScan(t *testing.T) {
 	})
 }
 
-func TestAPageEndsBehindWhatTheLogPassedOverForIt(t *testing.T) {
+func TestAPageEndsAfterTheSkippedEntries(t *testing.T) {
 	log := newMemoryLog(record(1, "support", 0))
 	for i := range uint64(10 * pageEvents) {
 		log.records = append(log.records, record(i+2, "sales", 0))
@@ -122,7 +122,7 @@ func TestAPageEndsBehindWhatTheLogPassedOverForIt(t *testing.T) {
 	})
 }
 
-func TestAnEmptyPageIsRefusedWhileTheLogIsAway(t *testing.T) {
+func TestAnEmptyPageFailsDuringAnOutageOfTheLog(t *testing.T) {
 	log := newMemoryLog(records(1, 3)...)
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		synctest.Wait()
@@ -134,7 +134,7 @@ func TestAnEmptyPageIsRefusedWhileTheLogIsAway(t *testing.T) {
 	})
 }
 
-func TestAPageKeepsItsEventsWhereTheLogFails(t *testing.T) {
+func TestAPageKeepsItsEventsWhenTheLogFails(t *testing.T) {
 	log := newMemoryLog(records(1, 3*pageEvents)...)
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
 		synctest.Wait()

@@ -83,7 +83,7 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	assert.Equal(t, reads+1, log.reads, "the least recently used is not")
 }
 
-func TestAPageOfLargeEventsGoesOnInAnother(t *testing.T) {
+func TestLargeEventsContinueOnTheNextPage(t *testing.T) {
 	const length = 40
 	log := newMemoryLog()
 	for i := range length {
@@ -94,7 +94,7 @@ func TestAPageOfLargeEventsGoesOnInAnother(t *testing.T) {
 	})
 }
 
-func TestAPageThatEndsWithTheLogGoesOnInAnother(t *testing.T) {
+func TestAPageAtTheEndOfTheLogIsContinuedByAnother(t *testing.T) {
 	log := newMemoryLog(records(1, 10)...)
 	p := newPages(log, DefaultPageBytes, everything)
 	first, err := p.after(t.Context(), 0)
@@ -111,7 +111,7 @@ func TestAPageThatEndsWithTheLogGoesOnInAnother(t *testing.T) {
 	}
 }
 
-func TestAPositionIsServedThoughItsPageBeginsBeforeTheLog(t *testing.T) {
+func TestAPositionIsServedIfItsPageBeginsBeforeTheLog(t *testing.T) {
 	log := newMemoryLog(records(1, 100)...)
 	log.removed = 50
 	p := newPages(log, DefaultPageBytes, everything)
@@ -135,7 +135,7 @@ func TestTheNextPagesAreReadAhead(t *testing.T) {
 	})
 }
 
-func TestNoPageIsReadAheadOfWhatTheRingHas(t *testing.T) {
+func TestThePageThatTheRingHasIsNotReadAhead(t *testing.T) {
 	log := newMemoryLog(records(1, 2*pageEvents)...)
 	log.warm = pageEvents
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
@@ -145,7 +145,7 @@ func TestNoPageIsReadAheadOfWhatTheRingHas(t *testing.T) {
 	})
 }
 
-func TestAReaderThatGoesAwayLeavesThePageToTheOthers(t *testing.T) {
+func TestAReaderThatLeavesKeepsThePageForOthers(t *testing.T) {
 	log := newMemoryLog(records(1, 100)...)
 	entered, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -222,7 +222,7 @@ func TestAFilterThatTakesNothingStillMovesOn(t *testing.T) {
 	})
 }
 
-func TestAReaderIsToldHowFarItIsBehindWhileTheRingFills(t *testing.T) {
+func TestAReaderGetsItsLagWhileTheRingFills(t *testing.T) {
 	log := newMemoryLog(records(1, 1000)...)
 	log.warm = 600
 	log.follow = errExpired // nothing comes yet

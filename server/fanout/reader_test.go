@@ -155,7 +155,7 @@ func TestAnIdleReaderGetsAnEmptyBatchInTime(t *testing.T) {
 }
 
 // A heartbeat says that there is nothing more, which nobody knows while the log is away.
-func TestThereIsNoHeartbeatWhileTheLogIsNotFollowed(t *testing.T) {
+func TestNoHeartbeatIsSentDuringAnOutageOfTheLog(t *testing.T) {
 	log := newMemoryLog(records(1, 3)...)
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		r := reader(t, f, 3, event.Filter{})
@@ -180,7 +180,7 @@ func TestThereIsNoHeartbeatWhileTheLogIsNotFollowed(t *testing.T) {
 	})
 }
 
-func TestALogThatIsAwayForTenSecondsEndsTheReadersThatWait(t *testing.T) {
+func TestAnOutageOfTenSecondsEndsWaitingReaders(t *testing.T) {
 	log := newMemoryLog(records(1, 3)...)
 	running(t, log, 3, func(t *testing.T, f *Fanout) {
 		waiting, late := reader(t, f, 3, event.Filter{}), reader(t, f, 0, event.Filter{})
@@ -205,7 +205,7 @@ func TestALogThatIsAwayForTenSecondsEndsTheReadersThatWait(t *testing.T) {
 	})
 }
 
-func TestAReaderThatTheFilterHidesAllFromGetsItsHeartbeatToo(t *testing.T) {
+func TestAFullyFilteredReaderGetsHeartbeats(t *testing.T) {
 	log := newMemoryLog()
 	running(t, log, 1000, func(t *testing.T, f *Fanout) {
 		go func() {
@@ -230,7 +230,7 @@ func TestAReaderThatTheFilterHidesAllFromGetsItsHeartbeatToo(t *testing.T) {
 	})
 }
 
-func TestAReplayThatTheFilterHidesGetsItsHeartbeatToo(t *testing.T) {
+func TestAFullyFilteredReplayHasHeartbeats(t *testing.T) {
 	log := newMemoryLog()
 	for i := range uint64(100 * pageEvents) {
 		log.records = append(log.records, record(i+1, "sales", 0))
@@ -297,7 +297,7 @@ func TestAReaderEndsWithTheCauseOfItsContext(t *testing.T) {
 	}
 }
 
-func TestAReaderWhosePositionIsGoneLearnsItFromTheLog(t *testing.T) {
+func TestAReaderWithAnExpiredPositionGetsTheErrorOfTheLog(t *testing.T) {
 	log := newMemoryLog(records(1, 10)...)
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		log.change(func() { log.removed = 4 })
@@ -322,7 +322,7 @@ func TestAGapInTheTailIsNotReadOver(t *testing.T) {
 	})
 }
 
-func TestEveryReaderGetsWhatIsItsOwnInOrderAndOnce(t *testing.T) {
+func TestEveryReaderGetsItsEventsInOrderAndOnce(t *testing.T) {
 	channels := []string{"support", "sales", "billing"}
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -445,7 +445,7 @@ func TestAReaderThatIsClosedIsForgotten(t *testing.T) {
 	})
 }
 
-func TestNobodyHoldsOnToSegmentsThatTheRingForgot(t *testing.T) {
+func TestEvictedSegmentsAreReleased(t *testing.T) {
 	// gone says whether the first segment of a ring, which while keeps something
 	// of, is garbage once the ring has forgotten it.
 	gone := func(while func(*Fanout) any) bool {
@@ -479,7 +479,7 @@ func TestNobodyHoldsOnToSegmentsThatTheRingForgot(t *testing.T) {
 	}), "but a response that is being sent")
 }
 
-func TestAReaderDoesNotWaitForWhatCameWhileItLooked(t *testing.T) {
+func TestAReaderDoesNotMissEventsThatArriveDuringItsRead(t *testing.T) {
 	f := New(newMemoryLog(), Config{})
 	f.add(record(1, "support", 0))
 	late := f.NewReader(t.Context(), 0, event.Filter{})

@@ -102,7 +102,7 @@ func TestASegmentIsBounded(t *testing.T) {
 	assert.Len(t, held(t, r), 3012)
 }
 
-func TestARingGivesWhatIsAfterAPosition(t *testing.T) {
+func TestARingReturnsTheEventsAfterAPosition(t *testing.T) {
 	r := full(records(1, 5)...) // 3, 4, 5
 	for _, tt := range []struct {
 		name     string
@@ -136,7 +136,7 @@ func TestARingKnowsTheCursorsThatItHas(t *testing.T) {
 	}
 }
 
-func TestARingThatStartsAnewKnowsItsPosition(t *testing.T) {
+func TestAResetRingHasItsPosition(t *testing.T) {
 	r := full(records(1, 3)...)
 	r.reset(10)
 	assert.Equal(t, uint64(10), r.head())

@@ -11,7 +11,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-func TestAReaderBeginsWhereItsStartSays(t *testing.T) {
+func TestAReaderBeginsAtItsStart(t *testing.T) {
 	log := newMemoryLog(records(1, 5)...)
 	log.removed = 1
 	running(t, log, 0, func(t *testing.T, f *Fanout) {

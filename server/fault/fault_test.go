@@ -22,7 +22,7 @@ import (
 
 const secretCause = "dial tcp 10.1.2.3: token meowmeowmeow"
 
-func TestAStatusHoldsWhatTheCallerMayKnow(t *testing.T) {
+func TestAStatusHasOnlyPublicInformation(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		fault   *Fault
@@ -137,7 +137,7 @@ func TestTheCauseIsForTheLogAndNotForTheCaller(t *testing.T) {
 	assert.NotContains(t, internal.GRPCStatus().Proto().String(), "meow")
 }
 
-func TestAFaultWithoutACauseSaysReasonAndMessage(t *testing.T) {
+func TestAFaultWithoutACauseHasReasonAndMessage(t *testing.T) {
 	assert.Equal(t, "CURSOR_AHEAD: too far", New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD, "too far").Error())
 }
 

@@ -51,7 +51,7 @@ func canonical(code codes.Code) int {
 	}[code]
 }
 
-func TestTheHTTPStatusIsTheCanonicalOneOfTheCodeExceptWhereHTTPSaysMore(t *testing.T) {
+func TestTheHTTPStatusIsThatOfTheCodeOrMorePrecise(t *testing.T) {
 	saysMore := map[ongairv1.ErrorReason]int{
 		ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED: http.StatusUnprocessableEntity,
 		ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE:      http.StatusRequestEntityTooLarge,
@@ -77,7 +77,7 @@ func TestEveryReasonHasItsRow(t *testing.T) {
 	assert.Equal(t, http.StatusInternalServerError, HTTPStatus(12345))
 }
 
-func TestAReasonWhoseMessageMayHaveGoneOutIsNotUnavailable(t *testing.T) {
+func TestAReasonWithAnUnknownEffectIsNotUnavailable(t *testing.T) {
 	mayHave := 0
 	for reason, comment := range protoComments(t) {
 		if strings.Contains(comment, "may have gone out") {
@@ -163,7 +163,7 @@ func codeName(t *testing.T, code codes.Code) string {
 	return ""
 }
 
-func TestTheDocumentSaysOfEveryReasonWhatTheTableSays(t *testing.T) {
+func TestTheDocumentHasTheTableOfReasons(t *testing.T) {
 	rows := document(t)
 	eachReason(func(reason ongairv1.ErrorReason) {
 		row, ok := rows[ReasonName(reason)]

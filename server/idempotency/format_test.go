@@ -11,7 +11,7 @@ import (
 )
 
 // What other replicas and later releases read and write. None of it ever changes.
-func TestRecordsAreWhatTheyWere(t *testing.T) {
+func TestTheFormatOfRecordsIsUnchanged(t *testing.T) {
 	const print = "5b5f4a4c8a38ae6e6b9d4b3c9a8d6b3f1d1f0e0c1b2a39485766758493a2b1c0"
 	for name, tt := range map[string]struct {
 		record record
@@ -45,7 +45,7 @@ func TestRecordsAreWhatTheyWere(t *testing.T) {
 	}
 }
 
-func TestNamesOfRecordsAreWhatTheyWere(t *testing.T) {
+func TestTheNamesOfRecordsAreUnchanged(t *testing.T) {
 	assert.Equal(t, "ONGAIR_IDEMPOTENCY", bucket)
 	key := Key{Caller: "billing", Channel: "support", Method: "Send", RequestID: "order-1017"}
 	assert.Equal(t, "b963e455b024f2b82d149ecca7efc9c053cfb6eed42c1aeb25be0d1df56801b2", key.hash())

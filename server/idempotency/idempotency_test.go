@@ -204,7 +204,7 @@ func TestAFailureWithoutEffectFreesTheKey(t *testing.T) {
 	})
 }
 
-func TestWhateverElseGoesWrongIsUnknownLater(t *testing.T) {
+func TestAnyOtherFailureIsUnknownLater(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		err  error
@@ -236,7 +236,7 @@ func TestACallThatPanicsIsUnknownLater(t *testing.T) {
 	})
 }
 
-func TestAnOutcomeIsStoredAfterItsCallerHasGone(t *testing.T) {
+func TestAnOutcomeIsStoredAfterItsCallerLeft(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		response := &ongairv1.SendResponse{}
@@ -253,7 +253,7 @@ func TestAnOutcomeIsStoredAfterItsCallerHasGone(t *testing.T) {
 	})
 }
 
-func TestAClaimWhoseClaimerDiedIsUnknownAfterItsDeadline(t *testing.T) {
+func TestAClaimOfAKilledGatewayIsUnknownAfterItsDeadline(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		print, err := fingerprint(&ongairv1.SendRequest{Text: "hello"})
 		require.NoError(t, err)
@@ -332,7 +332,7 @@ func TestEveryPartOfAKeyCounts(t *testing.T) {
 	})
 }
 
-func TestACallWithoutADeadlineIsRefused(t *testing.T) {
+func TestACallWithoutADeadlineIsRejected(t *testing.T) {
 	f := open(t, storagetest.Embedded(t))
 	_, err := f.Do(t.Context(), key("1"), &ongairv1.SendRequest{}, &ongairv1.SendResponse{}, func(context.Context) error {
 		t.Error("the call was made")
@@ -341,7 +341,7 @@ func TestACallWithoutADeadlineIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "deadline")
 }
 
-func TestNoCallIsMadeThatCannotBeClaimed(t *testing.T) {
+func TestACallWithoutAClaimIsNotMade(t *testing.T) {
 	for name, lose := range map[string]func(*testing.T, *fixture){
 		"JetStream is closed": func(t *testing.T, f *fixture) { require.NoError(t, f.in.Close()) },
 		"the bucket is gone": func(t *testing.T, f *fixture) {
@@ -365,7 +365,7 @@ func TestNoCallIsMadeThatCannotBeClaimed(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRecordIsNotFreed(t *testing.T) {
+func TestAMalformedRecordIsNotFreed(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.bucket(t).Put(t, key("1").hash(), []byte("?"))
 		_, _, err := f.do(t, key("1"), "hello", nil)
@@ -458,7 +458,7 @@ func (d *deaf) Put(ctx context.Context, key string, data []byte, last uint64) (u
 	return revision, err
 }
 
-func TestAClaimWhoseAcknowledgementWasLostIsStillItsClaimers(t *testing.T) {
+func TestAClaimWithALostAcknowledgementIsRecognised(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		first := &deaf{records: f.records}
 		f.records = first
@@ -485,7 +485,7 @@ func (u *unreadable) Get(ctx context.Context, key string) (storage.Record, error
 	return u.records.Get(ctx, key)
 }
 
-func TestAClaimIsNotTakenForAnothersWhereItCouldNotBeReadAtFirst(t *testing.T) {
+func TestAClaimThatCannotBeReadAtFirstIsRecognised(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		first := &unreadable{records: &deaf{records: f.records}}
 		f.records = first
@@ -570,7 +570,7 @@ func (f *fixture) holding(t *testing.T, hold int32) (h *held, let func()) {
 	return h, let
 }
 
-func TestAnOutcomeThatIsBeingStoredIsReplayedHereAndInFlightElsewhere(t *testing.T) {
+func TestAnOutcomeBeingStoredIsReplayedOnItsReplicaAndInFlightOnOthers(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		elsewhere := *f
 		_, let := f.holding(t, 2)
@@ -612,7 +612,7 @@ func TestAKeyThatIsBeingFreedIsWaitedFor(t *testing.T) {
 }
 
 // The caller was told that nothing was sent, and that it may try again. So it may.
-func TestAClaimThatIsWrittenAfterItsCallerHasGoneIsFreed(t *testing.T) {
+func TestAClaimThatIsStoredAfterItsCallerLeftIsFreed(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		held, let := f.holding(t, 1)
 		ctx, cancel := context.WithTimeout(t.Context(), timeout)

@@ -258,7 +258,7 @@ func TestAClaimThatFailedLeavesItsKeyFree(t *testing.T) {
 	}, requireFreed)
 }
 
-func TestAFailureWithoutEffectFreesTheKeyThoughTheLogIsAway(t *testing.T) {
+func TestAFailureWithoutEffectFreesTheKeyDuringAnOutageOfTheLog(t *testing.T) {
 	eachOutage(t, func(t *testing.T, replicas []*fixture, leave func()) {
 		_, _, err := replicas[0].do(t, key("1"), "hello", func(context.Context, *ongairv1.SendResponse) error {
 			leave()
@@ -548,7 +548,7 @@ func (h *history) call(t *testing.T, f *fixture) {
 
 // Callers repeat one call on several replicas, whatever becomes of what these write: it
 // is made once, and nobody hears that it may have been where it was not.
-func TestACallIsMadeOnceWhateverBecomesOfItsRecords(t *testing.T) {
+func TestACallIsMadeOnceThoughItsRecordsFail(t *testing.T) {
 	for seed := range uint64(500) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			inMemory(t, 3, func(t *testing.T, m *memoryRecords, replicas []*fixture) {

@@ -101,7 +101,7 @@ func TestAPortThatIsFullCanBeClosed(t *testing.T) {
 	require.ErrorIs(t, <-a.ended, net.ErrClosed)
 }
 
-func TestAFullPortClosesWhatIsIdleForLongest(t *testing.T) {
+func TestAFullPortClosesTheLongestIdleConnections(t *testing.T) {
 	a := accept(t, 4)
 	var conns []net.Conn
 	for range 4 {

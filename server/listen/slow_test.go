@@ -120,7 +120,7 @@ func withLength(request string) string {
 
 // Who sends a byte a second, and shows no credential, holds a connection for as long as
 // the bounds say and no longer.
-func TestWhoSendsSlowlyIsCutOff(t *testing.T) {
+func TestASlowSenderIsCutOff(t *testing.T) {
 	intake := func(t *testing.T) *listen.HTTPServer { return webhookServer(noLog{t}) }
 	operators := func(*testing.T) *listen.HTTPServer { return adminServer() }
 	for name, tt := range map[string]struct {
@@ -161,7 +161,7 @@ func TestWhoSendsSlowlyIsCutOff(t *testing.T) {
 }
 
 // What a request asks for, as a stream or a profile, may take longer than the request.
-func TestWhatTakesLongIsNotCutOff(t *testing.T) {
+func TestLongAnswersAreNotCutOff(t *testing.T) {
 	slow := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		select {
@@ -217,7 +217,7 @@ type everyWebhook struct{}
 
 func (everyWebhook) Append(context.Context, *ongairv1.Event) (bool, error) { return true, nil }
 
-func TestWhoDoesNotReadTheAnswerToAWebhookIsCutOff(t *testing.T) {
+func TestASenderThatDoesNotReadItsAnswerIsCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, done := listentest.ServeHTTP(t, webhookServer(everyWebhook{}))
 		defer done()
@@ -232,7 +232,7 @@ func TestWhoDoesNotReadTheAnswerToAWebhookIsCutOff(t *testing.T) {
 	})
 }
 
-func TestAConnectionThatNobodyUsesEnds(t *testing.T) {
+func TestAnUnusedConnectionEnds(t *testing.T) {
 	for name, server := range map[string]func(*testing.T) *listen.HTTPServer{
 		"webhooks":  func(*testing.T) *listen.HTTPServer { return webhookServer(everyWebhook{}) },
 		"calls":     callsServer,

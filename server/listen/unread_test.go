@@ -42,7 +42,7 @@ func restServer(t *testing.T) *listen.HTTPServer {
 	return listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler))
 }
 
-func TestWhoDoesNotReadAnAnswerIsCutOff(t *testing.T) {
+func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
 	operators := func(*testing.T) *listen.HTTPServer { return adminServer() }
 	var wrong strings.Builder // of which the answer is larger than what net/http keeps of one
 	for i := range 1000 {

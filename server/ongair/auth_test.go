@@ -78,7 +78,7 @@ func TestTheFormThatWorkedIsRememberedAndHealsWhenTheAccountChanges(t *testing.T
 	}
 }
 
-func TestATokenRefusedInBothFormsIsTriedInEachOnce(t *testing.T) {
+func TestATokenRejectedInBothFormsIsTriedInEachOnce(t *testing.T) {
 	a := &account{takes: "nothing"}
 	client := newClient(t, serve(t, a.ServeHTTP))
 	for range 2 { // nothing worked, so nothing is remembered
@@ -103,7 +103,7 @@ func TestAPinnedFormIsTheOnlyOne(t *testing.T) {
 	}
 }
 
-func TestAFormIsRememberedOnlyWhereTheAnswerProvesThatItWasTaken(t *testing.T) {
+func TestAnAuthFormIsRememberedOnlyIfTheAnswerProvesIt(t *testing.T) {
 	for status, remembered := range map[int]bool{
 		http.StatusOK: true, http.StatusUnprocessableEntity: true, http.StatusNotFound: true,
 		http.StatusProxyAuthRequired: false, http.StatusTooManyRequests: false, http.StatusRequestTimeout: false,

@@ -28,7 +28,7 @@ const (
 	keptAlive = "HTTP/1.1 200 OK\r\nContent-Length: 54\r\n\r\n" + answerSent
 )
 
-func TestARefusedConnectionSentNothing(t *testing.T) {
+func TestARejectedConnectionSentNothing(t *testing.T) {
 	_, err := send(t, newClient(t, refusingAddress(t)))
 	f := requireFault(t, err, unreachable, fault.EffectNone)
 	assert.Equal(t, time.Second, f.RetryAfter)
@@ -131,7 +131,7 @@ func TestAConnectionThatBreaks(t *testing.T) {
 
 // Whether anything is written to a connection that is reset at once is up to the
 // kernel. Either way the fault has to say what was seen.
-func TestAConnectionThatIsResetAtOnceIsToldHonestly(t *testing.T) {
+func TestAConnectionThatIsResetAtOnceIsReportedAsUnknown(t *testing.T) {
 	client := newClient(t, listen(t, func(conn *net.TCPConn, _ int) { reset(conn) }))
 	for range 20 {
 		_, err := send(t, client)
@@ -177,7 +177,7 @@ func TestAStatusDecidesWhereTheRestOfTheAnswerIsLost(t *testing.T) {
 	}
 }
 
-func TestATransportThatTellsNothingIsTakenToHaveSent(t *testing.T) {
+func TestAnUnknownTransportErrorHasAnUnknownEffect(t *testing.T) {
 	silent := roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
 	_, err := send(t, newClient(t, "http://ongair.im", func(c *Config) { c.Transport = silent }))
 	requireFault(t, err, lost, fault.EffectUnknown)

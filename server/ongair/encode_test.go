@@ -120,7 +120,7 @@ func TestFormsHaveARandomBoundaryThatTheirHeaderNames(t *testing.T) {
 	assert.NotEqual(t, <-types, <-types)
 }
 
-func TestABodyThatCannotBeEncodedIsADefectAndSendsNothing(t *testing.T) {
+func TestABodyThatCannotBeEncodedIsInternalAndNothingIsSent(t *testing.T) {
 	client := newClient(t, refusingAddress(t))
 	client.boundary = "not a boundary\x00"
 	_, err := client.SendImage(withinTest(t), Image{})

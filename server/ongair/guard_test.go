@@ -100,7 +100,7 @@ func TestOnlySoManyCallsAreMadeInASecond(t *testing.T) {
 	})
 }
 
-func TestACallWhoseTurnComesAfterItsDeadlineSendsNothing(t *testing.T) {
+func TestACallThatWaitsBeyondItsDeadlineSendsNothing(t *testing.T) {
 	for _, limit := range []func(*Config){
 		func(c *Config) { c.MaxInFlight = 1 },
 		func(c *Config) { c.MaxRate = 0.5 },
@@ -152,7 +152,7 @@ func TestTheCircuitOpensOnFailuresAndClosesWhenOngairIsBack(t *testing.T) {
 	})
 }
 
-func TestWhatOpensTheCircuit(t *testing.T) {
+func TestOutcomesThatOpenTheCircuit(t *testing.T) {
 	for name, tt := range map[string]struct {
 		step    step
 		timeout time.Duration
@@ -207,7 +207,7 @@ func TestAnOngairThatAnswersSomeCallsIsLeftToDoSo(t *testing.T) {
 	})
 }
 
-func TestACallThatPanicsGivesItsTurnBack(t *testing.T) {
+func TestACallThatPanicsReleasesItsLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, script := scripted(t, []step{func(*http.Request) (*http.Response, error) { panic("a defect") }},
 			func(c *Config) { c.MaxInFlight = 1 })
@@ -218,7 +218,7 @@ func TestACallThatPanicsGivesItsTurnBack(t *testing.T) {
 	})
 }
 
-func TestNegativeLimitsAreRefused(t *testing.T) {
+func TestNegativeLimitsAreRejected(t *testing.T) {
 	for _, change := range []func(*Config){
 		func(c *Config) { c.MaxInFlight = -1 },
 		func(c *Config) { c.MaxRate = -0.1 },

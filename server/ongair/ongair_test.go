@@ -30,7 +30,7 @@ func TestBaseURLGetsThePathPrefixOnce(t *testing.T) {
 	}
 }
 
-func TestNewRefusesWhatCannotWork(t *testing.T) {
+func TestNewRejectsAnInvalidConfig(t *testing.T) {
 	const token = "canary-7d1f"
 	for name, test := range map[string]struct {
 		config Config

@@ -19,7 +19,7 @@ import (
 )
 
 // Every answer is tried on all four calls, each of which is to reach Ongair once.
-func TestWhatAnAnswerSaysOfACall(t *testing.T) {
+func TestOutcomesOfAnswers(t *testing.T) {
 	const (
 		asJSON = "application/json"
 		asHTML = "text/html; charset=utf-8"

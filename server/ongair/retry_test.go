@@ -164,7 +164,7 @@ func TestACallIsTriedFourTimesAtMost(t *testing.T) {
 	})
 }
 
-func TestAThrottledCallWaitsAsLongAsItIsTold(t *testing.T) {
+func TestAThrottledCallWaitsForTheGivenDelay(t *testing.T) {
 	for _, code := range []int{429, 503} {
 		synctest.Test(t, func(t *testing.T) {
 			client, script := scripted(t, []step{status(code, "2"), status(200)})
@@ -204,7 +204,7 @@ func TestADelayThatDoesNotFitTheDeadlineIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestWhatMayHaveBeenDoneIsNeverTriedAgain(t *testing.T) {
+func TestACallWithAnUnknownEffectIsNeverRetried(t *testing.T) {
 	for name, tt := range map[string]struct {
 		step  step
 		posts int

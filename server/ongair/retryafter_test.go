@@ -76,7 +76,7 @@ func TestTheLongestOfSeveralRetryAftersCounts(t *testing.T) {
 	}
 }
 
-func TestAThrottledCallSaysWhenToTryAgain(t *testing.T) {
+func TestAThrottledCallGetsARetryDelay(t *testing.T) {
 	past := time.Date(2026, time.March, 1, 12, 0, 0, 0, time.UTC).Format(http.TimeFormat)
 	for name, test := range map[string]struct {
 		status int

@@ -20,7 +20,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-func TestTheTokenIsTakenOutOfCausesThatQuoteIt(t *testing.T) {
+func TestTheTokenIsRemovedFromCauses(t *testing.T) {
 	for name, token := range map[string]string{
 		"as it is":        testToken,
 		"as %q writes it": `meow"\meow` + "\t" + `meow`,

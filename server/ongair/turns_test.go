@@ -51,7 +51,7 @@ func flooded(t *testing.T, limit func(*Config)) (others ended) {
 	return others
 }
 
-func TestOneCallerWhoFloodsAChannelDoesNotHurtTheOthers(t *testing.T) {
+func TestACallerThatFloodsAChannelDoesNotStarveOthers(t *testing.T) {
 	t.Run("by its calls in flight", func(t *testing.T) {
 		other := flooded(t, func(*Config) {})
 		require.NoError(t, other.err)
@@ -132,7 +132,7 @@ func TestTurnsAreNeverTooManyAndNeverLost(t *testing.T) {
 }
 
 // Who waits behind a limit of its own does not keep back others who could go.
-func TestWhoHasItsShareIsPassedOver(t *testing.T) {
+func TestACallerAtItsShareIsSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := scriptedFor(t, after(300*time.Millisecond, status(200)), func(c *Config) { c.MaxInFlight = 3 })
 		calls := func(caller string, n int) (ends []time.Duration) {
@@ -164,7 +164,7 @@ func TestWhoHasItsShareIsPassedOver(t *testing.T) {
 	})
 }
 
-func TestACallThatIsTurnedAwayByTheRateIsToldWhenToComeBack(t *testing.T) {
+func TestACallOverTheRateGetsARetryDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, _ := scripted(t, []step{func(*http.Request) (*http.Response, error) { return status(200)(nil) }},
 			func(c *Config) { c.MaxRate = 0.2 })

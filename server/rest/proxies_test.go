@@ -91,7 +91,7 @@ func TestALineAndItsNewlineAreOneChunk(t *testing.T) {
 	assert.Regexp(t, `^\{"error":.*\n$`, readChunk(t, chunks))
 }
 
-func TestAStreamOverHTTP10IsItsLinesAlone(t *testing.T) {
+func TestAStreamOverHTTP10HasNoChunks(t *testing.T) {
 	g := start(t, withLog(t))
 	body := g.dialStream(t, "1.0")
 	for range 3 {

@@ -66,7 +66,7 @@ func TestEverySendingRouteTakesBothSpellings(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRequestIsRefused(t *testing.T) {
+func TestInvalidRequestsAreRejected(t *testing.T) {
 	const invalid, tooLarge = ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE
 	g := start(t)
 	for _, tt := range []struct {
@@ -142,7 +142,7 @@ func TestABodyThatIsTooLargeIsNotReadBeyondTheLimit(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoQueryIsRefused(t *testing.T) {
+func TestInvalidQueriesAreRejected(t *testing.T) {
 	g := start(t, withLog(t))
 	for _, tt := range []struct {
 		name, query string
@@ -182,7 +182,7 @@ func TestWhatIsNoQueryIsRefused(t *testing.T) {
 	})
 }
 
-func TestAPathThatDoesNotExistSaysSo(t *testing.T) {
+func TestAnUnknownPathIsReported(t *testing.T) {
 	g := start(t)
 	for _, path := range []string{"/", "/v1", "/v1/messages", "/v1/messages:recall", "/v1/messages:Send", "/v1/ticket", "/healthz"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions} {
@@ -321,7 +321,7 @@ func TestAnIdempotencyKeyIsTheRequestID(t *testing.T) {
 	assert.Equal(t, []string{"request_id"}, violations(t, both))
 }
 
-func TestAReplayedAnswerSaysSo(t *testing.T) {
+func TestAReplayedAnswerIsMarked(t *testing.T) {
 	g := start(t)
 	g.replayed = true
 	got := g.send(t, "Idempotency-Key", "r-1")
@@ -463,7 +463,7 @@ func TestAHeaderSetsADeadlineUpToTheLimit(t *testing.T) {
 	}
 }
 
-func TestADeadlineThatPassesSaysWhatIsKnown(t *testing.T) {
+func TestADeadlineExceededErrorHasItsEffect(t *testing.T) {
 	g := start(t)
 	g.answer = func(ctx context.Context) (ongair.Receipt, error) {
 		<-ctx.Done()
@@ -545,7 +545,7 @@ func TestABodyIsNotReadBeforeItsRequestIsAdmitted(t *testing.T) {
 }
 
 // Whatever else grpc-gateway comes to have a route for, nobody reaches it.
-func TestWhatIsNoRouteOfAnRPCIsNotReached(t *testing.T) {
+func TestOnlyRoutesOfRPCsAreReached(t *testing.T) {
 	found, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
 	require.NoError(t, err)
 	var reached []string

@@ -40,7 +40,7 @@ func (e *endlessStreams) Subscribe(_ *ongairv1.SubscribeRequest, stream grpc.Ser
 
 // What is on its way to a subscriber over REST who does not read any more does not grow
 // with how fast it read before.
-func TestWhoDoesNotReadOverRESTHoldsNoMoreThanItsWindow(t *testing.T) {
+func TestAStalledRESTClientBuffersOnlyItsWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, pipe := &endlessStreams{}, NewPipe()
 		server, served := grpc.NewServer(), make(chan error, 1)

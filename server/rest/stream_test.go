@@ -85,7 +85,7 @@ func TestAQueryIsARequest(t *testing.T) {
 	}
 }
 
-func TestAStreamThatDoesNotBeginIsAnOrdinaryError(t *testing.T) {
+func TestAStreamThatFailsBeforeItsFirstLineIsAnOrdinaryError(t *testing.T) {
 	g := start(t, withLog(t))
 	for query, reason := range map[string]ongairv1.ErrorReason{
 		"?cursor=nonsense":                     ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED,
@@ -102,7 +102,7 @@ func TestAStreamThatDoesNotBeginIsAnOrdinaryError(t *testing.T) {
 	assert.Equal(t, "1", got.header.Get("Retry-After"))
 }
 
-func TestAStreamThatEndsSaysWhyInItsLastLine(t *testing.T) {
+func TestTheLastLineOfAStreamHasTheReason(t *testing.T) {
 	for name, end := range map[string]func(*gateway){
 		"by a drain":                  func(g *gateway) { g.service.Drain() },
 		"by a server that is cut off": func(g *gateway) { g.grpc.Stop() },
@@ -149,7 +149,7 @@ func TestTheErrorThatEndsAStreamHasTheCursorToContinueFrom(t *testing.T) {
 	}
 }
 
-func TestAClientThatGoesEndsItsCall(t *testing.T) {
+func TestAClientThatDisconnectsEndsItsCall(t *testing.T) {
 	g := start(t, withLog(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	response := g.open(t, ctx, http.MethodGet, subscribePath, "")

@@ -54,7 +54,7 @@ func description(t *testing.T, got answer, field string) string {
 	return bad.GetFieldViolations()[0].GetDescription()
 }
 
-func TestAWrongValueIsAnsweredWithWhatIsWanted(t *testing.T) {
+func TestAnInvalidValueIsAnsweredWithTheExpectedForm(t *testing.T) {
 	g := start(t, withLog(t))
 	const (
 		moment    = "use RFC 3339, as in 2026-01-31T12:00:00Z; in a URL a plus is %2B"
@@ -144,7 +144,7 @@ func TestABodyMayNameEnumsAsAQueryDoes(t *testing.T) {
 	require.Len(t, g.taken(), 1)
 }
 
-func TestAWrongMemberIsAnsweredWithWhatIsWanted(t *testing.T) {
+func TestAnInvalidMemberIsAnsweredWithTheExpectedForm(t *testing.T) {
 	g := start(t, withLog(t))
 	for body, want := range map[string]string{
 		`{"position":"canary"}`:                        "position: use one of earliest, latest",

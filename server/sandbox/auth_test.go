@@ -29,7 +29,7 @@ func authCases(token string) map[string]authCase {
 	}
 }
 
-func TestTheTokenIsTakenInEveryForm(t *testing.T) {
+func TestTheTokenIsAcceptedInEveryForm(t *testing.T) {
 	_, baseURL := start(t, Config{})
 	for name, tt := range authCases(token) {
 		t.Run(name, func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestTheTokenIsTakenInEveryForm(t *testing.T) {
 	}
 }
 
-func TestAWrongTokenIsRefusedInEveryForm(t *testing.T) {
+func TestAWrongTokenIsRejectedInEveryForm(t *testing.T) {
 	s, baseURL := start(t, Config{})
 	cases := authCases("purr")
 	cases["no token at all"] = authCase{"", "", "", formType, "external_id=a&text=Hello"}
@@ -78,7 +78,7 @@ func TestOnlyTheFormsThatAreSetAreAccepted(t *testing.T) {
 	assert.Equal(t, authForms(), s.auth.accepted())
 }
 
-func TestASandboxWithoutATokenAcceptsNobody(t *testing.T) {
+func TestASandboxWithoutATokenRejectsAllCalls(t *testing.T) {
 	s := New(Config{})
 	status, _ := ask(s, "/send", "external_id=a&text=Hello&token=")
 	assert.Equal(t, http.StatusUnauthorized, status)

@@ -27,7 +27,7 @@ func multipartBody(t testing.TB, fields map[string]string) (contentType, body st
 	return writer.FormDataContentType(), buffer.String()
 }
 
-func TestEveryEncodingIsReadWhateverTheHeaderClaims(t *testing.T) {
+func TestEveryEncodingIsReadDespiteItsHeader(t *testing.T) {
 	fields := map[string]string{"external_id": customer, "text": "Habari & \"hello\" = 你好 👋\n--x", "thread": "true"}
 	asJSON, err := json.Marshal(fields)
 	require.NoError(t, err)
@@ -58,7 +58,7 @@ func TestEveryEncodingIsReadWhateverTheHeaderClaims(t *testing.T) {
 	}
 }
 
-func TestBodiesAreReadByWhatTheyLookLike(t *testing.T) {
+func TestBodiesAreParsedByTheirContent(t *testing.T) {
 	type params = map[string]string
 	for name, tt := range map[string]struct {
 		body string
@@ -95,7 +95,7 @@ func TestBodiesAreReadByWhatTheyLookLike(t *testing.T) {
 	}
 }
 
-func TestMultipartThatIsCutShortIsRefused(t *testing.T) {
+func TestMultipartThatIsCutShortIsRejected(t *testing.T) {
 	whole := golden(t, "requests", "send_image.multipart")
 	for name, body := range map[string]string{
 		"in a value":              whole[:strings.Index(whole, "A caption")+3],

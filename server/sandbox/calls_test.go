@@ -38,7 +38,7 @@ func TestDocumentedRequestsGetDocumentedAnswers(t *testing.T) {
 	}
 }
 
-func TestACallIsRefusedAsOngairDoes(t *testing.T) {
+func TestACallIsRejectedAsOngairDoes(t *testing.T) {
 	const contact = "external_id=%2B254722200200"
 	for name, tt := range map[string]struct {
 		path, body, answer string
@@ -145,7 +145,7 @@ func TestSlashesAreSqueezedAndListedAsTheyCame(t *testing.T) {
 	}
 }
 
-func TestADocumentIsAPDFUnlessToldOtherwise(t *testing.T) {
+func TestADocumentIsAPDFByDefault(t *testing.T) {
 	s := New(Config{Token: token})
 	status, _ := ask(s, "/send_document", "external_id=a&file_url=http://x/y")
 	require.Equal(t, http.StatusOK, status)
@@ -156,7 +156,7 @@ func TestADocumentIsAPDFUnlessToldOtherwise(t *testing.T) {
 	assert.Equal(t, "text/csv", messages[1].ContentType)
 }
 
-func TestPathsAndMethodsThatOngairLacksAreRefusedAndListed(t *testing.T) {
+func TestPathsAndMethodsThatOngairLacksAreRejectedAndListed(t *testing.T) {
 	s, baseURL := start(t, Config{})
 	for name, tt := range map[string]struct {
 		method, path string
@@ -230,7 +230,7 @@ func TestTheStatusNeedsTheToken(t *testing.T) {
 	assert.JSONEq(t, `{"success":true,"phone_number":"254700000000","status_message":"Sandbox","online":true}`, answer)
 }
 
-func TestABodyBeyondTheBoundIsRefused(t *testing.T) {
+func TestABodyBeyondTheBoundIsRejected(t *testing.T) {
 	s := New(Config{Token: token})
 	status, _ := ask(s, "/send", "external_id=a&text="+strings.Repeat("x", maxBody-len("external_id=a&text=")))
 	assert.Equal(t, http.StatusOK, status, "exactly the bound")

@@ -50,7 +50,7 @@ func TestATriggeredFormIsListedWithItsFields(t *testing.T) {
 	assert.Equal(t, []Field{{"b", "1"}, {"a", "2"}, {"b", "3"}}, s.Deliveries()[0].Fields)
 }
 
-func TestATriggerThatCannotWorkSaysWhy(t *testing.T) {
+func TestAFailedTriggerReturnsItsReason(t *testing.T) {
 	unreachable := httptest.NewServer(nil)
 	unreachable.Close()
 	for name, tt := range map[string]struct {
@@ -131,7 +131,7 @@ func TestFaultsAreSetShownAndRemoved(t *testing.T) {
 	assert.Empty(t, s.faults.current())
 }
 
-func TestAControlThatMakesNoSenseIsRefusedAndChangesNothing(t *testing.T) {
+func TestAnInvalidControlIsRejectedAndChangesNothing(t *testing.T) {
 	for name, tt := range map[string]struct{ path, body, reason string }{
 		"a fault with an unknown field":      {"/faults", `[{"tmes":1,"status":500}]`, `unknown field \"tmes\"`},
 		"a fault outside a list":             {"/faults", `{"status":500}`, "cannot unmarshal object"},

@@ -28,7 +28,7 @@ func TestWebhooksReachARealReceiver(t *testing.T) {
 	}
 }
 
-func TestADeliveryTellsWhatCameOfIt(t *testing.T) {
+func TestADeliveryHasItsOutcome(t *testing.T) {
 	unreachable := httptest.NewServer(nil)
 	unreachable.Close()
 	refusing, _ := receiver(t, http.StatusServiceUnavailable)

@@ -151,7 +151,7 @@ func assertNoAnswer(t *testing.T, s *Sandbox) {
 	assert.Empty(t, s.state.snapshot().Messages)
 }
 
-func TestHalfAnAnswerAnnouncesTheWholeOne(t *testing.T) {
+func TestHalfAnAnswerHasTheContentLengthOfTheWholeOne(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault    Fault
 		whole    string
@@ -177,7 +177,7 @@ func TestHalfAnAnswerAnnouncesTheWholeOne(t *testing.T) {
 	}
 }
 
-func TestAHangingCallEndsWhenItsClientGoes(t *testing.T) {
+func TestAHangingCallEndsWhenItsClientDisconnects(t *testing.T) {
 	for name, fault := range map[string]Fault{
 		"in a hang":  {Connection: Hang},
 		"in a delay": {Delay: time.Hour},

@@ -143,7 +143,7 @@ func TestAPartThatContainsTheBoundaryGetsAnotherOne(t *testing.T) {
 	}
 }
 
-func TestFormsThatMakeNoSenseTogetherAreRefused(t *testing.T) {
+func TestFormsThatCannotBeCombinedAreRejected(t *testing.T) {
 	encodings := []OddForm{
 		"multipart", "multipart-unlabelled", "multipart-without-boundary", "multipart-other-boundary",
 		"form-as-json", "json", "json-as-form", "json-array", "payload", "latin1", "query",
@@ -234,7 +234,7 @@ func TestOddFormsOfTheControl(t *testing.T) {
 	}
 }
 
-func TestOddFormsThatMakeNoSenseAreRefused(t *testing.T) {
+func TestInvalidOddFormsAreRejected(t *testing.T) {
 	for name, tt := range map[string]struct{ query, contentType, reason string }{
 		"an unknown form":        {"?as=bom,bomb", formType, `unknown form \"bomb\": use no-type, type-lower-case, type-with-spaces, plus-as-space, multipart, multipart-unlabelled, multipart-without-boundary, multipart-other-boundary, form-as-json, json, json-as-form, json-array, payload, latin1, query, leading-question-mark, leading-newlines, bom, utf16, gzip, deflate, extra-slashes, trailing-slash`},
 		"a form twice":           {"?as=bom,bom", formType, `form \"bom\" is given twice`},
@@ -278,7 +278,7 @@ func TestEveryLaterWebhookHasTheOddFormsThatAreSet(t *testing.T) {
 	assert.Equal(t, posted{formType, "a=b"}, receive(t, webhooks))
 }
 
-func TestUnknownFormsAreRefusedInGo(t *testing.T) {
+func TestUnknownFormsAreRejectedInGo(t *testing.T) {
 	s := New(Config{Token: token, WebhookURL: webhookURL})
 	assert.EqualError(t, s.SetOddForms("gzip", "deflate"), `sandbox: forms "gzip" and "deflate" cannot be combined`)
 	assert.Empty(t, s.settings.oddForms())

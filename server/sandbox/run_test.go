@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRunRefusesAConfigThatCannotWorkAndClosesItsListener(t *testing.T) {
+func TestRunRejectsAnInvalidConfigAndClosesItsListener(t *testing.T) {
 	for name, tt := range map[string]struct {
 		config Config
 		reason string

@@ -58,7 +58,7 @@ func TestOnlyATextThatIsExactlyCloseCloses(t *testing.T) {
 	assert.Equal(t, statusOpen, s.state.snapshot().Conversations[0].Status)
 }
 
-func TestATicketsMessageIDFindsItsConversationAgain(t *testing.T) {
+func TestARepeatedMessageIDReturnsItsTicket(t *testing.T) {
 	s := New(Config{Token: token, WebhookURL: webhookURL})
 	assert.Equal(t, "22", openTicket(t, s, "a", "x"))
 	assert.Equal(t, "23", openTicket(t, s, "a", "y"))
@@ -68,7 +68,7 @@ func TestATicketsMessageIDFindsItsConversationAgain(t *testing.T) {
 	assert.Len(t, s.state.snapshot().Contacts, 1)
 }
 
-func TestAContactIsCalledAsItsTicketSaysOrByItsID(t *testing.T) {
+func TestAContactHasTheNameOfItsTicketOrItsID(t *testing.T) {
 	s := New(Config{Token: token})
 	for _, contact := range []string{customer, "ab", "微信用户甲乙"} {
 		sendText(t, s, contact, "Hello")

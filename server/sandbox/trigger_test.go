@@ -86,7 +86,7 @@ func TestGivenFieldsReplaceTheDefaultsOfAType(t *testing.T) {
 	}
 }
 
-func TestDefaultsAreAboutWhatWasSent(t *testing.T) {
+func TestDefaultsOfATriggerReferToTheNewestMessage(t *testing.T) {
 	s, in := connected(Config{Silent: true})
 	_, _ = ask(s, "/create_conversation", "external_id=%2B1&message_id=x&name=Asha")
 	_, _ = ask(s, "/send", "external_id=%2B1&text=one")
@@ -107,7 +107,7 @@ func TestDefaultsAreAboutWhatWasSent(t *testing.T) {
 	assert.Equal(t, "35345438", sendText(t, s, "a", "four").ID)
 }
 
-func TestATriggerThatMakesNoSenseIsRefused(t *testing.T) {
+func TestAnInvalidTriggerIsRejected(t *testing.T) {
 	for name, tt := range map[string]struct{ query, contentType, body, reason string }{
 		"an unknown type":      {"?type=StickerReceived", formType, "", `unknown type \"StickerReceived\": use MessageSent, MessageReceived, `},
 		"an empty type":        {"?type=", formType, "", `unknown type \"\"`},

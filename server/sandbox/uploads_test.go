@@ -96,7 +96,7 @@ func TestAFileThatNobodyUploadedIsNotFound(t *testing.T) {
 	}
 }
 
-func TestAFileInAnotherFieldIsNoImage(t *testing.T) {
+func TestAFileInAnotherFieldIsNotTheImage(t *testing.T) {
 	body := strings.ReplaceAll(golden(t, "requests", "send_image_file.multipart"), `"image"`, `"photo"`)
 	s := New(Config{Token: token})
 	status, answer := ask(s, "/send_image", body)

@@ -181,7 +181,7 @@ func TestReceiptsAreSwitchedByAControl(t *testing.T) {
 	})
 }
 
-func TestMessageSentComesBeforeTheAnswerWhateverTheDelays(t *testing.T) {
+func TestMessageSentPrecedesTheAnswerForAllDelays(t *testing.T) {
 	for name, delays := range map[string][2]time.Duration{
 		"the defaults":                       {0, 0},
 		"both at once":                       {-1, -1},

@@ -15,7 +15,7 @@ import (
 )
 
 // Nothing here is noted by the test: what is handed over is found, whichever way it goes.
-func TestWhateverAGatewayIsGivenIsFoundInALog(t *testing.T) {
+func TestCanariesAreFoundInALog(t *testing.T) {
 	secrets := func(when string) func(*config.Config) {
 		return func(c *config.Config) {
 			c.APIKey = "the-api-key-of-all-" + when

@@ -214,7 +214,7 @@ func TestMessagesAtOnceAreStoredOnceEachAndInTheirSendersOrder(t *testing.T) {
 	})
 }
 
-func TestAMessageWhoseCallerHasGoneIsNotStored(t *testing.T) {
+func TestAMessageOfACancelledCallerIsNotStored(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		gone, cancel := context.WithTimeout(t.Context(), 0)
 		defer cancel()
@@ -225,7 +225,7 @@ func TestAMessageWhoseCallerHasGoneIsNotStored(t *testing.T) {
 	})
 }
 
-func TestAJetStreamThatCannotWriteRefusesAtOnce(t *testing.T) {
+func TestAnUnwritableJetStreamRejectsAtOnce(t *testing.T) {
 	f := open(t, OpenEmbedded(t))
 	broken, fail := context.WithCancelCause(t.Context())
 	f.storage.embedded.writable.Store(&writability{broken, fail})
@@ -330,7 +330,7 @@ func TestAGroupIsBounded(t *testing.T) {
 	}
 }
 
-func TestWhatComesWhileAGroupIsStoredIsTheNextGroup(t *testing.T) {
+func TestMessagesThatArriveDuringACommitAreTheNextGroup(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		var sizes []int
 		batch, began, let := f.batch, make(chan struct{}), make(chan struct{})
@@ -359,7 +359,7 @@ func TestWhatComesWhileAGroupIsStoredIsTheNextGroup(t *testing.T) {
 	})
 }
 
-func TestACallerThatGoesDoesNotWaitForItsGroup(t *testing.T) {
+func TestACancelledCallerDoesNotWaitForItsGroup(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		let := make(chan struct{})
 		batch := f.batch
@@ -435,7 +435,7 @@ func TestAConflictInAGroupTouchesNothingElse(t *testing.T) {
 
 // An outcome that is stored under a key together with a claim that comes too late for
 // it MUST NOT share the claim's fate.
-func TestWhatExpectsSomethingElseOfASubjectIsJudgedByItself(t *testing.T) {
+func TestAConflictFailsOnlyItsOwnMessage(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		ack, err := f.store(expecting(t.Context(), "key", 0))
 		require.NoError(t, err)
@@ -461,7 +461,7 @@ func TestAStreamWithoutBatchesStoresOneByOne(t *testing.T) {
 
 // Callers go while their batch is on its way. When it is tried again, or in parts, those
 // that stay MUST hear the truth, and so must those who share the fate of one that went.
-func TestABatchIsTriedAgainWithThoseWhoseCallersHaveGone(t *testing.T) {
+func TestABatchIsRetriedWithTheMessagesOfCancelledCallers(t *testing.T) {
 	for name, tt := range map[string]struct {
 		gone  func(i int) bool
 		cause error

@@ -48,7 +48,7 @@ func TestADirectoryThatCannotBeOpenedKeepsItsKey(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-func TestADiskThatDoesNotSyncTheNewKeySaysThatEitherMayBeNeeded(t *testing.T) {
+func TestAFailedSyncOfANewKeyReportsThatEitherMayBeNeeded(t *testing.T) {
 	disk := faultfs.New(t)
 	dir := filepath.Join(disk.Dir(), "data")
 	keys := []string{keyB, keyA}

@@ -57,7 +57,7 @@ func clear(t *testing.T, dir string) (found bool) {
 	return found
 }
 
-func TestWhatIsStoredWithAKeyCannotBeReadWithoutIt(t *testing.T) {
+func TestEncryptedDataCannotBeReadWithoutTheKey(t *testing.T) {
 	dir := t.TempDir()
 	for want := range uint64(3) {
 		before, err := store(t, dir, keyA)
@@ -149,7 +149,7 @@ func TestAKeyIsReplacedWhileTheDirectoryIsOpen(t *testing.T) {
 }
 
 // The file with keys is read while somebody writes it.
-func TestAKeyIsReplacedOnlyByWhoHasTheOldOne(t *testing.T) {
+func TestReplacingAKeyRequiresThePreviousOne(t *testing.T) {
 	dir := t.TempDir()
 	js, err := Open(t.Context(), Config{Dir: dir, EncryptionKeys: []string{keyA}})
 	require.NoError(t, err)
@@ -219,7 +219,7 @@ func TestADamagedKeyOpensNothing(t *testing.T) {
 	assert.EqualValues(t, 1, before)
 }
 
-func TestTheDataDirectoryIsItsOwnersAlone(t *testing.T) {
+func TestTheDataDirectoryIsPrivateToItsOwner(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	_, err := store(t, dir, keyA)
 	require.NoError(t, err)

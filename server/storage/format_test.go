@@ -28,7 +28,7 @@ func TestANewDirectoryIsStampedBeforeAnythingIsInIt(t *testing.T) {
 
 // A directory of another format is refused in one line that says what to do, and stays as
 // it is.
-func TestADirectoryOfAnotherFormatIsRefused(t *testing.T) {
+func TestADirectoryOfAnotherFormatIsRejected(t *testing.T) {
 	for name, tt := range map[string]struct {
 		files map[string]string
 		want  string

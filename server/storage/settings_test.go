@@ -69,7 +69,7 @@ func eachKind(t *testing.T, test func(t *testing.T, s *Storage, stream string, o
 	})
 }
 
-func TestWhatAnOperatorSetOnAStreamIsKept(t *testing.T) {
+func TestStreamSettingsOfAnOperatorAreKept(t *testing.T) {
 	eachKind(t, func(t *testing.T, s *Storage, stream string, open func(maxAge time.Duration) error) {
 		theirs := configOf(t, s, stream)
 		theirs.Description = "theirs"
@@ -143,7 +143,7 @@ func TestASettingThatTheGatewayReliesOnIsSetBackAndLogged(t *testing.T) {
 	}
 }
 
-func TestAStreamThatTheGatewayCannotUseIsRefused(t *testing.T) {
+func TestAnIncompatibleStreamIsRejected(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*natsjs.StreamConfig)
 		want   string

@@ -63,7 +63,7 @@ func TestNothingIsLeftInMemory(t *testing.T) {
 	}
 }
 
-func TestADirectoryIsOpenedWhateverIsLeftOfItsStaging(t *testing.T) {
+func TestADirectoryIsOpenedAfterAnInterruptedStaging(t *testing.T) {
 	for name, leave := range map[string]func(t *testing.T, link, target string){
 		"by a kill: a link, and a batch in memory": func(t *testing.T, link, target string) {
 			require.NoError(t, os.MkdirAll(filepath.Join(target, "batch", "msgs"), 0o700))
@@ -129,7 +129,7 @@ func TestBatchesAreStagedOnTheDiskIfAStreamHasNoLink(t *testing.T) {
 }
 
 // A batch that cannot be staged is published in parts, and so is stored.
-func TestAMemoryThatFailsRefusesNobody(t *testing.T) {
+func TestAFailedAuthFormIsNotRemembered(t *testing.T) {
 	for name, tt := range map[string]struct {
 		memory string
 		staged bool

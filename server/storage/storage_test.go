@@ -101,7 +101,7 @@ func TestADirectoryThatCannotBeUsedIsNamed(t *testing.T) {
 	}
 }
 
-func TestADirectoryIsItsOwnersAlone(t *testing.T) {
+func TestADirectoryIsPrivateToItsOwner(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
 	_, err := open(t, storage.Config{Dir: dir})
 	require.NoError(t, err)
@@ -112,7 +112,7 @@ func TestADirectoryIsItsOwnersAlone(t *testing.T) {
 	}
 }
 
-func TestADirectoryThatWasThereBecomesItsOwnersAloneUnlessItIsShared(t *testing.T) {
+func TestAnExistingDirectoryBecomesPrivateUnlessItIsShared(t *testing.T) {
 	for name, tt := range map[string]struct {
 		other string
 		mode  os.FileMode

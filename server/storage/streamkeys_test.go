@@ -27,7 +27,7 @@ func replaceFile(t *testing.T, path string, content []byte) (undo func()) {
 	return func() { require.NoError(t, os.WriteFile(path, before, 0o600)) }
 }
 
-func TestWhatDoesNotFitTheKeyIsNotOpened(t *testing.T) {
+func TestADirectoryWithAnotherKeyIsNotOpened(t *testing.T) {
 	const streamKey = "jetstream/jetstream/$G/streams/TEST/" + streamKeyFile
 	foreign, err := os.ReadFile(filepath.Join(dirWithMessage(t, keyA), keyFile))
 	require.NoError(t, err)
@@ -67,7 +67,7 @@ func TestADirectoryInClearTextIsNotOpenedWithTheFileOfAnother(t *testing.T) {
 	assert.EqualValues(t, 1, before)
 }
 
-func TestWhatACrashLeavesOfAStreamFitsTheKey(t *testing.T) {
+func TestAStreamCanBeDecryptedAfterACrash(t *testing.T) {
 	for name, leave := range map[string]func(t *testing.T, streams string){
 		"a stream without any file": func(t *testing.T, streams string) {
 			require.NoError(t, os.MkdirAll(filepath.Join(streams, "NEW", "msgs"), 0o700))
@@ -89,7 +89,7 @@ func TestWhatACrashLeavesOfAStreamFitsTheKey(t *testing.T) {
 	}
 }
 
-func TestABackupIsOpenedWithTheKeyOfItsTime(t *testing.T) {
+func TestABackupNeedsTheKeyFromWhenItWasMade(t *testing.T) {
 	dir, backup := dirWithMessage(t, keyA), t.TempDir()
 	require.NoError(t, os.CopyFS(backup, os.DirFS(dir)))
 	_, err := store(t, dir, keyB, keyA)

@@ -43,7 +43,7 @@ func TestEachRecordIsOneLine(t *testing.T) {
 	assert.Equal(t, "a\nb \"c\"", record["key"])
 }
 
-func TestWhatIsNoLevelOrFormatIsRefused(t *testing.T) {
+func TestInvalidLevelsAndFormatsAreRejected(t *testing.T) {
 	for _, tt := range []struct{ level, format, want string }{
 		{"", FormatText, `invalid log level "": use debug, info, warn or error`},
 		{"loud", FormatText, `invalid log level "loud": use debug, info, warn or error`},

@@ -46,7 +46,7 @@ func TestAThrottleForgetsWhatItSuppressed(t *testing.T) {
 	assert.Zero(t, throttle.Reset(), "they are counted once")
 }
 
-func TestEachKeyHasAThrottleOfItsOwn(t *testing.T) {
+func TestEachKeyHasItsOwnThrottle(t *testing.T) {
 	throttles := NewThrottles[string](time.Hour, 1)
 	for _, key := range []string{"a", "b"} {
 		_, ok := throttles.Allow(key)

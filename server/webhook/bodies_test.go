@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestALargeWebhookThatFindsNoRoomIsToldToComeAgain(t *testing.T) {
+func TestALargeWebhookWithoutMemoryGetsA503(t *testing.T) {
 	var lines logBuffer
 	log := &memoryLog{}
 	h := New(Config{Access: Access{Channels: channels}, Log: log, Logger: lines.logger()})

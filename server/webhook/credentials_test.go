@@ -119,7 +119,7 @@ func TestWhyWebhooksAreRejectedIsLoggedOnceAMinute(t *testing.T) {
 	}
 }
 
-func TestBasicAuthenticationIsAskedForBesidesTheSecret(t *testing.T) {
+func TestBasicAuthenticationIsRequiredInAdditionToTheSecret(t *testing.T) {
 	as := func(username, password string) func(*http.Request) {
 		return func(r *http.Request) { r.SetBasicAuth(username, password) }
 	}
@@ -159,7 +159,7 @@ func TestTwoPasswordsAreValidWhileOneIsReplaced(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, ask(t, h, Path(testChannel, testSecret)), "without any")
 }
 
-func TestWhoMayPostAndWhoseWordIsBelieved(t *testing.T) {
+func TestSendersOfWebhooksAndTrustedProxies(t *testing.T) {
 	networks := func(all ...string) (parsed []netip.Prefix) {
 		for _, n := range all {
 			parsed = append(parsed, netip.MustParsePrefix(n))
@@ -219,7 +219,7 @@ func FuzzForwardedFor(f *testing.F) {
 
 // What is wrong with a request cannot be told from the work that it makes: time is
 // noise in a test, allocations are not.
-func TestWhateverIsWrongMakesTheSameWork(t *testing.T) {
+func TestProblemsDoNotAddWork(t *testing.T) {
 	h := New(Config{
 		Access: Access{Channels: map[string]Credentials{
 			testChannel: {Secret: newSecret, Previous: oldSecret}, "sales": {Secret: testSecret, Username: "u", Password: "p"},

@@ -102,7 +102,7 @@ func TestABodyThatCannotBeInflatedIsKept(t *testing.T) {
 	}
 }
 
-func TestABodyThatInflatesBeyondTheLimitIsRefused(t *testing.T) {
+func TestABodyThatInflatesBeyondTheLimitIsRejected(t *testing.T) {
 	tooLarge := make([]byte, listen.MaxBodyBytes+1)
 	for name, body := range map[string][]byte{
 		"gzip": gzipped(t, tooLarge), "gzip, gzip": gzipped(t, gzipped(t, make([]byte, 64<<20))), "deflate": deflated(t, zlib.NewWriter, tooLarge),

@@ -14,7 +14,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-func TestABodyWhoseLengthIsOverTheLimitIsRefusedWithoutBeingAskedFor(t *testing.T) {
+func TestABodyWithATooLargeContentLengthIsRejectedUnread(t *testing.T) {
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard}))
 	conn := dial(t, url)
 	_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: gateway\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
@@ -58,7 +58,7 @@ func TestAClientThatWritesEverythingFirstSeesThatItsBodyIsTooLarge(t *testing.T)
 	}
 }
 
-func TestWhoSendsWithoutEndIsCutOff(t *testing.T) {
+func TestAnEndlessSenderIsCutOff(t *testing.T) {
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard}))
 	conn := dial(t, url)
 	_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: gateway\r\nContent-Length: %d\r\n\r\n", Path(testChannel, testSecret), int64(1)<<40)

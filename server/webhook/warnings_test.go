@@ -60,7 +60,7 @@ func TestWebhooksThatNoFilterFindsAreWarnedOfOnceAMinute(t *testing.T) {
 	})
 }
 
-func TestAnIDThatComesAgainWithAnotherContentIsWarnedOf(t *testing.T) {
+func TestARepeatedIDWithOtherContentIsLogged(t *testing.T) {
 	var lines logBuffer
 	log := &memoryLog{}
 	h := New(Config{Access: Access{Channels: channels}, Log: log, Logger: lines.logger()})

@@ -66,7 +66,7 @@ func TestADuplicateIsAnsweredWith200(t *testing.T) {
 	assert.Len(t, log.appended(), 1)
 }
 
-func TestWhereTheLogFailsTheSenderIsToldToComeAgain(t *testing.T) {
+func TestAFailedAppendIsAnsweredWith503(t *testing.T) {
 	advised := fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, "no room")
 	advised.RetryAfter = 2500 * time.Millisecond
 	for _, tt := range []struct {
@@ -108,7 +108,7 @@ func assertWarned(t *testing.T, lines *logBuffer, fields map[string]any) {
 	assert.Fail(t, "nothing was warned of", lines.String())
 }
 
-func TestOnlyWhoKnowsTheSecretLearnsWhatIsWrong(t *testing.T) {
+func TestOnlyASenderWithTheSecretGetsTheReason(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(*http.Request)
@@ -177,7 +177,7 @@ func TestABodyThatIsTooLargeIsNotReadBeyondTheLimit(t *testing.T) {
 	}
 }
 
-func TestABodyOfExactlyTheLimitIsTaken(t *testing.T) {
+func TestABodyOfExactlyTheLimitIsAccepted(t *testing.T) {
 	log := &memoryLog{}
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard})) + Path(testChannel, testSecret)
 	body := append([]byte("text="), bytes.Repeat([]byte("a"), listen.MaxBodyBytes-5)...)
@@ -185,7 +185,7 @@ func TestABodyOfExactlyTheLimitIsTaken(t *testing.T) {
 	assert.Len(t, log.appended()[0].GetFields()[0].GetValue(), listen.MaxBodyBytes-5)
 }
 
-func TestIdentityIsNoContentEncoding(t *testing.T) {
+func TestIdentityIsNotAContentEncoding(t *testing.T) {
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard})) + Path(testChannel, testSecret)
 	response := post(t, url, formType, []byte(form), func(r *http.Request) { r.Header.Set("Content-Encoding", "Identity") })
 	assert.Equal(t, http.StatusOK, response.status)
@@ -259,7 +259,7 @@ func TestAWrongSecretIsAPathThatDoesNotExist(t *testing.T) {
 
 // net/http refuses a path without its leading slash; whoever calls the handler
 // some other way gets no further.
-func TestAPathWithoutItsBeginningIsNoWebhook(t *testing.T) {
+func TestAPathWithoutItsPrefixIsNotAWebhook(t *testing.T) {
 	log := &memoryLog{}
 	for _, path := range []string{testChannel + "/" + testSecret, ""} {
 		request := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(form))
@@ -301,7 +301,7 @@ func dial(t *testing.T, url string) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-func TestABodyThatDoesNotArriveWholeIsNoEvent(t *testing.T) {
+func TestAnIncompleteBodyIsNotStored(t *testing.T) {
 	head := "POST " + Path(testChannel, testSecret) + " HTTP/1.1\r\nHost: gateway\r\nContent-Type: " + formType + "\r\n"
 	for name, request := range map[string]string{
 		"shorter than its Content-Length":    head + "Content-Length: 1000\r\n\r\n" + form,
@@ -355,7 +355,7 @@ func TestASenderThatHangsUpDoesNotStopTheLog(t *testing.T) {
 	require.Eventually(t, func() bool { return len(log.appended()) == 1 }, 10*time.Second, time.Millisecond)
 }
 
-func TestNoLineOfTheLogHasTheSecretOrWhatWasPosted(t *testing.T) {
+func TestTheLogHasNeitherSecretsNorContents(t *testing.T) {
 	const canary = "canary+254722200200"
 	var lines logBuffer
 	log := &memoryLog{}
@@ -459,7 +459,7 @@ func TestIDs(t *testing.T) {
 }
 
 // Clients draw the boundary anew for each request, and some give each part headers.
-func TestAMultipartFormThatComesAgainWithAnotherBoundaryIsARedelivery(t *testing.T) {
+func TestAMultipartFormWithAnotherBoundaryIsARedelivery(t *testing.T) {
 	id := func(boundary, text string) string {
 		part := "--" + boundary + "\r\nContent-Disposition: form-data; name=%q\r\nContent-Type: text/plain\r\n\r\n%s\r\n"
 		body := fmt.Sprintf(part+part+part+"--%s--\r\n", "notification_type", "MessageReceived", "id", "7", "text", text, boundary)
@@ -512,7 +512,7 @@ func TestEveryFieldOfAQueryIsKept(t *testing.T) {
 }
 
 // net/http quotes what is malformed.
-func TestWhatIsMalformedInABodyIsNotLogged(t *testing.T) {
+func TestMalformedBodiesAreNotLogged(t *testing.T) {
 	var lines logBuffer
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: lines.logger()}))
 	conn := dial(t, url)

@@ -81,7 +81,7 @@ func (s shell) files() map[string]string {
 	return files
 }
 
-func TestAPowerCutLeavesWhatWasSynced(t *testing.T) {
+func TestAPowerCutKeepsSyncedData(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		// before is synced, all of it; then what happens, and the cut.
@@ -151,7 +151,7 @@ func TestAPowerCutLeavesWhatWasSynced(t *testing.T) {
 	}
 }
 
-func TestWhatIsLeftIsADiskAsBefore(t *testing.T) {
+func TestAReleasedDiskWorksAgain(t *testing.T) {
 	disk := faultfs.New(t)
 	s := shell{t, disk.Dir()}
 	s.mkdir("d")
@@ -216,7 +216,7 @@ func TestAFaultLastsUntilItIsEnded(t *testing.T) {
 	require.NoError(t, f.Sync())
 }
 
-func TestASlowSyncEndsInTimeOrWhenItIsLetGo(t *testing.T) {
+func TestASlowSyncEndsAtItsTimeoutOrWhenReleased(t *testing.T) {
 	disk := faultfs.New(t)
 	s := shell{t, disk.Dir()}
 	s.create("a", "one")
