@@ -69,7 +69,7 @@ func (s *Server) logReady(ctx context.Context, events *eventlog.Log) {
 	s.cfg.Logger.Info("gateway ready", attrs...)
 }
 
-// silentDelay is how long a connection may take for its first call once the gateway stops.
+// silentDelay bounds the time until the first call of a connection while the gateway stops.
 const silentDelay = 250 * time.Millisecond
 
 // adminTimeout is how long the admin port waits for its requests once everything else has

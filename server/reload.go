@@ -85,7 +85,7 @@ func (s *Server) newUpstreams(cfg config.Config) (map[string]api.Upstream, error
 	return upstreams, nil
 }
 
-// webhookAccess returns who may post webhooks.
+// webhookAccess returns the settings for senders of webhooks.
 func webhookAccess(cfg config.Config) webhook.Access {
 	access := webhook.Access{
 		Channels: map[string]webhook.Credentials{}, AllowFrom: cfg.WebhookAllowFrom, TrustedProxies: cfg.TrustedProxies,

@@ -108,7 +108,7 @@ func Handler(ready *Readiness) http.Handler {
 	answer := func(w http.ResponseWriter, status int, text string) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(status)
-		_, _ = w.Write([]byte(text + "\n")) // fails if the client has gone
+		_, _ = w.Write([]byte(text + "\n")) // fails if the client has left
 	}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, "ok")

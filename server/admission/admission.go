@@ -119,7 +119,7 @@ func (c *Call) MakeStream() (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done {
-		return nil // its client has gone
+		return nil // its client has left
 	}
 	c.giveBack()
 	c.release, err = c.gate.limits.stream(c.Principal, c.Origin.Connection)

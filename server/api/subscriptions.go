@@ -135,7 +135,7 @@ func (s *Service) endOf(sub *subscription, err error) error {
 // to keep.
 func interrupt(stream context.Context, err error) {
 	if s, ok := grpc.ServerTransportStreamFromContext(stream).(statusWriter); ok {
-		_ = s.WriteStatus(status.Convert(err)) // fails if the client has gone
+		_ = s.WriteStatus(status.Convert(err)) // fails if the client has left
 	}
 }
 

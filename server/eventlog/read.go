@@ -56,10 +56,9 @@ func segment(entries []event.Entry, err error) (event.Segment, error) {
 	return event.SegmentOf(entries)
 }
 
-// readBare reads entries without their sequences, which cost the storage more than the
-// events do. Their sequences are then not known, only how
-// many entries there are and which one is the last; where that does not add up to
-// a run without gaps, or an entry is no event, it returns none.
+// readBare reads entries without their sequences, because reading those costs more than reading
+// the events. It knows only the number of entries and the sequence of the last one. It returns
+// no entries if these do not match a run without gaps, or if an entry is not an event.
 func (l *Log) readBare(ctx context.Context, position uint64, maxEvents, maxBytes int) ([]event.Entry, error) {
 	entries := make([]event.Entry, 0, maxEvents)
 	last := position

@@ -15,18 +15,16 @@ const (
 	// in any order.
 	maxDisorder = time.Minute
 
-	// seekTimeout bounds the search for a time. What it has looked through until then is
-	// remembered, so the next search goes on from there.
+	// seekTimeout bounds the search for a time. The next search continues where it ended.
 	seekTimeout = 10 * time.Second
 
-	// lagDelay is how long a replica is given to come to what others have, before it is asked
-	// again; twice as long each time, and for about a second altogether: one that is behind by
-	// more is an outage.
+	// lagDelay is the first delay before a replica that lags behind is asked again. The delay
+	// doubles each time, for about one second in total. A longer lag is an outage.
 	lagDelay    = 10 * time.Millisecond
 	maxLagDelay = 640 * time.Millisecond
 )
 
-// errReplaced says that what is remembered of blocks is of another history of the log.
+// errReplaced means that the remembered blocks belong to another history of the log.
 var errReplaced = errors.New("the log was replaced")
 
 // SeekTime returns the position before the first event that was received at t or later;
@@ -57,8 +55,8 @@ func (l *Log) SeekTime(ctx context.Context, t time.Time) (uint64, error) {
 	return first - 1, nil
 }
 
-// firstSince returns the sequence of the first event that was received at t or later, 0 if
-// there is none. It fails with errReplaced if it passed over events of another history.
+// firstSince returns the sequence of the first event that was received at t or later, or 0 if
+// no event was. It fails with errReplaced if it found events of another history.
 func (l *Log) firstSince(ctx context.Context, t time.Time, bounds Bounds) (uint64, error) {
 	from, passed, err := l.bisect(ctx, t.Add(-maxDisorder), bounds)
 	if err != nil {

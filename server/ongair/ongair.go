@@ -102,7 +102,7 @@ type Config struct {
 	//   - It MUST NOT repeat a request.
 	//   - It MUST NOT write after it has returned an error. An http.Transport therefore MUST NOT
 	//     speak HTTP/2, see NewTransport.
-	//   - If it is no *http.Transport and does not report to net/http/httptrace, the client assumes
+	//   - If it is not an *http.Transport and does not report to net/http/httptrace, the client assumes
 	//     that it sent every request.
 	Transport http.RoundTripper
 	// MaxInFlight bounds the calls in flight to Ongair; zero means DefaultMaxInFlight. MaxRate

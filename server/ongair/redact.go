@@ -12,8 +12,8 @@ const (
 	// maxPublicText bounds how many bytes of Ongair's text go into a message to callers.
 	maxPublicText = 512
 
-	// minSecretBytes is the shortest token that is redacted. A shorter one is no secret, and would
-	// occur in ordinary words.
+	// minSecretBytes is the length from which a token is redacted. A shorter one would occur in
+	// ordinary words.
 	minSecretBytes = 8
 
 	redacted = "[token]"

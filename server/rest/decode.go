@@ -26,7 +26,7 @@ func (m marshaler) NewDecoder(r io.Reader) runtime.Decoder {
 			return err
 		}
 		if len(bytes.TrimSpace(body)) == 0 {
-			return io.EOF // which grpc-gateway takes for a request without fields
+			return io.EOF // grpc-gateway treats it as a request without fields
 		}
 		if m.UnmarshalOptions.Unmarshal(body, request) == nil {
 			return nil

@@ -65,9 +65,8 @@ func write(w http.ResponseWriter, err error) {
 	writeAs(w, fault.HTTPStatus(fault.ReasonOf(status.Convert(err))), err)
 }
 
-// writeAs answers with err as a google.rpc.Status, under an HTTP status that says more than
-// that of its reason. A client that has gone does not learn it, which is all that a failing
-// write can mean.
+// writeAs answers with err as a google.rpc.Status, with an HTTP status that is more precise
+// than that of its reason. A failed write means that the client has left.
 func writeAs(w http.ResponseWriter, httpStatus int, err error) {
 	s := status.Convert(err)
 	reason := fault.ReasonOf(s)

@@ -18,8 +18,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// handler passes the requests that are calls of an RPC on to next, whatever routes
-// grpc-gateway has. It rejects what grpc-gateway would ignore.
+// handler passes the requests of known RPCs to next. It rejects requests that grpc-gateway
+// would accept or ignore.
 func (r routes) handler(gate Gate, bodies *listen.Bodies, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		methods, ok := r[req.URL.Path]

@@ -37,7 +37,7 @@ func excluded(field protoreflect.FieldDescriptor, given map[protoreflect.FieldDe
 	return false
 }
 
-// onlyOne says which fields exclude each other.
+// onlyOne returns the error for fields that exclude each other.
 func onlyOne(oneof protoreflect.OneofDescriptor) string {
 	return "use only one of " + namesOf(oneof.Fields())
 }
@@ -72,8 +72,8 @@ func canonical(field protoreflect.FieldDescriptor, text string) string {
 	}
 }
 
-// wanted says what a field takes, with an example. It does not repeat what was given, which
-// may be a secret in the wrong place.
+// wanted returns the expected form of a field's value, with an example. It does not repeat the
+// given value, which may be a secret.
 func wanted(field protoreflect.FieldDescriptor) string {
 	switch field.Kind() {
 	case protoreflect.StringKind:

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// answerTimeout bounds how long a client takes to read an answer, from when it is there. A
-// stream has no such bound: it counts for its caller.
+// answerTimeout bounds the time in which a client must read an answer. A stream has no such
+// bound, because it counts against its caller's limit.
 const answerTimeout = 30 * time.Second
 
 // lastLineTimeout bounds how long a client takes to read each of the last lines of a stream

@@ -16,13 +16,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Authority makes client certificates.
+// Authority issues client certificates.
 type Authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 }
 
-// NewAuthority returns one.
+// NewAuthority returns a new authority.
 func NewAuthority(t T) *Authority {
 	t.Helper()
 	a := &Authority{}
@@ -30,7 +30,7 @@ func NewAuthority(t T) *Authority {
 	return a
 }
 
-// sign makes a certificate; the authority's own where it has none yet.
+// sign issues a certificate, or the authority's own if it has none yet.
 func (a *Authority) sign(t T, template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -49,7 +49,7 @@ func (a *Authority) sign(t T, template *x509.Certificate) (*x509.Certificate, *e
 	return certificate, key
 }
 
-// File writes the authority's certificate, as --tls-client-ca takes it.
+// File writes the authority's certificate to a file, for --tls-client-ca.
 func (a *Authority) File(t T, dir string) string {
 	t.Helper()
 	path := filepath.Join(dir, "clients.pem")

@@ -15,29 +15,22 @@ import (
 	"github.com/ongair/ongair-gateway/server/sandbox"
 )
 
-// What tests give to gateways MUST NOT be in what those log: secrets, who customers are
-// and what they wrote. Whoever hands it over notes it, so that no test has to think of it:
-// Start, Restart and Reload what is in a Config, Dial what is called, a Recorder what is
-// posted and asked for, and a sandbox what arrived in Ongair's place, whichever way it
-// came. Given is for what goes another way.
-//
-// Values are looked for as they are, and callers' keys, which a Config has the hashes of,
-// by hashing the words of the log.
+// A gateway's log MUST NOT contain what tests give to it: secrets, contacts and texts. The
+// functions of this package record these values, so that no test has to: Start, Restart and
+// Reload those of a Config, Dial those of requests, a Recorder those of webhooks, and a sandbox
+// those of its calls. Given records values from elsewhere.
 
-// Shorter values cannot be told from words of the log, and of longer ones the beginning
-// tells enough.
+// Shorter values could be words of the log. Of longer values the beginning is searched.
 const leastCanary, mostCanary = 8, 64
 
-// given is what the tests of a binary gave to gateways so far.
-//
-//nolint:gochecknoglobals // who gives something does not know which gateways will log it: a subtest's is its parent's
+// given has the values of all tests of a binary.
 var given = canaries{
 	values:    map[string]struct{}{},
 	hashes:    map[auth.KeyHash]struct{}{},
 	sandboxes: map[*sandbox.Sandbox]struct{}{},
 }
 
-// canaries are safe for concurrent use.
+// canaries is safe for concurrent use.
 type canaries struct {
 	mu        sync.Mutex
 	values    map[string]struct{}
@@ -45,7 +38,7 @@ type canaries struct {
 	sandboxes map[*sandbox.Sandbox]struct{} // those that run
 }
 
-// Given notes what no log may have in it.
+// Given records values that no log may contain.
 func Given(values ...string) {
 	given.mu.Lock()
 	defer given.mu.Unlock()
@@ -71,7 +64,7 @@ func isDocumented(value string) bool {
 	return false
 }
 
-// givenConfig notes what is secret in a configuration.
+// givenConfig records the secrets of a configuration.
 func givenConfig(cfg config.Config) {
 	Given(secretsOf(reflect.ValueOf(cfg))...)
 	given.mu.Lock()
@@ -83,8 +76,8 @@ func givenConfig(cfg config.Config) {
 	}
 }
 
-// secretsOf returns every string in a value, unless it is known to be none: a setting that
-// comes new is a secret until somebody says here that it is not.
+// secretsOf returns every string in a value, except for fields that are public. So a new
+// setting is a secret by default.
 func secretsOf(v reflect.Value) (secrets []string) {
 	switch {
 	case v.Type() == reflect.TypeFor[string]():
@@ -113,13 +106,13 @@ func isPublic(of reflect.Type, field reflect.StructField) bool {
 	case "Channel.BaseURL", "Caller.Channels", "Caller.Certificates":
 		return true
 	}
-	// What requires a restart are addresses and paths. The password in a NATS URL is for the
-	// tests of server/storage, which connects.
+	// Settings that require a restart are addresses and paths. The password in a NATS URL is
+	// tested in server/storage.
 	_, fixed := field.Tag.Lookup("restart")
 	return fixed
 }
 
-// givenMessage notes what is in a request, except for what names nobody.
+// givenMessage records the values of a request, except for public ones.
 func givenMessage(m proto.Message) {
 	m.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
 		switch field.Name() {
@@ -139,7 +132,7 @@ func givenMessage(m proto.Message) {
 	})
 }
 
-// watch has a sandbox asked for what arrived there, until unwatch.
+// watch records the calls of a sandbox until unwatch.
 func (c *canaries) watch(box *sandbox.Sandbox) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,7 +154,7 @@ func (c *canaries) collect(box *sandbox.Sandbox) {
 	}
 }
 
-// found returns what of all this is in a log.
+// found returns the recorded values that are in a log.
 func (c *canaries) found(log string) (found []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -181,20 +174,19 @@ func (c *canaries) found(log string) (found []string) {
 	return found
 }
 
-// notInKey reports whether a character is in no key of the tests.
+// notInKey reports whether a character cannot be part of a key.
 func notInKey(r rune) bool {
 	return r != '_' && r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 }
 
-// AssertNoCanary asserts that a log, of the default level or above, has nothing in it that
-// is nobody's business.
+// AssertNoCanary asserts that a log of the default level or above has none of the recorded
+// values.
 func AssertNoCanary(t T, log string) {
 	t.Helper()
 	assert.Empty(t, given.found(log), "a log has what a gateway was given")
 }
 
-// checkedLog passes on what a gateway logs, and keeps it to be looked through when the
-// test ends.
+// checkedLog is a writer for a gateway's log, which is checked at the end of the test.
 type checkedLog struct {
 	io.Writer
 	mu  sync.Mutex

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Certificate writes a new certificate for loopback, which signs itself, and its key
-// into a directory, in place of those that are there.
+// Certificate writes a new self-signed certificate for loopback and its key to a directory, and
+// replaces existing ones.
 func Certificate(t T, dir string) (certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -43,7 +43,7 @@ func Certificate(t T, dir string) (certFile, keyFile string) {
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", keyDER)
 }
 
-// Trusting returns the authorities of whoever trusts a certificate that signs itself.
+// Trusting returns authorities that trust a self-signed certificate.
 func Trusting(t T, certFile string) *x509.CertPool {
 	t.Helper()
 	content, err := os.ReadFile(certFile)

@@ -17,7 +17,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
-// What the gateways of tests are configured with.
+// The settings of the gateways of tests.
 const (
 	// Channel is the name of the channel.
 	Channel = "support"
@@ -25,28 +25,27 @@ const (
 	Secret = "a-secret-for-tests-only"
 	// Token is the API token of every channel.
 	Token = "meowmeowmeow"
-	// Contact is somebody to write to.
+	// Contact is a contact's id.
 	Contact = "+254722200200"
 )
 
-// stopTimeout bounds the stop of a gateway, well above its grace.
+// stopTimeout bounds the stop of a gateway. It is well above its grace.
 const stopTimeout = 30 * time.Second
 
-// Gateway is a gateway in this process, on real ports, with a sandbox in
-// Ongair's place.
+// Gateway is a gateway in this process, with real ports and a sandbox instead of Ongair.
 type Gateway struct {
 	server.Addresses
-	// Sandbox is the Ongair behind every channel.
+	// Sandbox is the sandbox of every channel.
 	Sandbox *sandbox.Sandbox
-	// Config is what the gateway was made of.
+	// Config is the gateway's configuration.
 	Config config.Config
 
 	stop   func()
 	reload func(config.Config) error
 }
 
-// Reload has the gateway take a changed configuration while it runs. change gets a
-// copy of the one that it has.
+// Reload reloads the gateway with a changed configuration. change gets a copy of the current
+// one.
 func (g *Gateway) Reload(change func(*config.Config)) error {
 	cfg := g.Config
 	cfg.Channels, cfg.Callers = maps.Clone(cfg.Channels), maps.Clone(cfg.Callers)
@@ -59,9 +58,8 @@ func (g *Gateway) Reload(change func(*config.Config)) error {
 	return nil
 }
 
-// Start starts a gateway with a silent sandbox, and stops both when the test
-// ends. edit may change the configuration; the data directory is the test's own
-// unless it does.
+// Start starts a gateway with a silent sandbox, and stops both at the end of the test. edit may
+// change the configuration. The default data directory is a new one.
 func Start(t T, edit ...func(*config.Config)) *Gateway {
 	t.Helper()
 	box, url := StartSandbox(t, sandbox.Config{Silent: true})
@@ -82,18 +80,17 @@ func Start(t T, edit ...func(*config.Config)) *Gateway {
 	return run(t, cfg, box)
 }
 
-// Restart stops the gateway in order, and starts it again on the same data, on
-// other ports.
+// Restart stops the gateway, and starts it again on the same data with other ports.
 func (g *Gateway) Restart(t T) *Gateway {
 	t.Helper()
 	g.Stop()
 	return run(t, g.Config, g.Sandbox)
 }
 
-// Stop stops the gateway in order. It may be called more than once.
+// Stop stops the gateway. It may be called more than once.
 func (g *Gateway) Stop() { g.stop() }
 
-// WebhookURL returns where a channel's webhooks go.
+// WebhookURL returns the URL for a channel's webhooks.
 func (g *Gateway) WebhookURL(channel string) string {
 	return "http://" + g.Webhook + webhook.Path(channel, Secret)
 }
@@ -134,7 +131,7 @@ func run(t T, cfg config.Config, box *sandbox.Sandbox) *Gateway {
 	return g
 }
 
-// TempDir makes a directory that lasts as long as the test.
+// TempDir creates a directory that is removed at the end of the test.
 func TempDir(t T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ongair-gateway-")
@@ -143,8 +140,8 @@ func TempDir(t T) string {
 	return dir
 }
 
-// StartSandbox starts a sandbox with Token on a free port, until the test ends,
-// and returns its base URL.
+// StartSandbox starts a sandbox with Token on a free port and returns its base URL. It ends
+// with the test.
 func StartSandbox(t T, cfg sandbox.Config) (*sandbox.Sandbox, string) {
 	t.Helper()
 	cfg.Token = Token

@@ -10,16 +10,15 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// Guarantee is one sentence that users rely on, and the function that says
-// whether it held.
+// Guarantee is a guarantee to users, and the function that checks it.
 type Guarantee struct {
-	// Name is that of a section of docs/guarantees.md, and Sentence says it in short.
+	// Name is the name of a section of docs/guarantees.md, and Sentence its summary.
 	Name, Sentence string
-	// Check returns what broke it, or nil.
+	// Check returns the violation, or nil.
 	Check func(*History) error
 }
 
-// Guarantees returns all of them.
+// Guarantees returns all guarantees.
 func Guarantees() []Guarantee {
 	return []Guarantee{
 		{"Durable", "an event whose webhook was answered 200 is in the log", durable},
@@ -35,9 +34,8 @@ func Guarantees() []Guarantee {
 	}
 }
 
-// durable compares, for each kind of webhook, how many were answered 200 with
-// how many the log has. Message notifications count once, however often they
-// were posted.
+// durable compares, for each kind of webhook, the number that were answered with 200 with the
+// number in the log. A message notification counts once, however often it was posted.
 func durable(h *History) error {
 	stored := map[string]int{}
 	for _, e := range h.Log {
@@ -65,8 +63,8 @@ func durable(h *History) error {
 	return errors.Join(errs...)
 }
 
-// complete compares what each stream delivered with what the log has between
-// the stream's start and its last cursor.
+// complete compares the delivered events of each stream with the log between the stream's start
+// and its last cursor.
 func complete(h *History) error {
 	positions := positionsOf(h.Log)
 	return eachStream(h, func(s Stream) error {
@@ -80,12 +78,12 @@ func complete(h *History) error {
 		}
 		var errs []error
 		for p := positions.start(s) + 1; p <= end; p++ {
-			if takes(s.Request, h.Log[p-1]) && !delivered[p] {
+			if matches(s.Request, h.Log[p-1]) && !delivered[p] {
 				errs = append(errs, fmt.Errorf("missed event %d (%s)", p, h.Log[p-1].GetId()))
 			}
 		}
 		for _, e := range s.events() {
-			if !takes(s.Request, e) {
+			if !matches(s.Request, e) {
 				errs = append(errs, fmt.Errorf("delivered event %s, which its filter does not take", e.GetId()))
 			}
 		}
@@ -142,7 +140,7 @@ func resumable(h *History) error {
 		}
 		first := positions.ofEvent(s.events()[0])
 		for p := positions.ofCursor(start.Cursor) + 1; p <= len(h.Log); p++ {
-			if takes(s.Request, h.Log[p-1]) {
+			if matches(s.Request, h.Log[p-1]) {
 				if first != p {
 					return fmt.Errorf("resumed with event %d, want %d", first, p)
 				}
@@ -171,7 +169,7 @@ func bookmarked(h *History) error {
 				delivered[p] = true
 			}
 			for p := at + 1; p <= next; p++ {
-				if takes(s.Request, h.Log[p-1]) && !delivered[p] {
+				if matches(s.Request, h.Log[p-1]) && !delivered[p] {
 					return fmt.Errorf("response %d: the cursor %d is ahead of event %d, which was not delivered", i, next, p)
 				}
 			}
@@ -218,7 +216,7 @@ func honest(h *History) error {
 	}))...)
 }
 
-// explained says what an error lacks.
+// explained returns the missing parts of an error.
 func explained(err error) error {
 	if err == nil {
 		return nil
@@ -241,7 +239,7 @@ func explained(err error) error {
 	return nil
 }
 
-// once counts what Ongair received of each call.
+// once counts how often Ongair received each call.
 func once(h *History) error {
 	received := map[string]int{}
 	for _, text := range h.Upstream {
@@ -268,8 +266,8 @@ func once(h *History) error {
 	return errors.Join(errs...)
 }
 
-// whole looks for each webhook that was answered 200 among the fields of the
-// events: field by field, not byte by byte.
+// whole finds each webhook that was answered with 200 among the events. It compares field by
+// field, not byte by byte.
 func whole(h *History) error {
 	found := map[string]bool{}
 	for _, e := range h.Log {

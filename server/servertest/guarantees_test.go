@@ -14,7 +14,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// event returns the n-th event of a log, a text from one of two contacts.
+// event returns the n-th event of a log: a text from one of two contacts.
 func event(n int) *ongairv1.Event {
 	return &ongairv1.Event{
 		Id:               fmt.Sprintf("id-%d", n),
@@ -29,7 +29,7 @@ func event(n int) *ongairv1.Event {
 	}
 }
 
-// at is when the n-th event was received.
+// at is the time at which the n-th event was received.
 func at(n int) *timestamppb.Timestamp { return &timestamppb.Timestamp{Seconds: int64(n)} }
 
 func post(n int) Post {
@@ -50,9 +50,9 @@ func response(cursor int, events ...int) *ongairv1.SubscribeResponse {
 	return r
 }
 
-// good returns a history of five events in which every guarantee held, with a
-// subscriber from the start, a filtered one, one that came back, one from a time,
-// one that left, one whose gateway was killed, and a stalled one.
+// good returns a history of five events in which all guarantees hold. It has a subscriber from
+// the start, a filtered one, one that resumed, one from a time, one that left, one whose
+// gateway was killed, and a stalled one.
 func good() *History {
 	h := &History{
 		Calls: []Call{

@@ -1,12 +1,11 @@
-// Package servertest is what tests of a whole gateway share: a gateway in this
-// process with real ports (gateway.go), subscribers over each transport
-// (subscriber.go), a recorder of all that happens (recorder.go), and the
-// guarantees of the gateway as functions over what was recorded (guarantees.go).
+// Package servertest provides the parts that tests of a whole gateway share: a gateway in this
+// process with real ports (gateway.go), subscribers over each transport (subscriber.go), a
+// recorder (recorder.go), and the gateway's guarantees as functions over a recording
+// (guarantees.go).
 //
-// The pattern is that of etcd's robustness tests: a test does what it is about,
-// while a Recorder notes what was posted, what was answered and what each
-// subscriber saw, and ends with Verify, which asks every guarantee whether it
-// held. What a test asserts of its own comes on top.
+// It follows etcd's robustness tests: during a test a Recorder records what was posted, what
+// was answered and what each subscriber received. At the end Verify checks all guarantees. A
+// test may assert more.
 package servertest
 
 import (
@@ -15,17 +14,17 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// History is what happened. The guarantees are functions over it.
+// History is a recording. The guarantees are functions over it.
 type History struct {
 	// Posts are the webhooks, in no particular order.
 	Posts []Post
-	// Log is the whole log in its order, as an unfiltered subscriber from
-	// POSITION_EARLIEST saw it at the end.
+	// Log is the whole log in order, as an unfiltered subscriber from POSITION_EARLIEST
+	// received it at the end.
 	Log []*ongairv1.Event
 	// Streams are the subscriptions.
 	Streams []Stream
-	// Calls are the sending calls, and Upstream the texts that Ongair received,
-	// each as often as it did.
+	// Calls are the sending calls. Upstream are the texts that Ongair received, each as often
+	// as it did.
 	Calls    []Call
 	Upstream []string
 }
@@ -34,9 +33,9 @@ type History struct {
 type Post struct {
 	// Channel is the channel whose path it was posted to.
 	Channel string
-	// Fields are those of a form, in order, or a RawBody.
+	// Fields are the fields of a form in order, or a RawBody.
 	Fields []Field
-	// Status is what was answered; 0 where there was no answer.
+	// Status is the answered status, or 0 without an answer.
 	Status int
 }
 
@@ -52,31 +51,31 @@ func Form(namesAndValues ...string) []Field {
 	return fields
 }
 
-// RawBody returns what stands for the fields of a body that the gateway keeps as it is.
+// RawBody returns the fields that represent a body that the gateway stores unparsed.
 func RawBody(contentType, content string) []Field {
 	return Form("a body of type "+contentType, content)
 }
 
-// acked reports whether the sender was told that the webhook is safe.
+// acked reports whether the sender got a 200.
 func (p Post) acked() bool { return p.Status == 200 }
 
 // Stream is one subscription.
 type Stream struct {
-	// Name says in failures which one it is.
+	// Name identifies the stream in failures.
 	Name string
-	// Request is what was asked for.
+	// Request is the request of the stream.
 	Request *ongairv1.SubscribeRequest
-	// Responses are all that came, in order.
+	// Responses are all responses, in order.
 	Responses []*ongairv1.SubscribeResponse
-	// Err is how the gateway ended it; nil where the test did.
+	// Err is the error with which the gateway ended the stream. It is nil if the test ended it.
 	Err error
-	// Killed says that the test killed the gateway, which then could say nothing.
+	// Killed means that the test killed the gateway, which could send no reason.
 	Killed bool
-	// Settled says that the test waited for it to reach the end of the log.
+	// Settled means that the test waited for the stream to reach the end of the log.
 	Settled bool
-	// Stalled says that the test did not read it for a while, or at all, on purpose.
+	// Stalled means that the test paused or stopped reading on purpose.
 	Stalled bool
-	// Left says that the test ended it before the end of the log mattered.
+	// Left means that the test ended the stream before the end of the log.
 	Left bool
 }
 
@@ -89,11 +88,10 @@ func (s Stream) events() []*ongairv1.Event {
 	return events
 }
 
-// Call is one sending call. Its text is its own: no other call has it, except
-// with the same request_id.
+// Call is a sending call. Only calls with the same request_id have the same text.
 type Call struct {
 	RequestID, Text string
-	// MessageID and Replayed are of its response.
+	// MessageID and Replayed are from its response.
 	MessageID string
 	Replayed  bool
 	// Err is its error.

@@ -12,11 +12,11 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// This file says what should have happened, in its own words: it shares no code
-// with the gateway, so that it cannot share a mistake.
+// This file computes the expected events. It shares no code with the gateway, so that it cannot
+// have the same defect.
 
-// positions tell where in the log a cursor is. An event's position counts from
-// 1; 0 is before the first event.
+// positions maps cursors to positions in the log. An event's position counts from 1. 0 is
+// before the first event.
 type positions struct {
 	log      []*ongairv1.Event
 	byCursor map[string]int
@@ -30,16 +30,16 @@ func positionsOf(log []*ongairv1.Event) positions {
 	return p
 }
 
-// ofCursor returns the position of a cursor. One that is no event's is before
-// the first: a stream that starts there has to deliver everything.
+// ofCursor returns the position of a cursor. A cursor of no event is before the first one, so
+// its stream must deliver everything.
 func (p positions) ofCursor(cursor string) int { return p.byCursor[cursor] }
 
-// ofEvent returns the position of an event, or 0 where the log has it nowhere.
+// ofEvent returns the position of an event, or 0 if it is not in the log.
 func (p positions) ofEvent(e *ongairv1.Event) int { return p.byCursor[e.GetCursor()] }
 
-// start returns the position that a stream started after. Where the request
-// leaves it to the moment, it is told by the first response; but a start time
-// includes every event that was received at that time or later.
+// start returns the position at which a stream started. If the request does not determine it,
+// the first response does, except that a start time includes all events received at that time
+// or later.
 func (p positions) start(s Stream) int {
 	switch start := s.Request.GetStart().(type) {
 	case *ongairv1.SubscribeRequest_Cursor:
@@ -52,14 +52,14 @@ func (p positions) start(s Stream) int {
 		since := start.StartTime.AsTime()
 		included := slices.IndexFunc(p.log, func(e *ongairv1.Event) bool { return !e.GetReceiveTime().AsTime().Before(since) })
 		if included >= 0 {
-			return min(included, p.told(s))
+			return min(included, p.reported(s))
 		}
 	}
-	return p.told(s)
+	return p.reported(s)
 }
 
-// told returns the position that a stream's first response says it started after.
-func (p positions) told(s Stream) int {
+// reported returns the start position according to a stream's first response.
+func (p positions) reported(s Stream) int {
 	if len(s.Responses) == 0 {
 		return 0
 	}
@@ -70,12 +70,12 @@ func (p positions) told(s Stream) int {
 	return p.ofCursor(first.GetCursor())
 }
 
-// takes reports whether a subscriber asked for an event.
-func takes(req *ongairv1.SubscribeRequest, e *ongairv1.Event) bool {
+// matches reports whether a subscriber requested an event.
+func matches(req *ongairv1.SubscribeRequest, e *ongairv1.Event) bool {
 	in := func(values []string, value string) bool { return len(values) == 0 || slices.Contains(values, value) }
 	types := slices.Clone(req.GetNotificationTypes())
 	for _, t := range req.GetEventTypes() {
-		// EVENT_TYPE_MESSAGE_SENT is MessageSent, and so on.
+		// EVENT_TYPE_MESSAGE_SENT is MessageSent, for example.
 		var name strings.Builder
 		for word := range strings.SplitSeq(strings.TrimPrefix(t.String(), "EVENT_TYPE_"), "_") {
 			name.WriteString(word[:1] + strings.ToLower(word[1:]))
@@ -88,8 +88,8 @@ func takes(req *ongairv1.SubscribeRequest, e *ongairv1.Event) bool {
 		in(req.GetConversationIds(), e.GetConversationId())
 }
 
-// typeIn reports whether one of types is a notification_type. White space and case do not
-// count in a documented one.
+// typeIn reports whether a notification_type is one of types. Space and case of documented
+// types are ignored.
 func typeIn(types []string, notificationType string) bool {
 	same := func(t string) bool {
 		documented := slices.Contains([]string{
@@ -101,15 +101,14 @@ func typeIn(types []string, notificationType string) bool {
 	return len(types) == 0 || slices.ContainsFunc(types, same)
 }
 
-// contactIn reports whether one of ids is a contact's, with or without a plus.
+// contactIn reports whether a contact's id is one of ids, with or without a plus.
 func contactIn(ids []string, contact string) bool {
 	bare := regexp.MustCompile(`^\s*\+?(\d.*?)\s*$`)
 	contact = bare.ReplaceAllString(contact, "$1")
 	return len(ids) == 0 || slices.ContainsFunc(ids, func(id string) bool { return bare.ReplaceAllString(id, "$1") == contact })
 }
 
-// documented are the fields that may be typed ones, in which an empty value and
-// none look the same.
+// documented are the fields that may be typed, in which empty and missing values look the same.
 func documented(name string) bool {
 	return slices.Contains([]string{
 		"notification_type", "id", "name", "text", "external_contact_id",
@@ -118,8 +117,8 @@ func documented(name string) bool {
 	}, name)
 }
 
-// postKey spells a webhook by its channel and fields, whatever their order. once
-// is true for message notifications, which count once.
+// postKey returns a key for a webhook from its channel and fields in any order. once is true
+// for message notifications, which count once.
 func postKey(p Post) (key string, once bool) {
 	last := map[string]string{}
 	for _, f := range p.Fields {
@@ -129,7 +128,7 @@ func postKey(p Post) (key string, once bool) {
 	case "MessageSent", "MessageReceived", "ImageReceived":
 		once = identifies(last["id"])
 	}
-	// A webhook with only a phone number has that as the contact's id, too.
+	// In a webhook with only a phone number, that is also the contact's id.
 	fields := slices.Clone(p.Fields)
 	if phone := strings.TrimSpace(last["phone_number"]); phone != "" && strings.TrimSpace(last["external_contact_id"]) == "" {
 		fields = append(fields, Field{"external_contact_id", phone})
@@ -137,11 +136,11 @@ func postKey(p Post) (key string, once bool) {
 	return spell(p.Channel, fields), once
 }
 
-// identifies reports whether an id of Ongair's is one: a positive number.
+// identifies reports whether Ongair's id is valid: a positive number.
 func identifies(id string) bool { return regexp.MustCompile(`^\s*0*[1-9][0-9]*\s*$`).MatchString(id) }
 
-// notification spells the message notification that an event is of, by all but the
-// contact's name; empty for anything else.
+// notification returns a key for the message notification of an event, without the contact's
+// name. It is empty for other events.
 func notification(e *ongairv1.Event) string {
 	var id string
 	switch p := e.GetPayload().(type) {
@@ -162,7 +161,7 @@ func notification(e *ongairv1.Event) string {
 	return eventKey(nameless)
 }
 
-// eventKey spells an event as the webhook that it must have been.
+// eventKey returns the key of the webhook that an event was made from.
 func eventKey(e *ongairv1.Event) string {
 	fields := []Field{
 		{"notification_type", e.GetNotificationType()},
@@ -222,8 +221,7 @@ func eventKey(e *ongairv1.Event) string {
 			text = strings.ToValidUTF8(value, "\uFFFD")
 		}
 		if trimmed := strings.TrimSpace(text); f.GetRawValue() != nil || name == "external_contact_id" && trimmed != text {
-			// The typed field beside it holds the same value, as far as it is text and that
-			// is not trimmed.
+			// The typed field has the same value, if that is text and has no surrounding space.
 			fields = slices.DeleteFunc(fields, func(typed Field) bool {
 				return typed.Name == name && (typed.Value == text || typed.Value == trimmed)
 			})
@@ -233,9 +231,8 @@ func eventKey(e *ongairv1.Event) string {
 	return spell(e.GetChannel(), fields)
 }
 
-// spelledOut is the length from which a value is spelled as its hash: failures
-// stay legible, and large values cheap.
-const spelledOut = 1000
+// maxPlain is the length from which a value is replaced by its hash, to keep failures readable.
+const maxPlain = 1000
 
 func spell(channel string, fields []Field) string {
 	var words []string
@@ -244,7 +241,7 @@ func spell(channel string, fields []Field) string {
 			continue
 		}
 		value := f.Value
-		if len(value) > spelledOut {
+		if len(value) > maxPlain {
 			value = fmt.Sprintf("%d bytes with the hash %x", len(value), sha256.Sum256([]byte(value)))
 		}
 		words = append(words, fmt.Sprintf("%q=%q", f.Name, value))

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Random returns what a test draws from, which is not safe for concurrent use, and logs
-// its seed. With ONGAIR_GATEWAY_SEED set to it the same is drawn again.
+// Random returns a random source for a test, which is not safe for concurrent use, and logs its
+// seed. ONGAIR_GATEWAY_SEED sets the seed.
 func Random(t T) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64() //nolint:gosec // it need not be unpredictable

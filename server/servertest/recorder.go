@@ -21,15 +21,15 @@ import (
 	"github.com/ongair/ongair-gateway/server/sandbox"
 )
 
-// patience bounds every wait of a test: long enough for a loaded machine, since
-// only a failure takes it.
+// patience bounds every wait of a test. It is long enough for a loaded machine, and reached
+// only in a failure.
 const patience = 30 * time.Second
 
-// heartbeat is what subscriptions ask for that ask for nothing, so that cursors
-// advance within a test.
+// heartbeat is the default heartbeat interval of subscriptions, so that cursors advance within
+// a test.
 const heartbeat = 100 * time.Millisecond
 
-// Recorder notes what happens in a test. Its methods are safe for concurrent use.
+// Recorder records what happens in a test. Its methods are safe for concurrent use.
 type Recorder struct {
 	t             T
 	client        *http.Client
@@ -46,8 +46,7 @@ func NewRecorder(t T) *Recorder {
 	return &Recorder{t: t, client: &http.Client{Transport: transport, Timeout: patience}}
 }
 
-// Post posts a webhook, as a form, and returns the status that was answered; 0
-// where there was no answer.
+// Post posts a webhook as a form and returns the status, or 0 without an answer.
 func (r *Recorder) Post(webhookURL, channel string, fields ...Field) int {
 	pairs := make([]string, len(fields))
 	for i, f := range fields {
@@ -65,25 +64,24 @@ func (r *Recorder) Post(webhookURL, channel string, fields ...Field) int {
 	return status
 }
 
-// RecordPost notes a webhook that the test posted by itself.
+// RecordPost records a webhook that the test posted itself.
 func (r *Recorder) RecordPost(p Post) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.history.Posts = append(r.history.Posts, p)
 }
 
-// Trust has webhooks posted over TLS from now on, to who can show a certificate of
-// these authorities.
+// Trust makes Post use TLS and trust these authorities.
 func (r *Recorder) Trust(authorities *x509.CertPool) {
 	r.client.CloseIdleConnections()
 	r.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities}, DisableKeepAlives: true}
 }
 
-// HangUp closes the connections that no webhook uses. Some were never used, and a
-// gateway that stops waits 5 s for a first request on those.
+// HangUp closes unused connections. Some had no request yet, and a gateway that stops waits 5 s
+// for one.
 func (r *Recorder) HangUp() { r.client.CloseIdleConnections() }
 
-// RecordDeliveries notes the webhooks that a sandbox posted.
+// RecordDeliveries records the webhooks that a sandbox posted.
 func (r *Recorder) RecordDeliveries(channel string, box *sandbox.Sandbox) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -96,14 +94,14 @@ func (r *Recorder) RecordDeliveries(channel string, box *sandbox.Sandbox) {
 	}
 }
 
-// RecordCall notes a sending call.
+// RecordCall records a sending call.
 func (r *Recorder) RecordCall(c Call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.history.Calls = append(r.history.Calls, c)
 }
 
-// RecordUpstream notes the texts that a sandbox was asked to send.
+// RecordUpstream records the texts that a sandbox received.
 func (r *Recorder) RecordUpstream(box *sandbox.Sandbox) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,7 +110,7 @@ func (r *Recorder) RecordUpstream(box *sandbox.Sandbox) {
 	}
 }
 
-// Subscription is a subscription that is being recorded.
+// Subscription is a recorded subscription.
 type Subscription struct {
 	t      T
 	cancel context.CancelFunc
@@ -124,8 +122,7 @@ type Subscription struct {
 	stall   chan struct{} // closed at its end; nil while the subscriber reads
 }
 
-// Subscribe subscribes, and returns when the first response is there or the
-// stream has ended.
+// Subscribe subscribes. It returns after the first response or the end of the stream.
 func (r *Recorder) Subscribe(name string, transport Transport, at Endpoints, req *ongairv1.SubscribeRequest) *Subscription {
 	r.t.Helper()
 	if req.GetHeartbeatInterval() == nil {
@@ -174,7 +171,7 @@ func (s *Subscription) snapshot() (Stream, <-chan struct{}) {
 	return s.stream, s.changed
 }
 
-// wait returns the stream once it is as it should be.
+// wait returns the stream when a condition is met.
 func (s *Subscription) wait(otherwise string, is func(Stream) bool) Stream {
 	s.t.Helper()
 	timeout := time.After(patience)
@@ -191,21 +188,20 @@ func (s *Subscription) wait(otherwise string, is func(Stream) bool) Stream {
 			}
 			require.FailNow(s.t, otherwise, "stream %s ended: %v", stream.Name, stream.Err)
 		case <-timeout:
-			// In the log, too: rapid forgets what does not happen again.
+			// Also logged, because rapid drops failures that do not repeat.
 			s.t.Logf("%s: stream %s has %d events", otherwise, stream.Name, len(stream.events()))
 			require.FailNow(s.t, otherwise, "stream %s has %d events", stream.Name, len(stream.events()))
 		}
 	}
 }
 
-// Events waits for n events, and returns all that came.
+// Events waits for n events and returns all that were received.
 func (s *Subscription) Events(n int) []*ongairv1.Event {
 	s.t.Helper()
 	return s.wait("too few events", func(stream Stream) bool { return len(stream.events()) >= n }).events()
 }
 
-// Settle waits until the stream is at the end of the log, and says so to the
-// guarantees.
+// Settle waits until the stream is at the end of the log, and marks it as settled.
 func (s *Subscription) Settle(last string) {
 	s.t.Helper()
 	s.waitForCursor(last)
@@ -220,7 +216,7 @@ func (s *Subscription) waitForCursor(cursor string) {
 	})
 }
 
-// Cursor returns the last cursor that came.
+// Cursor returns the last received cursor.
 func (s *Subscription) Cursor() string {
 	s.t.Helper()
 	stream, _ := s.snapshot()
@@ -228,15 +224,14 @@ func (s *Subscription) Cursor() string {
 	return stream.Responses[len(stream.Responses)-1].GetCursor()
 }
 
-// Err waits for the end of the stream, and returns how the gateway ended it.
+// Err waits for the end of the stream and returns its error.
 func (s *Subscription) Err() error {
 	s.t.Helper()
 	return s.wait("the stream did not end", func(stream Stream) bool { return stream.Err != nil }).Err
 }
 
-// Stall makes the subscriber stop reading. The response that it waits for is the
-// last one that it takes, so that what the gateway sends after it fills buffers
-// and then blocks.
+// Stall makes the subscriber stop reading after the next response. Later responses fill buffers
+// and then block the gateway.
 func (s *Subscription) Stall() {
 	s.change(func(stream *Stream) {
 		stream.Stalled = true
@@ -246,7 +241,7 @@ func (s *Subscription) Stall() {
 	})
 }
 
-// ReadOn ends a stall. Without one it does nothing.
+// ReadOn ends a stall, if there is one.
 func (s *Subscription) ReadOn() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -256,7 +251,7 @@ func (s *Subscription) ReadOn() {
 	}
 }
 
-// Stalls reports whether the subscriber is not reading.
+// Stalls reports whether the subscriber is stalled.
 func (s *Subscription) Stalls() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -276,15 +271,15 @@ func (s *Subscription) waitOutStall(ctx context.Context) {
 	}
 }
 
-// Killed waits for the end of the stream, whose gateway the test has killed. What
-// had arrived before a stall is read first.
+// Killed waits for the end of a stream whose gateway the test has killed. Responses that
+// arrived before a stall are read first.
 func (s *Subscription) Killed() {
 	s.ReadOn()
 	<-s.ended
 	s.change(func(stream *Stream) { stream.Killed = true })
 }
 
-// Stop ends the subscription as its client would.
+// Stop ends the subscription from the client's side.
 func (s *Subscription) Stop() {
 	s.end()
 	s.change(func(stream *Stream) { stream.Left = true })
@@ -295,7 +290,7 @@ func (s *Subscription) end() {
 	<-s.ended
 }
 
-// Runs reports whether the stream has not ended, whoever would have ended it.
+// Runs reports whether the stream has not ended.
 func (s *Subscription) Runs() bool {
 	select {
 	case <-s.ended:
@@ -305,15 +300,15 @@ func (s *Subscription) Runs() bool {
 	}
 }
 
-// running are the subscriptions that have not ended.
+// running returns the subscriptions that have not ended.
 func (r *Recorder) running() []*Subscription {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(r.subscriptions), func(s *Subscription) bool { return !s.Runs() })
 }
 
-// CatchUp waits until the subscriptions that run, and do not stall, have reached
-// the end of the log as it is now.
+// CatchUp waits until all running subscriptions that are not stalled have reached the current
+// end of the log.
 func (r *Recorder) CatchUp(at Endpoints) {
 	r.t.Helper()
 	_, last := readLog(r.t, at, &ongairv1.SubscribeRequest{})
@@ -324,9 +319,9 @@ func (r *Recorder) CatchUp(at Endpoints) {
 	}
 }
 
-// Verify reads the log of a gateway, waits until the subscriptions that still
-// run have reached its end, and asks every guarantee whether it held. Who stalls
-// reads on once the others are there. Tests that stream end with it.
+// Verify reads the log of a gateway, waits until the running subscriptions have reached its
+// end, and checks all guarantees. Stalled subscriptions continue after the others have arrived.
+// Tests with streams end with Verify.
 func (r *Recorder) Verify(at Endpoints) {
 	r.t.Helper()
 	log, last := readLog(r.t, at, &ongairv1.SubscribeRequest{
@@ -357,8 +352,7 @@ func (r *Recorder) Verify(at Endpoints) {
 	}
 }
 
-// readLog returns what the log has from where a request starts, and the cursor at
-// its end.
+// readLog returns the log from the start of a request, and the cursor at its end.
 func readLog(t T, at Endpoints, req *ongairv1.SubscribeRequest) (log []*ongairv1.Event, last string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)

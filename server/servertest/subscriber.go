@@ -27,36 +27,36 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// A Transport is a way to subscribe. The contract is the same on each.
+// Transport is a way to subscribe. All have the same contract.
 type Transport interface {
 	fmt.Stringer
-	// Subscribe subscribes and calls handle with each response, until ctx ends,
-	// the gateway ends the stream or handle fails. It returns why, as a status
-	// error where the gateway said it.
+	// Subscribe subscribes and calls handle with each response, until ctx ends, the gateway
+	// ends the stream or handle fails. It returns the reason, as a status error if the gateway
+	// sent it.
 	Subscribe(ctx context.Context, addrs Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error
 }
 
-// Endpoints are where a gateway is, host:port each, and the key to it, if any. With
-// TLS, that is what it is talked to with.
+// Endpoints has the addresses of a gateway, HOST:PORT, its key, if any, and its TLS
+// configuration.
 type Endpoints struct {
 	GRPC, HTTP, APIKey string
 	TLS                *tls.Config
 }
 
-// Transports returns those that stream.
+// Transports returns the transports for streams.
 func Transports() []Transport { return []Transport{OverGRPC{}, OverNDJSON{}} }
 
-// Endpoints returns where the gateway's callers find it.
+// Endpoints returns the addresses for the gateway's callers.
 func (g *Gateway) Endpoints() Endpoints {
 	return Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, APIKey: g.Config.APIKey}
 }
 
-// window is how much a subscriber takes that does not read, in bytes: the least
-// that gRPC has, so that one that stalls soon holds something up. TCP gets the
-// same, of which Linux makes twice as much; by itself it would take megabytes.
+// window is the number of bytes that a subscriber buffers when it does not read. It is the
+// minimum of gRPC, so that a stalled one soon blocks the gateway. TCP gets the same, which
+// Linux doubles. Its default is megabytes.
 const window = 64 << 10
 
-// Dial connects to a gateway. The caller closes what it gets.
+// Dial connects to a gateway. The caller MUST close the connection.
 func Dial(e Endpoints, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	Given(e.APIKey)
 	security := insecure.NewCredentials()
@@ -76,7 +76,7 @@ func Dial(e Endpoints, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return grpc.NewClient(e.GRPC, options...)
 }
 
-// noteCall notes what is given to the gateway's own service: others are of gRPC.
+// noteCall records the requests of the gateway's own service.
 func noteCall(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoker grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	if m, ok := req.(proto.Message); ok && strings.HasPrefix(method, "/"+ongairv1.OngairService_ServiceDesc.ServiceName+"/") {
 		givenMessage(m)
@@ -84,7 +84,7 @@ func noteCall(ctx context.Context, method string, req, reply any, conn *grpc.Cli
 	return invoker(ctx, method, req, reply, conn, options...)
 }
 
-// OverGRPC subscribes with the generated client, on a connection of its own.
+// OverGRPC subscribes with the generated client on a new connection.
 type OverGRPC struct{}
 
 func (OverGRPC) String() string { return "gRPC" }
@@ -99,7 +99,7 @@ func (OverGRPC) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.Subscr
 	return OverConnection{conn}.Subscribe(ctx, e, req, handle)
 }
 
-// OverConnection subscribes on a connection that it shares with others.
+// OverConnection subscribes on a shared connection.
 type OverConnection struct{ *grpc.ClientConn }
 
 func (OverConnection) String() string { return "gRPC" }
@@ -121,12 +121,12 @@ func (c OverConnection) Subscribe(ctx context.Context, _ Endpoints, req *ongairv
 	}
 }
 
-// OverPages lists pages, one after the other, in place of a stream.
+// OverPages lists pages one by one instead of a stream.
 type OverPages struct{}
 
 func (OverPages) String() string { return "pages" }
 
-// pageSize is small, so that pages are full and end anywhere.
+// pageSize is small, so that there are many full pages.
 const pageSize = 7
 
 // Subscribe implements Transport.
@@ -221,8 +221,8 @@ func (OverNDJSON) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.Subs
 	}
 }
 
-// Unnamed subscribes without the channels that the request names. Who may read those
-// alone gets what it asks for nevertheless.
+// Unnamed subscribes without the channels in the request. A caller with only those channels
+// gets the same events.
 type Unnamed struct{ Transport }
 
 // Subscribe implements Transport.
@@ -232,7 +232,7 @@ func (u Unnamed) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.Subsc
 	return u.Transport.Subscribe(ctx, e, req, handle)
 }
 
-// dialNarrow dials, with a window of TCP that is soon full.
+// dialNarrow dials with a small TCP window.
 func dialNarrow(ctx context.Context, network, addr string) (net.Conn, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, network, addr)
@@ -245,7 +245,7 @@ func dialNarrow(ctx context.Context, network, addr string) (net.Conn, error) {
 	return conn, err
 }
 
-// statusError returns the error that a google.rpc.Status in JSON stands for.
+// statusError returns the error of a google.rpc.Status in JSON.
 func statusError(body []byte) error {
 	s := &spb.Status{}
 	if err := protojson.Unmarshal(body, s); err != nil {
@@ -257,7 +257,7 @@ func statusError(body []byte) error {
 	return status.FromProto(s).Err()
 }
 
-// query spells a request as query parameters.
+// query returns a request as query parameters.
 func query(req *ongairv1.SubscribeRequest) url.Values {
 	q := url.Values{
 		"channels":             req.GetChannels(),

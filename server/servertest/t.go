@@ -7,15 +7,15 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
-// T is what this package needs of a test: a *testing.T, or a *rapid.T, whose
-// histories each have gateways of their own.
+// T is the part of *testing.T and *rapid.T that this package uses. Each history of a *rapid.T
+// has its own gateways.
 type T interface {
 	storagetest.T
 	Output() io.Writer
 }
 
-// Rounds returns how often a test repeats what it is about: short times in an
-// ordinary run, long times where ONGAIR_GATEWAY_SOAK is set, as `make soak` does.
+// Rounds returns the number of repetitions in a test: short in an ordinary run, and long if
+// ONGAIR_GATEWAY_SOAK is set, as by `make soak`.
 func Rounds(short, long int) int {
 	if os.Getenv("ONGAIR_GATEWAY_SOAK") != "" {
 		return long

@@ -153,8 +153,8 @@ func (c *committer) run() {
 	}
 }
 
-// take returns the next group: the waiting messages, up to the bounds of a group. It leaves out
-// messages whose callers have gone. If the group has a record with the same key and another
+// take returns the next group: the waiting messages, up to the bounds of a group. It drops
+// messages of cancelled callers. If the group has a record with the same key and another
 // revision, the later record waits for the next group.
 func (c *committer) take() (group []*pending) {
 	c.mu.Lock()

@@ -26,20 +26,17 @@ const MinKeyLength = 32
 // all that it has in place, without syncing it, and a kill meanwhile loses what it is at.
 const keyFile = "encryption"
 
-// directoryKey returns the key that JetStream is to open a directory with, and the one of
-// keys that this is surely encrypted with on the disk; none for a directory in clear text.
-// It sees to it that this is the first of keys. Where that fails, log is told, and the
-// directory is opened all the same; sealedWith is then another one, or empty where any may
-// be needed the next time.
+// directoryKey returns the key for opening a directory with JetStream, and the one of keys that
+// encrypts it on the disk. Both are empty for a directory that is not encrypted.
 //
-// JetStream MUST NOT be opened with a wrong key, or without one: it passes over the
-// streams that it cannot decrypt, and making them anew then deletes what is there
-// (tried with nats-server 2.15.2, docs/log.md). So neither the file of another directory
-// is taken, which may well be encrypted with the same configured key, nor are encrypted
-// files opened that lack the file with their key.
+// It replaces the key so that this is the first of keys. If that fails, it logs the failure,
+// and the directory is opened nevertheless. sealedWith is then another key, or empty if any of
+// them may be needed at the next start.
 //
-// A directory is encrypted from its beginning or not at all, for the same reason for
-// which its key stays.
+// JetStream MUST NOT be opened with a wrong key or without one. It skips the streams that it
+// cannot decrypt, and creating them again then deletes their data (tried with nats-server
+// 2.15.2, docs/log.md). So the file of another directory is rejected, even if it is encrypted
+// with the same configured key, and so are encrypted files without the file with their key.
 func directoryKey(dir string, keys []string, log *slog.Logger) (key, sealedWith string, err error) {
 	path := filepath.Join(dir, keyFile)
 	sealed, err := os.ReadFile(path)
@@ -77,9 +74,9 @@ func directoryKey(dir string, keys []string, log *slog.Logger) (key, sealedWith 
 	return key, sealedWith, nil
 }
 
-// replaceKeys encrypts the directory's key with the first of keys, one of which MUST open
-// what is there: a file with keys that is read half-written has a part of the new one, and
-// not yet the old one after it.
+// replaceKeys encrypts the directory's key with the first of keys. One of them MUST be the
+// current key, because a key file that is read while it is written may have a part of the new
+// key only.
 func (e *embedded) replaceKeys(keys []string) error {
 	path := filepath.Join(e.dir, keyFile)
 	sealed, err := os.ReadFile(path)

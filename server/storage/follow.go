@@ -10,11 +10,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// idleHeartbeat is how often JetStream says that it has nothing new; Follow
-// fails after two that did not come.
+// idleHeartbeat is the interval at which JetStream reports that there are no new messages.
+// Follow fails if two are missing.
 const idleHeartbeat = 5 * time.Second
 
-// consumerTimeout is how long JetStream keeps its part of a Follow that ended.
+// consumerTimeout is the time for which JetStream keeps the consumer of a Follow that ended.
 const consumerTimeout = 10 * time.Second
 
 // Follow calls deliver with every message from a sequence on, in order and without a
@@ -120,7 +120,7 @@ func (f *following) end() {
 	f.ended = true
 }
 
-// errDisconnected says that the connection to NATS was lost.
+// errDisconnected means that the connection to NATS was lost.
 var errDisconnected = errors.New("connection to NATS lost")
 
 // whileConnected returns a context that ends with the connection: what JetStream

@@ -8,10 +8,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// owned returns the names of the settings that the gateway relies on, as fields of
-// jetstream.StreamConfig. They decide which messages a stream takes, how long it keeps
-// them and who can read them. All others are the operator's: compression, placement,
-// replicas, republishing, sources, the description, metadata, what is denied.
+// owned returns the settings that the gateway relies on, as fields of jetstream.StreamConfig.
+// They determine which messages a stream accepts, how long it keeps them and who can read them.
+// All others belong to the operator, such as compression, placement, replicas and metadata.
 func owned() []string {
 	return []string{
 		"Subjects", "SubjectTransform", "Retention", "Discard", "DiscardNewPerSubject",
@@ -43,7 +42,7 @@ func own(config *jetstream.StreamConfig, ours jetstream.StreamConfig) (changes [
 }
 
 // checkUsable fails if a stream has a setting that the gateway cannot work with, and that
-// nobody can change, or an operator alone should.
+// cannot be changed, or that only an operator should change.
 func checkUsable(config jetstream.StreamConfig) error {
 	const remedy = "move its data away and delete it, or use another NATS account"
 	for _, c := range []struct {

@@ -11,37 +11,37 @@ import (
 	"unicode/utf8"
 )
 
-// maxFields is the most fields that a body is taken apart into. A body with more
-// is no webhook of Ongair's, which documents a dozen.
+// maxFields bounds the fields of a parsed body. Ongair documents a dozen.
 const maxFields = 1000
 
 const (
-	// maxWrappings is how often a body may be wrapped in another one, as JSON in a form.
+	// maxWrappings bounds the nesting of bodies, such as JSON in a form.
 	maxWrappings = 3
-	// maxPreamble is how much of a body is searched for the first part of a multipart form.
+	// maxPreamble is the part of a body that is searched for the first part of a multipart
+	// form.
 	maxPreamble = 8 << 10
 )
 
-// typeField is the field that tells a webhook from any other body.
+// typeField is the field that identifies a webhook.
 const typeField = "notification_type"
 
 // field is a name and a value as they arrived: bytes of any kind.
 type field struct {
 	name, value string
-	// charset is the one that the label of a part of a multipart form names.
+	// charset is the charset in the label of a part of a multipart form.
 	charset string
-	// text is the value decoded from its charset; empty if the value is UTF-8, or if nothing is
-	// known of its charset.
+	// text is the value decoded from its charset. It is empty if the value is UTF-8, or if its
+	// charset is unknown.
 	text string
-	// null is true for the null of JSON, which is no value: as an id it would make
-	// one event of all that have none.
+	// null means that the value is JSON's null. It is not used as an id, because all events
+	// without an id would be duplicates.
 	null bool
 }
 
 var (
 	errTooManyFields = errors.New("too many fields")
 	errNotFields     = errors.New("not a form, JSON object or multipart form")
-	// What the parsers say of these may have what was posted in it.
+	// The parsers' errors are not used, because they may contain the posted text.
 	errMultipart = errors.New("the multipart form is cut off or malformed")
 	errJSON      = errors.New("the JSON is cut off or malformed")
 )
@@ -132,8 +132,8 @@ func looksLikeForm(body []byte) bool {
 	return len(afterName) > 0 && afterName[0] == '=' || bytes.Contains(body, []byte(typeField+"="))
 }
 
-// boundaryOf returns the boundary of a multipart form; empty if the body is none. A body
-// that does not have the label's boundary has its own.
+// boundaryOf returns the boundary of a multipart form, or an empty string if the body is not
+// one. If the body does not have the label's boundary, it is taken from the body.
 func boundaryOf(l label, body []byte) string {
 	body = trimLeading(body)
 	labelled := strings.HasPrefix(l.mediaType, "multipart/")
@@ -178,9 +178,9 @@ func hasDelimiter(body []byte, delimiter string) bool {
 	}
 }
 
-// unwrap returns the fields of a webhook that is in one of the fields found: as payload={…},
-// or {"payload": {…}}, or a form whose only name is JSON. The other fields stay. A field in
-// which people write is no wrapping: anybody could write a webhook there.
+// unwrap returns the fields of a webhook inside one of the fields: payload={…}, {"payload":
+// {…}}, or a form whose only name is JSON. It keeps the other fields. It ignores fields with
+// text of people, because they could write a webhook there.
 func unwrap(l label, found []field, wrappings int) (unwrapped []field, ok bool) {
 	if hasType(found) {
 		return nil, false

@@ -21,7 +21,7 @@ func identify(e *ongairv1.Event, found []field) string {
 		return event.RandomID()
 	}
 	counted := slices.DeleteFunc(slices.Clone(found), func(f field) bool { return f.name == "name" })
-	// The order of fields is no content, but that of a repeated one is: its last value counts.
+	// The order of fields does not matter, except for repeated names, whose last value counts.
 	slices.SortStableFunc(counted, func(a, b field) int { return strings.Compare(a.name, b.name) })
 	var content []string
 	for i, f := range counted {
@@ -31,7 +31,7 @@ func identify(e *ongairv1.Event, found []field) string {
 		case f.null:
 			content = append(content, f.name, "null")
 		default:
-			content = append(content, f.name, "\""+f.value) // the quote tells a text from null
+			content = append(content, f.name, "\""+f.value) // the quote distinguishes a text from null
 		}
 	}
 	if raw := e.GetRawBody(); raw != nil {

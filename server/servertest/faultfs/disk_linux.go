@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Disk is a mounted disk. Its methods are safe for concurrent use, except that
-// PowerOn is for the goroutine of the test.
+// Disk is a mounted disk. Its methods are safe for concurrent use, except PowerOn, which MUST
+// be called by the goroutine of the test.
 type Disk struct {
 	t      testing.TB
 	dir    string
@@ -24,8 +24,8 @@ type Disk struct {
 
 	mu   sync.Mutex
 	root *node
-	// journal is all that happened to names since the disk was mounted; the first
-	// synced entries of it are safe.
+	// journal has the operations on names since the disk was mounted. The first synced entries
+	// are safe.
 	journal []entry
 	synced  int
 
@@ -33,22 +33,22 @@ type Disk struct {
 	writeError, syncError syscall.Errno
 	dirSyncError          syscall.Errno
 	syncDelay             time.Duration
-	// released is closed, and replaced, when syncs that are delayed are to go on.
+	// released is closed and replaced to end delayed syncs.
 	released chan struct{}
 }
 
-// entry is something that happened to names, all of it or nothing.
+// entry is an atomic change of names.
 type entry []naming
 
-// naming gives a name in a directory to a node, or to none.
+// naming binds a name in a directory to a node, or removes it.
 type naming struct {
 	dir  *node
 	name string
 	to   *node
 }
 
-// New mounts an empty disk until the test ends. Where that is not possible the
-// test is skipped (Mounted).
+// New mounts an empty disk for the duration of the test. It skips the test if that is not
+// possible (Mounted).
 func New(t testing.TB) *Disk {
 	t.Helper()
 	d := &Disk{t: t, dir: t.TempDir(), released: make(chan struct{})}
@@ -61,9 +61,8 @@ func New(t testing.TB) *Disk {
 	return d
 }
 
-// Mounted ends a test that cannot mount the file system it needs, err saying why:
-// it is skipped, since not everybody is root, unless ONGAIR_GATEWAY_REQUIRE_MOUNTS
-// is set, as continuous integration does.
+// Mounted skips a test that cannot mount a file system, because of err. If
+// ONGAIR_GATEWAY_REQUIRE_MOUNTS is set, as in continuous integration, it fails the test.
 func Mounted(t testing.TB, err error) {
 	t.Helper()
 	if err == nil {
@@ -75,33 +74,31 @@ func Mounted(t testing.TB, err error) {
 	t.Skipf("cannot mount a file system, which takes root, and /dev/fuse for one that fails: %v", err)
 }
 
-// Dir is where the disk is mounted.
+// Dir returns the mount point.
 func (d *Disk) Dir() string { return d.dir }
 
-// FailWrites lets everything that changes the disk fail with errno, EROFS for
-// example; 0 ends that.
+// FailWrites makes all changes of the disk fail with errno, for example EROFS. 0 ends that.
 func (d *Disk) FailWrites(errno syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.writeError = errno
 }
 
-// FailSyncs lets every fsync fail with errno; 0 ends that.
+// FailSyncs makes every fsync fail with errno. 0 ends that.
 func (d *Disk) FailSyncs(errno syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.syncError = errno
 }
 
-// FailDirectorySyncs lets every fsync of a directory fail with errno; 0 ends that.
+// FailDirectorySyncs makes every fsync of a directory fail with errno. 0 ends that.
 func (d *Disk) FailDirectorySyncs(errno syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.dirSyncError = errno
 }
 
-// DelaySyncs lets every fsync from now on take that long. Those that are under way
-// with another delay end at once.
+// DelaySyncs sets the duration of every later fsync. It ends running ones with another delay.
 func (d *Disk) DelaySyncs(delay time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -109,8 +106,8 @@ func (d *Disk) DelaySyncs(delay time.Duration) {
 	d.release()
 }
 
-// PowerOff cuts the power: from now on everything fails, and nothing more becomes
-// safe. Who has files open there should be ended before PowerOn: they stay broken.
+// PowerOff cuts the power: everything fails, and nothing more becomes safe. Processes with open
+// files SHOULD be ended before PowerOn, because these files stay broken.
 func (d *Disk) PowerOff() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -123,14 +120,14 @@ func (d *Disk) release() {
 	d.released = make(chan struct{})
 }
 
-// Nothing lets nothing survive that was not synced.
+// Nothing keeps no unsynced data.
 func Nothing(int) int { return 0 }
 
-// Anything lets anything survive.
+// Anything keeps a random amount of unsynced data.
 func Anything(n int) int { return rand.IntN(n + 1) } //nolint:gosec // which is chance, and no secret
 
-// PowerOn mounts, in the same place and without faults, what the power cut left.
-// survive says how many of n things that were not synced are left, 0 to n.
+// PowerOn mounts what survived the power cut, in the same place and without faults. survive
+// returns how many of n unsynced things survive, 0 to n.
 func (d *Disk) PowerOn(survive func(n int) int) {
 	d.t.Helper()
 	d.unmount()
@@ -138,7 +135,7 @@ func (d *Disk) PowerOn(survive func(n int) int) {
 	require.NoError(d.t, d.mount())
 }
 
-// restore makes a new tree of what the power cut left of the old one.
+// restore creates the tree that survived the power cut.
 func (d *Disk) restore(survive func(n int) int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -192,7 +189,7 @@ func (d *Disk) mount() error {
 		MountOptions: fuse.MountOptions{
 			FsName: "faultfs",
 			Name:   "faultfs",
-			// By the system call: fusermount is not installed everywhere.
+			// With the system call, because fusermount may not be installed.
 			DirectMountStrict: true,
 		},
 	})
@@ -200,7 +197,7 @@ func (d *Disk) mount() error {
 	return err
 }
 
-// addSurvivors tells FUSE the names that are there from the beginning.
+// addSurvivors adds the existing names to FUSE.
 func (d *Disk) addSurvivors(ctx context.Context) {
 	for _, e := range d.journal {
 		for _, n := range e {
@@ -210,15 +207,15 @@ func (d *Disk) addSurvivors(ctx context.Context) {
 	}
 }
 
-// unmount ends the mount, by force where files are open: nats-server forgets to
-// close that of a batch whose sync failed.
+// unmount ends the mount, by force if files are open: nats-server does not close the file of a
+// batch whose sync failed.
 func (d *Disk) unmount() {
 	if d.server.Unmount() != nil {
 		assert.NoError(d.t, syscall.Unmount(d.dir, syscall.MNT_FORCE|syscall.MNT_DETACH))
 	}
 }
 
-// waitForSync takes as long as an fsync is to take.
+// waitForSync waits for the duration of an fsync.
 func (d *Disk) waitForSync() {
 	d.mu.Lock()
 	delay, released := d.syncDelay, d.released
@@ -234,7 +231,7 @@ func (d *Disk) waitForSync() {
 	}
 }
 
-// changing returns why the disk cannot be changed, 0 where it can.
+// changing returns the error for a change of the disk, or 0.
 func (d *Disk) changing() syscall.Errno {
 	if d.off {
 		return syscall.EIO

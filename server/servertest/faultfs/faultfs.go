@@ -1,30 +1,25 @@
-// Package faultfs is a disk that misbehaves when a test wants it to: it can lose
-// its power, refuse to be written, and be slow. It is a file system in the memory
-// of the test, mounted by FUSE, so that any process can keep its data there. It
-// runs on Linux and takes root.
+// Package faultfs provides a disk with faults for tests: it can lose its power, reject writes and
+// be slow. It is a file system in the test's memory, mounted by FUSE, so that any process can use
+// it. It requires Linux and root.
 //
-// # The power cut
+// # Power cuts
 //
-// Each file has its data twice: as they are, and as they were at its last
-// successful fsync (also fdatasync, or a write with O_SYNC). What happens to names
-// (create, mkdir, rename, unlink, rmdir) is an entry of a journal, as in ext4 and
-// XFS. PowerOff is the cut: from that moment everything fails, fsync included.
-// PowerOn mounts what is left, for which a function decides how much of all that
-// was not synced survives; Nothing and Anything are two.
+// Each file has its current data, and those of its last successful fsync, fdatasync or write with
+// O_SYNC. Operations on names (create, mkdir, rename, unlink, rmdir) are entries of a journal, as
+// in ext4 and XFS. PowerOff cuts the power: from then on everything fails, including fsync.
+// PowerOn mounts what survived. A function decides how much of the unsynced data survives, such as
+// Nothing or Anything.
 //
-//   - Names: the journal survives up to some entry, in order. An fsync of a file or
-//     directory makes sure of everything up to the last entry that is about it. So a
-//     new file that was synced keeps its name though its directory was not, as ext4
-//     and XFS do it, while a rename or an unlink that nobody synced may be undone, or
-//     not. Both file systems in fact commit the whole journal at every fsync that has
-//     something to commit: what they can leave behind, this one can, too.
-//   - Data: what was synced is there. Of what was not, nothing survives, or a
-//     beginning of it: a file that was appended to ends within a record, one that was
-//     truncated and written anew is cut short, one that was overwritten is partly
-//     old. Each file for itself, so that a later write may survive an earlier one.
+//   - Names: the journal survives up to some entry. An fsync of a file or directory makes all
+//     entries safe up to the last one about it. So a new synced file keeps its name even if its
+//     directory was not synced, as in ext4 and XFS. An unsynced rename or unlink may be undone.
+//     Those file systems commit the whole journal at each fsync, so this one can leave all that
+//     they can.
+//   - Data: synced data survives. Of the unsynced data a prefix survives, or nothing: an appended
+//     file may end within a record, a rewritten one may be cut, an overwritten one may be partly
+//     old. Files are independent, so a later write may survive an earlier one.
 //
-// Not modelled: disks that lie about fsync, sectors that tear or rot, data that
-// survive with a gap before them, a failed fsync after which Linux takes the data
-// for written (here they stay unsynced, and the next fsync may succeed), links,
-// owners and times.
+// Not modelled: disks that ignore fsync, torn or damaged sectors, surviving data after a gap, a
+// failed fsync after which Linux considers the data written (here they stay unsynced, and the next
+// fsync may succeed), links, owners and times.
 package faultfs
