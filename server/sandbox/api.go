@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// apiPath is the prefix of all calls of Ongair's API except searches.
+	// apiPath is the prefix of every call of Ongair's API except searches.
 	apiPath    = "/api/v1/base"
 	searchPath = "/api/v1/search/"
 )
@@ -25,7 +25,7 @@ type answer struct {
 type input struct {
 	params map[string]string
 	files  []upload
-	// origin is the scheme and address at which the caller reached the sandbox.
+	// origin is the scheme and address by which the client reached the sandbox.
 	origin string
 }
 
@@ -36,7 +36,7 @@ func origin(r *http.Request) string {
 	return "http://" + r.Host
 }
 
-// serveAPI handles a call in the steps that the package comment lists.
+// serveAPI handles one call in the steps that the package comment lists.
 func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
 	body, err := readBody(w, r, maxBody)
 	in := input{origin: origin(r)}
@@ -55,18 +55,18 @@ func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
 	}
 	s.requests.add(request, len(body))
 
-	// answered runs before the first byte of the answer, so that a client that has its answer
-	// finds it listed.
+	// answered runs before the first byte of the answer, so that a client that has its answer also
+	// finds the status in Requests.
 	answered := func(status int) {
 		s.requests.change(func() { request.Status = status })
-		s.logger.Debug("sandbox answers", "method", r.Method, "path", r.URL.Path, "status", status)
+		s.logger.Debug("sandbox answered a call", "method", r.Method, "path", r.URL.Path, "status", status)
 	}
 	path := callName(r.URL.Path)
 	work := func() answer { return s.call(r, path, in) }
 	if err != nil {
 		work = func() answer { return unreadable(err) }
 	}
-	fault, ok := s.faults.take(path)
+	fault, ok := s.faults.match(path)
 	if !ok {
 		write(w, work(), answered)
 		return
@@ -74,9 +74,9 @@ func (s *Sandbox) serveAPI(w http.ResponseWriter, r *http.Request) {
 	fault.apply(w, r, work, answered)
 }
 
-// callName returns the name of the call at a path: the part after apiPath, such as "/send", or
-// the whole path of a search. It is empty for a path outside the API, which matches only a
-// fault for all calls. Repeated slashes count as one, as in Rails, because some clients call
+// callName returns the name of the call at a path. This is the part after apiPath, such as "/send",
+// or the whole path of a search. The name is empty for a path outside the API, which only a fault
+// for all calls matches. Like Rails, callName squeezes slashes, because some clients call
 // "//api/v1/base/send".
 func callName(path string) string {
 	segments := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
@@ -90,7 +90,7 @@ func callName(path string) string {
 	return ""
 }
 
-// call executes or rejects a call.
+// call executes or rejects one call.
 func (s *Sandbox) call(r *http.Request, path string, in input) answer {
 	method := http.MethodPost
 	var do func(in input) answer
@@ -107,26 +107,26 @@ func (s *Sandbox) call(r *http.Request, path string, in input) answer {
 		method, do = http.MethodGet, s.status
 	default:
 		if !isUnimplemented(path) {
-			return refuse(http.StatusNotFound, "Not Found")
+			return reject(http.StatusNotFound, "Not Found")
 		}
 		method, do = r.Method, func(input) answer {
-			return refuse(http.StatusNotImplemented, "The sandbox does not implement the call "+path)
+			return reject(http.StatusNotImplemented, "The sandbox does not implement the call "+path)
 		}
 	}
 	if r.Method != method {
-		refusal := refuse(http.StatusMethodNotAllowed, "Method Not Allowed")
-		refusal.header["Allow"] = method
-		return refusal
+		rejection := reject(http.StatusMethodNotAllowed, "Method Not Allowed")
+		rejection.header["Allow"] = method
+		return rejection
 	}
 	if !s.authenticated(r, in.params) {
-		return refuse(http.StatusUnauthorized, "Invalid API Token")
+		return reject(http.StatusUnauthorized, "Invalid API Token")
 	}
 	return do(in)
 }
 
-func unreadable(err error) answer { return refuse(statusOfBody(err), err.Error()) }
+func unreadable(err error) answer { return reject(statusOfBody(err), err.Error()) }
 
-// statusOfBody returns the status for a body that could not be read or parsed.
+// statusOfBody returns the HTTP status for an error of readBody or parseBody.
 func statusOfBody(err error) int {
 	if errors.Is(err, errBodyTooLarge) {
 		return http.StatusRequestEntityTooLarge
@@ -136,7 +136,7 @@ func statusOfBody(err error) int {
 
 func succeed(v any) answer { return jsonAnswer(http.StatusOK, v) }
 
-func refuse(status int, message string) answer {
+func reject(status int, message string) answer {
 	return jsonAnswer(status, struct {
 		Error string `json:"error"`
 	}{message})
@@ -145,17 +145,17 @@ func refuse(status int, message string) answer {
 func jsonAnswer(status int, v any) answer {
 	body, err := json.Marshal(v)
 	if err != nil {
-		status, body = http.StatusInternalServerError, []byte(`{"error":"the answer has no JSON"}`)
+		status, body = http.StatusInternalServerError, []byte(`{"error":"cannot encode the answer as JSON"}`)
 	}
 	return answer{status, map[string]string{"Content-Type": "application/json; charset=utf-8"}, string(body)}
 }
 
-// write calls answered and then sends the answer.
+// write sends a. It calls answered first.
 func write(w http.ResponseWriter, a answer, answered func(status int)) {
 	answered(a.status)
 	setHeader(w, a)
 	w.WriteHeader(a.status)
-	// A failed write means that the client has left. This applies to all answers.
+	// The sandbox ignores errors of every write, because a client may disconnect at any time.
 	_, _ = w.Write([]byte(a.body))
 }
 

@@ -9,14 +9,15 @@ import (
 	"sync"
 )
 
-// AuthForm is a place where a call may have the token.
+// AuthForm is a place in a call that can hold the token.
 type AuthForm string
 
-// The forms in Ongair's documentation and clients.
+// The forms that Ongair's documentation and clients use.
 const (
 	// AuthColon is the documented header, "Authorization: Token token:X".
 	AuthColon AuthForm = "colon"
-	// AuthEquals is the header of the older manual and the Node client, "Authorization: Token token=X".
+	// AuthEquals is the header of the older manual and the Node client, "Authorization: Token
+	// token=X".
 	AuthEquals AuthForm = "equals"
 	// AuthQuery is "?token=X" in the URL.
 	AuthQuery AuthForm = "query"
@@ -26,15 +27,15 @@ const (
 
 func authForms() []AuthForm { return []AuthForm{AuthColon, AuthEquals, AuthQuery, AuthField} }
 
-// auth has the accepted tokens and forms. Without forms, all are accepted.
+// auth holds the accepted tokens and the accepted forms. No forms means all forms.
 type auth struct {
 	mu     sync.Mutex
 	tokens []string
 	forms  []AuthForm
 }
 
-// SetTokens replaces the accepted tokens, as when a channel gets a new one. Empty tokens are
-// ignored.
+// SetTokens replaces the accepted tokens, for example to rotate a token. An empty token is never
+// accepted.
 func (s *Sandbox) SetTokens(tokens ...string) {
 	s.auth.mu.Lock()
 	defer s.auth.mu.Unlock()
@@ -42,7 +43,7 @@ func (s *Sandbox) SetTokens(tokens ...string) {
 }
 
 // SetAuthForms replaces the accepted forms. Real accounts accept only one of the two headers.
-// Without forms all are accepted, as by default.
+// Without arguments all forms are accepted, which is the default.
 func (s *Sandbox) SetAuthForms(forms ...AuthForm) {
 	s.auth.mu.Lock()
 	defer s.auth.mu.Unlock()
@@ -58,19 +59,19 @@ func (a *auth) accepted() []AuthForm {
 	return slices.Clone(a.forms)
 }
 
-// authenticated reports whether a call has a valid token in an accepted form. A second, invalid
-// token is ignored.
+// authenticated reports whether a call has a valid token in at least one accepted form. It ignores
+// wrong tokens in other forms.
 func (s *Sandbox) authenticated(r *http.Request, params map[string]string) bool {
 	for _, form := range s.auth.accepted() {
-		if s.isToken(presented(form, r, params)) {
+		if s.isToken(tokenIn(form, r, params)) {
 			return true
 		}
 	}
 	return false
 }
 
-// presented returns the token of a call in one form, or an empty string.
-func presented(form AuthForm, r *http.Request, params map[string]string) string {
+// tokenIn returns the token that a call has in one form, or an empty string.
+func tokenIn(form AuthForm, r *http.Request, params map[string]string) string {
 	switch form {
 	case AuthColon:
 		return headerToken(r, "token:")

@@ -19,13 +19,13 @@ type authCase struct {
 func authCases(token string) map[string]authCase {
 	const fields = "external_id=a&text=Hello"
 	return map[string]authCase{
-		"the documented header":  {AuthColon, "Token token:" + token, "", formType, fields},
-		"the older header":       {AuthEquals, "Token token=" + token, "", formType, fields},
-		"a scheme in small type": {AuthColon, "token token:" + token, "", formType, fields},
-		"the query":              {AuthQuery, "", "?x=%zz&token=" + token, formType, fields},
-		"the form":               {AuthField, "", "", formType, fields + "&token=" + token},
-		"a form labelled JSON":   {AuthField, "", "", "application/json", fields + "&token=" + token},
-		"a JSON field":           {AuthField, "", "", "application/json", `{"external_id":"a","text":"b","token":"` + token + `"}`},
+		"the documented header": {AuthColon, "Token token:" + token, "", formType, fields},
+		"the older header":      {AuthEquals, "Token token=" + token, "", formType, fields},
+		"a lower-case scheme":   {AuthColon, "token token:" + token, "", formType, fields},
+		"the query":             {AuthQuery, "", "?x=%zz&token=" + token, formType, fields},
+		"the form":              {AuthField, "", "", formType, fields + "&token=" + token},
+		"a form labelled JSON":  {AuthField, "", "", "application/json", fields + "&token=" + token},
+		"a JSON field":          {AuthField, "", "", "application/json", `{"external_id":"a","text":"b","token":"` + token + `"}`},
 	}
 }
 
@@ -43,7 +43,7 @@ func TestTheTokenIsAcceptedInEveryForm(t *testing.T) {
 func TestAWrongTokenIsRejectedInEveryForm(t *testing.T) {
 	s, baseURL := start(t, Config{})
 	cases := authCases("purr")
-	cases["no token at all"] = authCase{"", "", "", formType, "external_id=a&text=Hello"}
+	cases["no token"] = authCase{"", "", "", formType, "external_id=a&text=Hello"}
 	cases["an empty token"] = authCase{"", "Token token:", "?token=", formType, "token="}
 	cases["a bare token"] = authCase{"", "Token " + token, "", formType, ""}
 	cases["another scheme"] = authCase{"", "Bearer " + token, "", formType, ""}
@@ -58,7 +58,7 @@ func TestAWrongTokenIsRejectedInEveryForm(t *testing.T) {
 	assert.Empty(t, s.state.snapshot().Messages)
 }
 
-func TestOnlyTheFormsThatAreSetAreAccepted(t *testing.T) {
+func TestOnlyConfiguredFormsAreAccepted(t *testing.T) {
 	s, baseURL := start(t, Config{})
 	for _, accepted := range authForms() {
 		s.SetAuthForms(accepted)
@@ -78,7 +78,7 @@ func TestOnlyTheFormsThatAreSetAreAccepted(t *testing.T) {
 	assert.Equal(t, authForms(), s.auth.accepted())
 }
 
-func TestASandboxWithoutATokenRejectsAllCalls(t *testing.T) {
+func TestASandboxWithoutATokenRejectsEveryCall(t *testing.T) {
 	s := New(Config{})
 	status, _ := ask(s, "/send", "external_id=a&text=Hello&token=")
 	assert.Equal(t, http.StatusUnauthorized, status)

@@ -15,12 +15,12 @@ import (
 const maxBody = 10 << 20
 
 var (
-	errBodyTooLarge   = errors.New("the body is larger than 10 MiB")
-	errMultipartShort = errors.New("the multipart body is malformed or cut short")
+	errBodyTooLarge = errors.New("the body is larger than 10 MiB")
+	errMultipart    = errors.New("the multipart body is malformed or truncated")
 )
 
-// readBody reads a body of at most limit bytes. If it fails, it returns the bytes that were
-// read.
+// readBody reads a body of at most limit bytes. On an error it also returns the bytes that it read
+// before.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
@@ -29,11 +29,15 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	return body, err
 }
 
-// parseBody returns a body's fields, the last one of each name, and the files of a multipart
-// body. It ignores the Content-Type, because Ongair's clients send forms labelled as JSON. A
-// JSON object is JSON, a body that begins with a line "--boundary" and a part is multipart, and
-// anything else is a form. Only multipart can be malformed: an invalid escape in a form is
-// kept.
+// parseBody returns a body's fields and the files of a multipart body. Of a repeated name it
+// returns the last value. It ignores the Content-Type, because Ongair's clients also send forms
+// labelled as JSON. The content decides:
+//
+//   - A JSON object is JSON.
+//   - A body that begins with a line "--boundary" and a part is multipart.
+//   - Any other body is a form.
+//
+// Only multipart can be malformed. An invalid escape in a form is kept as it is.
 func parseBody(body []byte) (map[string]string, []upload, error) {
 	if params, ok := parseJSON(body); ok {
 		return params, nil, nil
@@ -61,7 +65,7 @@ func parseJSON(body []byte) (map[string]string, bool) {
 	return params, true
 }
 
-// jsonText returns a JSON value as text, as in a form. Null has no text.
+// jsonText returns a JSON value as the text of a form field. It returns false for null.
 func jsonText(value json.RawMessage) (string, bool) {
 	var decoded *string
 	if json.Unmarshal(value, &decoded) == nil {
@@ -77,8 +81,8 @@ func jsonText(value json.RawMessage) (string, bool) {
 	return compact.String(), true
 }
 
-// parseMultipart parses a multipart body. It takes the boundary from the first line, because
-// that of a Content-Type either is the same or does not match the body.
+// parseMultipart reads the boundary from the first line. It does not need the Content-Type, whose
+// boundary either is the same or does not match the body.
 func parseMultipart(body []byte) (params map[string]string, files []upload, isMultipart bool, err error) {
 	line, _, ok := bytes.Cut(body, []byte("\n"))
 	boundary := strings.TrimPrefix(strings.TrimRight(string(line), " \t\r"), "--")
@@ -96,11 +100,11 @@ func parseMultipart(body []byte) (params map[string]string, files []upload, isMu
 			return params, files, true, nil
 		}
 		if err != nil {
-			return params, files, true, errMultipartShort
+			return params, files, true, errMultipart
 		}
 		value, err := io.ReadAll(part)
 		if err != nil {
-			return params, files, true, errMultipartShort
+			return params, files, true, errMultipart
 		}
 		switch field, file := part.FormName(), part.FileName(); {
 		case field == "":

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// multipartBody encodes fields as Go's client does, and says its Content-Type.
+// multipartBody encodes fields as Go's client does and returns the body with its Content-Type.
 func multipartBody(t testing.TB, fields map[string]string) (contentType, body string) {
 	t.Helper()
 	var buffer bytes.Buffer
@@ -27,7 +27,7 @@ func multipartBody(t testing.TB, fields map[string]string) (contentType, body st
 	return writer.FormDataContentType(), buffer.String()
 }
 
-func TestEveryEncodingIsReadDespiteItsHeader(t *testing.T) {
+func TestEveryEncodingIsReadUnderAnyContentType(t *testing.T) {
 	fields := map[string]string{"external_id": customer, "text": "Habari & \"hello\" = 你好 👋\n--x", "thread": "true"}
 	asJSON, err := json.Marshal(fields)
 	require.NoError(t, err)
@@ -58,7 +58,7 @@ func TestEveryEncodingIsReadDespiteItsHeader(t *testing.T) {
 	}
 }
 
-func TestBodiesAreParsedByTheirContent(t *testing.T) {
+func TestBodiesAreReadByTheirContent(t *testing.T) {
 	type params = map[string]string
 	for name, tt := range map[string]struct {
 		body string
@@ -78,7 +78,7 @@ func TestBodiesAreParsedByTheirContent(t *testing.T) {
 		"a form's broken escape stays":      {"a=100%&b=%zz", params{"a": "100%", "b": "%zz"}},
 		"a form's bytes need not be UTF-8":  {"a=%ff", params{"a": "\xff"}},
 		"a form without values":             {"&a&&=b&", params{"a": "", "": "b"}},
-		"a form that opens with dashes":     {"--a=b&c=d", params{"--a": "b", "c": "d"}},
+		"a form that begins with dashes":    {"--a=b&c=d", params{"--a": "b", "c": "d"}},
 		"dashes and a line are a form":      {"--a\nb=c", params{"--a\nb": "c"}},
 		"multipart with bare line feeds":    {"--x\nContent-Disposition: form-data; name=\"a\"\n\nb\n--x--\n", params{"a": "b"}},
 		"multipart with a file":             {"--x\r\nContent-Disposition: form-data; name=\"a\"; filename=\"f\"\r\nContent-Type: image/png\r\n\r\nb\r\n--x--", params{}},
@@ -95,7 +95,7 @@ func TestBodiesAreParsedByTheirContent(t *testing.T) {
 	}
 }
 
-func TestMultipartThatIsCutShortIsRejected(t *testing.T) {
+func TestATruncatedMultipartBodyIsRejected(t *testing.T) {
 	whole := golden(t, "requests", "send_image.multipart")
 	for name, body := range map[string]string{
 		"in a value":              whole[:strings.Index(whole, "A caption")+3],
@@ -105,7 +105,7 @@ func TestMultipartThatIsCutShortIsRejected(t *testing.T) {
 			s := New(Config{Token: token})
 			status, answer := ask(s, "/send_image", body)
 			assert.Equal(t, http.StatusBadRequest, status)
-			assert.JSONEq(t, `{"error":"the multipart body is malformed or cut short"}`, answer)
+			assert.JSONEq(t, `{"error":"the multipart body is malformed or truncated"}`, answer)
 			assert.Empty(t, s.state.snapshot().Messages)
 		})
 	}
@@ -118,7 +118,7 @@ func FuzzABodyOfAnyEncodingKeepsItsValue(f *testing.F) {
 	f.Add(`{"a":"b"}`)
 	f.Add("a=b&c=%zz+\xff\x00👋")
 	f.Fuzz(func(t *testing.T, value string) {
-		// Whatever the bytes are, reading them as a body ends, and without a panic.
+		// Parsing arbitrary bytes must end without a panic.
 		_, _, _ = parseBody([]byte(value))
 
 		want := map[string]string{"text": value}

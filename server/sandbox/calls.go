@@ -7,11 +7,12 @@ import (
 	"strings"
 )
 
-// unknownContact is the only contact that does not exist, according to Ongair's documentation.
+// unknownContact is the only contact that does not exist. Ongair's documentation uses it as an
+// example of an unknown contact.
 const unknownContact = "254705865640"
 
-// sent and ticketed are Ongair's answers, with its order of fields and its strings for all
-// values.
+// sent and ticketed are Ongair's answers. As in its documentation, the fields have this order and
+// all values are strings.
 type sent struct {
 	Sent           string `json:"sent"`
 	ID             string `json:"id"`
@@ -31,13 +32,13 @@ type channelStatus struct {
 }
 
 func (s *Sandbox) send(in input) answer {
-	if refusal, ok := required(in, "text"); !ok {
-		return refusal
+	if rejection, ok := required(in, "text"); !ok {
+		return rejection
 	}
 	return s.sendMessage(in.params, message{Kind: kindText, Text: in.params["text"]})
 }
 
-// sendImage accepts any content type. Ongair documents image/jpeg and image/png, and its
+// sendImage accepts any content type. Ongair documents image/jpeg and image/png. Its published
 // clients also send image/jpg, image/gif or none.
 func (s *Sandbox) sendImage(in input) answer { return s.sendAttachment(in, kindImage, "image", "") }
 
@@ -45,14 +46,15 @@ func (s *Sandbox) sendDocument(in input) answer {
 	return s.sendAttachment(in, kindDocument, "file_url", "application/pdf")
 }
 
-// sendAttachment sends an image or a document. A field has its URL or content.
+// sendAttachment sends an image or a document. The field has its URL or its content.
 func (s *Sandbox) sendAttachment(in input, kind, field, defaultType string) answer {
-	if refusal, ok := required(in, field); !ok {
-		return refusal
+	if rejection, ok := required(in, field); !ok {
+		return rejection
 	}
 	m := message{
 		Kind: kind,
-		// Ongair documents text for images and caption for documents. Its published clients send either for both.
+		// Ongair documents text for images and caption for documents. Its published clients send
+		// either for both.
 		Text:        cmp.Or(in.params["text"], in.params["caption"]),
 		URL:         in.params[field],
 		ContentType: in.params["content_type"],
@@ -66,7 +68,7 @@ func (s *Sandbox) sendAttachment(in input, kind, field, defaultType string) answ
 	return s.sendMessage(in.params, m)
 }
 
-// sendMessage is the common part of the three sends.
+// sendMessage does the common part of the three sends.
 func (s *Sandbox) sendMessage(params map[string]string, m message) answer {
 	m.ExternalContactID = contactID(params)
 	m.Direction = directionOut
@@ -78,8 +80,8 @@ func (s *Sandbox) sendMessage(params map[string]string, m message) answer {
 }
 
 func (s *Sandbox) createConversation(in input) answer {
-	if refusal, ok := required(in, "message_id"); !ok {
-		return refusal
+	if rejection, ok := required(in, "message_id"); !ok {
+		return rejection
 	}
 	params := in.params
 	direction := directionIn
@@ -87,7 +89,7 @@ func (s *Sandbox) createConversation(in input) answer {
 		direction = strings.ToUpper(given)
 	}
 	if direction != directionIn && direction != directionOut {
-		return refuse(http.StatusUnprocessableEntity, fmt.Sprintf("Direction %s is not supported", params["direction"]))
+		return reject(http.StatusUnprocessableEntity, fmt.Sprintf("Direction %s is not supported", params["direction"]))
 	}
 	owner, ticket, opened := s.state.openTicket(params["message_id"], params["name"], message{
 		ExternalContactID: contactID(params), Direction: direction, Kind: kindText, Text: params["text"],
@@ -102,29 +104,31 @@ func (s *Sandbox) status(input) answer {
 	return succeed(channelStatus{Success: true, PhoneNumber: channelNumber, StatusMessage: "Sandbox", Online: true})
 }
 
-// required rejects a call without the field or a contact, and a call for the unknown contact.
-// An empty field is missing. An uploaded file is a field.
-func required(in input, name string) (refusal answer, ok bool) {
+// required rejects a call without the field, without a contact, or for unknownContact. An empty
+// field counts as missing. An uploaded file counts as the field.
+func required(in input, name string) (rejection answer, ok bool) {
 	params := in.params
 	if params[name] == "" && fileOf(in.files, name) == nil {
-		return refuse(http.StatusUnprocessableEntity, fmt.Sprintf("Parameter %s is missing", name)), false
+		return reject(http.StatusUnprocessableEntity, fmt.Sprintf("Parameter %s is missing", name)), false
 	}
 	if contactID(params) == "" {
-		return refuse(http.StatusUnprocessableEntity, "Parameter external_id is missing"), false
+		return reject(http.StatusUnprocessableEntity, "Parameter external_id is missing"), false
 	}
 	for _, id := range []string{params["external_id"], params["external_contact_id"], contactID(params)} {
 		if phoneNumber(id) == unknownContact {
-			return refuse(http.StatusUnprocessableEntity,
-				fmt.Sprintf("Contact with phone number %s does not exists", unknownContact)), false // Ongair's words
+			return reject(http.StatusUnprocessableEntity,
+				fmt.Sprintf("Contact with phone number %s does not exists", unknownContact)), false // Ongair's wording
 		}
 	}
 	return answer{}, true
 }
 
-// contactID returns the contact of a call. Ongair's documentation requires external_id and
-// external_contact_id, but its examples send only external_id, so one is enough. If they
-// differ, external_contact_id is the contact, as in webhooks. Some clients send only
-// phone_number. In a ticket it may accompany the contact's id.
+// contactID returns the contact of a call. The first of these fields that is not empty names it:
+//
+//   - external_contact_id, as in webhooks.
+//   - external_id. Ongair's documentation requires both ids, but its examples send this one alone.
+//   - phone_number, which some published clients send in place of both. A ticket may have it
+//     besides an id, and then it does not name the contact.
 func contactID(params map[string]string) string {
 	return cmp.Or(params["external_contact_id"], params["external_id"], params["phone_number"])
 }

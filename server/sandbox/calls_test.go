@@ -45,7 +45,7 @@ func TestACallIsRejectedAsOngairDoes(t *testing.T) {
 	}{
 		"a text without text":           {"/send", contact, "Parameter text is missing"},
 		"a text with an empty text":     {"/send", contact + "&text=", "Parameter text is missing"},
-		"a text for nobody":             {"/send", "text=Hello", "Parameter external_id is missing"},
+		"a text without a contact":      {"/send", "text=Hello", "Parameter external_id is missing"},
 		"an image without a URL":        {"/send_image", contact + "&content_type=image/png", "Parameter image is missing"},
 		"a document without a URL":      {"/send_document", contact, "Parameter file_url is missing"},
 		"a ticket without a message id": {"/create_conversation", contact, "Parameter message_id is missing"},
@@ -84,13 +84,13 @@ func TestTheUnknownContactOfTheDocumentationDoesNotExist(t *testing.T) {
 
 func TestOneContactFieldIsEnough(t *testing.T) {
 	for name, tt := range map[string]struct{ fields, contact string }{
-		"the external id alone":           {"external_id=a", "a"},
-		"the external contact id alone":   {"external_contact_id=b", "b"},
-		"both, and the second names them": {"external_id=a&external_contact_id=b", "b"},
-		"the phone number alone":          {"phone_number=c", "c"},
-		"a phone number beside an id":     {"external_id=a&phone_number=c", "a"},
-		"an empty id and a phone number":  {"external_id=&external_contact_id=&phone_number=c", "c"},
-		"another contact's phone number":  {"external_id=a&phone_number=254705865640", "a"},
+		"the external id alone":          {"external_id=a", "a"},
+		"the external contact id alone":  {"external_contact_id=b", "b"},
+		"both, and the second counts":    {"external_id=a&external_contact_id=b", "b"},
+		"the phone number alone":         {"phone_number=c", "c"},
+		"a phone number beside an id":    {"external_id=a&phone_number=c", "a"},
+		"an empty id and a phone number": {"external_id=&external_contact_id=&phone_number=c", "c"},
+		"another contact's phone number": {"external_id=a&phone_number=254705865640", "a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, path := range []string{"/send", "/send_image", "/send_document", "/create_conversation"} {
@@ -124,7 +124,7 @@ func TestAnImageMayHaveAnyContentTypeAndEitherCaption(t *testing.T) {
 	}
 }
 
-func TestSlashesAreSqueezedAndListedAsTheyCame(t *testing.T) {
+func TestRepeatedSlashesAreSqueezedButListedUnchanged(t *testing.T) {
 	for name, path := range map[string]string{
 		"two in front":        "//api/v1/base/send",
 		"two inside":          "/api//v1/base/send",
@@ -156,7 +156,7 @@ func TestADocumentIsAPDFByDefault(t *testing.T) {
 	assert.Equal(t, "text/csv", messages[1].ContentType)
 }
 
-func TestPathsAndMethodsThatOngairLacksAreRejectedAndListed(t *testing.T) {
+func TestUnknownPathsAndMethodsAreRejectedAndListed(t *testing.T) {
 	s, baseURL := start(t, Config{})
 	for name, tt := range map[string]struct {
 		method, path string
@@ -169,8 +169,8 @@ func TestPathsAndMethodsThatOngairLacksAreRejectedAndListed(t *testing.T) {
 		"a call with a call in it": {http.MethodPost, apiPath + "/send/send", http.StatusNotFound},
 		"a search of nothing":      {http.MethodGet, "/api/v1/search", http.StatusNotFound},
 		"a search of tickets":      {http.MethodGet, "/api/v1/search/tickets", http.StatusNotFound},
-		"nobody to close":          {http.MethodPost, apiPath + "/conversations//close", http.StatusNotFound},
-		"two numbers to close":     {http.MethodPost, apiPath + "/conversations/1/2/close", http.StatusNotFound},
+		"a close without a number": {http.MethodPost, apiPath + "/conversations//close", http.StatusNotFound},
+		"a close with two numbers": {http.MethodPost, apiPath + "/conversations/1/2/close", http.StatusNotFound},
 		"a conversation":           {http.MethodGet, apiPath + "/conversations/1", http.StatusNotFound},
 		"no slash before the call": {http.MethodPost, apiPath + "send", http.StatusNotFound},
 		"a send with GET":          {http.MethodGet, apiPath + "/send", http.StatusMethodNotAllowed},
@@ -189,7 +189,7 @@ func TestPathsAndMethodsThatOngairLacksAreRejectedAndListed(t *testing.T) {
 	}
 }
 
-func TestACallThatTheSandboxLacksIsNotImplemented(t *testing.T) {
+func TestAnUnimplementedCallIsAnsweredWith501(t *testing.T) {
 	for _, path := range []string{
 		"/send_video", "/send_audio", "/send_chain", "/send_location_prompt", "/send_telephone_prompt", "/send_contact",
 		"/send_template", "/send_template_message", "/template_messages", "/create_group", "/create_contact",
@@ -211,14 +211,14 @@ func assertNotImplemented(t *testing.T, path, name string) {
 		assert.JSONEq(t, `{"error":"The sandbox does not implement the call `+name+`"}`, answer)
 
 		status, answer = exchange(t, method, baseURL+path+"?token=purr", formType, "")
-		assert.Equal(t, http.StatusUnauthorized, status, "the token comes first")
+		assert.Equal(t, http.StatusUnauthorized, status, "the token is checked first")
 		assert.Equal(t, golden(t, "answers", "bad_token.json"), answer)
 	}
 	status, _ := exchange(t, http.MethodPost, baseURL+"/"+path+"/", formType, "token="+token)
 	assert.Equal(t, http.StatusNotImplemented, status, "with extra slashes")
 	s.SetFaults(Fault{Path: name, Status: http.StatusTeapot})
 	status, _ = exchange(t, http.MethodPost, baseURL+path, formType, "token="+token)
-	assert.Equal(t, http.StatusTeapot, status, "faults fit it by its name")
+	assert.Equal(t, http.StatusTeapot, status, "a fault matches its name")
 }
 
 func TestTheStatusNeedsTheToken(t *testing.T) {

@@ -23,21 +23,20 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// hangUp closes the connection without an answer, with a reset or in order.
-func hangUp(w http.ResponseWriter, reset bool) {
+// closeWithoutAnswer closes the connection, with a reset (RST) or in order (FIN).
+func closeWithoutAnswer(w http.ResponseWriter, reset bool) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		// Not HTTP/1. Returning without an answer would send a 200.
-		http.Error(w, "the sandbox cannot break this kind of connection", http.StatusInternalServerError)
+		http.Error(w, "the sandbox cannot break this connection: use HTTP/1", http.StatusInternalServerError)
 		return
 	}
 	if reset {
-		// With TLS, reset the inner connection, without a TLS alert.
+		// Under TLS, reset the inner connection, so that TLS does not send close_notify.
 		if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
 			conn = outer.NetConn()
 		}
-		// With a linger time of zero, closing a TCP connection sends RST. Other connections
-		// just close.
+		// With a linger of 0, Close sends RST. A connection that is not TCP closes without RST.
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
 		}
@@ -45,8 +44,8 @@ func hangUp(w http.ResponseWriter, reset bool) {
 	_ = conn.Close()
 }
 
-// writeHalf sends a Content-Length for all of a and half of its body. The server notices the
-// difference when the handler returns, and closes the connection.
+// writeHalf announces the length of all of a and writes half of its body. The server closes the
+// connection when the handler returns, because the body is shorter than announced.
 func writeHalf(w http.ResponseWriter, a answer, answered func(status int)) {
 	answered(a.status)
 	setHeader(w, a)

@@ -10,12 +10,12 @@ import (
 
 const controlPath = "/_sandbox"
 
-// maxControlBody bounds the bodies of controls in bytes. It is more than that of a call,
-// because a fault may answer with 10 MiB.
+// maxControlBody bounds the bodies of controls, in bytes. It is larger than maxBody, so that a
+// fault may answer with 10 MiB.
 const maxControlBody = 32 << 20
 
-// authControl is the body of PUT /_sandbox/auth. Both fields are optional. Tokens are not
-// shown.
+// authControl is the body of PUT /_sandbox/auth. Either field may be missing. Answers omit the
+// tokens.
 type authControl struct {
 	Forms  []AuthForm `json:"forms"`
 	Tokens []string   `json:"tokens,omitempty"`
@@ -27,7 +27,7 @@ func (s *Sandbox) controls() http.Handler {
 	mux.HandleFunc("GET "+controlPath+"/{$}", describe)
 	mux.HandleFunc("POST "+controlPath+"/webhooks", s.triggerWebhook)
 	mux.HandleFunc("GET "+controlPath+"/webhooks", func(w http.ResponseWriter, _ *http.Request) {
-		show(w, http.StatusOK, s.shownSettings())
+		show(w, http.StatusOK, s.currentSettings())
 	})
 	mux.HandleFunc("PUT "+controlPath+"/webhooks", s.putWebhooks)
 	mux.HandleFunc("GET "+controlPath+"/requests", func(w http.ResponseWriter, _ *http.Request) {
@@ -61,7 +61,7 @@ func (s *Sandbox) controls() http.Handler {
 
 func (s *Sandbox) putFaults(w http.ResponseWriter, r *http.Request) {
 	var list []Fault
-	if !take(w, r, &list) {
+	if !readControl(w, r, &list) {
 		return
 	}
 	s.SetFaults(list...)
@@ -70,12 +70,12 @@ func (s *Sandbox) putFaults(w http.ResponseWriter, r *http.Request) {
 
 func (s *Sandbox) putAuth(w http.ResponseWriter, r *http.Request) {
 	var given authControl
-	if !take(w, r, &given) {
+	if !readControl(w, r, &given) {
 		return
 	}
 	err := checkAuthForms(given.Forms)
 	if given.Forms == nil && given.Tokens == nil {
-		err = errors.New(`the fields "forms" and "tokens" are missing`)
+		err = errors.New(`the fields "forms" and "tokens" are missing: set at least one`)
 	}
 	if err != nil {
 		showError(w, http.StatusBadRequest, err)
@@ -90,21 +90,22 @@ func (s *Sandbox) putAuth(w http.ResponseWriter, r *http.Request) {
 	show(w, http.StatusOK, authControl{Forms: s.auth.accepted()})
 }
 
-// take decodes a control's JSON body into v, or answers with an error.
-func take(w http.ResponseWriter, r *http.Request, v any) bool {
+// readControl decodes a control's JSON body into v. If that fails, it answers with the reason and
+// returns false.
+func readControl(w http.ResponseWriter, r *http.Request, v any) bool {
 	body, err := readBody(w, r, maxControlBody)
 	if err != nil {
 		showError(w, statusOfBody(err), err)
 		return false
 	}
 	if err := decodeStrictly(bytes.NewReader(body), v); err != nil {
-		showError(w, http.StatusBadRequest, fmt.Errorf("the body does not fit: %w", err))
+		showError(w, http.StatusBadRequest, fmt.Errorf("invalid body: %w", err))
 		return false
 	}
 	return true
 }
 
-// encodeReadably returns indented JSON for people, without escaping "&" and "<".
+// encodeReadably returns indented JSON that does not escape the "&" of forms and the "<" of HTML.
 func encodeReadably(v any) ([]byte, error) {
 	var encoded bytes.Buffer
 	encoder := json.NewEncoder(&encoded)

@@ -38,8 +38,8 @@ func TestAnyWebhookIsTriggeredByteForByte(t *testing.T) {
 	}
 	status, _ := exchange(t, http.MethodPost, baseURL+"/_sandbox/webhooks", "", "a=b")
 	assert.Equal(t, http.StatusOK, status)
-	assert.Equal(t, posted{formType, "a=b"}, receive(t, webhooks), "a body that says nothing is a form")
-	assert.Empty(t, s.Requests(), "controls are no calls")
+	assert.Equal(t, posted{formType, "a=b"}, receive(t, webhooks), "the default Content-Type is a form")
+	assert.Empty(t, s.Requests(), "controls are not listed")
 }
 
 func TestATriggeredFormIsListedWithItsFields(t *testing.T) {
@@ -58,8 +58,8 @@ func TestAFailedTriggerReturnsItsReason(t *testing.T) {
 		status    int
 		reason    string
 	}{
-		"without a webhook URL": {"", "a=b", http.StatusConflict, "no webhook URL"},
-		"nobody listening":      {unreachable.URL, "a=b", http.StatusBadGateway, "connection refused"},
+		"without a webhook URL": {"", "a=b", http.StatusConflict, "sandbox: no webhook URL is configured"},
+		"no listener":           {unreachable.URL, "a=b", http.StatusBadGateway, "connection refused"},
 		"a body beyond 10 MiB":  {webhookURL, strings.Repeat("x", maxBody+1), http.StatusRequestEntityTooLarge, "larger than 10 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestAFailedTriggerReturnsItsReason(t *testing.T) {
 	}
 }
 
-// control uses a control through the handler.
+// control sends a request for a control to the handler.
 func control(s *Sandbox, method, path, body string) (status int, answer string) {
 	recorder := httptest.NewRecorder()
 	s.Handler().ServeHTTP(recorder, httptest.NewRequest(method, controlPath+path, strings.NewReader(body)))
@@ -133,27 +133,27 @@ func TestFaultsAreSetShownAndRemoved(t *testing.T) {
 
 func TestAnInvalidControlIsRejectedAndChangesNothing(t *testing.T) {
 	for name, tt := range map[string]struct{ path, body, reason string }{
-		"a fault with an unknown field":      {"/faults", `[{"tmes":1,"status":500}]`, `unknown field \"tmes\"`},
-		"a fault outside a list":             {"/faults", `{"status":500}`, "cannot unmarshal object"},
-		"a fault that does nothing":          {"/faults", `[{"path":"/send"}]`, "needs a delay, a status or a connection"},
-		"a fault with a bad delay":           {"/faults", `[{"delay":"soon"}]`, `delay \"soon\" is not a duration`},
-		"a fault with a delay as a number":   {"/faults", `[{"delay":5}]`, "cannot unmarshal number"},
-		"a fault with a negative delay":      {"/faults", `[{"delay":"-1s"}]`, "negative"},
-		"a fault with negative times":        {"/faults", `[{"times":-1,"status":500}]`, "negative"},
-		"a fault with a status out of range": {"/faults", `[{"status":101}]`, "not between 200 and 599"},
-		"a fault with a body and no status":  {"/faults", `[{"body":"x"}]`, "need a status"},
-		"a fault of an unknown connection":   {"/faults", `[{"connection":"drop"}]`, `unknown connection \"drop\"`},
-		"a fault of a path without a slash":  {"/faults", `[{"path":"send","status":500}]`, "begin with a slash"},
-		"no faults at all":                   {"/faults", ``, "the body is empty"},
-		"two lists of faults":                {"/faults", `[] []`, "something after"},
-		"faults beyond 32 MiB":               {"/faults", strings.Repeat(" ", maxControlBody+1), "too large"},
-		"an unknown form of the token":       {"/auth", `{"forms":["cookie"]}`, `unknown form \"cookie\"`},
-		"an unknown field beside the forms":  {"/auth", `{"form":["colon"]}`, `unknown field \"form\"`},
-		"no setting of the webhooks":         {"/webhooks", `{}`, "are missing"},
-		"an unknown odd form":                {"/webhooks", `{"as":["bom","bomb"]}`, `unknown form \"bomb\": use no-type, `},
-		"odd forms that exclude each other":  {"/webhooks", `{"as":["bom","utf16"],"receipts":true}`, `forms \"bom\" and \"utf16\" cannot be combined`},
-		"an unknown setting of the webhooks": {"/webhooks", `{"receipt":true}`, `unknown field \"receipt\"`},
-		"neither forms nor tokens":           {"/auth", `{}`, `\"forms\" and \"tokens\" are missing`},
+		"a fault with an unknown field":       {"/faults", `[{"tmes":1,"status":500}]`, `unknown field \"tmes\"`},
+		"a fault outside a list":              {"/faults", `{"status":500}`, "cannot unmarshal object"},
+		"a fault that does nothing":           {"/faults", `[{"path":"/send"}]`, "invalid body: a fault requires a delay, a status or a connection"},
+		"a fault with a bad delay":            {"/faults", `[{"delay":"soon"}]`, `invalid body: invalid delay \"soon\": use a duration such as 1.5s`},
+		"a fault with a delay as a number":    {"/faults", `[{"delay":5}]`, "cannot unmarshal number"},
+		"a fault with a negative delay":       {"/faults", `[{"delay":"-1s"}]`, "negative"},
+		"a fault with negative times":         {"/faults", `[{"times":-1,"status":500}]`, "negative"},
+		"a fault with a status out of range":  {"/faults", `[{"status":101}]`, "not between 200 and 599"},
+		"a fault with a body and no status":   {"/faults", `[{"body":"x"}]`, "invalid body: headers and body require a status"},
+		"a fault with an unknown connection":  {"/faults", `[{"connection":"drop"}]`, `unknown connection \"drop\"`},
+		"a fault with a path without a slash": {"/faults", `[{"path":"send","status":500}]`, "begin with a slash"},
+		"an empty body of faults":             {"/faults", ``, "invalid body: the body is empty"},
+		"two lists of faults":                 {"/faults", `[] []`, "invalid body: unexpected data after the JSON value"},
+		"faults beyond 32 MiB":                {"/faults", strings.Repeat(" ", maxControlBody+1), "too large"},
+		"an unknown form of the token":        {"/auth", `{"forms":["cookie"]}`, `unknown form \"cookie\"`},
+		"an unknown field beside the forms":   {"/auth", `{"form":["colon"]}`, `unknown field \"form\"`},
+		"no setting of the webhooks":          {"/webhooks", `{}`, `the fields \"receipts\" and \"as\" are missing: set at least one`},
+		"an unknown odd form":                 {"/webhooks", `{"as":["bom","bomb"]}`, `unknown form \"bomb\": use no-type, `},
+		"odd forms that exclude each other":   {"/webhooks", `{"as":["bom","utf16"],"receipts":true}`, `forms \"bom\" and \"utf16\" cannot be combined`},
+		"an unknown setting of the webhooks":  {"/webhooks", `{"receipt":true}`, `unknown field \"receipt\"`},
+		"neither forms nor tokens":            {"/auth", `{}`, `the fields \"forms\" and \"tokens\" are missing: set at least one`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := New(Config{Token: token})
@@ -195,7 +195,7 @@ func TestTheTokensAreSetByAControl(t *testing.T) {
 	} {
 		status, answer := control(s, http.MethodPut, "/auth", `{"tokens":`+tt.tokens+`}`)
 		assert.Equal(t, http.StatusOK, status)
-		assert.JSONEq(t, `{"forms":["form"]}`, answer, "the forms stay, and tokens are not shown")
+		assert.JSONEq(t, `{"forms":["form"]}`, answer, "the forms do not change, and tokens are not shown")
 		status, _ = ask(s, "/send", "external_id=a&text=Hello&token="+token)
 		assert.Equal(t, tt.oldToken, status, tt.tokens)
 		status, _ = ask(s, "/send", "external_id=a&text=Hello&token=new")

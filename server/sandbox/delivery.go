@@ -15,42 +15,41 @@ import (
 
 const formType = "application/x-www-form-urlencoded"
 
-// ErrNoWebhookURL means that a webhook cannot be posted, because Config.WebhookURL is empty.
+// ErrNoWebhookURL is returned if a webhook is triggered and the Config has no WebhookURL.
 var ErrNoWebhookURL = errors.New("sandbox: no webhook URL is configured")
 
-var errQueueFull = errors.New("not posted: the queue of webhooks is full")
+var errQueueFull = errors.New("not posted: the webhook queue is full")
 
-// Delivery is a webhook that was posted, or that could not be posted. Its fields and body are
-// shared and MUST NOT be changed.
+// Delivery is one webhook and its outcome. Copies share Fields and Body, which MUST NOT be changed.
 type Delivery struct {
-	// Time is the time at which the post began.
+	// Time is when posting began.
 	Time        time.Time `json:"time"`
 	ContentType string    `json:"content_type"`
-	// ContentEncoding is the header of that name, if any.
+	// ContentEncoding is the header of that name. It may be empty.
 	ContentEncoding string `json:"content_encoding,omitempty"`
-	// Query is the part that was added to the query of the webhook URL.
+	// Query was added to the webhook URL's query. It may be empty.
 	Query string `json:"query,omitempty"`
-	// As are the odd forms of the webhook.
+	// As lists the odd forms of the webhook.
 	As []OddForm `json:"as,omitempty"`
-	// Fields are the webhook's fields in order. A triggered webhook that is not a form has
-	// none.
+	// Fields are the webhook's fields in order. A triggered webhook that is not a form has no
+	// fields.
 	Fields []Field `json:"fields"`
-	// Body is the posted body. In JSON it is the string body if it is UTF-8, and otherwise
+	// Body is the posted body. In JSON it is the string body if it is valid UTF-8, and otherwise
 	// body_base64.
 	Body []byte `json:"-"`
-	// Status is the receiver's status. Error is the reason if there is no answer. One of them
-	// is set.
+	// Status is the receiver's status, and Error is the reason if there is none. Exactly one of
+	// them is set.
 	Status int    `json:"status,omitempty"`
 	Error  string `json:"error,omitempty"`
-	// Triggered means that the webhook was requested by a control, not caused by a call.
+	// Triggered is false if a call caused the webhook.
 	Triggered bool `json:"triggered"`
 }
 
-// Deliveries returns the posted webhooks in the order in which the posts ended: the newest
-// 10,000, with at most 64 MiB of bodies in total.
+// Deliveries lists the webhooks in the order in which their posts ended. It keeps the newest
+// 10,000, with at most 64 MiB of bodies together.
 func (s *Sandbox) Deliveries() []Delivery { return s.deliveries.list() }
 
-// MarshalJSON encodes the body as text if it is UTF-8.
+// MarshalJSON encodes the body as text if it is valid UTF-8.
 func (d Delivery) MarshalJSON() ([]byte, error) {
 	return encodeReadably(deliveryJSON{plainDelivery(d), newBodyJSON(d.Body)})
 }
@@ -74,28 +73,28 @@ type deliveryJSON struct {
 	bodyJSON
 }
 
-// Trigger posts one webhook now and returns the receiver's status. It is a form with the fields
-// in this order, unless SetOddForms changes that. Names and values may have any bytes. Trigger
-// does not wait for queued webhooks, and works without Run. It fails with ErrNoWebhookURL, with
-// ctx's error, or with the reason if there is no answer.
+// Trigger posts one webhook now and returns the receiver's status. The webhook is a form with these
+// fields in this order, unless SetOddForms changed that. Names and values may be any bytes. Trigger
+// does not wait for queued webhooks and does not need Run. It fails with ErrNoWebhookURL, with
+// ctx's error, or with the reason why there is no answer.
 func (s *Sandbox) Trigger(ctx context.Context, fields []Field) (status int, err error) {
 	return s.TriggerAs(ctx, fields, s.settings.oddForms()...)
 }
 
-// TriggerAs is Trigger with the given odd forms instead of those of SetOddForms. It also fails
-// if they are unknown or cannot be combined.
+// TriggerAs is Trigger with the given odd forms in place of those of SetOddForms. It also fails if
+// a form is unknown or the forms cannot be combined.
 func (s *Sandbox) TriggerAs(ctx context.Context, fields []Field, as ...OddForm) (status int, err error) {
 	if err := checkOddForms(as); err != nil {
 		return 0, fmt.Errorf("sandbox: %w", err)
 	}
 	o := composed(fields, as)
-	d := delivery(o, as)
+	d := newDelivery(o, as)
 	d.Triggered = true
 	return s.post(ctx, o, d)
 }
 
-// delivery returns the Delivery of o, without an outcome.
-func delivery(o *outgoing, as []OddForm) *Delivery {
+// newDelivery returns the Delivery of o without an outcome.
+func newDelivery(o *outgoing, as []OddForm) *Delivery {
 	return &Delivery{
 		Time: time.Now(), ContentType: o.contentType, ContentEncoding: o.contentEncoding, Query: o.query,
 		As: slices.Clone(as), Fields: o.fields, Body: o.body,
@@ -111,12 +110,12 @@ func (s *Sandbox) deliver(ctx context.Context) {
 		}
 		as := s.settings.oddForms()
 		o := composed(compose(), as)
-		// The outcome is listed and logged. A webhook is posted only once.
-		_, _ = s.post(ctx, o, delivery(o, as))
+		// Each webhook is posted once. Its outcome is in Deliveries and the log.
+		_, _ = s.post(ctx, o, newDelivery(o, as))
 	}
 }
 
-// post posts o once and records d with the outcome.
+// post posts o once and keeps d with the outcome.
 func (s *Sandbox) post(ctx context.Context, o *outgoing, d *Delivery) (status int, err error) {
 	if s.config.WebhookURL == "" {
 		return 0, ErrNoWebhookURL
@@ -139,12 +138,12 @@ func (s *Sandbox) exchange(ctx context.Context, o *outgoing) (status int, err er
 	}
 	o.address(request)
 	request.Header.Set("User-Agent", "Ongair-Sandbox")
-	response, err := s.client.Do(request) //nolint:gosec // the URL is the operator's; only what is posted comes with a request
+	response, err := s.client.Do(request) //nolint:gosec // the operator sets the URL; a request sets only the content
 	if err != nil {
 		return 0, withoutURL(err)
 	}
-	// Ongair only uses the status. A part of the body is read so that the connection can be
-	// reused.
+	// Like Ongair, use only the status. Read at most 64 KiB of the body, so that the connection can
+	// be reused.
 	_, _ = io.CopyN(io.Discard, response.Body, 64<<10)
 	_ = response.Body.Close()
 	if !s.running.Load() {
@@ -153,7 +152,7 @@ func (s *Sandbox) exchange(ctx context.Context, o *outgoing) (status int, err er
 	return response.StatusCode, nil
 }
 
-// withoutURL removes the webhook URL, which contains a secret, from an error.
+// withoutURL returns err without the webhook URL, which contains a secret.
 func withoutURL(err error) error {
 	if inner := new(url.Error); errors.As(err, &inner) {
 		return fmt.Errorf("sandbox: post webhook: %w", inner.Err)
@@ -161,9 +160,9 @@ func withoutURL(err error) error {
 	return fmt.Errorf("sandbox: post webhook: %w", err)
 }
 
-// undelivered records a webhook that was not posted.
-func (s *Sandbox) undelivered(fields []Field, why error) {
-	d := delivery(composed(fields, nil), nil)
+// recordUnposted lists a webhook that will not be posted.
+func (s *Sandbox) recordUnposted(fields []Field, why error) {
+	d := newDelivery(composed(fields, nil), nil)
 	d.Error = why.Error()
 	s.deliveries.add(d, len(d.Body))
 	s.logger.Warn("webhook not posted", "error", d.Error)
@@ -178,7 +177,8 @@ func newWebhookClient() *http.Client {
 	}
 }
 
-// closeIdle closes the idle connections of the Sandbox's own client.
+// closeIdle closes the idle connections of the default client. They would otherwise stay open for
+// up to a minute.
 func (s *Sandbox) closeIdle() {
 	if s.ownClient {
 		s.client.CloseIdleConnections()

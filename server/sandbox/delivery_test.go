@@ -38,10 +38,10 @@ func TestADeliveryHasItsOutcome(t *testing.T) {
 		url    string
 		status int
 	}{
-		"a receiver that refuses":   {refusing, http.StatusServiceUnavailable},
-		"a redirect, not followed":  {redirecting.URL, http.StatusFound},
-		"nobody listening":          {unreachable.URL, 0},
-		"a URL that cannot be used": {"http://[", 0},
+		"a receiver that rejects":  {refusing, http.StatusServiceUnavailable},
+		"a redirect, not followed": {redirecting.URL, http.StatusFound},
+		"no listener":              {unreachable.URL, 0},
+		"an invalid URL":           {"http://[", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := New(Config{Token: token, WebhookURL: tt.url + "/secret"})
@@ -84,7 +84,7 @@ func TestATriggerEndsWithItsContext(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 }
 
-func TestAWebhookBeyondTheQueueIsListedAndNotPosted(t *testing.T) {
+func TestAWebhookBeyondTheQueueBoundIsListedButNotPosted(t *testing.T) {
 	s := New(Config{Token: token, WebhookURL: webhookURL})
 	for range maxQueued {
 		require.True(t, s.queue.push(time.Now(), func() []Field { return nil }))
@@ -93,7 +93,7 @@ func TestAWebhookBeyondTheQueueIsListedAndNotPosted(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status)
 	deliveries := s.Deliveries()
 	require.Len(t, deliveries, 1)
-	assert.Equal(t, errQueueFull.Error(), deliveries[0].Error)
+	assert.Equal(t, "not posted: the webhook queue is full", deliveries[0].Error)
 	assert.Equal(t, Field{"notification_type", "TicketStatusUpdated"}, deliveries[0].Fields[0])
 }
 

@@ -15,7 +15,7 @@ import (
 	"unicode/utf16"
 )
 
-// The odd forms, in the order of their table.
+// The functions below apply the odd forms, in the order of the table.
 
 const jsonType = "application/json"
 
@@ -62,8 +62,8 @@ func encodeMultipartOtherBoundary(o *outgoing) {
 	o.contentType = "multipart/form-data; boundary=another-" + boundary
 }
 
-// encodeParts encodes a multipart body and returns its boundary. The boundary is always the
-// same unless a field contains it.
+// encodeParts makes a multipart body and returns its boundary. The boundary is always the same
+// unless a field contains it.
 func (o *outgoing) encodeParts() (boundary string) {
 	boundary = "----ongair-sandbox"
 	for i := 0; slices.ContainsFunc(o.fields, func(f Field) bool { return strings.Contains(f.Name+"\n"+f.Value, boundary) }); i++ {
@@ -71,7 +71,7 @@ func (o *outgoing) encodeParts() (boundary string) {
 	}
 	var body bytes.Buffer
 	writer := multipart.NewWriter(&body)
-	_ = writer.SetBoundary(boundary) // it is valid, and a buffer takes everything
+	_ = writer.SetBoundary(boundary) // the boundary is valid, and writes to a buffer cannot fail
 	for _, f := range o.fields {
 		_ = writer.WriteField(f.Name, f.Value)
 	}
@@ -94,7 +94,7 @@ func encodePayload(o *outgoing) {
 	o.contentType, o.body = formType, []byte("payload="+url.QueryEscape(string(o.object())))
 }
 
-// object returns the fields as a JSON object of strings, with their order and repeated names.
+// object returns the fields as a JSON object of strings. It keeps their order and repeated names.
 func (o *outgoing) object() []byte {
 	var body strings.Builder
 	body.WriteString("{")
@@ -112,11 +112,11 @@ func jsonString(text string) string {
 	var encoded strings.Builder
 	encoder := json.NewEncoder(&encoded)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(text) // a string always has JSON
+	_ = encoder.Encode(text) // encoding a string cannot fail
 	return strings.TrimSuffix(encoded.String(), "\n")
 }
 
-// encodeLatin1 escapes the bytes of ISO-8859-1. Characters that it lacks become question marks.
+// encodeLatin1 escapes the bytes of ISO-8859-1. Characters outside it become question marks.
 func encodeLatin1(o *outgoing) {
 	latin1 := outgoing{literalPlus: o.literalPlus}
 	for _, f := range o.fields {
@@ -166,7 +166,7 @@ func compressDeflate(o *outgoing) {
 func (o *outgoing) compress(name string, writerTo func(w io.Writer) io.WriteCloser) {
 	var body bytes.Buffer
 	writer := writerTo(&body)
-	_, _ = writer.Write(o.body) // a buffer takes everything
+	_, _ = writer.Write(o.body) // writes to a buffer cannot fail
 	_ = writer.Close()
 	o.contentEncoding, o.body = name, body.Bytes()
 }

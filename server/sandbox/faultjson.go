@@ -21,7 +21,7 @@ type faultJSON struct {
 	Connection Connection        `json:"connection,omitempty"`
 }
 
-// MarshalJSON encodes the delay as Go does, for example "1.5s", and omits zero values.
+// MarshalJSON encodes the delay as a string, for example "1.5s", and omits zero fields.
 func (f Fault) MarshalJSON() ([]byte, error) {
 	shown := faultJSON{
 		Path: f.Path, Times: f.Times, Status: f.Status, Headers: f.Headers, Body: f.Body,
@@ -33,8 +33,7 @@ func (f Fault) MarshalJSON() ([]byte, error) {
 	return encodeReadably(shown)
 }
 
-// UnmarshalJSON decodes the output of MarshalJSON. It rejects unknown fields and invalid
-// faults.
+// UnmarshalJSON decodes the output of MarshalJSON. It rejects unknown fields and invalid faults.
 func (f *Fault) UnmarshalJSON(data []byte) error {
 	var given faultJSON
 	if err := decodeStrictly(bytes.NewReader(data), &given); err != nil {
@@ -47,7 +46,7 @@ func (f *Fault) UnmarshalJSON(data []byte) error {
 	if given.Delay != "" {
 		delay, err := time.ParseDuration(given.Delay)
 		if err != nil {
-			return fmt.Errorf("delay %q is not a duration such as 1.5s", given.Delay)
+			return fmt.Errorf("invalid delay %q: use a duration such as 1.5s", given.Delay)
 		}
 		read.Delay = delay
 	}
@@ -58,7 +57,7 @@ func (f *Fault) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// decodeStrictly decodes one JSON value. It rejects unknown fields and data after the value.
+// decodeStrictly decodes exactly one JSON value. It rejects fields that v lacks.
 func decodeStrictly(r io.Reader, v any) error {
 	decoder := json.NewDecoder(r)
 	decoder.DisallowUnknownFields()
@@ -69,7 +68,7 @@ func decodeStrictly(r io.Reader, v any) error {
 		return err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is something after the JSON value")
+		return errors.New("unexpected data after the JSON value")
 	}
 	return nil
 }

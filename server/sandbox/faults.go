@@ -10,49 +10,49 @@ import (
 	"time"
 )
 
-// Fault is a failure of calls. At least one of Delay, Status and Connection is set. They take
-// effect in this order.
+// Fault replaces, delays or breaks the answers to the calls that it matches. At least one of Delay,
+// Status and Connection is set. They apply in this order.
 type Fault struct {
-	// Path is the call's name, for example "/send". Empty matches every request to the API,
-	// including unknown paths.
+	// Path is the name of the call, for example "/send". An empty Path matches every request to the
+	// API, including unknown paths.
 	Path string
-	// Times is the number of calls that fail, after which the fault is removed. Zero means
-	// until it is removed. In a list of faults it is the rest.
+	// Times is how many calls the fault applies to before it is removed. 0 means no limit. In a
+	// list of faults it is the number of calls that are left.
 	Times int
-	// Delay is the delay of the answer, or of the end of the connection. It ends early, without
-	// an answer, when the client leaves or Run's context ends. In JSON it is a string such as
-	// "1.5s".
+	// Delay is how long the answer, or the end of the connection, is delayed. It ends early,
+	// without an answer, when the client disconnects or Run's context ends. In JSON it is a string
+	// such as "1.5s".
 	Delay time.Duration
 	// Status, 200 to 599, is answered with Headers and Body, and the call is not executed. The
-	// Content-Type is Ongair's unless Headers has one. Zero means the call's real answer.
+	// Content-Type is Ongair's unless Headers has one. 0 means the call's real answer.
 	Status  int
 	Headers map[string]string
 	Body    string
-	// Effect means that the call is executed nevertheless, before the delay: the message is
-	// stored and its webhooks are queued.
+	// Effect means that the call is executed nevertheless, before the delay begins. The message is
+	// kept and its webhooks are queued, whatever the client receives.
 	Effect bool
-	// Connection, if not empty, is the way in which the connection ends.
+	// Connection, if not empty, is how the connection ends in place of a whole answer.
 	Connection Connection
 }
 
-// Connection is a way in which a connection fails after the request was read. It requires
+// Connection is a way to break the connection of a call after the whole request was read. It needs
 // HTTP/1.
 type Connection string
 
 const (
-	// ResetBeforeAnswer ends the connection with a reset (RST) and no byte of an answer.
+	// ResetBeforeAnswer closes the connection with a reset (RST) before any byte of an answer.
 	ResetBeforeAnswer Connection = "reset_before_answer"
-	// CloseBeforeAnswer ends the connection in order (FIN) with no byte of an answer.
+	// CloseBeforeAnswer closes the connection in order (FIN) before any byte of an answer.
 	CloseBeforeAnswer Connection = "close_before_answer"
-	// HalfAnswer sends the header, with the Content-Length of the whole answer, and half of the
-	// body, and closes the connection. Without a Status the call is executed and its real
-	// answer is cut.
+	// HalfAnswer writes the header, with the whole answer's Content-Length, and half of the body.
+	// Then it closes the connection. Without a Status it cuts the real answer, so the call is
+	// always executed.
 	HalfAnswer Connection = "half_answer"
-	// Hang never answers. The connection ends when the client leaves or Run's context ends.
+	// Hang never answers. It ends when the client disconnects or Run's context ends.
 	Hang Connection = "hang"
 )
 
-// check returns an error if a fault is invalid.
+// check returns an error if the fault is invalid.
 func (f Fault) check() error {
 	switch {
 	case f.Path != "" && !strings.HasPrefix(f.Path, "/"):
@@ -64,9 +64,9 @@ func (f Fault) check() error {
 	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
 		return fmt.Errorf("status %d is not between 200 and 599", f.Status)
 	case f.Status == 0 && (f.Body != "" || len(f.Headers) > 0):
-		return errors.New("headers and body need a status")
+		return errors.New("headers and body require a status")
 	case f.Delay == 0 && f.Status == 0 && f.Connection == "":
-		return errors.New("a fault needs a delay, a status or a connection")
+		return errors.New("a fault requires a delay, a status or a connection")
 	}
 	switch f.Connection {
 	case "", ResetBeforeAnswer, CloseBeforeAnswer, HalfAnswer, Hang:
@@ -77,34 +77,34 @@ func (f Fault) check() error {
 	}
 }
 
-// faults is the list of faults. The zero value is an empty list.
+// faults is the list of faults. Its zero value is an empty list.
 type faults struct {
 	mu   sync.Mutex
 	list []Fault
 }
 
-// SetFaults replaces all faults. Without arguments it removes them. The first fault that
-// matches a call takes effect. An invalid fault, such as one with Status 42, answers its calls
-// with 500 and the reason.
+// SetFaults replaces all faults. Without arguments it removes them. Only the first fault that
+// matches a call applies. An invalid fault, such as one with Status 42, answers its calls with 500
+// and the reason.
 func (s *Sandbox) SetFaults(list ...Fault) {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
 	s.faults.list = slices.Clone(list)
 }
 
-// current returns a copy of the list. It is never nil, so that JSON has a list.
+// current returns a copy of the list. It is never nil, so that its JSON is a list.
 func (fs *faults) current() []Fault {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	return append([]Fault{}, fs.list...)
 }
 
-// take returns the fault for a call to path, and counts it.
-func (fs *faults) take(path string) (Fault, bool) {
+// match returns the first fault that matches a call to path and counts the call.
+func (fs *faults) match(path string) (Fault, bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	for i, f := range fs.list {
-		// The name with its prefix means the same call.
+		// A Path may include the prefix of the API.
 		if f.Path != "" && strings.TrimPrefix(f.Path, apiPath) != path {
 			continue
 		}
@@ -118,11 +118,10 @@ func (fs *faults) take(path string) (Fault, bool) {
 	return Fault{}, false
 }
 
-// apply answers a call, or fails it, according to f. work executes the call and returns its
-// real answer.
+// apply answers a call as f specifies. work executes the call and returns its real answer.
 func (f Fault) apply(w http.ResponseWriter, r *http.Request, work func() answer, answered func(status int)) {
 	if err := f.check(); err != nil {
-		write(w, refuse(http.StatusInternalServerError, "the sandbox has a bad fault: "+err.Error()), answered)
+		write(w, reject(http.StatusInternalServerError, "invalid fault of the sandbox: "+err.Error()), answered)
 		return
 	}
 	var a answer
@@ -131,18 +130,18 @@ func (f Fault) apply(w http.ResponseWriter, r *http.Request, work func() answer,
 		a = work()
 	}
 	if !wait(r.Context(), f.Delay) {
-		hangUp(w, false)
+		closeWithoutAnswer(w, false)
 		return
 	}
 	switch f.Connection {
 	case ResetBeforeAnswer, CloseBeforeAnswer:
-		hangUp(w, f.Connection == ResetBeforeAnswer)
+		closeWithoutAnswer(w, f.Connection == ResetBeforeAnswer)
 		return
 	case Hang:
 		<-r.Context().Done()
-		hangUp(w, false)
+		closeWithoutAnswer(w, false)
 		return
-	case HalfAnswer: // below, when there is an answer
+	case HalfAnswer: // handled below, because it needs an answer
 	}
 	if f.Status != 0 {
 		a = f.answer()

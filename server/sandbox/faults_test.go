@@ -20,7 +20,8 @@ import (
 
 const hello = "external_id=%2B254722200200&text=Hello"
 
-// raw makes a send over a connection of its own and returns everything that came back until it ended.
+// raw makes a send on a new connection and returns everything that it received until the connection
+// ended.
 func raw(t *testing.T, baseURL string) (answer string, err error) {
 	t.Helper()
 	conn := dial(t, baseURL)
@@ -28,7 +29,7 @@ func raw(t *testing.T, baseURL string) (answer string, err error) {
 	return string(read), err
 }
 
-// dial makes a send over a connection of its own and reads nothing yet.
+// dial makes a send on a new connection without reading the answer.
 func dial(t *testing.T, baseURL string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(baseURL, "http://"))
@@ -49,16 +50,16 @@ func TestAFaultAnswersInsteadOfOngair(t *testing.T) {
 		body        string
 		contentType string
 	}{
-		"429 with Retry-After":  {Fault{Status: 429, Headers: map[string]string{"Retry-After": "2"}}, 429, "", ""},
-		"502 with HTML":         {Fault{Status: 502, Headers: map[string]string{"content-type": "text/html"}, Body: "<html>"}, 502, "<html>", "text/html"},
-		"200 empty":             {Fault{Status: 200}, 200, "", ""},
-		"200 with sent false":   {Fault{Status: 200, Body: `{"sent":false}`}, 200, `{"sent":false}`, ""},
-		"10 MB of nonsense":     {Fault{Status: 500, Body: strings.Repeat("x", 10_000_000)}, 500, strings.Repeat("x", 10_000_000), ""},
-		"a redirect":            {Fault{Status: 302, Headers: map[string]string{"Location": "/elsewhere"}}, 302, "", ""},
-		"no content":            {Fault{Status: 204}, 204, "", ""},
-		"a call by its name":    {Fault{Path: "/send", Status: 500}, 500, "", ""},
-		"a call by its path":    {Fault{Path: apiPath + "/send", Status: 500}, 500, "", ""},
-		"a fault without sense": {Fault{Status: 42}, 500, `{"error":"the sandbox has a bad fault: status 42 is not between 200 and 599"}`, ""},
+		"429 with Retry-After": {Fault{Status: 429, Headers: map[string]string{"Retry-After": "2"}}, 429, "", ""},
+		"502 with HTML":        {Fault{Status: 502, Headers: map[string]string{"content-type": "text/html"}, Body: "<html>"}, 502, "<html>", "text/html"},
+		"an empty 200":         {Fault{Status: 200}, 200, "", ""},
+		"200 with sent false":  {Fault{Status: 200, Body: `{"sent":false}`}, 200, `{"sent":false}`, ""},
+		"10 MB":                {Fault{Status: 500, Body: strings.Repeat("x", 10_000_000)}, 500, strings.Repeat("x", 10_000_000), ""},
+		"a redirect":           {Fault{Status: 302, Headers: map[string]string{"Location": "/elsewhere"}}, 302, "", ""},
+		"no content":           {Fault{Status: 204}, 204, "", ""},
+		"a call by its name":   {Fault{Path: "/send", Status: 500}, 500, "", ""},
+		"a call by its path":   {Fault{Path: apiPath + "/send", Status: 500}, 500, "", ""},
+		"an invalid fault":     {Fault{Status: 42}, 500, `{"error":"invalid fault of the sandbox: status 42 is not between 200 and 599"}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := New(Config{Token: token})
@@ -80,7 +81,7 @@ func TestAFaultAnswersInsteadOfOngair(t *testing.T) {
 	}
 }
 
-func TestTheFirstFaultThatFitsHappensAsOftenAsItMay(t *testing.T) {
+func TestTheFirstMatchingFaultAppliesForItsNumberOfCalls(t *testing.T) {
 	s := New(Config{Token: token})
 	s.SetFaults(
 		Fault{Path: "/send_image", Status: 501},
@@ -111,13 +112,13 @@ func TestAFaultWithAnEffectDoesTheWork(t *testing.T) {
 		"and answers something else": {Effect: true, Status: 500},
 		"and resets":                 {Effect: true, Connection: ResetBeforeAnswer},
 		"and closes":                 {Effect: true, Connection: CloseBeforeAnswer},
-		"and answers by half":        {Connection: HalfAnswer},
+		"and sends half an answer":   {Connection: HalfAnswer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, webhooks := receiver(t, http.StatusOK)
 			s, baseURL := start(t, quick(url))
 			s.SetFaults(fault)
-			_, _ = raw(t, baseURL) // what comes back is another test's subject
+			_, _ = raw(t, baseURL) // other tests check the answer
 			assert.Equal(t, golden(t, "webhooks", "text_sent.form"), receive(t, webhooks).body)
 			assert.Equal(t, golden(t, "webhooks", "text_answered.form"), receive(t, webhooks).body)
 		})
@@ -151,14 +152,14 @@ func assertNoAnswer(t *testing.T, s *Sandbox) {
 	assert.Empty(t, s.state.snapshot().Messages)
 }
 
-func TestHalfAnAnswerHasTheContentLengthOfTheWholeOne(t *testing.T) {
+func TestAHalfAnswerAnnouncesTheWholeLength(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault    Fault
 		whole    string
 		messages int
 	}{
-		"of the real answer":     {Fault{Connection: HalfAnswer}, golden(t, "answers", "sent.json"), 1},
-		"of an answer of faults": {Fault{Connection: HalfAnswer, Status: 200, Body: `{"sent":"true"}`}, `{"sent":"true"}`, 0},
+		"of the real answer":        {Fault{Connection: HalfAnswer}, golden(t, "answers", "sent.json"), 1},
+		"of an answer of the fault": {Fault{Connection: HalfAnswer, Status: 200, Body: `{"sent":"true"}`}, `{"sent":"true"}`, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, baseURL := start(t, Config{})
@@ -225,7 +226,7 @@ func TestAHangingCallEndsWithTheSandbox(t *testing.T) {
 	}
 }
 
-func TestADelayKeepsTheAnswerBack(t *testing.T) {
+func TestADelayDelaysTheAnswer(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault         Fault
 		status        int
@@ -256,15 +257,15 @@ func TestADelayKeepsTheAnswerBack(t *testing.T) {
 	}
 }
 
-func TestAConnectionThatCannotBeBrokenSaysSo(t *testing.T) {
+func TestAFaultThatCannotBreakTheConnectionIsAnsweredWith500(t *testing.T) {
 	s := New(Config{Token: token})
 	s.SetFaults(Fault{Connection: ResetBeforeAnswer})
 	status, answer := ask(s, "/send", hello) // a recorder has no connection
 	assert.Equal(t, http.StatusInternalServerError, status)
-	assert.Contains(t, answer, "cannot break")
+	assert.Equal(t, "the sandbox cannot break this connection: use HTTP/1\n", answer)
 }
 
-func TestAResetUnderTLSIsTheConnectionsOwn(t *testing.T) {
+func TestAResetUnderTLSResetsTheTCPConnection(t *testing.T) {
 	s := New(Config{Token: token})
 	s.SetFaults(Fault{Connection: ResetBeforeAnswer})
 	server := httptest.NewTLSServer(s.Handler())

@@ -7,8 +7,9 @@ const (
 	historyBytes = 64 << 20
 )
 
-// history has the newest entries: at most historyCount, with at most historyBytes of bodies.
-// The newest entry is always kept. The zero value is empty. It is safe for concurrent use.
+// history keeps the newest entries: at most historyCount, with at most historyBytes of bodies. It
+// always keeps the newest entry. Its zero value is empty and ready to use. It is safe for
+// concurrent use.
 type history[T any] struct {
 	mu      sync.Mutex
 	entries []entry[T]
@@ -20,7 +21,7 @@ type entry[T any] struct {
 	size  int
 }
 
-// add adds v, whose body has size bytes. After that, v MUST be changed only by change.
+// add keeps v, whose body has size bytes. Later changes of v MUST use change.
 func (h *history[T]) add(v *T, size int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -28,19 +29,19 @@ func (h *history[T]) add(v *T, size int) {
 	h.bytes += size
 	for len(h.entries) > historyCount || (h.bytes > historyBytes && len(h.entries) > 1) {
 		h.bytes -= h.entries[0].size
-		h.entries[0] = entry[T]{} // the array outlives the slice's start, and must not keep the body
+		h.entries[0] = entry[T]{} // the array must not keep the body
 		h.entries = h.entries[1:]
 	}
 }
 
-// change runs f, which may change added values.
+// change runs f, which may write to entries. No entry is read meanwhile.
 func (h *history[T]) change(f func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	f()
 }
 
-// list returns a copy of the entries, oldest first. It is never nil, so that JSON has a list.
+// list returns copies of the entries, oldest first. It is never nil, so that its JSON is a list.
 func (h *history[T]) list() []T {
 	h.mu.Lock()
 	defer h.mu.Unlock()

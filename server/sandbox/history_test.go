@@ -20,7 +20,7 @@ func TestTheHistoryKeepsTheNewestEntries(t *testing.T) {
 	assert.Empty(t, h.list())
 }
 
-func TestTheHistoryKeepsNoMoreBytesThanItsBoundButTheNewestEntry(t *testing.T) {
+func TestTheHistoryBoundsItsBytesButKeepsTheNewestEntry(t *testing.T) {
 	var h history[int]
 	for i := range 3 {
 		h.add(&i, historyBytes/2)

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// OddForm is a deviation of a webhook from Ongair's documentation, for example "bom". The
-// sandbox posts webhooks in odd forms to test how a consumer handles those of other senders and
-// proxies.
+// OddForm is a difference between a webhook and Ongair's documentation, for example "bom". The
+// sandbox posts odd forms on demand. They test a receiver with webhooks as other senders and
+// proxies make them.
 type OddForm string
 
-// The steps in which odd forms change a webhook, in order. Without a form of stepEncode the
-// webhook is an urlencoded form, as Ongair documents.
+// The steps in which odd forms change a webhook, in order. Without a form of stepEncode the fields
+// become an urlencoded form, as Ongair documents.
 const (
 	stepFields = iota
 	stepEncode
@@ -22,32 +22,32 @@ const (
 	steps
 )
 
-// oddForm is an entry of the table of odd forms.
+// oddForm is one entry of the table of odd forms.
 type oddForm struct {
 	name OddForm
-	// about completes the sentence "The webhook has …" of the help page.
+	// about completes the sentence "The webhook has …" on the page.
 	about string
 	step  int
 	apply func(o *outgoing)
-	// not lists the forms that cannot be combined with this one. Two encodings cannot be
+	// not lists the forms that cannot be combined with this one. Two encodings can never be
 	// combined.
 	not []OddForm
 }
 
-// oddForms returns the table. The forms of one step are applied in its order.
+// oddForms returns the table. The forms of one step apply in its order.
 func oddForms() []oddForm {
-	noForm := []OddForm{ // these bodies are not urlencoded forms
+	noForm := []OddForm{ // bodies that are not an urlencoded form
 		"multipart", "multipart-unlabelled", "multipart-without-boundary", "multipart-other-boundary",
 		"json", "json-array", "json-as-form",
 	}
-	notInUTF16 := []OddForm{ // these bodies depend on their bytes
+	notInUTF16 := []OddForm{ // bodies that must keep their bytes
 		"multipart", "multipart-unlabelled", "multipart-without-boundary", "multipart-other-boundary", "latin1",
 	}
 	return []oddForm{
 		{"no-type", "no notification_type", stepFields, dropType, []OddForm{"type-lower-case", "type-with-spaces"}},
 		{"type-lower-case", "its type in lower case, such as messagereceived", stepFields, lowerCaseType, nil},
 		{"type-with-spaces", "a space before and after its type", stepFields, spacesAroundType, nil},
-		{"plus-as-space", "the plus of its contact not escaped, which is a space in a form", stepFields, keepPlus, append(noForm, "payload")},
+		{"plus-as-space", "an unescaped plus in its contact, which a form decodes as a space", stepFields, keepPlus, append(noForm, "payload")},
 
 		{"multipart", "a multipart/form-data body", stepEncode, encodeMultipart, nil},
 		{"multipart-unlabelled", "a multipart body and no Content-Type", stepEncode, encodeMultipartUnlabelled, nil},
@@ -58,14 +58,14 @@ func oddForms() []oddForm {
 		{"json-as-form", "a JSON object labelled as a form", stepEncode, encodeJSONAsForm, nil},
 		{"json-array", "a JSON array with one object", stepEncode, encodeJSONArray, nil},
 		{"payload", "one form field, payload, with a JSON object", stepEncode, encodePayload, nil},
-		{"latin1", "a form in ISO-8859-1, which its Content-Type names", stepEncode, encodeLatin1, nil},
+		{"latin1", "a form in ISO-8859-1, as its Content-Type states", stepEncode, encodeLatin1, nil},
 		{"query", "its fields in the URL's query and an empty body", stepEncode, encodeQuery, []OddForm{
 			"leading-question-mark", "leading-newlines", "bom", "utf16", "gzip", "deflate",
 		}},
 
-		{"leading-question-mark", "a question mark in front of its form", stepPrefix, prefixQuestionMark, noForm},
-		{"leading-newlines", "two line breaks in front of its body", stepPrefix, prefixNewlines, nil},
-		{"bom", "a UTF-8 byte order mark in front of its body", stepPrefix, prefixBOM, []OddForm{"utf16", "latin1"}},
+		{"leading-question-mark", "a question mark before its form", stepPrefix, prefixQuestionMark, noForm},
+		{"leading-newlines", "two line breaks before its body", stepPrefix, prefixNewlines, nil},
+		{"bom", "a UTF-8 byte order mark before its body", stepPrefix, prefixBOM, []OddForm{"utf16", "latin1"}},
 		{"utf16", "its body in UTF-16, little-endian, with a byte order mark", stepPrefix, recodeUTF16, notInUTF16},
 
 		{"gzip", "its body compressed, with Content-Encoding: gzip", stepCompress, compressGzip, []OddForm{"deflate"}},
@@ -76,7 +76,7 @@ func oddForms() []oddForm {
 	}
 }
 
-// OddForms returns the known odd forms.
+// OddForms lists the known odd forms.
 func OddForms() []OddForm {
 	var names []OddForm
 	for _, f := range oddForms() {
@@ -85,7 +85,7 @@ func OddForms() []OddForm {
 	return names
 }
 
-// parseOddForms parses a list of odd forms separated by commas. It may be empty.
+// parseOddForms parses a comma-separated list of odd forms. The list may be empty.
 func parseOddForms(list string) ([]OddForm, error) {
 	var as []OddForm
 	for name := range strings.SplitSeq(list, ",") {
@@ -96,7 +96,8 @@ func parseOddForms(list string) ([]OddForm, error) {
 	return as, checkOddForms(as)
 }
 
-// checkOddForms returns an error if a form is unknown or the forms cannot be combined.
+// checkOddForms returns an error if a form is unknown or repeated, or if the forms cannot be
+// combined.
 func checkOddForms(as []OddForm) error {
 	table := oddForms()
 	known := make(map[OddForm]oddForm, len(table))
@@ -106,7 +107,7 @@ func checkOddForms(as []OddForm) error {
 	for i, name := range as {
 		f, ok := known[name]
 		if !ok {
-			return fmt.Errorf("unknown form %q: use %s", name, strings.Join(words(OddForms()), ", "))
+			return fmt.Errorf("unknown form %q: use %s", name, strings.Join(formNames(OddForms()), ", "))
 		}
 		for _, earlier := range as[:i] {
 			if name == earlier {
@@ -122,7 +123,7 @@ func checkOddForms(as []OddForm) error {
 	return nil
 }
 
-func words(as []OddForm) []string {
+func formNames(as []OddForm) []string {
 	names := make([]string, len(as))
 	for i, name := range as {
 		names[i] = string(name)
@@ -130,7 +131,8 @@ func words(as []OddForm) []string {
 	return names
 }
 
-// composed returns the webhook of the fields in odd forms that passed checkOddForms.
+// composed returns a webhook with the fields in the odd forms. The forms MUST have passed
+// checkOddForms.
 func composed(fields []Field, as []OddForm) *outgoing {
 	o := &outgoing{fields: slices.Clone(fields)}
 	table := oddForms()

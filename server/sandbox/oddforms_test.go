@@ -20,10 +20,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write the golden webhooks in testdata/oddforms anew")
+var update = flag.Bool("update", false, "rewrite the golden webhooks in testdata/oddforms")
 
-// oddFields have what the forms differ in: a plus, characters inside and outside ISO-8859-1, JSON's and HTML's own, an
-// empty field and a repeated one.
+// oddFields returns fields that the odd forms change in different ways: a plus, characters inside
+// and outside ISO-8859-1, special characters of JSON and HTML, an empty field and a repeated one.
 func oddFields() []Field {
 	return []Field{
 		{"notification_type", "MessageReceived"}, {"id", "1"}, {"name", ""},
@@ -32,7 +32,7 @@ func oddFields() []Field {
 	}
 }
 
-// rawReceiver takes webhooks and shows them as they came over the wire, without the headers of the connection.
+// rawReceiver records webhooks as they were sent, with only the headers that describe the body.
 func rawReceiver(t *testing.T) (url string, webhooks <-chan string) {
 	t.Helper()
 	got := make(chan string, 100)
@@ -52,7 +52,7 @@ func rawReceiver(t *testing.T) (url string, webhooks <-chan string) {
 	return server.URL, got
 }
 
-// wireOf posts one webhook in odd forms to a receiver and returns what came over the wire.
+// wireOf posts one webhook in odd forms and returns the request that the receiver got.
 func wireOf(t *testing.T, fields []Field, as ...OddForm) string {
 	t.Helper()
 	url, webhooks := rawReceiver(t)
@@ -63,7 +63,8 @@ func wireOf(t *testing.T, fields []Field, as ...OddForm) string {
 	return <-webhooks
 }
 
-// decompressed replaces a body that is compressed, since the bytes of a compressor are not the sandbox's.
+// decompressed returns wire with its body decompressed. The tests do not pin compressed bytes,
+// because they depend on the compressor.
 func decompressed(t *testing.T, wire string) string {
 	t.Helper()
 	header, body, _ := strings.Cut(wire, "\n\n")
@@ -93,7 +94,7 @@ func TestAWebhookInAnOddFormIsPostedByteForByte(t *testing.T) {
 		{"utf16", "json"},
 		{"latin1", "plus-as-space", "deflate"},
 	} {
-		cases[strings.Join(words(together), ",")] = together
+		cases[strings.Join(formNames(together), ",")] = together
 	}
 	for name, as := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -106,7 +107,7 @@ func TestAWebhookInAnOddFormIsPostedByteForByte(t *testing.T) {
 	}
 }
 
-func TestEveryGoldenWebhookHasItsForm(t *testing.T) {
+func TestEveryGoldenFileHasAnOddForm(t *testing.T) {
 	files, err := filepath.Glob("testdata/oddforms/*.http")
 	require.NoError(t, err)
 	for _, file := range files {
@@ -120,17 +121,17 @@ func TestEveryGoldenWebhookHasItsForm(t *testing.T) {
 	assert.Len(t, files, len(OddForms())+6)
 }
 
-func TestTheOrderOfFormsDoesNotMatter(t *testing.T) {
+func TestTheOrderOfOddFormsDoesNotMatter(t *testing.T) {
 	assert.Equal(t, wireOf(t, oddFields(), "bom", "leading-newlines", "json"), wireOf(t, oddFields(), "json", "leading-newlines", "bom"))
 }
 
-func TestFieldsAreNotChangedByTheirOddForm(t *testing.T) {
+func TestOddFormsDoNotChangeTheCallersFields(t *testing.T) {
 	fields := oddFields()
 	wireOf(t, fields, "type-lower-case", "type-with-spaces")
 	assert.Equal(t, oddFields(), fields)
 }
 
-func TestAPartThatContainsTheBoundaryGetsAnotherOne(t *testing.T) {
+func TestAFieldThatContainsTheBoundaryChangesTheBoundary(t *testing.T) {
 	for _, value := range []string{"x\r\n------ongair-sandbox--\r\n", "------ongair-sandbox ------ongair-sandbox-0"} {
 		wire := wireOf(t, []Field{{"text", value}}, "multipart")
 		header, body, _ := strings.Cut(wire, "\n\n")
@@ -143,7 +144,7 @@ func TestAPartThatContainsTheBoundaryGetsAnotherOne(t *testing.T) {
 	}
 }
 
-func TestFormsThatCannotBeCombinedAreRejected(t *testing.T) {
+func TestOddFormsThatCannotBeCombinedAreRejected(t *testing.T) {
 	encodings := []OddForm{
 		"multipart", "multipart-unlabelled", "multipart-without-boundary", "multipart-other-boundary",
 		"form-as-json", "json", "json-as-form", "json-array", "payload", "latin1", "query",
@@ -167,9 +168,9 @@ func TestFormsThatCannotBeCombinedAreRejected(t *testing.T) {
 			pairs = append(pairs, [2]OddForm{one, other})
 		}
 	}
-	refused := make(map[[2]OddForm]bool)
+	rejected := make(map[[2]OddForm]bool)
 	for _, pair := range pairs {
-		refused[pair], refused[[2]OddForm{pair[1], pair[0]}] = true, true
+		rejected[pair], rejected[[2]OddForm{pair[1], pair[0]}] = true, true
 	}
 	for _, one := range OddForms() {
 		for _, other := range OddForms() {
@@ -177,7 +178,7 @@ func TestFormsThatCannotBeCombinedAreRejected(t *testing.T) {
 			switch {
 			case one == other:
 				assert.EqualError(t, err, fmt.Sprintf("form %q is given twice", one))
-			case refused[[2]OddForm{one, other}]:
+			case rejected[[2]OddForm{one, other}]:
 				assert.EqualError(t, err, fmt.Sprintf("forms %q and %q cannot be combined", one, other))
 			default:
 				assert.NoError(t, err, "%s and %s", one, other)
@@ -186,7 +187,7 @@ func TestFormsThatCannotBeCombinedAreRejected(t *testing.T) {
 	}
 }
 
-func TestTheTableOfFormsIsConsistent(t *testing.T) {
+func TestTheTableOfOddFormsIsConsistent(t *testing.T) {
 	known := make(map[OddForm]bool)
 	step := 0
 	for _, f := range oddForms() {
@@ -203,7 +204,7 @@ func TestTheTableOfFormsIsConsistent(t *testing.T) {
 	}
 }
 
-func TestOddFormsOfTheControl(t *testing.T) {
+func TestAControlPostsAFormInOddForms(t *testing.T) {
 	const json = `{"notification_type":"GroupCreated","id":"9"}`
 	for name, tt := range map[string]struct {
 		setting     []OddForm
@@ -236,10 +237,10 @@ func TestOddFormsOfTheControl(t *testing.T) {
 
 func TestInvalidOddFormsAreRejected(t *testing.T) {
 	for name, tt := range map[string]struct{ query, contentType, reason string }{
-		"an unknown form":        {"?as=bom,bomb", formType, `unknown form \"bomb\": use no-type, type-lower-case, type-with-spaces, plus-as-space, multipart, multipart-unlabelled, multipart-without-boundary, multipart-other-boundary, form-as-json, json, json-as-form, json-array, payload, latin1, query, leading-question-mark, leading-newlines, bom, utf16, gzip, deflate, extra-slashes, trailing-slash`},
-		"a form twice":           {"?as=bom,bom", formType, `form \"bom\" is given twice`},
-		"forms against another":  {"?as=json&as=multipart", formType, `forms \"json\" and \"multipart\" cannot be combined`},
-		"a form of what is JSON": {"?as=bom", "application/json", "type and as need a form"},
+		"an unknown form":               {"?as=bom,bomb", formType, `unknown form \"bomb\": use no-type, type-lower-case, type-with-spaces, plus-as-space, multipart, multipart-unlabelled, multipart-without-boundary, multipart-other-boundary, form-as-json, json, json-as-form, json-array, payload, latin1, query, leading-question-mark, leading-newlines, bom, utf16, gzip, deflate, extra-slashes, trailing-slash`},
+		"a form twice":                  {"?as=bom,bom", formType, `form \"bom\" is given twice`},
+		"forms that exclude each other": {"?as=json&as=multipart", formType, `forms \"json\" and \"multipart\" cannot be combined`},
+		"an odd form of JSON":           {"?as=bom", "application/json", "type and as require a form: use the Content-Type application/x-www-form-urlencoded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, _ := receiver(t, http.StatusOK)
@@ -252,7 +253,7 @@ func TestInvalidOddFormsAreRejected(t *testing.T) {
 	}
 }
 
-func TestEveryLaterWebhookHasTheOddFormsThatAreSet(t *testing.T) {
+func TestEveryLaterWebhookHasTheConfiguredOddForms(t *testing.T) {
 	url, webhooks := receiver(t, http.StatusOK)
 	config := quick(url)
 	config.Receipts = true
@@ -278,7 +279,7 @@ func TestEveryLaterWebhookHasTheOddFormsThatAreSet(t *testing.T) {
 	assert.Equal(t, posted{formType, "a=b"}, receive(t, webhooks))
 }
 
-func TestUnknownFormsAreRejectedInGo(t *testing.T) {
+func TestSetOddFormsAndTriggerAsRejectInvalidForms(t *testing.T) {
 	s := New(Config{Token: token, WebhookURL: webhookURL})
 	assert.EqualError(t, s.SetOddForms("gzip", "deflate"), `sandbox: forms "gzip" and "deflate" cannot be combined`)
 	assert.Empty(t, s.settings.oddForms())
@@ -305,7 +306,7 @@ func TestADeliveryListsItsOddForm(t *testing.T) {
 	assert.NotContains(t, shown, "secret")
 }
 
-func TestTheWebhookURLsOwnPathAndQueryStay(t *testing.T) {
+func TestOddFormsKeepThePathAndQueryOfTheWebhookURL(t *testing.T) {
 	url, webhooks := rawReceiver(t)
 	for name, tt := range map[string]struct {
 		path string
@@ -335,7 +336,7 @@ func FuzzAnyFieldsArePostedInAnyOddForm(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body, list string) {
 		fields := parseForm(body)
 		assert.Equal(t, fields, parseForm(string(composed(fields, nil).body)), "a form keeps every field")
-		// Whatever the list is, the webhook is made or refused without a panic.
+		// Any list must be composed or rejected without a panic.
 		if as, err := parseOddForms(list); err == nil {
 			composed(fields, as)
 		}

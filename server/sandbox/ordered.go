@@ -1,15 +1,14 @@
 package sandbox
 
-// ordered has the newest values by id, at most a number of them. It is not safe for concurrent
-// use.
+// ordered keeps the newest values by id, at most limit of them. The caller synchronizes access.
 type ordered[T any] struct {
-	most int
-	byID map[string]*T
-	ids  []string // oldest first
+	limit int
+	byID  map[string]*T
+	ids   []string // oldest first
 }
 
-func newOrdered[T any](most int) ordered[T] {
-	return ordered[T]{most: most, byID: make(map[string]*T)}
+func newOrdered[T any](limit int) ordered[T] {
+	return ordered[T]{limit: limit, byID: make(map[string]*T)}
 }
 
 func (o *ordered[T]) get(id string) (*T, bool) {
@@ -17,20 +16,21 @@ func (o *ordered[T]) get(id string) (*T, bool) {
 	return v, ok
 }
 
-// put adds a value under a new id. It returns the oldest value if that was removed, or nil.
-func (o *ordered[T]) put(id string, v *T) (forgotten *T) {
-	if len(o.ids) >= o.most {
+// put adds a value under a new id. If the limit is reached, it evicts the oldest value and returns
+// it.
+func (o *ordered[T]) put(id string, v *T) (evicted *T) {
+	if len(o.ids) >= o.limit {
 		oldest := o.ids[0]
-		forgotten = o.byID[oldest]
+		evicted = o.byID[oldest]
 		delete(o.byID, oldest)
 		o.ids = o.ids[1:]
 	}
 	o.byID[id] = v
 	o.ids = append(o.ids, id)
-	return forgotten
+	return evicted
 }
 
-// list returns a copy of the values, oldest first. It is never nil, so that JSON has a list.
+// list returns copies of the values, oldest first. It is never nil, so that its JSON is a list.
 func (o *ordered[T]) list() []T {
 	values := make([]T, len(o.ids))
 	for i, id := range o.ids {

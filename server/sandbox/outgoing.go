@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// outgoing is a webhook to be posted. The odd forms change it.
+// outgoing is a webhook that will be posted. The odd forms change it.
 type outgoing struct {
 	fields []Field
-	// literalPlus means that the plus of a contact's id is not escaped in a form.
+	// literalPlus leaves the plus of a contact unescaped in a form.
 	literalPlus bool
 
-	// contentType and contentEncoding are not sent if they are empty.
+	// contentType and contentEncoding are headers. An empty header is not sent.
 	contentType     string
 	contentEncoding string
-	// query is added to the query of the webhook URL.
+	// query is added to the webhook URL's query.
 	query string
 	body  []byte
 
@@ -24,7 +24,7 @@ type outgoing struct {
 	trailingSlash bool
 }
 
-// encodeForm sets the body that Ongair documents.
+// encodeForm makes the body that Ongair documents.
 func (o *outgoing) encodeForm() { o.contentType, o.body = formType, o.form() }
 
 // form returns the fields as an urlencoded form in their order.
@@ -40,7 +40,7 @@ func (o *outgoing) form() []byte {
 	return []byte(strings.Join(pairs, "&"))
 }
 
-// address sets the headers, path and query of r.
+// address sets the headers, path and query of r, a request to the webhook URL.
 func (o *outgoing) address(r *http.Request) {
 	for name, value := range map[string]string{"Content-Type": o.contentType, "Content-Encoding": o.contentEncoding} {
 		if value != "" {
@@ -57,7 +57,7 @@ func (o *outgoing) address(r *http.Request) {
 	if o.trailingSlash {
 		path += "/"
 	}
-	if plain, err := url.PathUnescape(path); err == nil { // always: it was escaped
+	if plain, err := url.PathUnescape(path); err == nil { // never fails, because path is escaped
 		r.URL.Path, r.URL.RawPath = plain, path
 	}
 }

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// describe answers with the help page. Its examples have the address of the request.
+// describe answers with the page. The examples have the address that the client used.
 func describe(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	filled := strings.NewReplacer("http://HOST", origin(r), "TYPES\n", listed(webhookTypes()), "FORMS\n", listed(formLines()))
-	//nolint:gosec // plain text that is not sniffed, so a Host with markup in it stays text
+	filled := strings.NewReplacer("http://HOST", origin(r), "TYPES\n", indented(webhookTypes()), "FORMS\n", indented(formLines()))
+	//nolint:gosec // plain text that is not sniffed, so markup in Host stays text
 	_, _ = io.WriteString(w, filled.Replace(page))
 }
 
-// listed returns lines with the page's indentation.
-func listed(lines []string) string {
+// indented returns lines with the indentation of the page.
+func indented(lines []string) string {
 	var text strings.Builder
 	for _, line := range lines {
 		text.WriteString("  " + line + "\n")
@@ -33,28 +33,30 @@ func formLines() []string {
 	return lines
 }
 
-const page = `Ongair sandbox
+const page = `Ongair sandbox: a fake of Ongair's API for development
 
-The API of Ongair is under http://HOST/api/v1/base: POST /send, /send_image, /send_document and
+The API is under http://HOST/api/v1/base: POST /send, /send_image, /send_document and
 /create_conversation, and GET /status, as Ongair documents them.
 
   curl http://HOST/api/v1/base/send -H 'Authorization: Token token:TOKEN' \
     -d external_id=%2B254722200200 -d text=Hello
 
-Every contact exists except +254705865640. Contacts answer texts, images and documents with
-webhooks. The text "close" closes the conversation.
+A contact is created when it is first used. Only +254705865640 does not exist. Contacts answer
+texts, images and documents with webhooks. The text "close" closes the conversation.
 
-The controls below need no token. Bodies are JSON, and unknown fields are rejected.
+The controls below need no token. The body of a PUT is JSON, and unknown fields are rejected.
 
-Post a webhook now. A body with any Content-Type is forwarded unchanged. The answer has the status
-of the receiver, such as {"status":200}. It is 502 if the receiver could not be reached, and 409 if
-the sandbox has no webhook URL.
+Post a webhook now. The body may have any Content-Type and is forwarded byte for byte. The answers:
+
+  200  {"status":200}, with the receiver's status
+  409  the sandbox has no webhook URL
+  502  the receiver did not answer
 
   curl http://HOST/_sandbox/webhooks -d notification_type=MessageReceived -d id=1 \
     -d external_contact_id=%2B254722200200 -d text=Hello
 
-With ?type= the sandbox adds the missing fields of a webhook of that type, such as a new id and the
-newest contact.
+With ?type= a form becomes a webhook of that type. Missing fields get defaults, such as a new id and
+the newest contact.
 
   curl -X POST 'http://HOST/_sandbox/webhooks?type=GroupCreated'
   curl 'http://HOST/_sandbox/webhooks?type=MessageReceived' -d text=Hello
@@ -62,52 +64,56 @@ newest contact.
 The types:
 TYPES
 
-With ?as= a form is posted in odd forms, to test a consumer with webhooks of other senders and
-proxies. Forms that cannot be combined are rejected. PUT sets the odd forms of all later webhooks,
-and an empty list removes them.
+With ?as= a form is posted in odd forms. They test a receiver with webhooks as other senders and
+proxies make them. Forms that cannot be combined are rejected. PUT sets the odd forms of all later
+webhooks. An empty list removes them.
 
   curl -X POST 'http://HOST/_sandbox/webhooks?type=MessageReceived&as=bom,multipart-unlabelled'
   curl -X PUT http://HOST/_sandbox/webhooks -d '{"as":["gzip","trailing-slash"]}'
 
-The odd forms. In each, a webhook has:
+The odd forms. A webhook in each form has:
 FORMS
 
-Send a DeliveryReceipt after each MessageSent, which is off by default:
+Turn the DeliveryReceipt after each MessageSent on or off. The default is off.
 
   curl -X PUT http://HOST/_sandbox/webhooks -d '{"receipts":true}'
   curl http://HOST/_sandbox/webhooks
 
-List the received requests, oldest first, and clear the list:
+List the calls as they arrived, oldest first. DELETE clears the list.
 
   curl http://HOST/_sandbox/requests
   curl -X DELETE http://HOST/_sandbox/requests
 
-List the posted webhooks with their answers, and the contacts, conversations and messages:
+List the posted webhooks with their outcomes. List the contacts, conversations and messages.
 
   curl http://HOST/_sandbox/deliveries
   curl http://HOST/_sandbox/state
 
-Make calls fail. PUT replaces the list. The first fault that matches a call takes effect.
+Set faults. PUT replaces the list. Only the first fault that matches a call applies.
 
   curl -X PUT http://HOST/_sandbox/faults \
     -d '[{"path":"/send","times":2,"status":429,"headers":{"Retry-After":"1"},"body":"{}"}]'
   curl http://HOST/_sandbox/faults
   curl -X DELETE http://HOST/_sandbox/faults
 
-  path        the call, such as "/send" (default: every call)
-  times       the number of calls (default: until the fault is removed)
-  delay       the delay of the answer, such as "1.5s"
-  status      the answer's status, with headers and body, instead of executing the call
-  effect      true executes the call first
+  path        the call, such as "/send"; absent: every call
+  times       how many calls; absent: no limit
+  delay       how long the answer is delayed, such as "1.5s"
+  status      answered with headers and body; the call is not executed
+  effect      true: the call is executed nevertheless, before the delay
   connection  reset_before_answer, close_before_answer, half_answer or hang
 
-Set the accepted forms of the token: the header "Token token:X" (colon), the header
-"Token token=X" (equals), "?token=X" in the URL (query) and a field "token" in the body (form).
+Set the accepted forms of the token:
+
+  colon   the header "Authorization: Token token:X"
+  equals  the header "Authorization: Token token=X"
+  query   "?token=X" in the URL
+  form    a field "token" in the body
 
   curl -X PUT http://HOST/_sandbox/auth -d '{"forms":["colon"]}'
   curl http://HOST/_sandbox/auth
 
-Set the accepted tokens, as when a channel gets a new one:
+Set the accepted tokens, for example to rotate a token:
 
   curl -X PUT http://HOST/_sandbox/auth -d '{"tokens":["NEW","TOKEN"]}'
 `

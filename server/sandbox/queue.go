@@ -7,16 +7,17 @@ import (
 	"time"
 )
 
-// maxQueued bounds the waiting webhooks, if the sandbox does not run or posts too slowly.
+// maxQueued bounds the webhooks that wait. They wait if Run is not active or if posting is too
+// slow.
 const maxQueued = 100_000
 
-// queue has webhooks in the order of their due times, and of their arrival for equal times.
-// push is safe for concurrent use. pop MUST be called by one goroutine.
+// queue holds webhooks until they are due. The earliest is first. Webhooks that are due at the same
+// time keep the order in which they were pushed. Any goroutine may push, but only one may pop.
 type queue struct {
 	mu     sync.Mutex
 	items  items
 	pushed int64
-	// earlier gets a signal when the first item has changed.
+	// earlier has room for one signal that the first item changed.
 	earlier chan struct{}
 }
 
@@ -41,7 +42,8 @@ func (q *queue) push(due time.Time, compose webhook) bool {
 	return true
 }
 
-// pop waits until the first webhook is due and removes it. It fails only when ctx ends.
+// pop waits until the first webhook is due, removes it and returns it. It fails only if ctx ends,
+// and then removes nothing.
 func (q *queue) pop(ctx context.Context) (webhook, error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -60,8 +62,8 @@ func (q *queue) pop(ctx context.Context) (webhook, error) {
 	return nil, ctx.Err()
 }
 
-// first removes the first webhook if it is due. Otherwise it returns the time to wait. For an
-// empty queue that is an hour, because a push ends the wait.
+// first removes and returns the first webhook if it is due. Otherwise it returns the time until
+// then. For an empty queue this is an hour, because a push ends the wait anyway.
 func (q *queue) first(now time.Time) (webhook, time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -99,7 +101,7 @@ func (h *items) Push(x any) { *h = append(*h, x.(item)) }
 func (h *items) Pop() any {
 	last := len(*h) - 1
 	popped := (*h)[last]
-	(*h)[last] = item{} // releases the webhook
+	(*h)[last] = item{} // the array must not keep the webhook
 	*h = (*h)[:last]
 	return popped
 }

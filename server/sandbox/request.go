@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Request is a call as it arrived. Its header, body and parameters are shared and MUST NOT be
+// Request is one call as it arrived. Copies share Header, Body and Params, which MUST NOT be
 // changed.
 type Request struct {
 	Time     time.Time   `json:"time"`
@@ -15,25 +15,25 @@ type Request struct {
 	Path     string      `json:"path"`
 	RawQuery string      `json:"raw_query"`
 	Header   http.Header `json:"header"`
-	// Body has the bytes that were read, at most 10 MiB. In JSON it is the string body if it is
-	// UTF-8, and otherwise body_base64.
+	// Body is every byte that was read, at most 10 MiB. In JSON it is the string body if it is
+	// valid UTF-8, and otherwise body_base64.
 	Body []byte `json:"-"`
-	// Params are the body's fields, the last one of each name. Booleans and numbers of JSON are
-	// text, and nulls are omitted. The query is not included.
+	// Params are the body's fields. Of a repeated name it has the last value. JSON Booleans and
+	// numbers become text, and nulls are omitted. Params does not include the query.
 	Params map[string]string `json:"params"`
-	// Files are the files of a multipart body. They are not in Params.
+	// Files are the files of a multipart body. Params does not include them.
 	Files []File `json:"files,omitempty"`
-	// Status is the answered status. It is 0 before the answer, and if a fault ended the
-	// connection without one.
+	// Status is the status of the answer. It is 0 until there is an answer, and stays 0 if a fault
+	// ends the connection without one.
 	Status int `json:"status"`
 }
 
-// Requests returns the calls that arrived, oldest first: the newest 10,000, with at most 64 MiB
-// of bodies in total. A call is listed when its body was read, before it is answered. Calls to
-// unknown paths are listed. Controls are not.
+// Requests lists the calls, oldest first. It keeps the newest 10,000, with at most 64 MiB of bodies
+// together. A call is listed when its body has been read, before it is answered. Calls to unknown
+// paths are listed, controls are not.
 func (s *Sandbox) Requests() []Request { return s.requests.list() }
 
-// MarshalJSON encodes the body as text if it is UTF-8.
+// MarshalJSON encodes the body as text if it is valid UTF-8.
 func (r Request) MarshalJSON() ([]byte, error) {
 	return encodeReadably(requestJSON{plainRequest(r), newBodyJSON(r.Body)})
 }
@@ -57,7 +57,7 @@ type requestJSON struct {
 	bodyJSON
 }
 
-// bodyJSON is the JSON form of a body: text if it is UTF-8, and base64 otherwise.
+// bodyJSON is a body in JSON, without loss: text if it is valid UTF-8, and otherwise base64.
 type bodyJSON struct {
 	Text   *string `json:"body,omitempty"`
 	Base64 []byte  `json:"body_base64,omitempty"`

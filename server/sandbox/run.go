@@ -12,14 +12,19 @@ import (
 	"time"
 )
 
-// stopGrace bounds the calls in flight after Run's context has ended. Waiting faults end with
-// the context, so it matters only for a client that is slow to send its body.
+// stopGrace is how long calls in flight may take after Run's context has ended. Waiting faults end
+// with the context, so only a client that sends its body slowly needs this time.
 const stopGrace = time.Second
 
-// Run serves the Handler on l and posts queued webhooks until ctx ends. Then it ends waiting
-// faults, lets calls in flight finish for a second, waits for its goroutines and returns nil.
-// Queued webhooks are kept for the next Run. It always closes l. It fails if the Config is
-// invalid, if it is already running, or if l fails.
+// Run serves the Handler on l and posts the webhooks that calls cause, until ctx ends. Then it
+// stops and returns nil:
+//
+//   - It ends waiting faults.
+//   - It waits up to one second for calls in flight.
+//   - It keeps queued webhooks for the next Run.
+//   - It waits for every goroutine that it started.
+//
+// Run fails if the Config is invalid, if it is already running or if l fails. It always closes l.
 func (s *Sandbox) Run(ctx context.Context, l net.Listener) error {
 	if err := s.check(); err != nil {
 		return errors.Join(err, l.Close())
@@ -47,17 +52,18 @@ func (s *Sandbox) Run(ctx context.Context, l net.Listener) error {
 	grace, done := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 	defer done()
 	if server.Shutdown(grace) != nil {
-		_ = server.Close() // the listener is closed already, and connections have no error to tell
+		_ = server.Close() // the listener is already closed, and errors of connections do not matter
 	}
 	own.Wait()
-	// In this order, so that later posts close their connection themselves.
+	// Keep this order: a post that sees running as false closes its own idle connection.
 	s.running.Store(false)
 	s.closeIdle()
 	return err
 }
 
-// newServer returns the server of one Run. own counts its connections until they are closed or
-// hijacked, and its handlers, because one that hijacked its connection must close it.
+// newServer returns the server of one Run. own counts its connections and its handlers. A
+// connection counts from before its goroutine starts until it is closed or hijacked. Handlers count
+// because a handler that hijacked its connection must still close it.
 func (s *Sandbox) newServer(ctx context.Context, own *sync.WaitGroup) *http.Server {
 	handler := s.Handler()
 	return &http.Server{
@@ -90,7 +96,7 @@ func (s *Sandbox) check() error {
 	}
 	u, err := url.Parse(s.config.WebhookURL)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-		// The cause is omitted, because it contains the URL and its secret.
+		// The cause would contain the URL and its secret.
 		return errors.New("sandbox: Config.WebhookURL is not an absolute http or https URL")
 	}
 	return nil

@@ -16,11 +16,11 @@ func TestRunRejectsAnInvalidConfigAndClosesItsListener(t *testing.T) {
 		config Config
 		reason string
 	}{
-		"no token":                       {Config{}, "Token is empty"},
-		"a webhook URL without a host":   {Config{Token: token, WebhookURL: "/secret"}, "not an absolute"},
-		"a webhook URL of another kind":  {Config{Token: token, WebhookURL: "ftp://host/secret"}, "not an absolute"},
-		"a webhook URL that is no URL":   {Config{Token: token, WebhookURL: "http://[/secret"}, "not an absolute"},
-		"a webhook URL without a scheme": {Config{Token: token, WebhookURL: "host:80/secret"}, "not an absolute"},
+		"no token":                          {Config{}, "Token is empty"},
+		"a webhook URL without a host":      {Config{Token: token, WebhookURL: "/secret"}, "not an absolute"},
+		"a webhook URL with another scheme": {Config{Token: token, WebhookURL: "ftp://host/secret"}, "not an absolute"},
+		"an invalid webhook URL":            {Config{Token: token, WebhookURL: "http://[/secret"}, "not an absolute"},
+		"a webhook URL without a scheme":    {Config{Token: token, WebhookURL: "host:80/secret"}, "not an absolute"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -34,7 +34,7 @@ func TestRunRejectsAnInvalidConfigAndClosesItsListener(t *testing.T) {
 	}
 }
 
-func TestRunEndsAtOnceWithAContextThatHasEnded(t *testing.T) {
+func TestRunEndsImmediatelyWithACancelledContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -44,7 +44,7 @@ func TestRunEndsAtOnceWithAContextThatHasEnded(t *testing.T) {
 	assert.ErrorIs(t, err, net.ErrClosed)
 }
 
-func TestRunEndsWithConnectionsStillOpen(t *testing.T) {
+func TestRunEndsWithOpenConnections(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -24,13 +24,13 @@ const (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// posted is a webhook as a receiver saw it.
+// posted is a webhook as the receiver got it.
 type posted struct {
 	contentType string
 	body        string
 }
 
-// receiver takes webhooks and hands them to the test.
+// receiver answers webhooks with status and returns them in a channel.
 func receiver(t *testing.T, status int) (url string, webhooks <-chan posted) {
 	t.Helper()
 	got := make(chan posted, 100)
@@ -60,12 +60,12 @@ func start(t *testing.T, config Config) (s *Sandbox, baseURL string) {
 	return s, "http://" + l.Addr().String()
 }
 
-// quick is a Config whose webhooks come as soon as they may.
+// quick returns a Config without delays of webhooks.
 func quick(webhookURL string) Config {
 	return Config{WebhookURL: webhookURL, SentDelay: -1, AnswerDelay: -1}
 }
 
-// httpClient is a client of the test's own, which leaves nothing behind and waits for nothing for ever.
+// httpClient returns a client with a timeout. Its connections are closed when the test ends.
 func httpClient(t *testing.T) *http.Client {
 	t.Helper()
 	transport := &http.Transport{}
@@ -92,13 +92,13 @@ func exchange(t *testing.T, method, url, contentType, body string, header ...str
 	return response.StatusCode, string(read)
 }
 
-// call makes an authenticated call of the API with the body as curl would label it.
+// call makes an authenticated call of the API. The body has the Content-Type that curl would send.
 func call(t *testing.T, baseURL, path, body string) (status int, answer string) {
 	t.Helper()
 	return exchange(t, http.MethodPost, baseURL+apiPath+path, formType, body, "Authorization", "Token token:"+token)
 }
 
-// ask makes a call on the handler itself, for tests in virtual time.
+// ask makes a call directly on the handler, for tests in virtual time.
 func ask(s *Sandbox, path, body string) (status int, answer string) {
 	request := httptest.NewRequest(http.MethodPost, apiPath+path, strings.NewReader(body))
 	request.Header.Set("Authorization", "Token token:"+token)
@@ -120,7 +120,7 @@ func receive(t *testing.T, webhooks <-chan posted) posted {
 	case got := <-webhooks:
 		return got
 	case <-time.After(10 * time.Second):
-		require.FailNow(t, "no webhook came")
+		require.FailNow(t, "no webhook arrived")
 		return posted{}
 	}
 }

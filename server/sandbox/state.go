@@ -14,18 +14,18 @@ const (
 	maxConversations = 100_000
 	maxMessages      = 10_000
 
-	// The ids before the first ones. The first ones look like those in Ongair's documentation.
+	// The ids before the first ones, chosen so that ids look like those in Ongair's documentation.
 	beforeFirstMessage      = 35345432
 	beforeFirstConversation = 21
 )
 
-// The states of a conversation. Ongair also has Pending.
+// The states of a conversation that the sandbox uses. Ongair also has Pending.
 const (
 	statusOpen   = "Open"
 	statusClosed = "Closed"
 )
 
-// The kinds and directions of messages. OUT is from the business.
+// The kinds of messages, and their directions as seen from the business.
 const (
 	kindText     = "text"
 	kindImage    = "image"
@@ -37,7 +37,7 @@ const (
 type contact struct {
 	ExternalContactID string `json:"external_contact_id"`
 	Name              string `json:"name"`
-	// ConversationID is the conversation of the next message, if it is still open.
+	// ConversationID is the conversation that the next message joins if it is still open.
 	ConversationID string `json:"conversation_id"`
 }
 
@@ -45,8 +45,7 @@ type conversation struct {
 	ID                string `json:"id"`
 	ExternalContactID string `json:"external_contact_id"`
 	Status            string `json:"status"`
-	// MessageID is the caller's id for the ticket. It is empty for a conversation that a
-	// message opened.
+	// MessageID is the caller's id of the ticket. It is empty if a message opened the conversation.
 	MessageID string `json:"message_id,omitempty"`
 }
 
@@ -59,12 +58,13 @@ type message struct {
 	Text              string    `json:"text"`
 	URL               string    `json:"url,omitempty"`
 	ContentType       string    `json:"content_type,omitempty"`
-	File              *File     `json:"file,omitempty"` // the file that the call uploaded, if any
+	File              *File     `json:"file,omitempty"` // the uploaded file, if any
 	Thread            string    `json:"thread,omitempty"`
 	Time              time.Time `json:"time"`
 }
 
-// image returns the URL for the field image of webhooks, which only images have.
+// image returns the URL for the field image of webhooks. It is empty unless the message is an
+// image.
 func (m message) image() string {
 	if m.Kind == kindImage {
 		return m.URL
@@ -72,21 +72,21 @@ func (m message) image() string {
 	return ""
 }
 
-// snapshot is the whole state, each list oldest first.
+// snapshot is a copy of the state. Each list is oldest first.
 type snapshot struct {
 	Contacts      []contact      `json:"contacts"`
 	Conversations []conversation `json:"conversations"`
 	Messages      []message      `json:"messages"`
 }
 
-// state has the contacts, conversations and messages of the account. It is safe for concurrent
-// use and returns copies.
+// state holds the account's contacts, conversations and messages. It is safe for concurrent use and
+// returns only copies.
 type state struct {
 	mu               sync.Mutex
 	contacts         ordered[contact]
 	conversations    ordered[conversation]
 	messages         ordered[message]
-	tickets          map[string]string // a caller's message_id → the conversation it opened
+	tickets          map[string]string // the conversation's id by the caller's message_id
 	lastMessage      int64
 	lastConversation int64
 }
@@ -102,8 +102,8 @@ func newState() *state {
 	}
 }
 
-// send adds a message to its contact's open conversation, or to a new one. If closes is true it
-// closes the conversation.
+// send adds a message to its contact's open conversation, or to a new one. If closes is true, it
+// then closes the conversation.
 func (st *state) send(m message, closes bool) (contact, message) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -119,16 +119,16 @@ func (st *state) send(m message, closes bool) (contact, message) {
 	return *c, st.add(m)
 }
 
-// receive adds a contact's message to the conversation of the message that it answers.
+// receive adds a message of the contact to the conversation of the message that it answers.
 func (st *state) receive(m message) message {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.add(m)
 }
 
-// openTicket opens a conversation for the contact of first, and adds first if it has a text. A
-// message_id that was used before changes nothing and returns its conversation, for any
-// contact.
+// openTicket opens a conversation for first's contact, and adds first if it has a text. If
+// messageID was used before, openTicket changes nothing and returns the earlier conversation, even
+// for another contact.
 func (st *state) openTicket(messageID, name string, first message) (c contact, talk conversation, opened bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -153,16 +153,17 @@ func (st *state) snapshot() snapshot {
 	return snapshot{st.contacts.list(), st.conversations.list(), st.messages.list()}
 }
 
-// topic has the values for a triggered webhook.
+// topic is the subject of a triggered webhook.
 type topic struct {
 	contact        contact
 	conversationID string
-	// messageID is the id of the newest message to the contact.
+	// messageID is the id of the newest message that was sent to the contact.
 	messageID string
 }
 
-// topicOf returns the values for a contact, or for the recipient of the newest message if id is
-// empty. Missing values are those that would be used first. The state does not change.
+// topicOf returns the topic for a contact. If id is empty, it uses the contact of the newest sent
+// message, or else defaultContact. A missing id of a message or conversation is the first that a
+// new state would assign. The state does not change.
 func (st *state) topicOf(id string) topic {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -174,14 +175,14 @@ func (st *state) topicOf(id string) topic {
 			break
 		}
 	}
-	c := contact{ExternalContactID: newest.ExternalContactID, Name: inventedName(newest.ExternalContactID)}
+	c := contact{ExternalContactID: newest.ExternalContactID, Name: defaultName(newest.ExternalContactID)}
 	if known, ok := st.contacts.get(newest.ExternalContactID); ok {
 		c = *known
 	}
 	return topic{c, cmp.Or(c.ConversationID, strconv.Itoa(beforeFirstConversation+1)), newest.ID}
 }
 
-// newMessageID returns a new message id.
+// newMessageID returns an unused message id.
 func (st *state) newMessageID() string {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -194,17 +195,17 @@ func (st *state) nextMessageID() string {
 	return strconv.FormatInt(st.lastMessage, 10)
 }
 
-// contact returns a contact, and creates it if necessary. mu MUST be held.
+// contact returns a contact and creates it if it is missing. The caller holds mu.
 func (st *state) contact(id string) *contact {
 	if known, ok := st.contacts.get(id); ok {
 		return known
 	}
-	c := &contact{ExternalContactID: id, Name: inventedName(id)}
+	c := &contact{ExternalContactID: id, Name: defaultName(id)}
 	st.contacts.put(id, c)
 	return c
 }
 
-// open makes the conversation that c's next messages join. The caller holds mu.
+// open creates the conversation that c's next messages join. The caller holds mu.
 func (st *state) open(c *contact, messageID string) *conversation {
 	st.lastConversation++
 	talk := &conversation{
@@ -217,13 +218,13 @@ func (st *state) open(c *contact, messageID string) *conversation {
 	if messageID != "" {
 		st.tickets[messageID] = talk.ID
 	}
-	if forgotten := st.conversations.put(talk.ID, talk); forgotten != nil {
-		delete(st.tickets, forgotten.MessageID)
+	if evicted := st.conversations.put(talk.ID, talk); evicted != nil {
+		delete(st.tickets, evicted.MessageID)
 	}
 	return talk
 }
 
-// add gives m its id and time and keeps it. The caller holds mu.
+// add sets the id and time of m and keeps it. The caller holds mu.
 func (st *state) add(m message) message {
 	m.ID = st.nextMessageID()
 	m.Time = time.Now()
@@ -231,8 +232,8 @@ func (st *state) add(m message) message {
 	return m
 }
 
-// inventedName is how a contact is called that nobody named: "Contact 0200" for +254722200200.
-func inventedName(id string) string {
+// defaultName returns the name of a contact that has none: "Contact 0200" for +254722200200.
+func defaultName(id string) string {
 	runes := []rune(strings.ToValidUTF8(id, "?"))
 	return "Contact " + string(runes[max(0, len(runes)-4):])
 }

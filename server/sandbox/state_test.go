@@ -58,17 +58,17 @@ func TestOnlyATextThatIsExactlyCloseCloses(t *testing.T) {
 	assert.Equal(t, statusOpen, s.state.snapshot().Conversations[0].Status)
 }
 
-func TestARepeatedMessageIDReturnsItsTicket(t *testing.T) {
+func TestARepeatedMessageIDReturnsTheSameConversation(t *testing.T) {
 	s := New(Config{Token: token, WebhookURL: webhookURL})
 	assert.Equal(t, "22", openTicket(t, s, "a", "x"))
 	assert.Equal(t, "23", openTicket(t, s, "a", "y"))
 	assert.Equal(t, "22", openTicket(t, s, "a", "x"))
 	assert.Equal(t, "22", openTicket(t, s, "b", "x"), "a message_id is unique over contacts")
-	assert.Len(t, s.queue.items, 2, "a repeated ticket is no news")
+	assert.Len(t, s.queue.items, 2, "a repeated ticket causes no webhook")
 	assert.Len(t, s.state.snapshot().Contacts, 1)
 }
 
-func TestAContactHasTheNameOfItsTicketOrItsID(t *testing.T) {
+func TestAContactIsNamedByItsTicketOrItsID(t *testing.T) {
 	s := New(Config{Token: token})
 	for _, contact := range []string{customer, "ab", "微信用户甲乙"} {
 		sendText(t, s, contact, "Hello")
@@ -82,7 +82,7 @@ func TestAContactHasTheNameOfItsTicketOrItsID(t *testing.T) {
 	assert.Equal(t, []string{"Contact 0200", "Jane Doe", "Contact 用户甲乙"}, names)
 }
 
-func TestATicketsTextIsAMessageInItsDirection(t *testing.T) {
+func TestTheTextOfATicketIsAMessageInItsDirection(t *testing.T) {
 	s := New(Config{Token: token})
 	_, _ = ask(s, "/create_conversation", "external_id=a&message_id=1&text=in")
 	_, _ = ask(s, "/create_conversation", "external_id=a&message_id=2&text=out&direction=out")
@@ -111,9 +111,9 @@ func TestConcurrentSendsGetDifferentIDsInOneConversation(t *testing.T) {
 	assert.Len(t, s.Requests(), calls)
 }
 
-func TestTheOldestIsForgottenBeyondTheBounds(t *testing.T) {
+func TestTheOldestEntriesAreEvictedBeyondTheBounds(t *testing.T) {
 	st := newState()
-	st.contacts.most, st.conversations.most, st.messages.most = 2, 2, 2
+	st.contacts.limit, st.conversations.limit, st.messages.limit = 2, 2, 2
 	for _, id := range []string{"a", "b", "c"} {
 		_, _, opened := st.openTicket("ticket of "+id, "", message{ExternalContactID: id, Text: id})
 		assert.True(t, opened)

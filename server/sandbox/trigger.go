@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// triggerWebhook posts the body as it is, so that any webhook can be triggered, in any encoding. Two parameters change
-// it, if the body is a form: ?type= completes its fields to a webhook of that type, and ?as= posts it in odd forms.
+// triggerWebhook posts the body as it is, so that any webhook in any encoding can be triggered. Two
+// parameters change a body that is a form: ?type= adds the missing fields of that type, and ?as=
+// posts it in odd forms.
 func (s *Sandbox) triggerWebhook(w http.ResponseWriter, r *http.Request) {
 	body, err := readBody(w, r, maxBody)
 	if err != nil {
@@ -22,7 +23,7 @@ func (s *Sandbox) triggerWebhook(w http.ResponseWriter, r *http.Request) {
 		showError(w, http.StatusBadRequest, err)
 		return
 	}
-	d := delivery(o, as)
+	d := newDelivery(o, as)
 	d.Triggered = true
 	status, err := s.post(r.Context(), o, d)
 	switch {
@@ -37,8 +38,8 @@ func (s *Sandbox) triggerWebhook(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// triggered makes the webhook that a control asks for, and returns its odd forms: those of the parameter, or else those
-// of SetOddForms if the body is a form.
+// triggered returns the webhook that a control requests, and its odd forms. These are the ones of
+// the parameter. Without it, a form gets those of SetOddForms.
 func (s *Sandbox) triggered(r *http.Request, body []byte) (o *outgoing, as []OddForm, err error) {
 	query := r.URL.Query()
 	for _, name := range slices.Sorted(maps.Keys(query)) {
@@ -65,7 +66,7 @@ func (s *Sandbox) triggered(r *http.Request, body []byte) (o *outgoing, as []Odd
 		return o, nil, nil
 	}
 	if !isForm {
-		return nil, nil, errors.New("type and as need a form: use the Content-Type " + formType)
+		return nil, nil, errors.New("type and as require a form: use the Content-Type " + formType)
 	}
 	if query.Has("type") {
 		if err := checkWebhookType(query.Get("type")); err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// connected is a sandbox whose webhooks go to the inbox at once, without Run.
+// connected returns a sandbox that posts triggered webhooks to the inbox without Run.
 func connected(config Config) (*Sandbox, *inbox) {
 	in := &inbox{}
 	config.Token, config.HTTPClient = token, &http.Client{Transport: in}
@@ -19,7 +19,7 @@ func connected(config Config) (*Sandbox, *inbox) {
 	return New(config), in
 }
 
-// trigger posts one webhook by the control and returns what the receiver got.
+// trigger posts one webhook through the control and returns the body that the receiver got.
 func trigger(t *testing.T, s *Sandbox, in *inbox, query, body string) string {
 	t.Helper()
 	status, answer := control(s, http.MethodPost, "/webhooks"+query, body)
@@ -66,7 +66,7 @@ func TestGivenFieldsReplaceTheDefaultsOfAType(t *testing.T) {
 			"?type=GroupCreated", "notification_type=groupcreated",
 			"notification_type=groupcreated&name=Sandbox&id=7",
 		},
-		"the contact names its name": {
+		"the contact determines its name": {
 			"?type=TicketStatusUpdated", "external_contact_id=telegram-77",
 			"notification_type=TicketStatusUpdated&external_contact_id=telegram-77&name=Contact+m-77&conversation_id=22&status=Closed&account_type=WhatsApp",
 		},
@@ -74,7 +74,7 @@ func TestGivenFieldsReplaceTheDefaultsOfAType(t *testing.T) {
 			"?type=TicketStatusUpdated", "phone_number=254711",
 			"notification_type=TicketStatusUpdated&external_contact_id=254711&name=Contact+4711&conversation_id=22&status=Closed&account_type=WhatsApp&phone_number=254711",
 		},
-		"a contact's id is in place of the phone number": {
+		"a contact's id replaces the phone number": {
 			"?type=LocationReceived", "external_contact_id=%2B254711&address=",
 			"notification_type=LocationReceived&address=&latitude=-1.286389&longitude=36.817223&external_contact_id=%2B254711",
 		},
@@ -86,7 +86,7 @@ func TestGivenFieldsReplaceTheDefaultsOfAType(t *testing.T) {
 	}
 }
 
-func TestDefaultsOfATriggerReferToTheNewestMessage(t *testing.T) {
+func TestDefaultsComeFromSentMessages(t *testing.T) {
 	s, in := connected(Config{Silent: true})
 	_, _ = ask(s, "/create_conversation", "external_id=%2B1&message_id=x&name=Asha")
 	_, _ = ask(s, "/send", "external_id=%2B1&text=one")
@@ -94,8 +94,8 @@ func TestDefaultsOfATriggerReferToTheNewestMessage(t *testing.T) {
 	_, _ = ask(s, "/create_conversation", "external_id=%2B2&message_id=y&text=three") // received, not sent
 	for name, tt := range map[string]struct{ query, body, want string }{
 		"the newest message's receipt":             {"?type=DeliveryReceipt", "", "phone_number=2&id=35345434"},
-		"the receipt of a contact's":               {"?type=DeliveryReceipt", "phone_number=1", "phone_number=1&id=35345433"},
-		"the receipt of nobody's":                  {"?type=DeliveryReceipt", "phone_number=3", "phone_number=3&id=35345433"},
+		"a receipt of a known contact":             {"?type=DeliveryReceipt", "phone_number=1", "phone_number=1&id=35345433"},
+		"a receipt of an unknown contact":          {"?type=DeliveryReceipt", "phone_number=3", "phone_number=3&id=35345433"},
 		"the newest contact":                       {"?type=TicketStatusUpdated", "", "external_contact_id=%2B2&name=Contact+%2B2&conversation_id=24"},
 		"a contact's conversation and name":        {"?type=TicketStatusUpdated", "external_contact_id=%2B1", "external_contact_id=%2B1&name=Asha&conversation_id=22"},
 		"a contact by the number without its plus": {"?type=TicketStatusUpdated", "external_contact_id=1", "external_contact_id=1&name=Asha&conversation_id=22"},
@@ -112,7 +112,7 @@ func TestAnInvalidTriggerIsRejected(t *testing.T) {
 		"an unknown type":      {"?type=StickerReceived", formType, "", `unknown type \"StickerReceived\": use MessageSent, MessageReceived, `},
 		"an empty type":        {"?type=", formType, "", `unknown type \"\"`},
 		"an unknown parameter": {"?typ=MessageSent", formType, "", `unknown parameter \"typ\"`},
-		"a type and JSON":      {"?type=MessageSent", "application/json", "{}", "need a form"},
+		"a type and JSON":      {"?type=MessageSent", "application/json", "{}", "type and as require a form: use the Content-Type application/x-www-form-urlencoded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, _ := receiver(t, http.StatusOK)

@@ -2,8 +2,9 @@ package sandbox
 
 import "strings"
 
-// isUnimplemented reports whether Ongair has the call, by its documentation or by what its published clients do, and the
-// sandbox does not. Such a call is answered with 501, so that nobody takes it for a wrong path.
+// isUnimplemented reports whether the sandbox lacks a call that Ongair's documentation or its
+// published clients have. Such a call is answered with 501, because a 404 would suggest a wrong
+// path.
 func isUnimplemented(path string) bool {
 	switch path {
 	case "/send_video", "/send_audio", "/send_chain", "/send_location_prompt", "/send_telephone_prompt",

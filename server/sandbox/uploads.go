@@ -7,15 +7,15 @@ import (
 	"sync"
 )
 
-// File is a file that a call uploaded as a part of a multipart body. Its content is in the call's body.
+// File is a file that a call uploaded in a multipart body. The call's body has its content.
 type File struct {
-	// Field is the form's field, for example "image".
+	// Field is the field of the form, for example "image".
 	Field string `json:"field"`
-	// Name is the file's name without folders.
+	// Name is the file's name without directories.
 	Name string `json:"name"`
-	// ContentType is the part's own Content-Type. It may be empty.
+	// ContentType is the part's Content-Type. It may be empty.
 	ContentType string `json:"content_type"`
-	// Size is the content's length in bytes.
+	// Size is the length of the content in bytes.
 	Size int `json:"size"`
 }
 
@@ -43,10 +43,10 @@ func withoutContent(files []upload) []File {
 	return list
 }
 
-// uploads keeps the files of messages, so that the URLs in webhooks work. It has the bounds of a history. Its zero value
-// is empty and ready, and it may be used concurrently.
+// uploads keeps the files of messages, so that the URLs in webhooks work. It has the bounds of a
+// history. Its zero value is empty and ready to use. It is safe for concurrent use.
 type uploads struct {
-	mu   sync.Mutex // over last and the order of kept
+	mu   sync.Mutex // guards last and the order of kept
 	last int
 	kept history[keptUpload]
 }
@@ -56,7 +56,7 @@ type keptUpload struct {
 	upload
 }
 
-// keep returns the path under which file is served from now on.
+// keep stores a file and returns the path that serves it.
 func (u *uploads) keep(file upload) (path string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -79,7 +79,7 @@ func (u *uploads) get(id string) (upload, bool) {
 	return upload{}, false
 }
 
-// serveUpload answers with a file that a call uploaded.
+// serveUpload answers with an uploaded file.
 func (s *Sandbox) serveUpload(w http.ResponseWriter, r *http.Request) {
 	file, ok := s.uploads.get(r.PathValue("id"))
 	if !ok {
@@ -89,7 +89,7 @@ func (s *Sandbox) serveUpload(w http.ResponseWriter, r *http.Request) {
 	if file.ContentType != "" {
 		w.Header().Set("Content-Type", file.ContentType)
 	}
-	// An uploaded page must not run in a browser, from where it could use the controls.
+	// An uploaded page must not run in a browser, because it could use the controls.
 	w.Header().Set("Content-Security-Policy", "sandbox")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = w.Write(file.content)

@@ -78,7 +78,7 @@ func TestAFileOfAnyNameIsServed(t *testing.T) {
 			require.Equal(t, http.StatusOK, status, answer)
 			sent := s.state.snapshot().Messages[0]
 			assert.Equal(t, "http://example.com/_sandbox"+path, sent.URL)
-			assert.Equal(t, "image/gif", sent.ContentType, "the call's own field comes first")
+			assert.Equal(t, "image/gif", sent.ContentType, "the field content_type comes first")
 			status, content := control(s, http.MethodGet, path, "")
 			assert.Equal(t, http.StatusOK, status)
 			assert.Equal(t, png, content)
@@ -86,7 +86,7 @@ func TestAFileOfAnyNameIsServed(t *testing.T) {
 	}
 }
 
-func TestAFileThatNobodyUploadedIsNotFound(t *testing.T) {
+func TestAnUnknownFileIsNotFound(t *testing.T) {
 	s := New(Config{Token: token})
 	status, _ := ask(s, "/send_image", golden(t, "requests", "send_image_file.multipart"))
 	require.Equal(t, http.StatusOK, status)

@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// Field is one field of a webhook. A webhook has them in order, and may have one name more than once.
+// Field is one field of a webhook. Fields are ordered, and names may repeat.
 type Field struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-// webhook composes a webhook's fields when it is due.
+// webhook composes the fields of a webhook. It is called when the webhook is due.
 type webhook func() []Field
 
-// notifySent queues what follows a message that was sent: MessageSent, a receipt if they are on, and then either the end
-// of the conversation or the contact's answer.
+// notifySent queues the webhooks of a sent message: MessageSent, a DeliveryReceipt if receipts are
+// on, and then either the closed ticket or the contact's answer.
 func (s *Sandbox) notifySent(to contact, m message, closes bool) {
 	now := time.Now()
 	s.notify(now.Add(s.config.SentDelay), func() []Field { return s.messageFields("MessageSent", to, m) })
@@ -27,7 +27,7 @@ func (s *Sandbox) notifySent(to contact, m message, closes bool) {
 		s.notify(now.Add(s.config.SentDelay), func() []Field { return s.ticketFields(to, m.ConversationID, statusClosed) })
 		return
 	}
-	s.notify(now.Add(s.config.AnswerDelay), func() []Field { return s.answerOf(to, m) })
+	s.notify(now.Add(s.config.AnswerDelay), func() []Field { return s.contactAnswer(to, m) })
 }
 
 func (s *Sandbox) notifyTicket(owner contact, conversationID, status string) {
@@ -35,19 +35,19 @@ func (s *Sandbox) notifyTicket(owner contact, conversationID, status string) {
 	s.notify(due, func() []Field { return s.ticketFields(owner, conversationID, status) })
 }
 
-// notify queues a webhook, unless the account has nowhere to post it.
+// notify queues a webhook unless the sandbox is silent or has no webhook URL.
 func (s *Sandbox) notify(due time.Time, compose webhook) {
 	if s.config.Silent || s.config.WebhookURL == "" {
 		return
 	}
 	if !s.queue.push(due, compose) {
-		s.undelivered(compose(), errQueueFull)
+		s.recordUnposted(compose(), errQueueFull)
 	}
 }
 
-// answerOf is what the contact has to say to m. The answer becomes a message only now that it is due, so that ids
-// follow the order of events.
-func (s *Sandbox) answerOf(from contact, m message) []Field {
+// contactAnswer returns the contact's answer to m. The answer becomes a message when it is due, so
+// that ids follow the order of events.
+func (s *Sandbox) contactAnswer(from contact, m message) []Field {
 	reply := message{
 		ConversationID:    m.ConversationID,
 		ExternalContactID: m.ExternalContactID,
@@ -79,7 +79,8 @@ func (s *Sandbox) messageFields(notificationType string, c contact, m message) [
 	return fields
 }
 
-// receiptFields returns the fields of a DeliveryReceipt for the message that a send answered as messageID.
+// receiptFields returns the fields of a DeliveryReceipt. messageID is the id in the answer to the
+// send.
 func receiptFields(contactID, messageID string) []Field {
 	return []Field{
 		{"notification_type", "DeliveryReceipt"},
@@ -88,8 +89,8 @@ func receiptFields(contactID, messageID string) []Field {
 	}
 }
 
-// phoneNumber returns a contact's id as the webhooks' field phone_number has it, without the plus, which is a space if a
-// form did not escape it.
+// phoneNumber returns a contact's id without the plus, as in the field phone_number of webhooks. It
+// also removes spaces, because an unescaped plus in a form is read as a space.
 func phoneNumber(contactID string) string { return strings.TrimLeft(contactID, "+ ") }
 
 func (s *Sandbox) ticketFields(c contact, conversationID, status string) []Field {

@@ -16,17 +16,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// arrival is a webhook and how long after the test's begin it was posted.
+// arrival is a webhook and the time from the test's begin until it was posted.
 type arrival struct {
 	after time.Duration
 	body  string
 }
 
-// inbox takes webhooks without a network, for tests in virtual time.
+// inbox receives webhooks without a network, for tests in virtual time.
 type inbox struct {
 	mu    sync.Mutex
 	begin time.Time
-	takes time.Duration // how long the receiver needs for each
+	takes time.Duration // the time to answer one webhook
 	got   []arrival
 }
 
@@ -54,7 +54,7 @@ func (i *inbox) bodies() []string {
 	return bodies
 }
 
-// idle is a listener to which nobody connects.
+// idle is a listener without connections.
 type idle struct {
 	closed chan struct{}
 	once   sync.Once
@@ -72,7 +72,8 @@ func (l *idle) Close() error {
 
 func (l *idle) Addr() net.Addr { return &net.TCPAddr{} }
 
-// startVirtual runs a sandbox in a synctest bubble until stop. Its webhooks go to the inbox, its calls come by ask.
+// startVirtual runs a sandbox in a synctest bubble until stop is called. Its webhooks go to the
+// inbox. Tests call it with ask.
 func startVirtual(t *testing.T, config Config, takes time.Duration) (s *Sandbox, in *inbox, stop func()) {
 	t.Helper()
 	in = &inbox{begin: time.Now(), takes: takes}
@@ -163,7 +164,7 @@ func TestReceiptsFollowMessageSentIfTheyAreOn(t *testing.T) {
 	}
 }
 
-func TestReceiptsAreSwitchedByAControl(t *testing.T) {
+func TestAControlTurnsReceiptsOnAndOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, in, stop := startVirtual(t, Config{WebhookURL: webhookURL}, 0)
 		for i, body := range []string{"", `{"receipts":true}`, `{"receipts":false}`} {
@@ -181,13 +182,13 @@ func TestReceiptsAreSwitchedByAControl(t *testing.T) {
 	})
 }
 
-func TestMessageSentPrecedesTheAnswerForAllDelays(t *testing.T) {
+func TestMessageSentComesBeforeTheAnswerForAnyDelays(t *testing.T) {
 	for name, delays := range map[string][2]time.Duration{
-		"the defaults":                       {0, 0},
-		"both at once":                       {-1, -1},
-		"an answer that would be first":      {500 * time.Millisecond, time.Millisecond},
-		"delays beyond their bounds":         {time.Hour, time.Hour},
-		"an answer at the moment of sending": {time.Second - 1, time.Second - 1},
+		"the defaults":                         {0, 0},
+		"no delays":                            {-1, -1},
+		"an answer delay below the sent delay": {500 * time.Millisecond, time.Millisecond},
+		"delays beyond their bounds":           {time.Hour, time.Hour},
+		"an answer at the moment of sending":   {time.Second - 1, time.Second - 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -218,7 +219,7 @@ func TestMessageSentPrecedesTheAnswerForAllDelays(t *testing.T) {
 	}
 }
 
-func TestASlowReceiverGetsWebhooksOneByOneAndInOrder(t *testing.T) {
+func TestASlowReceiverGetsWebhooksOneByOneInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, in, stop := startVirtual(t, Config{WebhookURL: webhookURL}, 3*time.Second)
 		for _, text := range []string{"1", "2", "3"} {
@@ -238,7 +239,7 @@ func TestASlowReceiverGetsWebhooksOneByOneAndInOrder(t *testing.T) {
 	})
 }
 
-func TestNoCallCausesAWebhookInASilentOrUnconnectedSandbox(t *testing.T) {
+func TestASilentOrUnconnectedSandboxPostsNoWebhooks(t *testing.T) {
 	for name, config := range map[string]Config{
 		"silent":                {WebhookURL: webhookURL, Silent: true},
 		"without a webhook URL": {},
@@ -257,7 +258,7 @@ func TestNoCallCausesAWebhookInASilentOrUnconnectedSandbox(t *testing.T) {
 	}
 }
 
-func TestASilentSandboxStillPostsWhatIsTriggered(t *testing.T) {
+func TestASilentSandboxPostsTriggeredWebhooks(t *testing.T) {
 	in := &inbox{begin: time.Now()}
 	s := New(Config{Token: token, WebhookURL: webhookURL, Silent: true, HTTPClient: &http.Client{Transport: in}})
 	status, err := s.Trigger(t.Context(), []Field{{"b", "1 & 2"}, {"a", "\xff"}, {"b", "+254"}, {"", ""}})
@@ -266,7 +267,7 @@ func TestASilentSandboxStillPostsWhatIsTriggered(t *testing.T) {
 	assert.Equal(t, []string{"b=1+%26+2&a=%FF&b=%2B254&="}, in.bodies())
 }
 
-func TestTheAccountTypeIsTheOneThatWasConfigured(t *testing.T) {
+func TestWebhooksHaveTheConfiguredAccountType(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, in, stop := startVirtual(t, Config{WebhookURL: webhookURL, AccountType: "WeChat"}, 0)
 		_, _ = ask(s, "/send", "external_id=a&text=Hello")

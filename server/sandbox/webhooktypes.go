@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The values of fields that a triggered webhook lacks and that the state does not have.
+// The values for fields that neither a triggered webhook nor the state has.
 const (
 	defaultContact   = "+254722200200"
 	defaultText      = "Où est ma commande ?" // not ASCII, so that encodings differ
@@ -19,7 +19,8 @@ const (
 	defaultGroupName = "Sandbox"
 )
 
-// channelNumber is the channel's own phone number, which webhooks about groups call the account.
+// channelNumber is the channel's phone number. Webhooks about groups have it in their field
+// account.
 const channelNumber = "254700000000"
 
 func webhookTypes() []string {
@@ -36,9 +37,10 @@ func checkWebhookType(name string) error {
 	return nil
 }
 
-// webhookOf returns a webhook of one of webhookTypes with the given fields and defaults for the others. The defaults are
-// about the given contact, or else the contact of the newest message that was sent. A message has a new id, and a
-// receipt has that of the newest message that was sent to the contact.
+// webhookOf returns a webhook of one of webhookTypes, with the given fields and defaults for the
+// others. The defaults are for the given contact, or else for the contact of the newest sent
+// message. A message has a new id. A receipt has the id of the newest message that was sent to the
+// contact.
 func (s *Sandbox) webhookOf(notificationType string, given []Field) []Field {
 	fields := lastOfEach(given)
 	about := s.state.topicOf(cmp.Or(fields["external_contact_id"], fields["phone_number"]))
@@ -82,7 +84,7 @@ func (s *Sandbox) defaultFields(notificationType string, t topic, given map[stri
 	}
 }
 
-// merge puts given fields in the place of the defaults of the same name, and the others behind them.
+// merge replaces defaults by the given fields of the same name, and appends the other given fields.
 func merge(defaults, given []Field) []Field {
 	merged := slices.Clone(defaults)
 	replaced := make(map[string]bool)
