@@ -103,7 +103,11 @@ func (s *Server) assemble(ctx context.Context, gate *admission.Gate, store *stor
 	if p.conn, err = p.pipe.Dial(2 * storage.MaxPayload); err != nil {
 		return nil, err
 	}
-	handler, err := rest.New(ctx, p.conn, api.NewRequestGate(gate, log), listen.NewBodies())
+	requests, err := api.NewRequests(p.service, gate, log)
+	if err != nil {
+		return nil, err
+	}
+	handler, err := rest.New(ctx, p.conn, requests, listen.NewBodies())
 	if err != nil {
 		return nil, err
 	}

@@ -74,8 +74,6 @@ type Call struct {
 	gate *Gate
 
 	mu sync.Mutex
-	// interrupt ends the writing of the answer. It may be nil.
-	interrupt func()
 	// release gives back what the call uses of the limits. It is nil if the call uses
 	// nothing.
 	release func()
@@ -124,23 +122,6 @@ func (c *Call) MakeStream() (err error) {
 	c.giveBack()
 	c.release, err = c.gate.limits.stream(c.Principal, c.Origin.Connection)
 	return err
-}
-
-// OnInterrupt sets what Interrupt calls.
-func (c *Call) OnInterrupt(interrupt func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.interrupt = interrupt
-}
-
-// Interrupt ends the writing of the call's answer, even if the client does not read it. It
-// does nothing after Done.
-func (c *Call) Interrupt() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.done && c.interrupt != nil {
-		c.interrupt()
-	}
 }
 
 // Done releases what the call uses of its caller's limits.

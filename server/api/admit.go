@@ -2,11 +2,8 @@ package api
 
 import (
 	"context"
-	"log/slog"
-	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
@@ -81,35 +78,4 @@ func actionOf(method string) auth.Action {
 		return auth.ActionSubscribe
 	}
 	return auth.Action("call " + method)
-}
-
-// RequestGate admits requests to the HTTP port before their bodies are read, and logs the ones
-// that it rejects. It is safe for concurrent use.
-type RequestGate struct{ calls *calls }
-
-// NewRequestGate returns the RequestGate of a Gate. The gRPC server on the connection in
-// memory MUST have the same Gate (ServerConfig.InMemory).
-func NewRequestGate(gate *admission.Gate, log *slog.Logger) *RequestGate {
-	return &RequestGate{newCalls(gate, log)}
-}
-
-// Admit admits a request that calls an RPC, until done is called. The call on the connection
-// in memory MUST have the metadata. The gateway calls interrupt when it ends a stream. The
-// writing of the answer MUST then end soon, even if the client does not read it.
-func (g *RequestGate) Admit(r *http.Request, rpc string, interrupt func()) (md metadata.MD, done func(), err error) {
-	start := time.Now()
-	fullMethod := "/" + ongairv1.OngairService_ServiceDesc.ServiceName + "/" + rpc
-	stream := streams(rpc)
-	call, err := g.calls.gate.Admit(requestOf(fullMethod, stream, admission.OriginOfRequest(r), r.Header.Values("Authorization")))
-	if err != nil {
-		kind := "unary"
-		if stream {
-			kind = "server_stream"
-		}
-		g.calls.logEnd(r.Context(), ended{fullMethod, kind, start, call, "", err})
-		return nil, nil, err
-	}
-	call.OnInterrupt(interrupt)
-	md, release := g.calls.gate.Hold(call)
-	return md, func() { release(); call.Done() }, nil
 }

@@ -17,6 +17,7 @@
 package api
 
 import (
+	"buf.build/go/protovalidate"
 	"context"
 	"sync"
 	"sync/atomic"
@@ -86,6 +87,7 @@ type Service struct {
 	reauthenticate func(auth.Principal) (auth.Principal, error)
 	fanout         Fanout
 	once           Once
+	validator      func() (protovalidate.Validator, error)
 
 	// draining ends, with a cause, when streams have to end.
 	draining context.Context
@@ -105,6 +107,7 @@ func NewService(cfg Config) *Service {
 		reauthenticate: cfg.Reauthenticate,
 		fanout:         cfg.Fanout,
 		once:           cfg.Once,
+		validator:      sync.OnceValues(newValidator),
 		subscriptions:  map[*subscription]struct{}{},
 	}
 	if s.reauthenticate == nil {
@@ -121,7 +124,7 @@ func NewService(cfg Config) *Service {
 func (s *Service) Drain() {
 	s.drain(fault.Stopping(fault.EffectNotApplicable, "the gateway is stopping; continue from your cursor"))
 	s.endEach(func(sub *subscription) error {
-		if sub.stream == nil {
+		if sub.interrupt == nil {
 			return nil // a long poll, which returns what it has
 		}
 		return context.Cause(s.draining)

@@ -123,9 +123,6 @@ func (c *calls) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		}
 		channel := channelOf(err)
 		err = explain(err)
-		if c.inMemory && call != nil && err != nil {
-			call.Interrupt()
-		}
 		c.logEnd(ctx, ended{info.FullMethod, "server_stream", start, call, channel, err})
 	}()
 	if call, err = c.admit(ctx, info.FullMethod, true); err != nil {

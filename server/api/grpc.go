@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"buf.build/go/protovalidate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	_ "google.golang.org/grpc/encoding/gzip" // clients may compress requests with it
@@ -59,10 +58,7 @@ type ServerConfig struct {
 
 // NewServer returns a gRPC server with the service, health and reflection.
 func NewServer(cfg ServerConfig) (*grpc.Server, error) {
-	validator, err := protovalidate.New(protovalidate.WithMessages(
-		&ongairv1.SendRequest{}, &ongairv1.SendImageRequest{}, &ongairv1.SendDocumentRequest{},
-		&ongairv1.CreateTicketRequest{}, &ongairv1.ListEventsRequest{}, &ongairv1.SubscribeRequest{},
-	))
+	validator, err := cfg.Service.validator()
 	if err != nil {
 		return nil, err
 	}

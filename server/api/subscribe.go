@@ -17,11 +17,18 @@ import (
 // common proxies and load balancers, of which the shortest is 50 s.
 const DefaultHeartbeat = 15 * time.Second
 
-// Subscribe streams events.
+// Subscribe streams events over gRPC.
 func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
-	ctx, cancel := context.WithCancelCause(stream.Context())
+	ctx := stream.Context()
+	return s.stream(ctx, req, func(err error) { interrupt(ctx, err) }, func(response *event.Response) error { return stream.SendMsg(response) })
+}
+
+// stream sends the events of a subscription with send until ctx ends. If send is blocked when the
+// stream has to end, it calls interrupt with the reason, and send MUST return soon.
+func (s *Service) stream(ctx context.Context, req *ongairv1.SubscribeRequest, interrupt func(error), send func(*event.Response) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	sub := &subscription{cancel: cancel, stream: stream.Context()}
+	sub := &subscription{cancel: cancel, interrupt: interrupt}
 	reader, end, err := s.read(ctx, sub, req)
 	if err != nil {
 		return err
@@ -37,7 +44,7 @@ func (s *Service) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerSt
 		if err != nil {
 			return s.endOf(sub, err)
 		}
-		if err := stream.SendMsg(response); err != nil {
+		if err := send(response); err != nil {
 			if ctx.Err() != nil {
 				err = context.Cause(ctx) // the write was interrupted
 			}

@@ -25,8 +25,8 @@ type subscription struct {
 	// channels has the channels of its filter. Empty means all.
 	channels []string
 	cancel   context.CancelCauseFunc
-	// stream is grpc-go's context of a stream. It is nil for a long poll.
-	stream context.Context
+	// interrupt ends a blocked write of a stream. It is nil for a long poll.
+	interrupt func(error)
 	// next is the position of the last response that was sent, plus one. It is 0 before the
 	// first response.
 	next atomic.Uint64
@@ -67,7 +67,7 @@ func (s *Service) begin(sub *subscription) (end func(), err error) {
 		delete(s.subscriptions, sub)
 	}
 	err = s.check(sub)
-	if sub.stream != nil && s.draining.Err() != nil {
+	if sub.interrupt != nil && s.draining.Err() != nil {
 		err = context.Cause(s.draining)
 	}
 	if err != nil {
@@ -93,8 +93,8 @@ func (s *Service) endEach(why func(*subscription) error) {
 	}
 	time.AfterFunc(interruptDelay, func() {
 		for _, sub := range s.open() {
-			if err, ok := ended[sub]; ok && sub.stream != nil {
-				interrupt(sub.stream, s.endOf(sub, err))
+			if err, ok := ended[sub]; ok && sub.interrupt != nil {
+				sub.interrupt(s.endOf(sub, err))
 			}
 		}
 	})

@@ -7,8 +7,17 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
 )
+
+// newValidator returns a validator with the rules of all requests.
+func newValidator() (protovalidate.Validator, error) {
+	return protovalidate.New(protovalidate.WithMessages(
+		&ongairv1.SendRequest{}, &ongairv1.SendImageRequest{}, &ongairv1.SendDocumentRequest{},
+		&ongairv1.CreateTicketRequest{}, &ongairv1.ListEventsRequest{}, &ongairv1.SubscribeRequest{},
+	))
+}
 
 // validate validates a message against the rules of the proto. It returns a fault with the
 // first violation of each invalid field. The ready-made interceptor is not used, because it

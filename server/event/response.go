@@ -15,6 +15,13 @@ type Response struct {
 	Events int
 
 	buffers mem.BufferSlice
+
+	// The same for the text formats (text.go). one has the first run, since most responses have
+	// no other.
+	runs   []Segment
+	one    [1]Segment
+	cursor []byte // the field
+	after  uint64 // how many events the log has after the cursor
 }
 
 // Respond returns the response with the events of a segment that a filter matches. Its cursor is
@@ -35,7 +42,8 @@ func (s Segment) Respond(f *Filter, pending uint64) *Response {
 		r.addRun(s, from, s.Len())
 	}
 	// An event's cursor and a response's are the same bytes.
-	r.buffers = append(r.buffers, mem.SliceBuffer(s.cursor(s.Len()-1)))
+	r.cursor = s.cursor(s.Len() - 1)
+	r.buffers = append(r.buffers, mem.SliceBuffer(r.cursor))
 	return r.pending(pending)
 }
 
@@ -95,6 +103,10 @@ func (r *Response) addRun(s Segment, i, j int) {
 	}
 	end := s.records[j-1].end
 	r.buffers = append(r.buffers, mem.SliceBuffer(s.wire[s.records[i].start:end:end]))
+	if r.runs == nil {
+		r.runs = r.one[:0]
+	}
+	r.runs = append(r.runs, Segment{wire: s.wire, records: s.records[i:j:j]})
 	r.Events += j - i
 }
 
@@ -106,16 +118,18 @@ func Heartbeat(cursor string, pending uint64) *Response {
 // at adds the response's cursor.
 func (r *Response) at(cursor string) *Response {
 	field := protowire.AppendTag(nil, responseCursor, protowire.BytesType)
-	r.buffers = append(r.buffers, mem.SliceBuffer(protowire.AppendString(field, cursor)))
+	r.cursor = protowire.AppendString(field, cursor)
+	r.buffers = append(r.buffers, mem.SliceBuffer(r.cursor))
 	return r
 }
 
 // pending adds the number of events after the cursor. The field is an int32, so
 // that it is a number in JSON and in JavaScript: larger numbers saturate.
 func (r *Response) pending(events uint64) *Response {
+	r.after = min(events, math.MaxInt32)
 	if events > 0 {
 		field := protowire.AppendTag(nil, responsePending, protowire.VarintType)
-		r.buffers = append(r.buffers, mem.SliceBuffer(protowire.AppendVarint(field, min(events, math.MaxInt32))))
+		r.buffers = append(r.buffers, mem.SliceBuffer(protowire.AppendVarint(field, r.after)))
 	}
 	return r
 }

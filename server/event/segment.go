@@ -36,13 +36,16 @@ type record struct {
 	channel, notificationType, externalID, conversationID span
 	// documented is the documented type; unspecified for any other.
 	documented ongairv1.EventType
+	// text has the event as REST streams send it, once one of them has needed it.
+	text *text
 }
 
 // span is a part of a wire; the empty one where a field is missing.
 type span struct{ start, end uint32 }
 
-// RecordOverhead is what a record takes in memory beside its bytes, in bytes.
-const RecordOverhead = int(unsafe.Sizeof(record{}))
+// RecordOverhead is the memory of a record in addition to its bytes, in bytes. The texts of
+// events are bounded by Texts.
+const RecordOverhead = int(unsafe.Sizeof(record{}) + unsafe.Sizeof(text{}))
 
 // Entry is an event of the log on its way into a segment.
 type Entry struct {
@@ -114,7 +117,7 @@ func (s Segment) Append(e Entry) (Segment, error) {
 	wire = protowire.AppendTag(wire, eventCursor, protowire.BytesType)
 	wire = protowire.AppendString(wire, e.Cursor)
 
-	r := record{sequence: e.Sequence, start: uint32(start), cursor: uint32(cursor), end: uint32(len(wire))}
+	r := record{sequence: e.Sequence, start: uint32(start), cursor: uint32(cursor), end: uint32(len(wire)), text: new(text)}
 	if err := r.find(wire, body, len(wire)); err != nil {
 		return s, fmt.Errorf("the log's entry %d: %w: %w", e.Sequence, ErrNotAnEvent, err)
 	}

@@ -17,11 +17,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/admin"
+	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/listen/listentest"
 	"github.com/ongair/ongair-gateway/server/rest"
@@ -35,11 +35,27 @@ const (
 	idleTimeout    = 2 * time.Minute
 )
 
-// openGate admits every request.
-type openGate struct{}
+// openRequests admits every request. Its subscriptions have a response every ten seconds.
+type openRequests struct{}
 
-func (openGate) Admit(*http.Request, string, func()) (metadata.MD, func(), error) {
+func (openRequests) Admit(*http.Request, string) (metadata.MD, func(), error) {
 	return nil, func() {}, nil
+}
+
+func (openRequests) Subscribe(r *http.Request, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, _ func()) error {
+	if err := receive(&ongairv1.SubscribeRequest{}); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-time.After(10 * time.Second):
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
+		if err := send(event.Heartbeat("x", 0)); err != nil {
+			return err
+		}
+	}
 }
 
 // noLog takes nothing.
@@ -50,34 +66,9 @@ func (l noLog) Append(context.Context, *ongairv1.Event) (bool, error) {
 	return false, nil
 }
 
-// heartbeats is a connection of which each stream has a response every ten seconds.
-type heartbeats struct{ grpc.ClientConnInterface }
-
-func (heartbeats) NewStream(ctx context.Context, _ *grpc.StreamDesc, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
-	return heartbeat{ctx: ctx}, nil
-}
-
-type heartbeat struct {
-	grpc.ClientStream
-	ctx context.Context //nolint:containedctx // as each stream has one
-}
-
-func (h heartbeat) Context() context.Context   { return h.ctx }
-func (heartbeat) Header() (metadata.MD, error) { return nil, nil }
-func (heartbeat) SendMsg(any) error            { return nil }
-func (heartbeat) CloseSend() error             { return nil }
-func (h heartbeat) RecvMsg(any) error {
-	select {
-	case <-time.After(10 * time.Second):
-		return nil
-	case <-h.ctx.Done():
-		return h.ctx.Err()
-	}
-}
-
 func TestAStreamIsNotCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		handler, err := rest.New(t.Context(), heartbeats{}, openGate{}, listen.NewBodies())
+		handler, err := rest.New(t.Context(), nil, openRequests{}, listen.NewBodies())
 		require.NoError(t, err)
 		conn, done := listentest.ServeHTTP(t, listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler)))
 		defer done()
@@ -104,7 +95,7 @@ func webhookServer(log webhook.Log) *listen.HTTPServer {
 }
 
 func callsServer(t *testing.T) *listen.HTTPServer {
-	handler, err := rest.New(t.Context(), nil, openGate{}, listen.NewBodies()) // no call is ever made
+	handler, err := rest.New(t.Context(), nil, openRequests{}, listen.NewBodies()) // no call is ever made
 	require.NoError(t, err)
 	return listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler))
 }

@@ -22,8 +22,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/rest"
 )
 
-// answers is a connection on which every call is answered, and streams are as of heartbeats.
-type answers struct{ heartbeats }
+// answers is a connection on which every call is answered.
+type answers struct{ grpc.ClientConnInterface }
 
 func (answers) Invoke(context.Context, string, any, any, ...grpc.CallOption) error { return nil }
 
@@ -37,7 +37,7 @@ func serveInMemory(t *testing.T, server *listen.HTTPServer) net.Conn {
 
 func restServer(t *testing.T) *listen.HTTPServer {
 	t.Helper()
-	handler, err := rest.New(t.Context(), answers{}, openGate{}, listen.NewBodies())
+	handler, err := rest.New(t.Context(), answers{}, openRequests{}, listen.NewBodies())
 	require.NoError(t, err)
 	return listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler))
 }

@@ -27,11 +27,6 @@ func (r routes) writeError(_ context.Context, _ *runtime.ServeMux, _ runtime.Mar
 	write(w, explain(err, effect))
 }
 
-// streamError returns the last line of a stream that fails after its first line.
-func streamError(_ context.Context, err error) *status.Status {
-	return status.Convert(explain(err, fault.EffectNotApplicable))
-}
-
 // explain adds a reason to an error without one: an error of grpc-gateway about the request's JSON,
 // or of the connection in memory, if the call was cancelled or cut off. effect is the effect of the
 // call then.

@@ -96,7 +96,9 @@ func start(t *testing.T, options ...option) *gateway {
 	})
 	require.NoError(t, err)
 	g.spy = &spy{ClientConnInterface: listentest.ServeGRPC(t, g.grpc)}
-	handler, err := New(t.Context(), g.spy, api.NewRequestGate(gate, discard), g.bodies)
+	requests, err := api.NewRequests(g.service, gate, discard)
+	require.NoError(t, err)
+	handler, err := New(t.Context(), g.spy, requests, g.bodies)
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
 	g.url = server.URL
@@ -168,7 +170,6 @@ type spy struct {
 	grpc.ClientConnInterface
 	mu       sync.Mutex
 	metadata metadata.MD
-	stream   context.Context
 }
 
 func (s *spy) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
@@ -176,23 +177,17 @@ func (s *spy) Invoke(ctx context.Context, method string, args, reply any, opts .
 	return s.ClientConnInterface.Invoke(ctx, method, args, reply, opts...)
 }
 
-func (s *spy) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	s.keep(ctx)
-	return s.ClientConnInterface.NewStream(ctx, desc, method, opts...)
-}
-
 func (s *spy) keep(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.metadata, _ = metadata.FromOutgoingContext(ctx)
-	s.stream = ctx
 }
 
-// last returns the metadata and the context of the last call.
-func (s *spy) last() (metadata.MD, context.Context) {
+// last returns the metadata of the last call.
+func (s *spy) last() metadata.MD {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.metadata, s.stream
+	return s.metadata
 }
 
 // answer is an answer that was read whole.
@@ -285,10 +280,10 @@ func (g *gateway) stream(t *testing.T, query string) *lines {
 	return g.openStream(t, http.MethodGet, subscribePath+query, "")
 }
 
-func (g *gateway) openStream(t *testing.T, method, target, body string) *lines {
+func (g *gateway) openStream(t *testing.T, method, target, body string, header ...string) *lines {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	response := g.open(t, ctx, method, target, body)
+	response := g.open(t, ctx, method, target, body, header...)
 	t.Cleanup(func() {
 		cancel()
 		_ = response.Body.Close()

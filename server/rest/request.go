@@ -18,9 +18,10 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// handler passes the requests of known RPCs to next. It rejects requests that grpc-gateway
-// would accept or ignore.
-func (r routes) handler(gate Gate, bodies *listen.Bodies, next http.Handler) http.Handler {
+// handler passes the requests of unary RPCs to next, and serves the streams. It rejects requests
+// that grpc-gateway would accept or ignore.
+func (r routes) handler(requests Requests, bodies *listen.Bodies, next http.Handler) http.Handler {
+	streams := newSubscriptions(requests, bodies)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		methods, ok := r[req.URL.Path]
 		if !ok {
@@ -34,8 +35,11 @@ func (r routes) handler(gate Gate, bodies *listen.Bodies, next http.Handler) htt
 			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED, "method not allowed: use %s", allowed))
 			return
 		}
-		answer := &interruptedWriter{ResponseWriter: w}
-		md, done, err := gate.Admit(req, target.rpc, answer.interrupt)
+		if target.streams {
+			streams.serve(w, req, target)
+			return
+		}
+		md, done, err := requests.Admit(req, target.rpc)
 		if err != nil {
 			write(w, err)
 			return
@@ -57,10 +61,7 @@ func (r routes) handler(gate Gate, bodies *listen.Bodies, next http.Handler) htt
 			}
 			return
 		}
-		if target.streams {
-			setStreamHeader(w.Header())
-		}
-		next.ServeHTTP(answer, req)
+		next.ServeHTTP(w, req)
 	})
 }
 

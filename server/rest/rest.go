@@ -1,8 +1,11 @@
-// Package rest is the HTTP port: every RPC as REST/JSON, through grpc-gateway.
+// Package rest is the HTTP port: every RPC as REST/JSON.
 //
-// A request is admitted by its headers, by the Gate of both ports, before its body is read. It then
-// becomes a gRPC call on a connection in memory, with the same validation and logging as a call over
-// gRPC. This package changes what grpc-gateway does by default:
+// A request is admitted by its headers, with the limits of both ports, before its body is read.
+//
+// # Unary calls
+//
+// A unary call becomes a gRPC call on a connection in memory, through grpc-gateway, with the same
+// validation and logging as a call over gRPC. This package changes what grpc-gateway does by default:
 //
 //   - Headers over 16 KiB are rejected with a reason (headers.go).
 //   - Query parameters and enums may be written as people do. A wrong value is answered with what the
@@ -11,12 +14,22 @@
 //   - A wrong method is answered 405.
 //   - Every error is a google.rpc.Status with details, under the HTTP status of its reason
 //     (errors.go).
-//   - A stream that fails before its first response fails with its status code (stream.go).
-//   - No answer may be cached, and no proxy may buffer a stream (stream.go).
+//   - No answer may be cached.
 //
 // JSON has the field names of the proto, as Ongair's API does. Requests may also use lowerCamelCase.
-// A stream is NDJSON: a line {"result":…} for each response, and {"error":…} as the last line if it
-// fails.
+//
+// # Streams
+//
+// Subscribe reads the feed without gRPC (subscribe.go). The header Accept selects the format:
+//
+//   - NDJSON: a line {"result":…} for each response, and {"error":…} as the last line if the gateway
+//     ends the stream.
+//   - Server-Sent Events: a message for each event, whose id is the cursor. A heartbeat is a message
+//     without data, which advances the client's last event id. If the gateway ends the stream, the
+//     last message has the type "end" and the error.
+//
+// An event is encoded as JSON once for all streams (event.Texts). A stream that fails before its
+// first response is answered with the status of its error.
 package rest
 
 import (
@@ -30,6 +43,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/listen"
 )
@@ -41,16 +55,19 @@ const (
 	idempotentReplayed = "Idempotent-Replayed"
 )
 
-// Gate admits requests (api.RequestGate).
-type Gate interface {
-	// Admit admits a request that is a call of an RPC, until done is called. The call has to
-	// have the metadata. The gate calls interrupt when the writing of the answer has to end.
-	Admit(r *http.Request, rpc string, interrupt func()) (md metadata.MD, done func(), err error)
+// Requests admits requests and serves subscriptions (api.Requests).
+type Requests interface {
+	// Admit admits a request that calls a unary RPC, until done is called. The call MUST have the
+	// metadata.
+	Admit(r *http.Request, rpc string) (md metadata.MD, done func(), err error)
+	// Subscribe serves a subscription: it admits the request, decodes it with receive, and calls
+	// send with each response. It calls interrupt when a blocked send has to end.
+	Subscribe(r *http.Request, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, interrupt func()) error
 }
 
 // New returns the handler of the HTTP port, which makes its calls on conn and reads the bodies
 // of requests with bodies. It is safe for concurrent use.
-func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate, bodies *listen.Bodies) (http.Handler, error) {
+func New(ctx context.Context, conn grpc.ClientConnInterface, requests Requests, bodies *listen.Bodies) (http.Handler, error) {
 	routes, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
 	if err != nil {
 		return nil, err
@@ -62,14 +79,12 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate, bodies *
 		runtime.WithOutgoingHeaderMatcher(only(idempotentReplayed)),
 		runtime.WithOutgoingTrailerMatcher(only()),
 		runtime.WithErrorHandler(routes.writeError),
-		runtime.WithStreamErrorHandler(streamError),
 		// Otherwise a form that is posted to a GET route would be a GET, and
 		// X-HTTP-Method-Override would be obeyed.
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithDisableHTTPMethodOverride(),
 	)
-	client := eagerStreams{ongairv1.NewOngairServiceClient(conn)}
-	if err := ongairv1.RegisterOngairServiceHandlerClient(ctx, mux, client); err != nil {
+	if err := ongairv1.RegisterOngairServiceHandlerClient(ctx, mux, ongairv1.NewOngairServiceClient(conn)); err != nil {
 		return nil, err
 	}
 	// A web page of another origin must not be able to send messages. On loopback there may be no
@@ -79,7 +94,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, gate Gate, bodies *
 		write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN,
 			"a browser made this request for a page of another origin"))
 	}))
-	return withWriteTimeout(withoutCaching(limitHeaders(sameOrigin.Handler(routes.handler(gate, bodies, mux))))), nil
+	return withWriteTimeout(withoutCaching(limitHeaders(sameOrigin.Handler(routes.handler(requests, bodies, mux))))), nil
 }
 
 // withoutCaching prevents caches from storing answers: a page of events is private, and an error may
@@ -103,7 +118,7 @@ func only(names ...string) runtime.HeaderMatcherFunc {
 	}
 }
 
-// marshaler is grpc-gateway's JSON with our options, and NDJSON for streams.
+// marshaler is grpc-gateway's JSON with our options.
 type marshaler struct {
 	*runtime.JSONPb
 }
@@ -118,15 +133,8 @@ func newMarshaler() marshaler {
 	}}
 }
 
-// Marshal returns v as JSON and a newline, so that a line of a stream is one write, and one
-// chunk.
+// Marshal returns v as JSON and a newline.
 func (m marshaler) Marshal(v any) ([]byte, error) {
 	line, err := m.JSONPb.Marshal(v)
 	return append(line, '\n'), err
 }
-
-// Delimiter is what grpc-gateway writes after each line, which has its newline already.
-func (marshaler) Delimiter() []byte { return nil }
-
-// StreamContentType is the content type of a stream.
-func (marshaler) StreamContentType(any) string { return "application/x-ndjson" }

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/ongair"
@@ -119,7 +120,7 @@ func (c *counted) Read(p []byte) (int, error) {
 
 func TestABodyThatIsTooLargeIsNotReadBeyondTheLimit(t *testing.T) {
 	const size = 64 << 20
-	handler, err := New(t.Context(), nil, openGate{}, listen.NewBodies()) // no call is ever made
+	handler, err := New(t.Context(), nil, openRequests{}, listen.NewBodies()) // no call is ever made
 	require.NoError(t, err)
 	for name, length := range map[string]int64{"with a length": size, "in chunks": -1} {
 		for _, tt := range []struct {
@@ -375,31 +376,29 @@ func TestRetryAfterIsInWholeSecondsRoundedUp(t *testing.T) {
 	}
 }
 
-// What has no reason gets one: these are the errors of the connection itself.
+// Errors of the connection in memory have no reason.
 func TestAnErrorWithoutAReasonGetsOne(t *testing.T) {
-	for _, tt := range []struct {
-		code       codes.Code
-		sent       ongairv1.ErrorReason
-		subscribed ongairv1.ErrorReason
-	}{
-		{codes.Unavailable, ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN, ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN},
-		{codes.DeadlineExceeded, ongairv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED, ongairv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED},
-		{codes.Canceled, ongairv1.ErrorReason_ERROR_REASON_CANCELLED, ongairv1.ErrorReason_ERROR_REASON_CANCELLED},
-		{codes.Internal, ongairv1.ErrorReason_ERROR_REASON_INTERNAL, ongairv1.ErrorReason_ERROR_REASON_INTERNAL},
-		{codes.Unknown, ongairv1.ErrorReason_ERROR_REASON_INTERNAL, ongairv1.ErrorReason_ERROR_REASON_INTERNAL},
+	for code, reason := range map[codes.Code]ongairv1.ErrorReason{
+		codes.Unavailable:      ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN,
+		codes.DeadlineExceeded: ongairv1.ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED,
+		codes.Canceled:         ongairv1.ErrorReason_ERROR_REASON_CANCELLED,
+		codes.Internal:         ongairv1.ErrorReason_ERROR_REASON_INTERNAL,
+		codes.Unknown:          ongairv1.ErrorReason_ERROR_REASON_INTERNAL,
 	} {
-		t.Run(tt.code.String(), func(t *testing.T) {
+		t.Run(code.String(), func(t *testing.T) {
 			g := start(t)
-			g.spy.ClientConnInterface = brokenConn{status.Error(tt.code, "hidden")}
+			g.spy.ClientConnInterface = brokenConn{status.Error(code, "hidden")}
 			sent := g.send(t)
-			s := requireError(t, sent, tt.sent)
+			s := requireError(t, sent, reason)
 			assert.Equal(t, "unknown", fault.Info(s).GetMetadata()["effect"], "the message may have gone out")
 			assert.NotContains(t, sent.body, "hidden")
-			assert.Equal(t, "", sent.header.Get("Retry-After"), "it must not be repeated unseen")
-			subscribed := g.do(t, http.MethodGet, subscribePath, "")
-			s = requireError(t, subscribed, tt.subscribed)
-			assert.Empty(t, fault.Info(s).GetMetadata()["effect"])
-			assert.NotContains(t, subscribed.body, "hidden")
+			assert.Equal(t, "", sent.header.Get("Retry-After"), "a retry may send it twice")
+			page := g.do(t, http.MethodGet, "/v1/events", "")
+			if code == codes.Unavailable {
+				reason = ongairv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN
+			}
+			assert.Empty(t, fault.Info(requireError(t, page, reason)).GetMetadata()["effect"])
+			assert.NotContains(t, page.body, "hidden")
 		})
 	}
 }
@@ -429,7 +428,7 @@ func TestTheCredentialsPassThroughAndNoOtherHeaderDoes(t *testing.T) {
 		"X-Request-Id", "1", "Grpc-Trace-Bin", "AA==", "Te", "trailers", "Content-Type", "application/json", "Accept", "text/html",
 		"Forwarded", "for=1.2.3.4")
 	require.Equal(t, http.StatusOK, got.status, got.body)
-	md, _ := g.spy.last()
+	md := g.spy.last()
 	for key := range md {
 		// The last ones are what grpc-gateway and we say of the request itself.
 		assert.Contains(t, []string{"authorization", "idempotency-key", "x-forwarded-host", "x-forwarded-for", "ongair-gateway-call"}, key)
@@ -517,22 +516,36 @@ func listRoutes(found routes) (listed []string) {
 	return listed
 }
 
-// openGate admits every request.
-type openGate struct{}
+// openRequests admits every request. A subscription ends with the result of stream.
+type openRequests struct {
+	stream func(r *http.Request, send func(*event.Response) error) error
+}
 
-func (openGate) Admit(*http.Request, string, func()) (metadata.MD, func(), error) {
+func (openRequests) Admit(*http.Request, string) (metadata.MD, func(), error) {
 	return nil, func() {}, nil
 }
 
-// closedGate admits no request.
-type closedGate struct{}
+func (o openRequests) Subscribe(r *http.Request, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, _ func()) error {
+	if err := receive(&ongairv1.SubscribeRequest{}); err != nil || o.stream == nil {
+		return err
+	}
+	return o.stream(r, send)
+}
 
-func (closedGate) Admit(*http.Request, string, func()) (metadata.MD, func(), error) {
+// closedRequests admits no request.
+type closedRequests struct{}
+
+func (closedRequests) Admit(*http.Request, string) (metadata.MD, func(), error) {
 	return nil, nil, fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING, "no credentials")
 }
 
+func (c closedRequests) Subscribe(*http.Request, func(*ongairv1.SubscribeRequest) error, func(*event.Response) error, func()) error {
+	_, _, err := c.Admit(nil, "")
+	return err
+}
+
 func TestABodyIsNotReadBeforeItsRequestIsAdmitted(t *testing.T) {
-	handler, err := New(t.Context(), nil, closedGate{}, listen.NewBodies()) // no call is ever made
+	handler, err := New(t.Context(), nil, closedRequests{}, listen.NewBodies()) // no call is ever made
 	require.NoError(t, err)
 	for _, route := range []string{"POST /v1/messages:send", "POST /v1/events:subscribe", "GET /v1/events"} {
 		method, path, _ := strings.Cut(route, " ")
@@ -544,12 +557,14 @@ func TestABodyIsNotReadBeforeItsRequestIsAdmitted(t *testing.T) {
 	}
 }
 
-// Whatever else grpc-gateway comes to have a route for, nobody reaches it.
+// No route is reached that grpc-gateway may have in addition.
 func TestOnlyRoutesOfRPCsAreReached(t *testing.T) {
 	found, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
 	require.NoError(t, err)
 	var reached []string
-	handler := found.handler(openGate{}, listen.NewBodies(), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = append(reached, r.Method+" "+r.URL.Path) }))
+	reach := func(r *http.Request) { reached = append(reached, r.Method+" "+r.URL.Path) }
+	streams := openRequests{func(r *http.Request, _ func(*event.Response) error) error { reach(r); return nil }}
+	handler := found.handler(streams, listen.NewBodies(), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reach(r) }))
 	paths := []string{"/", "/v1", "/v1/messages", "/metrics", "/debug/pprof/", "/openapi.json", "/ongair.v1.OngairService/Send"}
 	want := listRoutes(found)
 	for path := range found {

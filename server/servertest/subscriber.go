@@ -44,7 +44,7 @@ type Endpoints struct {
 }
 
 // Transports returns the transports for streams.
-func Transports() []Transport { return []Transport{OverGRPC{}, OverNDJSON{}} }
+func Transports() []Transport { return []Transport{OverGRPC{}, OverNDJSON{}, OverSSE{}} }
 
 // Endpoints returns the addresses for the gateway's callers.
 func (g *Gateway) Endpoints() Endpoints {
@@ -174,6 +174,60 @@ func (OverNDJSON) String() string { return "NDJSON" }
 
 // Subscribe implements Transport.
 func (OverNDJSON) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error {
+	return overREST(ctx, e, req, "application/x-ndjson", func(line []byte) error {
+		var parts struct{ Result, Error json.RawMessage }
+		if err := json.Unmarshal(line, &parts); err != nil {
+			return err
+		}
+		if parts.Error != nil {
+			return statusError(parts.Error)
+		}
+		message := &ongairv1.SubscribeResponse{}
+		if err := protojson.Unmarshal(parts.Result, message); err != nil {
+			return err
+		}
+		return handle(message)
+	})
+}
+
+// OverSSE subscribes over REST with Server-Sent Events. Each message becomes a response, and one
+// without data becomes a heartbeat.
+type OverSSE struct{}
+
+func (OverSSE) String() string { return "SSE" }
+
+// Subscribe implements Transport.
+func (OverSSE) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error {
+	var id, event, data string
+	return overREST(ctx, e, req, "text/event-stream", func(line []byte) error {
+		name, value, _ := strings.Cut(strings.TrimSuffix(string(line), "\n"), ": ")
+		switch name {
+		case "id":
+			id = value
+		case "event":
+			event = value
+		case "data":
+			data = value
+		case "":
+			response := &ongairv1.SubscribeResponse{Cursor: id}
+			if event == "end" {
+				return statusError([]byte(data))
+			}
+			if data != "" {
+				response.Events = []*ongairv1.Event{{}}
+				if err := protojson.Unmarshal([]byte(data), response.Events[0]); err != nil {
+					return err
+				}
+			}
+			event, data = "", ""
+			return handle(response)
+		}
+		return nil
+	})
+}
+
+// overREST subscribes over REST, and calls handle with each line.
+func overREST(ctx context.Context, e Endpoints, req *ongairv1.SubscribeRequest, accept string, handle func(line []byte) error) error {
 	scheme := "http://"
 	if e.TLS != nil {
 		scheme = "https://"
@@ -182,6 +236,7 @@ func (OverNDJSON) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.Subs
 	if err != nil {
 		return err
 	}
+	request.Header.Set("Accept", accept)
 	if e.APIKey != "" {
 		request.Header.Set("Authorization", "Bearer "+e.APIKey)
 	}
@@ -204,18 +259,7 @@ func (OverNDJSON) Subscribe(ctx context.Context, e Endpoints, req *ongairv1.Subs
 		if err != nil {
 			return err
 		}
-		var parts struct{ Result, Error json.RawMessage }
-		if err := json.Unmarshal(line, &parts); err != nil {
-			return err
-		}
-		if parts.Error != nil {
-			return statusError(parts.Error)
-		}
-		message := &ongairv1.SubscribeResponse{}
-		if err := protojson.Unmarshal(parts.Result, message); err != nil {
-			return err
-		}
-		if err := handle(message); err != nil {
+		if err := handle(line); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,88 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"google.golang.org/grpc/metadata"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/admission"
+	"github.com/ongair/ongair-gateway/server/auth"
+	"github.com/ongair/ongair-gateway/server/event"
+)
+
+// Requests handles requests to the HTTP port. It admits them before their bodies are read, and
+// logs the ones that it rejects. A unary RPC is then called on the connection in memory. A
+// subscription is served here, because its responses are encoded as text for all streams at once.
+// It is safe for concurrent use.
+type Requests struct {
+	service *Service
+	calls   *calls
+}
+
+// NewRequests returns the Requests of a service. The gRPC server on the connection in memory MUST
+// have the same Gate (ServerConfig.InMemory).
+func NewRequests(service *Service, gate *admission.Gate, log *slog.Logger) (*Requests, error) {
+	validator, err := service.validator()
+	if err != nil {
+		return nil, err
+	}
+	c := newCalls(gate, log)
+	c.validator = validator
+	return &Requests{service, c}, nil
+}
+
+// fullMethodOf returns the full name of an RPC of the service.
+func fullMethodOf(rpc string) string {
+	return "/" + ongairv1.OngairService_ServiceDesc.ServiceName + "/" + rpc
+}
+
+// Admit admits a request that calls a unary RPC, until done is called. The call on the connection
+// in memory MUST have the metadata.
+func (h *Requests) Admit(r *http.Request, rpc string) (md metadata.MD, done func(), err error) {
+	start := time.Now()
+	call, err := h.admit(r, rpc, false)
+	if err != nil {
+		h.calls.logEnd(r.Context(), ended{fullMethodOf(rpc), "unary", start, call, "", err})
+		return nil, nil, err
+	}
+	md, release := h.calls.gate.Hold(call)
+	return md, func() { release(); call.Done() }, nil
+}
+
+func (h *Requests) admit(r *http.Request, rpc string, stream bool) (*admission.Call, error) {
+	return h.calls.gate.Admit(requestOf(fullMethodOf(rpc), stream, admission.OriginOfRequest(r), r.Header.Values("Authorization")))
+}
+
+// Subscribe serves a subscription. It admits the request, calls receive to decode it, and then
+// send with each response, the first one at once. When the gateway ends the stream and send is
+// blocked, it calls interrupt, and send MUST return soon. Subscribe returns the reason for the end.
+func (h *Requests) Subscribe(r *http.Request, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, interrupt func()) (err error) {
+	const rpc = "Subscribe"
+	start, ctx := time.Now(), r.Context()
+	var call *admission.Call
+	defer func() {
+		if p := recover(); p != nil {
+			err = h.calls.panicked(ctx, p)
+		}
+		channel := channelOf(err)
+		err = explain(err)
+		h.calls.logEnd(ctx, ended{fullMethodOf(rpc), "server_stream", start, call, channel, err})
+	}()
+	if call, err = h.admit(r, rpc, true); err != nil {
+		return err
+	}
+	defer call.Done()
+	req := &ongairv1.SubscribeRequest{}
+	if err := runOnNewStack(func() error {
+		if err := receive(req); err != nil {
+			return err
+		}
+		return validate(h.calls.validator, req)
+	}); err != nil {
+		return err
+	}
+	return h.service.stream(auth.NewContext(ctx, call.Principal), req, func(error) { interrupt() }, send)
+}

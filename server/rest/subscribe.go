@@ -1,0 +1,210 @@
+package rest
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/listen"
+)
+
+const (
+	typeNDJSON = "application/x-ndjson"
+	typeSSE    = "text/event-stream"
+
+	// lastEventID is the header with which EventSource resumes.
+	lastEventID = "Last-Event-ID"
+
+	// minRetry and maxRetry bound the delay after which clients of Server-Sent Events reconnect.
+	// Each stream gets a random one, so that the clients of a gateway that restarts do not
+	// return at the same moment.
+	minRetry = time.Second
+	maxRetry = 2 * time.Second
+
+	// maxKeptBuffer bounds the buffers that are kept for later responses.
+	maxKeptBuffer = 512 << 10
+)
+
+// subscriptions serves the streams.
+type subscriptions struct {
+	requests Requests
+	bodies   *listen.Bodies
+	texts    *event.Texts
+	decoder  marshaler
+	buffers  sync.Pool // *[]byte, for one response each
+}
+
+func newSubscriptions(requests Requests, bodies *listen.Bodies) *subscriptions {
+	return &subscriptions{
+		requests: requests, bodies: bodies, texts: event.NewTexts(event.DefaultTextBytes), decoder: newMarshaler(),
+		buffers: sync.Pool{New: func() any { return new([]byte) }},
+	}
+}
+
+// serve serves a stream, as Server-Sent Events or NDJSON. An error before the first response is
+// answered with its status. A later one is the last line or message of the stream.
+func (s *subscriptions) serve(w http.ResponseWriter, req *http.Request, target route) {
+	answer := &interruptedWriter{ResponseWriter: w}
+	stream := &stream{subscriptions: s, w: answer, sse: acceptsSSE(req.Header)}
+	err := s.requests.Subscribe(req, func(m *ongairv1.SubscribeRequest) error { return s.receive(w, req, target, m) }, stream.send, answer.interrupt)
+	if err == nil {
+		return
+	}
+	if stream.begun {
+		stream.end(err)
+		return
+	}
+	err = explain(err, fault.EffectNotApplicable)
+	write(w, err)
+	if fault.ReasonOf(status.Convert(err)) == ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE {
+		listen.Drain(w, req)
+	}
+}
+
+// receive decodes the request of a subscription. A Last-Event-ID replaces the start of the
+// request, because EventSource reconnects to the same URL.
+func (s *subscriptions) receive(w http.ResponseWriter, req *http.Request, target route, m *ongairv1.SubscribeRequest) error {
+	if err := target.checkQuery(req); err != nil {
+		return err
+	}
+	release, invalid := checkBody(s.bodies, w, req)
+	defer release()
+	if invalid != nil {
+		return invalid
+	}
+	if req.Method == http.MethodGet {
+		if err := runtime.PopulateQueryParameters(m, req.URL.Query(), &utilities.DoubleArray{}); err != nil {
+			return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "%s", err)
+		}
+	} else if err := s.decoder.NewDecoder(req.Body).Decode(m); err != nil && !errors.Is(err, io.EOF) {
+		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "%s", err)
+	}
+	if cursor := req.Header.Get(lastEventID); cursor != "" {
+		m.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}
+	}
+	return nil
+}
+
+// acceptsSSE reports whether a client prefers Server-Sent Events to NDJSON.
+func acceptsSSE(header http.Header) bool {
+	quality := map[string]float64{}
+	for value := range strings.SplitSeq(strings.Join(header.Values("Accept"), ","), ",") {
+		mediaType, params, err := mime.ParseMediaType(value)
+		if err != nil {
+			continue
+		}
+		q, err := strconv.ParseFloat(params["q"], 64)
+		if err != nil {
+			q = 1
+		}
+		quality[mediaType] = max(quality[mediaType], q)
+	}
+	return quality[typeSSE] > max(quality[typeNDJSON], quality["application/json"])
+}
+
+// stream is the answer to a subscription.
+type stream struct {
+	*subscriptions
+	w          *interruptedWriter
+	sse, begun bool
+}
+
+// send writes a response and flushes it.
+func (s *stream) send(r *event.Response) error {
+	buffer := s.buffers.Get().(*[]byte)
+	defer func() {
+		if cap(*buffer) <= maxKeptBuffer {
+			s.buffers.Put(buffer)
+		}
+	}()
+	b, err := s.append((*buffer)[:0], r)
+	*buffer = b
+	if err != nil {
+		return err
+	}
+	if !s.begun {
+		s.begin()
+	}
+	return s.write(b)
+}
+
+// append appends a response in the format of the stream.
+func (s *stream) append(b []byte, r *event.Response) (_ []byte, err error) {
+	if s.sse {
+		if !s.begun {
+			b = appendRetry(b, minRetry+rand.N(maxRetry-minRetry))
+		}
+		return s.texts.AppendSSE(b, r)
+	}
+	b = append(b, `{"result":`...)
+	if b, err = s.texts.AppendJSON(b, r); err != nil {
+		return b, err
+	}
+	return append(b, "}\n"...), nil
+}
+
+// begin writes the header of the answer. No proxy may delay the stream: nginx buffers an answer
+// unless X-Accel-Buffering is no, and other proxies buffer it to compress it.
+func (s *stream) begin() {
+	s.begun = true
+	header := s.w.Header()
+	header.Set("Content-Type", typeNDJSON)
+	if s.sse {
+		header.Set("Content-Type", typeSSE)
+	}
+	header.Set("Cache-Control", "no-store, no-transform")
+	header.Set("X-Accel-Buffering", "no")
+	s.w.WriteHeader(http.StatusOK)
+}
+
+// write writes b and flushes it.
+func (s *stream) write(b []byte) error {
+	if _, err := s.w.Write(b); err != nil {
+		return err
+	}
+	return s.w.FlushError()
+}
+
+// end writes the error that ends the stream.
+func (s *stream) end(err error) {
+	p := status.Convert(explain(err, fault.EffectNotApplicable))
+	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(p.Proto())
+	if err != nil {
+		return // never: write marshals the same messages
+	}
+	if !s.sse {
+		_ = s.write(slices.Concat([]byte(`{"error":`), text, []byte("}\n"))) // fails if the client has left
+		return
+	}
+	b := []byte("event: " + event.SSEEnd + "\n")
+	for _, detail := range p.Details() {
+		if retry, ok := detail.(*errdetails.RetryInfo); ok {
+			delay := retry.GetRetryDelay().AsDuration()
+			b = appendRetry(b, delay+rand.N(max(delay, time.Millisecond)))
+		}
+	}
+	b = append(append(append(b, "data: "...), text...), "\n\n"...)
+	_ = s.write(b) // fails if the client has left
+}
+
+// appendRetry appends the delay after which a client of Server-Sent Events reconnects.
+func appendRetry(b []byte, delay time.Duration) []byte {
+	b = strconv.AppendInt(append(b, "retry: "...), delay.Milliseconds(), 10)
+	return append(b, '\n')
+}
