@@ -17,12 +17,12 @@
 package api
 
 import (
-	"buf.build/go/protovalidate"
 	"context"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"

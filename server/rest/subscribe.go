@@ -148,7 +148,7 @@ func (s *stream) send(r *event.Response) error {
 func (s *stream) append(b []byte, r *event.Response) (_ []byte, err error) {
 	if s.sse {
 		if !s.begun {
-			b = appendRetry(b, minRetry+rand.N(maxRetry-minRetry))
+			b = appendRetry(b, minRetry+jitter(maxRetry-minRetry))
 		}
 		return s.texts.AppendSSE(b, r)
 	}
@@ -196,11 +196,16 @@ func (s *stream) end(err error) {
 	for _, detail := range p.Details() {
 		if retry, ok := detail.(*errdetails.RetryInfo); ok {
 			delay := retry.GetRetryDelay().AsDuration()
-			b = appendRetry(b, delay+rand.N(max(delay, time.Millisecond)))
+			b = appendRetry(b, delay+jitter(delay))
 		}
 	}
 	b = append(append(append(b, "data: "...), text...), "\n\n"...)
 	_ = s.write(b) // fails if the client has left
+}
+
+// jitter returns a random duration below d.
+func jitter(d time.Duration) time.Duration {
+	return rand.N(max(d, time.Nanosecond)) //nolint:gosec // it spreads clients, and protects nothing
 }
 
 // appendRetry appends the delay after which a client of Server-Sent Events reconnects.

@@ -38,7 +38,7 @@ func (w *interruptedWriter) extend() {
 // Write implements io.Writer.
 func (w *interruptedWriter) Write(p []byte) (int, error) {
 	w.extend()
-	return w.ResponseWriter.Write(p)
+	return w.ResponseWriter.Write(p) //nolint:gosec // streams are JSON lines and Server-Sent Events, and not HTML
 }
 
 // FlushError is what http.ResponseController calls.
