@@ -21,9 +21,8 @@ import (
 
 const billingKey = "billing-key-0123456789"
 
-// Every method that the server has is asked for without a key: what is denied is
-// everything that is not named here.
-func TestEveryMethodAsksForAKeyExceptHealth(t *testing.T) {
+// The test calls every registered method without a valid key. Only health may be called.
+func TestEveryMethodRequiresAKeyExceptHealth(t *testing.T) {
 	upstream := &fakeOngair{}
 	g := start(t, sends(upstream), withCallers(map[string]string{"billing": billingKey}))
 	methods := 0
@@ -33,7 +32,7 @@ func TestEveryMethodAsksForAKeyExceptHealth(t *testing.T) {
 			name := "/" + service + "/" + method.Name
 			t.Run(name, func(t *testing.T) {
 				if service == healthv1.Health_ServiceDesc.ServiceName {
-					return // asked below
+					return // tested below
 				}
 				for credentials, want := range map[string]ongairv1.ErrorReason{
 					"":                            ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING,
@@ -47,18 +46,18 @@ func TestEveryMethodAsksForAKeyExceptHealth(t *testing.T) {
 					}
 					stream, err := g.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, name)
 					require.NoError(t, err)
-					_ = stream.SendMsg(&emptypb.Empty{}) // fails where the answer was faster
+					_ = stream.SendMsg(&emptypb.Empty{}) // fails if the answer arrives first
 					require.NoError(t, stream.CloseSend())
 					requireFault(t, stream.RecvMsg(&emptypb.Empty{}), want)
 				}
 			})
 		}
 	}
-	assert.GreaterOrEqual(t, methods, 5+2+2, "the service's own, health and reflection")
+	assert.GreaterOrEqual(t, methods, 5+2+2, "methods of the service, health and reflection")
 	assert.Empty(t, upstream.taken())
 }
 
-func TestHealthNeverAsksForAKey(t *testing.T) {
+func TestHealthNeverRequiresAKey(t *testing.T) {
 	g := start(t, sends(&fakeOngair{}), withCallers(map[string]string{"billing": billingKey}))
 	client := healthv1.NewHealthClient(g.conn)
 	answer, err := client.Check(withinTest(t), &healthv1.HealthCheckRequest{})
@@ -91,7 +90,7 @@ func TestReflectionListsTheServicesToACaller(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 }
 
-func TestAValidKeyIsAccepted(t *testing.T) {
+func TestACallerWithItsKeyIsAdmitted(t *testing.T) {
 	g := start(t, sends(&fakeOngair{}), withCallers(map[string]string{"billing": billingKey}))
 	ctx := metadata.AppendToOutgoingContext(withinTest(t), "authorization", "Bearer "+billingKey)
 	for name, req := range minimal() {
@@ -100,13 +99,13 @@ func TestAValidKeyIsAccepted(t *testing.T) {
 	}
 }
 
-func TestAnOpenGatewayAsksForNoKey(t *testing.T) {
+func TestAnOpenGatewayRequiresNoKey(t *testing.T) {
 	_, err := start(t, sends(&fakeOngair{})).invoke(withinTest(t), minimal()["Send"])
 	require.NoError(t, err)
 }
 
-// Every RPC of the service is tried by callers with one action each: what the
-// descriptors have and nobody gave a home in actionOf is denied to all of them.
+// Callers with one action each call every RPC of the service. An RPC that actionOf does not know is
+// denied to all of them.
 func TestEveryMethodRequiresItsAction(t *testing.T) {
 	allows := map[string]auth.Action{
 		"Send": auth.ActionSend, "SendImage": auth.ActionSend, "SendDocument": auth.ActionSend,
@@ -125,7 +124,7 @@ func TestEveryMethodRequiresItsAction(t *testing.T) {
 				desc := &grpc.StreamDesc{ServerStreams: method.IsStreamingServer()}
 				stream, err := g.conn.NewStream(ctx, desc, "/"+string(service.FullName())+"/"+string(method.Name()))
 				require.NoError(t, err)
-				_ = stream.SendMsg(&emptypb.Empty{}) // fails where the answer was faster
+				_ = stream.SendMsg(&emptypb.Empty{}) // fails if the answer arrives first
 				require.NoError(t, stream.CloseSend())
 				err = stream.RecvMsg(&emptypb.Empty{})
 				if allows[string(method.Name())] == action {
@@ -146,7 +145,7 @@ func TestANewMethodIsDeniedUntilItHasAnAction(t *testing.T) {
 	}
 }
 
-func TestACallerUsesOnlyItsChannels(t *testing.T) {
+func TestACallerMayUseOnlyItsChannels(t *testing.T) {
 	support, sales := &fakeOngair{}, &fakeOngair{}
 	caller := auth.Unrestricted(billingKey)
 	caller.Channels = []string{"support"}
@@ -155,10 +154,10 @@ func TestACallerUsesOnlyItsChannels(t *testing.T) {
 	ctx := metadata.AppendToOutgoingContext(withinTest(t), "authorization", "Bearer "+billingKey)
 	for name, req := range minimal() {
 		_, err := g.invoke(ctx, req)
-		require.NoError(t, err, "%s: its only channel needs no name", name)
+		require.NoError(t, err, "%s: a caller's only channel needs no name", name)
 		_, err = g.invoke(ctx, set(req, "channel", "support"))
 		require.NoError(t, err, name)
-		for _, other := range []string{"sales", "there-is-none"} {
+		for _, other := range []string{"sales", "unknown"} {
 			_, err = g.invoke(ctx, set(req, "channel", other))
 			s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN)
 			assert.Equal(t, map[string]string{"channel": other}, fault.Info(s).GetMetadata())

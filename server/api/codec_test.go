@@ -14,7 +14,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-func TestAResponseGoesOutAsTheBuffersThatStreamsShare(t *testing.T) {
+func TestAResponseIsSentAsSharedBuffers(t *testing.T) {
 	want := &ongairv1.SubscribeResponse{Cursor: "after", Pending: 7}
 	var events event.Segment
 	for i, cursor := range []string{"one", "after"} {
@@ -39,17 +39,17 @@ func TestAResponseGoesOutAsTheBuffersThatStreamsShare(t *testing.T) {
 		assert.Same(t, &first[i].ReadOnlyData()[0], &second[i].ReadOnlyData()[0], "nothing is copied")
 	}
 	first.Free()
-	assert.Equal(t, before, second.Materialize(), "what one stream is done with, the others still send")
+	assert.Equal(t, before, second.Materialize(), "a buffer that one stream frees stays valid for the others")
 
 	got := &ongairv1.SubscribeResponse{}
 	require.NoError(t, proto.Unmarshal(before, got))
 	assert.Empty(t, cmp.Diff(want, got, protocmp.Transform()))
 	wire, err := proto.Marshal(want)
 	require.NoError(t, err)
-	assert.Len(t, before, len(wire), "nothing is said twice")
+	assert.Len(t, before, len(wire), "no field is encoded twice")
 }
 
-func TestOrdinaryMessagesAreThoseOfProtobuf(t *testing.T) {
+func TestOtherMessagesUseTheProtobufCodec(t *testing.T) {
 	request := minimal()["CreateTicket"]
 	buffers, err := newCodec().Marshal(request)
 	require.NoError(t, err)
@@ -59,7 +59,7 @@ func TestOrdinaryMessagesAreThoseOfProtobuf(t *testing.T) {
 	got := &ongairv1.CreateTicketRequest{}
 	require.NoError(t, newCodec().Unmarshal(mem.BufferSlice{mem.SliceBuffer(want)}, got))
 	assert.Empty(t, cmp.Diff(request, got, protocmp.Transform()))
-	_, err = newCodec().Marshal("no message")
+	_, err = newCodec().Marshal("not a message")
 	require.Error(t, err)
 	assert.Equal(t, "proto", newCodec().Name())
 }

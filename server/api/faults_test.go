@@ -38,12 +38,12 @@ func TestAFaultOfEveryReasonArrivesWithoutItsCause(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, effect := range []fault.Effect{fault.EffectNone, fault.EffectUnknown} {
 				err = &fault.Fault{
-					Reason: reason, Message: "what the caller may know", Effect: effect, RetryAfter: 1500 * time.Millisecond,
+					Reason: reason, Message: "public message", Effect: effect, RetryAfter: 1500 * time.Millisecond,
 					Metadata: map[string]string{"upstream_status": "502"}, Cause: errors.New("hidden cause"),
 				}
 				_, got := g.invoke(withinTest(t), minimal()["Send"])
 				s := requireFault(t, got, reason)
-				assert.Equal(t, "what the caller may know", s.Message())
+				assert.Equal(t, "public message", s.Message())
 				assert.Equal(t, map[string]string{"effect": string(effect), "upstream_status": "502"}, fault.Info(s).GetMetadata())
 				assert.Equal(t, 1500*time.Millisecond, detail[*errdetails.RetryInfo](s).GetRetryDelay().AsDuration())
 				assert.NotContains(t, s.Proto().String(), "hidden")
@@ -53,7 +53,7 @@ func TestAFaultOfEveryReasonArrivesWithoutItsCause(t *testing.T) {
 	}
 }
 
-func TestNoCauseArrivesHoweverAnErrorIsWrapped(t *testing.T) {
+func TestTheCauseOfAWrappedErrorIsNotReturned(t *testing.T) {
 	refused := fault.New(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REFUSED, "refused")
 	refused.Effect = fault.EffectNone
 	refused.Cause = errors.New("hidden cause")
@@ -64,7 +64,7 @@ func TestNoCauseArrivesHoweverAnErrorIsWrapped(t *testing.T) {
 		effect string
 	}{
 		{"a fault in another error", fmt.Errorf("hidden: %w", refused), ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REFUSED, "none"},
-		{"a fault among others", errors.Join(errors.New("hidden"), refused), ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REFUSED, "none"},
+		{"a fault joined with another error", errors.Join(errors.New("hidden"), refused), ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REFUSED, "none"},
 		{"an error of unknown kind", errors.New("hidden"), ongairv1.ErrorReason_ERROR_REASON_INTERNAL, "unknown"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -92,27 +92,27 @@ func TestAPanicIsAnErrorOfOneCall(t *testing.T) {
 		_, err := g.invoke(withinTest(t), req)
 		s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_INTERNAL)
 		assert.NotContains(t, s.Proto().String(), "defect")
-		assert.Equal(t, "unknown", fault.Info(s).GetMetadata()["effect"], "the message may have gone out")
+		assert.Equal(t, "unknown", fault.Info(s).GetMetadata()["effect"], "the message may have been sent")
 		g.lines.waitFor(t, "a call panicked", "a defect", "api.(*Service)."+name)
 
 		panics = false
 		_, err = g.invoke(withinTest(t), req)
-		require.NoError(t, err, "the server lives")
+		require.NoError(t, err, "the server keeps running")
 	}
 }
 
 func TestAPanicInAStreamIsAnErrorOfThatStream(t *testing.T) {
-	g := start(t, Config{Channels: map[string]Upstream{"support": &fakeOngair{}}}) // without a log it has to panic
+	g := start(t, Config{Channels: map[string]Upstream{"support": &fakeOngair{}}}) // without a log, Subscribe panics
 	stream, err := g.Subscribe(withinTest(t), &ongairv1.SubscribeRequest{})
 	require.NoError(t, err)
 	_, err = stream.Recv()
 	requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_INTERNAL)
 	g.lines.waitFor(t, "a call panicked", "api.(*Service).Subscribe")
 	_, err = g.invoke(withinTest(t), minimal()["Send"])
-	require.NoError(t, err, "the server lives")
+	require.NoError(t, err, "the server keeps running")
 }
 
-func TestAnUnknownMethodIsReported(t *testing.T) {
+func TestAnUnknownMethodIsUnimplemented(t *testing.T) {
 	g := start(t, sends(&fakeOngair{}), withCallers(map[string]string{"billing": "billing-key-0123456789"}))
 	for _, method := range []string{
 		"/ongair.v1.OngairService/Recall", "/ongair.v2.OngairService/Send", "/nothing/at-all", "/ongair.v1.OngairService/send",
@@ -136,11 +136,11 @@ func TestAMessageThatIsTooLargeIsRejected(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestTheLogHasTheEndOfACallAndNotItsContents(t *testing.T) {
+func TestTheLogHasTheOutcomeOfACallAndNoContents(t *testing.T) {
 	const canary = "canary254722200200"
-	said := fault.New(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REFUSED, "Ongair says: no contact %s", canary)
-	said.Effect = fault.EffectNone
-	for _, upstream := range []*fakeOngair{{}, failing(said)} {
+	refused := fault.New(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_REFUSED, "Ongair says: no contact %s", canary)
+	refused.Effect = fault.EffectNone
+	for _, upstream := range []*fakeOngair{{}, failing(refused)} {
 		g := start(t, sends(upstream), withCallers(map[string]string{"billing": canary + "-key"}))
 		ctx := metadata.AppendToOutgoingContext(withinTest(t), "authorization", "Bearer "+canary+"-key", MetadataIdempotencyKey, canary)
 		for name, req := range minimal() {
@@ -159,16 +159,16 @@ func TestTheLogHasTheEndOfACallAndNotItsContents(t *testing.T) {
 	}
 }
 
-func TestTheLevelOfALineDependsOnTheReason(t *testing.T) {
+func TestTheLevelOfALogLineDependsOnTheReason(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		err   error
 		level slog.Level
 	}{
-		{"nobody, where it went well", nil, slog.LevelDebug},
-		{"the caller, where the request was bad", fault.Invalid(), slog.LevelInfo},
-		{"an operator may, where Ongair failed", fault.New(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED, "failed"), slog.LevelWarn},
-		{"us, where it is a defect", errors.New("defect"), slog.LevelError},
+		{"a success", nil, slog.LevelDebug},
+		{"an invalid request", fault.Invalid(), slog.LevelInfo},
+		{"a failure of Ongair", fault.New(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED, "failed"), slog.LevelWarn},
+		{"a defect", errors.New("defect"), slog.LevelError},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			upstream := &fakeOngair{}
@@ -182,7 +182,7 @@ func TestTheLevelOfALineDependsOnTheReason(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfGRPCKeepsItsCode(t *testing.T) {
+func TestAnErrorFromGRPCKeepsItsCode(t *testing.T) {
 	g := start(t, sends(&fakeOngair{}))
 	stream, err := g.conn.NewStream(withinTest(t), &grpc.StreamDesc{ServerStreams: true}, "/ongair.v1.OngairService/Subscribe")
 	require.NoError(t, err)
@@ -190,11 +190,11 @@ func TestAnErrorOfGRPCKeepsItsCode(t *testing.T) {
 	err = stream.RecvMsg(&ongairv1.SubscribeResponse{})
 	require.ErrorContains(t, err, codes.ResourceExhausted.String())
 	g.lines.waitFor(t, "grpc.code=ResourceExhausted", "cause=")
-	assert.NotContains(t, g.lines.String(), "INTERNAL", "it is no defect of the gateway")
+	assert.NotContains(t, g.lines.String(), "INTERNAL", "the gateway has no defect")
 }
 
-// An operator looks for the channel whose token is bad, and for what a caller may not do.
-func TestTheLineOfACallHasItsFacts(t *testing.T) {
+// An operator searches for the channel with an invalid token and for denied actions.
+func TestTheLogLineOfACallHasItsAttributes(t *testing.T) {
 	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN, "no")
 	f.Metadata = map[string]string{"action": "send"}
 	g := start(t, sends(failing(f)))

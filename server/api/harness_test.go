@@ -31,8 +31,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeOngair is an Upstream that keeps what it was asked for. It answers with
-// answer, or, where that is nil, with a receipt.
+// fakeOngair is an Upstream that records its calls. It returns the result of answer, or receipt if
+// answer is nil.
 type fakeOngair struct {
 	answer func(ctx context.Context) (ongair.Receipt, error)
 
@@ -68,7 +68,7 @@ func (f *fakeOngair) CreateTicket(ctx context.Context, m ongair.Ticket) (ongair.
 	return f.take(ctx, m)
 }
 
-// taken returns what was asked for since the last time.
+// taken returns the calls since the previous taken.
 func (f *fakeOngair) taken() []any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -77,8 +77,7 @@ func (f *fakeOngair) taken() []any {
 	return calls
 }
 
-// fakeOnce keeps the keys and requests that it was given. It makes the call,
-// unless do says otherwise.
+// fakeOnce records its keys and requests. It makes the call, or runs do if do is not nil.
 type fakeOnce struct {
 	do func(ctx context.Context, response proto.Message, call func(context.Context) error) (bool, error)
 
@@ -96,7 +95,7 @@ func (f *fakeOnce) Do(ctx context.Context, key idempotency.Key, request, respons
 	return false, call(ctx)
 }
 
-// gateway is a server around a service, and a client of it.
+// gateway is a server with its service and a client.
 type gateway struct {
 	ongairv1.OngairServiceClient
 	service *Service
@@ -105,13 +104,13 @@ type gateway struct {
 	lines   *logBuffer
 }
 
-// options say how a gateway is other than usual.
+// options change the defaults of start.
 type options struct {
 	callers map[string]auth.Caller
 	dial    []grpc.DialOption
 }
 
-// start runs a gateway over bufconn for the test.
+// start runs a gateway over bufconn until the test ends.
 func start(t *testing.T, cfg Config, change ...func(*options)) *gateway {
 	t.Helper()
 	var o options
@@ -132,7 +131,7 @@ func start(t *testing.T, cfg Config, change ...func(*options)) *gateway {
 	return g
 }
 
-// withCallers gives the gateway callers who may do everything, by name and key.
+// withCallers configures callers without restrictions. It maps names to keys.
 func withCallers(keys map[string]string) func(*options) {
 	return func(o *options) {
 		o.callers = map[string]auth.Caller{}
@@ -142,12 +141,12 @@ func withCallers(keys map[string]string) func(*options) {
 	}
 }
 
-// sends is the configuration of a service with one channel and no log.
+// sends returns the configuration of a service with one channel and no log.
 func sends(upstream Upstream) Config {
 	return Config{Channels: map[string]Upstream{"support": upstream}, Once: &fakeOnce{}}
 }
 
-// invoke makes a sending call of the method that takes req.
+// invoke calls the sending method of req.
 func (g *gateway) invoke(ctx context.Context, req proto.Message, opts ...grpc.CallOption) (proto.Message, error) {
 	method := sendingMethods[reflect.TypeOf(req)]
 	response := proto.Clone(method.response)
@@ -155,7 +154,7 @@ func (g *gateway) invoke(ctx context.Context, req proto.Message, opts ...grpc.Ca
 	return response, err
 }
 
-// sendingMethods are the sending RPCs by their request.
+// sendingMethods maps request types to sending RPCs.
 var sendingMethods = map[reflect.Type]struct {
 	name     string
 	response proto.Message
@@ -166,8 +165,7 @@ var sendingMethods = map[reflect.Type]struct {
 	reflect.TypeFor[*ongairv1.CreateTicketRequest](): {"CreateTicket", &ongairv1.CreateTicketResponse{}},
 }
 
-// minimal returns a valid request of each sending RPC, with nothing but what is
-// required.
+// minimal returns a valid request for each sending RPC, with only the required fields.
 func minimal() map[string]proto.Message {
 	return map[string]proto.Message{
 		"Send":         &ongairv1.SendRequest{ExternalId: "+254722200200", Text: "Habari"},
@@ -177,7 +175,7 @@ func minimal() map[string]proto.Message {
 	}
 }
 
-// set sets a string field of a request.
+// set returns a copy of req with a string field set to value.
 func set(req proto.Message, field, value string) proto.Message {
 	m := proto.Clone(req).ProtoReflect()
 	f := m.Descriptor().Fields().ByTextName(field)
@@ -192,7 +190,7 @@ func withinTest(t *testing.T) context.Context {
 	return ctx
 }
 
-// requireFault requires an error with a reason, and the code of the reason.
+// requireFault requires an error with a reason and the code of that reason.
 func requireFault(t *testing.T, err error, reason ongairv1.ErrorReason) *status.Status {
 	t.Helper()
 	require.Error(t, err)
@@ -202,7 +200,7 @@ func requireFault(t *testing.T, err error, reason ongairv1.ErrorReason) *status.
 	return s
 }
 
-// detail returns the first detail of a kind, or nil.
+// detail returns the first detail of type T, or nil.
 func detail[T any](s *status.Status) T {
 	for _, d := range s.Details() {
 		if found, ok := d.(T); ok {
@@ -213,7 +211,7 @@ func detail[T any](s *status.Status) T {
 	return none
 }
 
-// violations are the fields that a status says are bad.
+// violations returns the fields that err reports as invalid.
 func violations(t *testing.T, err error) []string {
 	t.Helper()
 	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
@@ -226,7 +224,7 @@ func violations(t *testing.T, err error) []string {
 	return fields
 }
 
-// logBuffer is where a logger writes to, from any goroutine.
+// logBuffer collects log lines. It may be used from several goroutines.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -244,8 +242,8 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// waitFor waits until the log has all of the texts in one line. Lines are written
-// at the end of a call, after its caller has the answer.
+// waitFor waits until one line of the log contains all of the texts. A line is written after the
+// caller gets the answer.
 func (b *logBuffer) waitFor(t *testing.T, texts ...string) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -259,5 +257,5 @@ func (b *logBuffer) waitFor(t *testing.T, texts ...string) {
 			}
 		}
 		return false
-	}, 10*time.Second, time.Millisecond, "no line of the log has %q:\n%s", texts, b)
+	}, 10*time.Second, time.Millisecond, "no log line contains %q:\n%s", texts, b)
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// open makes a call of which nothing comes but the headers, and returns how it ends.
+// open starts a call that sends only its headers. The returned function waits for the call's error.
 func (g *gateway) open(ctx context.Context, t *testing.T, method string) (ends func() error) {
 	t.Helper()
 	stream, err := g.conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, method)
@@ -29,7 +29,7 @@ func (g *gateway) open(ctx context.Context, t *testing.T, method string) (ends f
 	return func() error { return stream.RecvMsg(&emptypb.Empty{}) }
 }
 
-// Until its message is there, a call is as much memory as its client likes.
+// A rejected call must not use memory for its message.
 func TestACallIsRejectedBeforeItsMessageArrives(t *testing.T) {
 	caller := auth.Unrestricted(billingKey)
 	caller.Actions = []auth.Action{auth.ActionTickets}
@@ -38,7 +38,7 @@ func TestACallIsRejectedBeforeItsMessageArrives(t *testing.T) {
 		for _, method := range info.Methods {
 			name := "/" + service + "/" + method.Name
 			if service == healthv1.Health_ServiceDesc.ServiceName {
-				continue // it asks for no key
+				continue // requires no key
 			}
 			requireFault(t, g.open(withinTest(t), t, name)(), ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING)
 			g.lines.waitFor(t, "grpc.method="+method.Name, "reason=CREDENTIALS_MISSING")
@@ -48,17 +48,16 @@ func TestACallIsRejectedBeforeItsMessageArrives(t *testing.T) {
 	requireFault(t, g.open(withKey, t, "/ongair.v1.OngairService/Send")(), ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN)
 }
 
-func TestACallCountsBeforeItsMessageArrives(t *testing.T) {
+func TestACallThatWaitsForItsMessageCounts(t *testing.T) {
 	caller := auth.Unrestricted(billingKey)
 	caller.MaxInFlight, caller.MaxStreams = 1, 1
 	g := start(t, sends(&fakeOngair{}), func(o *options) { o.callers = map[string]auth.Caller{"billing": caller} })
 	withKey := metadata.AppendToOutgoingContext(withinTest(t), "authorization", "Bearer "+billingKey)
 	for _, method := range []string{"/ongair.v1.OngairService/Send", "/ongair.v1.OngairService/Subscribe"} {
 		t.Run(method, func(t *testing.T) {
-			// The calls come one after the other, since they are on one connection, and are admitted
-			// in any order.
-			ctx, giveUp := context.WithCancel(withKey)
-			defer giveUp()
+			// The calls arrive one after the other on one connection, but are admitted in any order.
+			ctx, cancel := context.WithCancel(withKey)
+			defer cancel()
 			ended := make(chan error, 2)
 			for range 2 {
 				ends := g.open(ctx, t, method)
@@ -66,7 +65,7 @@ func TestACallCountsBeforeItsMessageArrives(t *testing.T) {
 			}
 			s := requireFault(t, <-ended, ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED)
 			assert.Equal(t, "none", fault.Info(s).GetMetadata()["effect"])
-			giveUp()
+			cancel()
 			require.Error(t, <-ended)
 			require.Eventually(t, func() bool {
 				stream, err := g.conn.NewStream(withKey, &grpc.StreamDesc{ServerStreams: true}, method)
@@ -75,16 +74,16 @@ func TestACallCountsBeforeItsMessageArrives(t *testing.T) {
 				}
 				err = stream.RecvMsg(&emptypb.Empty{})
 				return fault.ReasonOf(status.Convert(err)) != ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED
-			}, 10*time.Second, time.Millisecond, "the place of a call that was given up")
+			}, 10*time.Second, time.Millisecond, "a cancelled call must release its place")
 		})
 	}
 }
 
-func TestAConnectionHasALimitOfHealthCalls(t *testing.T) {
+func TestHealthCallsOfAConnectionAreLimited(t *testing.T) {
 	for _, method := range []string{healthv1.Health_Check_FullMethodName, healthv1.Health_Watch_FullMethodName} {
 		t.Run(method, func(t *testing.T) {
 			g := start(t, sends(&fakeOngair{}))
-			ctx, giveUp := context.WithCancel(withinTest(t))
+			ctx, cancel := context.WithCancel(withinTest(t))
 			ended := make(chan error, admission.MaxHealthCalls+1)
 			for range admission.MaxHealthCalls + 1 {
 				ends := g.open(ctx, t, method)
@@ -92,7 +91,7 @@ func TestAConnectionHasALimitOfHealthCalls(t *testing.T) {
 			}
 			s := requireFault(t, <-ended, ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED)
 			assert.Equal(t, "health_calls", fault.Info(s).GetMetadata()["limit"])
-			giveUp()
+			cancel()
 			for range admission.MaxHealthCalls {
 				require.Error(t, <-ended)
 			}
@@ -104,8 +103,8 @@ func TestAConnectionHasALimitOfHealthCalls(t *testing.T) {
 	}
 }
 
-// A client gives its calls the deadlines that it likes, or none.
-func TestACallWithoutAMessageTimesOut(t *testing.T) {
+// A client's deadline may be long or missing.
+func TestACallTimesOutWithoutItsMessage(t *testing.T) {
 	for _, method := range []string{
 		"/ongair.v1.OngairService/Send", "/ongair.v1.OngairService/Subscribe",
 		healthv1.Health_Check_FullMethodName, healthv1.Health_Watch_FullMethodName,
@@ -114,8 +113,8 @@ func TestACallWithoutAMessageTimesOut(t *testing.T) {
 		t.Run(method, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := start(t, sends(&fakeOngair{}))
-				ctx, giveUp := context.WithTimeout(t.Context(), time.Hour)
-				defer giveUp()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
 				began := time.Now()
 				requireFault(t, g.open(ctx, t, method)(), ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
 				assert.Equal(t, 30*time.Second, time.Since(began))

@@ -23,8 +23,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen/listentest"
 )
 
-// pingUntilGoAway pings on a connection without streams, waiting for the intervals in turn. It
-// returns how long the server allowed it, and the code with which it ended the connection.
+// pingUntilGoAway sends pings on a connection without streams and waits for the intervals in turn.
+// It returns the time and the code of the server's GOAWAY.
 func pingUntilGoAway(t *testing.T, conn net.Conn, intervals ...time.Duration) (after time.Duration, code http2.ErrCode) {
 	t.Helper()
 	start := time.Now()
@@ -53,7 +53,7 @@ func pingUntilGoAway(t *testing.T, conn net.Conn, intervals ...time.Duration) (a
 	}
 }
 
-func TestPingsEveryFiveSecondsAreAllowedAndFasterOnesAreNot(t *testing.T) {
+func TestPingsAreAllowedEveryFiveSecondsButNotMoreOften(t *testing.T) {
 	for name, test := range map[string]struct {
 		intervals []time.Duration
 		want      http2.ErrCode
@@ -106,7 +106,7 @@ func TestAClientWithKeepaliveKeepsItsConnection(t *testing.T) {
 					require.NoError(t, ctx.Err())
 					cancel()
 					_, err = stream.Recv()
-					require.ErrorContains(t, err, "Canceled", "it was there until now")
+					require.ErrorContains(t, err, "Canceled", "the stream was open until now")
 				}
 			})
 		})

@@ -42,18 +42,18 @@ func TestACallBeyondALimitDoesNothing(t *testing.T) {
 	require.Eventually(t, func() bool { return len(upstream.taken()) == 1 }, 10*time.Second, time.Millisecond)
 	_, err := g.invoke(ctx, minimal()["Send"])
 	requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED)
-	assert.Empty(t, upstream.taken(), "since the first one")
+	assert.Empty(t, upstream.taken(), "no call since the first")
 	once.Do(func() { close(release) })
 	require.NoError(t, <-ended)
 	_, err = g.invoke(ctx, minimal()["Send"])
 	require.NoError(t, err)
 }
 
-func TestMetadataHasABound(t *testing.T) {
+func TestMetadataIsBounded(t *testing.T) {
 	g := start(t, sends(&fakeOngair{}))
 	for size, code := range map[int]codes.Code{listen.MaxMetadataBytes / 2: codes.OK, 2 * listen.MaxMetadataBytes: codes.Internal} {
 		ctx := metadata.AppendToOutgoingContext(withinTest(t), "large", strings.Repeat("x", size))
 		_, err := g.invoke(ctx, minimal()["Send"])
-		assert.Equal(t, code, status.Code(err), "gRPC says of itself that it is too much: %v", err)
+		assert.Equal(t, code, status.Code(err), "gRPC rejects metadata over the limit: %v", err)
 	}
 }

@@ -29,7 +29,7 @@ func nextPage(page *ongairv1.ListEventsResponse, size int32) *ongairv1.ListEvent
 	return &ongairv1.ListEventsRequest{Start: &ongairv1.ListEventsRequest_Cursor{Cursor: page.GetCursor()}, PageSize: size}
 }
 
-func TestPagesHaveEveryEventOnceFromTheOldestOn(t *testing.T) {
+func TestPagesHaveEveryEventOnceInOrder(t *testing.T) {
 	l := newLog(t)
 	want := l.add(t, 25)
 	g := start(t, l.config())
@@ -45,7 +45,7 @@ func TestPagesHaveEveryEventOnceFromTheOldestOn(t *testing.T) {
 	assert.Equal(t, want[24].GetCursor(), page.GetCursor())
 	end := g.list(t, nextPage(page, 10))
 	assert.Empty(t, end.GetEvents())
-	assert.Equal(t, page.GetCursor(), end.GetCursor(), "a page at the end of the log is empty, and its cursor stays")
+	assert.Equal(t, page.GetCursor(), end.GetCursor(), "a page at the end of the log is empty and keeps its cursor")
 }
 
 func TestAPageHasAHundredEventsUnlessItsSizeIsSet(t *testing.T) {
@@ -70,8 +70,8 @@ func TestAPageStartsAtTheRequestedPosition(t *testing.T) {
 		req  *ongairv1.ListEventsRequest
 		want []*ongairv1.Event
 	}{
-		"nowhere, which is the earliest": {&ongairv1.ListEventsRequest{}, append(old[:2:2], recent...)},
-		"no position": {&ongairv1.ListEventsRequest{
+		"no start: earliest": {&ongairv1.ListEventsRequest{}, append(old[:2:2], recent...)},
+		"an unspecified position": {&ongairv1.ListEventsRequest{
 			Start: &ongairv1.ListEventsRequest_Position{},
 		}, append(old[:2:2], recent...)},
 		"the earliest": {&ongairv1.ListEventsRequest{
@@ -93,7 +93,7 @@ func TestAPageStartsAtTheRequestedPosition(t *testing.T) {
 	requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED)
 }
 
-func TestAPageHasTheMatchingEventsAndTheCursorAfterAllScannedOnes(t *testing.T) {
+func TestAPageHasMatchingEventsAndACursorAfterTheOthers(t *testing.T) {
 	l := newLog(t)
 	l.add(t, 2)
 	sales := l.add(t, 1, func(e *ongairv1.Event) { e.Channel = "sales" })
@@ -145,7 +145,7 @@ func TestALongPollEndsWithTheFirstEvent(t *testing.T) {
 	assert.Less(t, time.Since(started), 30*time.Second)
 }
 
-// waitForPolls waits until so many subscriptions are registered.
+// waitForPolls waits until n subscriptions are registered.
 func (g *gateway) waitForPolls(t *testing.T, n int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -155,7 +155,7 @@ func (g *gateway) waitForPolls(t *testing.T, n int) {
 	}, 10*time.Second, time.Millisecond)
 }
 
-func TestALongPollWithoutEventsIsAnEmptyPageInTime(t *testing.T) {
+func TestALongPollWithoutEventsReturnsAnEmptyPage(t *testing.T) {
 	l := newLog(t)
 	old := l.add(t, 1)
 	g := start(t, l.config())
@@ -167,7 +167,7 @@ func TestALongPollWithoutEventsIsAnEmptyPageInTime(t *testing.T) {
 	ctx, cancel := context.WithTimeout(withinTest(t), 3*time.Second)
 	defer cancel()
 	page, err := g.ListEvents(ctx, &ongairv1.ListEventsRequest{Start: latest, Wait: durationpb.New(time.Minute)})
-	require.NoError(t, err, "the caller's deadline comes before the end of the wait, and the page before that")
+	require.NoError(t, err, "the page is returned before the caller's deadline")
 	assert.Empty(t, page.GetEvents())
 }
 
@@ -187,11 +187,11 @@ func TestADrainAnswersALongPollWithAnEmptyPage(t *testing.T) {
 	drained := time.Now()
 	g.service.Drain()
 	got := <-page
-	assert.Less(t, time.Since(drained), 10*time.Second, "a stop does not wait for it")
+	assert.Less(t, time.Since(drained), 10*time.Second, "a stop does not wait for the poll")
 	assert.Empty(t, got.GetEvents())
 	assert.Equal(t, old[0].GetCursor(), got.GetCursor())
 
-	// One that comes after it does not wait, and still has what there is.
+	// A poll after the drain does not wait, but returns stored events.
 	requireEvents(t, old, g.list(t, &ongairv1.ListEventsRequest{Wait: durationpb.New(time.Minute)}).GetEvents())
 	assert.Empty(t, g.list(t, &ongairv1.ListEventsRequest{
 		Start: &ongairv1.ListEventsRequest_Cursor{Cursor: got.GetCursor()}, Wait: durationpb.New(time.Minute),
@@ -213,7 +213,7 @@ func TestALongPollCountsAsAStreamAndNotAsACall(t *testing.T) {
 	}()
 	g.waitForPolls(t, 1)
 	_, err := g.ListEvents(ctx, &ongairv1.ListEventsRequest{})
-	require.NoError(t, err, "a call beside the poll")
+	require.NoError(t, err, "a call during the poll")
 	_, err = g.ListEvents(ctx, polling)
 	f := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED)
 	assert.Contains(t, f.Message(), "streams")
@@ -222,12 +222,12 @@ func TestALongPollCountsAsAStreamAndNotAsACall(t *testing.T) {
 	_, err = stream.Recv()
 	requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED)
 	_, err = g.ListEvents(ctx, &ongairv1.ListEventsRequest{})
-	require.NoError(t, err, "a poll that was refused gave its place back")
+	require.NoError(t, err, "a rejected poll releases its place as a call")
 	cancel()
 	<-ended
 }
 
-func TestALongPollOfACallerThatLosesItsRightsEndsWithTheReason(t *testing.T) {
+func TestALongPollEndsWhenItsCallerLosesItsRights(t *testing.T) {
 	l := newLog(t)
 	g := start(t, l.config())
 	failed := make(chan error, 1)

@@ -26,7 +26,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
-func TestARequestReachesOngairAsItIs(t *testing.T) {
+func TestARequestReachesOngairUnchanged(t *testing.T) {
 	yes, no := true, false
 	for _, tt := range []struct {
 		name     string
@@ -40,7 +40,7 @@ func TestARequestReachesOngairAsItIs(t *testing.T) {
 			},
 			ongair.Text{ExternalID: "+254722200200", Text: "Habari 👋\n", ExternalContactID: "254722200200", Thread: &no},
 			&ongairv1.SendResponse{Id: "35345432", ConversationId: "22"}},
-		{"a text with what is required", minimal()["Send"],
+		{"a text with only required fields", minimal()["Send"],
 			ongair.Text{ExternalID: "+254722200200", Text: "Habari"},
 			&ongairv1.SendResponse{Id: "35345432", ConversationId: "22"}},
 		{"an image with everything",
@@ -88,9 +88,8 @@ func TestARequestReachesOngairAsItIs(t *testing.T) {
 	}
 }
 
-// Two calls that differ in one field, whichever it is, differ at Ongair, in the
-// channel, or in the key.
-func TestNoFieldOfARequestIsForgotten(t *testing.T) {
+// Two calls that differ in any one field must differ in the request to Ongair, the channel or the key.
+func TestEveryFieldOfARequestIsForwarded(t *testing.T) {
 	upstreams := map[string]*fakeOngair{"support": {}, "sales": {}}
 	once := &fakeOnce{}
 	g := start(t, Config{Channels: map[string]Upstream{"support": upstreams["support"], "sales": upstreams["sales"]}, Once: once})
@@ -119,7 +118,7 @@ func TestNoFieldOfARequestIsForgotten(t *testing.T) {
 	}
 }
 
-// describe looks behind the pointers that a call may have.
+// describe formats calls and dereferences their pointers.
 func describe(calls []any) string {
 	var b strings.Builder
 	for _, call := range calls {
@@ -164,7 +163,7 @@ func sample(field protoreflect.FieldDescriptor, which int) protoreflect.Value {
 
 func valueOf(s string) protoreflect.Value { return protoreflect.ValueOfString(s) }
 
-func TestNoFieldOfAResponseIsForgotten(t *testing.T) {
+func TestEveryFieldOfAResponseIsReturned(t *testing.T) {
 	cfg := sends(&fakeOngair{})
 	cfg.Once = &fakeOnce{do: func(ctx context.Context, _ proto.Message, call func(context.Context) error) (bool, error) {
 		return true, call(ctx)
@@ -180,7 +179,7 @@ func TestNoFieldOfAResponseIsForgotten(t *testing.T) {
 	}
 }
 
-func TestAReplayedAnswerIsMarkedInItsHeader(t *testing.T) {
+func TestAReplayedAnswerHasAHeader(t *testing.T) {
 	for replayed, want := range map[bool][]string{true: {"true"}, false: nil} {
 		cfg := sends(&fakeOngair{})
 		cfg.Once = &fakeOnce{do: func(context.Context, proto.Message, func(context.Context) error) (bool, error) {
@@ -197,8 +196,8 @@ func TestAReplayedAnswerIsMarkedInItsHeader(t *testing.T) {
 	}
 }
 
-func TestAFailureIsNotReplayed(t *testing.T) {
-	unknown := fault.New(ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN, "nobody knows")
+func TestAFailureIsNotMarkedAsReplayed(t *testing.T) {
+	unknown := fault.New(ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN, "unknown")
 	unknown.Effect = fault.EffectUnknown
 	cfg := sends(&fakeOngair{})
 	cfg.Once = &fakeOnce{do: func(context.Context, proto.Message, func(context.Context) error) (bool, error) { return true, unknown }}
@@ -209,7 +208,7 @@ func TestAFailureIsNotReplayed(t *testing.T) {
 	assert.Empty(t, header.Get(MetadataReplayed))
 }
 
-func TestACallThatIsRunningIsNotMadeAgain(t *testing.T) {
+func TestACallInProgressIsNotRepeated(t *testing.T) {
 	store, err := idempotency.Open(t.Context(), storagetest.Embedded(t).Open(t), idempotency.Config{})
 	require.NoError(t, err)
 	defer store.Wait()
@@ -244,7 +243,7 @@ func TestACallThatIsRunningIsNotMadeAgain(t *testing.T) {
 	assert.Len(t, upstream.taken(), 1)
 }
 
-func TestAKeyedCallIsKnownByCallerChannelMethodAndID(t *testing.T) {
+func TestAKeyedCallIsIdentifiedByCallerChannelMethodAndID(t *testing.T) {
 	once := &fakeOnce{}
 	cfg := sends(&fakeOngair{})
 	cfg.Once = once
@@ -257,14 +256,14 @@ func TestAKeyedCallIsKnownByCallerChannelMethodAndID(t *testing.T) {
 		_, err = g.invoke(ctx, set(set(req, "request_id", "r-1"), "channel", "support"))
 		require.NoError(t, err)
 		key := idempotency.Key{Caller: "billing", Channel: "support", Method: name, RequestID: "r-1"}
-		assert.Equal(t, []idempotency.Key{key, key}, once.keys, "the only channel is the same by name and without")
+		assert.Equal(t, []idempotency.Key{key, key}, once.keys, "the key of the only channel is the same with and without a name")
 		for _, got := range once.requests {
-			assert.Empty(t, cmp.Diff(req, got, protocmp.Transform()), "what is compared is what is sent")
+			assert.Empty(t, cmp.Diff(req, got, protocmp.Transform()), "the stored request must be the one that is sent")
 		}
 	}
 }
 
-func TestCallsWithoutARequestIDAreIndependent(t *testing.T) {
+func TestACallWithoutAnIDIsNeverReplayed(t *testing.T) {
 	once := &fakeOnce{}
 	upstream := &fakeOngair{}
 	cfg := sends(upstream)
@@ -286,11 +285,11 @@ func TestTheChannelOfACall(t *testing.T) {
 		reason   ongairv1.ErrorReason
 		want     string
 	}{
-		{"is the only one where it names none", []string{"support"}, "", 0, "support"},
+		{"is the only one if the call names none", []string{"support"}, "", 0, "support"},
 		{"is the only one by its name", []string{"support"}, "support", 0, "support"},
-		{"is the one of several that it names", []string{"sales", "support"}, "sales", 0, "sales"},
-		{"is required where there are several", []string{"sales", "support"}, "", ongairv1.ErrorReason_ERROR_REASON_CHANNEL_REQUIRED, ""},
-		{"is unknown where it is not configured", []string{"support"}, "sales", ongairv1.ErrorReason_ERROR_REASON_CHANNEL_UNKNOWN, ""},
+		{"is the named one of several", []string{"sales", "support"}, "sales", 0, "sales"},
+		{"is required if there are several", []string{"sales", "support"}, "", ongairv1.ErrorReason_ERROR_REASON_CHANNEL_REQUIRED, ""},
+		{"is unknown if it is not configured", []string{"support"}, "sales", ongairv1.ErrorReason_ERROR_REASON_CHANNEL_UNKNOWN, ""},
 		{"is unknown in another case", []string{"support"}, "Support", ongairv1.ErrorReason_ERROR_REASON_CHANNEL_UNKNOWN, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -318,7 +317,7 @@ func TestTheChannelOfACall(t *testing.T) {
 	}
 }
 
-func TestADeadlineIsAlwaysSetAndTheCallersCountsUpToALimit(t *testing.T) {
+func TestACallHasADeadlineWithinALimit(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		timeout   time.Duration
@@ -352,7 +351,7 @@ func TestADeadlineIsAlwaysSetAndTheCallersCountsUpToALimit(t *testing.T) {
 				require.NoError(t, err)
 				assert.LessOrEqual(t, left, tt.want, name)
 				if tt.timeout == tt.want {
-					assert.LessOrEqual(t, left, tt.want-AnswerTime(tt.want), "%s: the caller is still there to hear how it ended", name)
+					assert.LessOrEqual(t, left, tt.want-AnswerTime(tt.want), "%s: the call must end in time to answer the caller", name)
 				}
 				assert.Greater(t, left, tt.want-4*time.Second, name)
 			}
@@ -360,7 +359,7 @@ func TestADeadlineIsAlwaysSetAndTheCallersCountsUpToALimit(t *testing.T) {
 	}
 }
 
-func TestACallerThatGivesUpEndsTheCallToOngair(t *testing.T) {
+func TestACallerThatCancelsEndsTheCallToOngair(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	g := start(t, sends(&fakeOngair{answer: func(ctx context.Context) (ongair.Receipt, error) {

@@ -27,7 +27,7 @@ func overGRPC(t *testing.T) (conn net.Conn, done func()) {
 	return listentest.Serve(t, server.Serve, server.Stop)
 }
 
-func TestAGRPCConnectionWithoutAHandshakeEnds(t *testing.T) {
+func TestAGRPCConnectionWithoutAHandshakeIsClosed(t *testing.T) {
 	for name, atOnce := range map[string]string{"nothing": "", "half a preface": http2.ClientPreface[:10], "no settings": http2.ClientPreface} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -44,7 +44,7 @@ func TestAGRPCConnectionWithoutAHandshakeEnds(t *testing.T) {
 	}
 }
 
-func TestAGRPCConnectionWithoutCallsEnds(t *testing.T) {
+func TestAGRPCConnectionWithoutCallsIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		conn, done := overGRPC(t)
 		defer done()
@@ -64,6 +64,6 @@ func TestAGRPCConnectionWithoutCallsEnds(t *testing.T) {
 		}
 		assert.Equal(t, 5*time.Minute, time.Since(start))
 		_, err := io.Copy(io.Discard, conn)
-		require.NoError(t, err, "and then it is closed")
+		require.NoError(t, err, "the connection must be closed after the GOAWAY")
 	})
 }

@@ -77,8 +77,7 @@ func (l *testLog) add(t *testing.T, n int, change ...func(*ongairv1.Event)) []*o
 	return added
 }
 
-// subscribe opens a stream whose heartbeats, unless req says otherwise, come
-// long after the test.
+// subscribe opens a stream. Without an interval in req, no heartbeat is sent during the test.
 func (g *gateway) subscribe(t *testing.T, req *ongairv1.SubscribeRequest, opts ...grpc.CallOption) grpc.ServerStreamingClient[ongairv1.SubscribeResponse] {
 	t.Helper()
 	if req.GetHeartbeatInterval() == nil {
@@ -89,7 +88,7 @@ func (g *gateway) subscribe(t *testing.T, req *ongairv1.SubscribeRequest, opts .
 	return stream
 }
 
-// receive reads until there are n events.
+// receive reads responses until they contain n events.
 func receive(t *testing.T, stream grpc.ServerStreamingClient[ongairv1.SubscribeResponse], n int) []*ongairv1.Event {
 	t.Helper()
 	var events []*ongairv1.Event
@@ -114,7 +113,7 @@ func after(cursor string) *ongairv1.SubscribeRequest {
 	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}}
 }
 
-func TestTheFirstResponseComesAtOnceAndMayBeEmpty(t *testing.T) {
+func TestTheFirstResponseIsSentImmediately(t *testing.T) {
 	l := newLog(t)
 	g := start(t, l.config())
 	first, err := g.subscribe(t, &ongairv1.SubscribeRequest{}).Recv()
@@ -149,7 +148,7 @@ func TestAHeartbeatIsAnEmptyResponseWithTheCursor(t *testing.T) {
 func TestAStreamStartsAtTheRequestedPosition(t *testing.T) {
 	l := newLog(t)
 	old := l.add(t, 2)
-	// JetStream's clock and this one are the same; its timestamps are exact.
+	// JetStream uses the same clock, and its timestamps are exact.
 	between := time.Now()
 	recent := l.add(t, 2)
 	g := start(t, l.config())
@@ -164,11 +163,11 @@ func TestAStreamStartsAtTheRequestedPosition(t *testing.T) {
 		"earliest":                       {from(ongairv1.Position_POSITION_EARLIEST), all},
 		"latest":                         {from(ongairv1.Position_POSITION_LATEST), nil},
 		"unspecified":                    {from(ongairv1.Position_POSITION_UNSPECIFIED), nil},
-		"nothing said":                   {&ongairv1.SubscribeRequest{}, nil},
+		"no start":                       {&ongairv1.SubscribeRequest{}, nil},
 		"the cursor of an event":         {after(old[0].GetCursor()), all[1:]},
 		"the cursor of the newest event": {after(recent[1].GetCursor()), nil},
-		"the cursor before everything":   {after(l.Cursor(0)), all},
-		"a time before everything":       {at(time.Unix(0, 0)), all},
+		"the cursor before all events":   {after(l.Cursor(0)), all},
+		"a time before all events":       {at(time.Unix(0, 0)), all},
 		"a time in between":              {at(between), recent},
 		"a time in the future":           {at(time.Now().Add(time.Hour)), nil},
 	}
@@ -188,7 +187,7 @@ func TestAStreamStartsAtTheRequestedPosition(t *testing.T) {
 	}
 }
 
-func TestAFilterMatchesItsValues(t *testing.T) {
+func TestAFilterSelectsEvents(t *testing.T) {
 	l := newLog(t)
 	l.add(t, 1)
 	sales := l.add(t, 1, func(e *ongairv1.Event) { e.Channel = "sales" })
@@ -198,7 +197,7 @@ func TestAFilterMatchesItsValues(t *testing.T) {
 	requireEvents(t, sales, receive(t, start(t, l.config()).subscribe(t, req), 1))
 }
 
-func TestAnInvalidCursorIsRejectedWithItsReason(t *testing.T) {
+func TestACursorThatCannotBeServedIsRejectedWithItsReason(t *testing.T) {
 	l, other := newLog(t), newLog(t)
 	added := l.add(t, 3)
 	g := start(t, l.config())
@@ -207,17 +206,17 @@ func TestAnInvalidCursorIsRejectedWithItsReason(t *testing.T) {
 		cursor string
 		reason ongairv1.ErrorReason
 	}{
-		{"no cursor", "not-a-cursor", ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED},
-		{"a cursor that lost a character", added[0].GetCursor()[1:], ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED},
+		{"an invalid cursor", "not-a-cursor", ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED},
+		{"a truncated cursor", added[0].GetCursor()[1:], ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED},
 		{"the cursor of another log", other.Cursor(1), ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN},
-		{"a cursor of the future", l.Cursor(99), ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD},
+		{"a cursor beyond the end of the log", l.Cursor(99), ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := g.subscribe(t, after(tt.cursor)).Recv()
 			requireFault(t, err, tt.reason)
 		})
 	}
-	t.Run("a cursor before what is kept", func(t *testing.T) {
+	t.Run("a cursor before the oldest event", func(t *testing.T) {
 		storagetest.Look(t, l.in).Stream(t, "ONGAIR_EVENTS").Remove(t, 3)
 		_, err := g.subscribe(t, after(added[0].GetCursor())).Recv()
 		s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED)
@@ -229,14 +228,14 @@ func TestAnInvalidCursorIsRejectedWithItsReason(t *testing.T) {
 	})
 }
 
-func TestAChannelThatIsNotConfiguredCannotBeSubscribedTo(t *testing.T) {
+func TestAnUnknownChannelCannotBeSubscribedTo(t *testing.T) {
 	l := newLog(t)
 	_, err := start(t, l.config()).subscribe(t, &ongairv1.SubscribeRequest{Channels: []string{"support", "marketing"}}).Recv()
 	s := requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_CHANNEL_UNKNOWN)
 	assert.Equal(t, "marketing", fault.Info(s).GetMetadata()["channel"])
 }
 
-func TestSubscribersShareTheirEventsAndGetThemWhole(t *testing.T) {
+func TestConcurrentSubscribersGetEveryEvent(t *testing.T) {
 	l := newLog(t)
 	g := start(t, l.config())
 	want := l.add(t, 20)
@@ -255,7 +254,7 @@ func TestSubscribersShareTheirEventsAndGetThemWhole(t *testing.T) {
 	group.Wait()
 }
 
-// compressions is a client's stats handler. It keeps how the answers are compressed.
+// compressions is a client's stats handler that records the compression of each answer.
 type compressions struct {
 	stats.Handler
 	mu       sync.Mutex
@@ -274,8 +273,8 @@ func (c *compressions) HandleRPC(_ context.Context, s stats.RPCStats) {
 	}
 }
 
-// One compression for each subscriber would cost what encoding once saves.
-func TestAStreamIsNotCompressedThoughItsRequestIs(t *testing.T) {
+// Compressing for each subscriber would cost what encoding once saves.
+func TestAStreamIsNotCompressedIfItsRequestIs(t *testing.T) {
 	l := newLog(t)
 	answers := &compressions{}
 	g := start(t, l.config(), func(o *options) {
@@ -288,7 +287,7 @@ func TestAStreamIsNotCompressedThoughItsRequestIs(t *testing.T) {
 	assert.Equal(t, []string{"identity", "gzip"}, answers.received)
 }
 
-func TestAStalledSubscriberDelaysNoOther(t *testing.T) {
+func TestASubscriberThatReadsNothingDoesNotDelayOthers(t *testing.T) {
 	l := newLog(t)
 	g := start(t, l.config())
 	stalled := g.subscribe(t, from(ongairv1.Position_POSITION_LATEST))
@@ -297,7 +296,7 @@ func TestAStalledSubscriberDelaysNoOther(t *testing.T) {
 	reading := g.subscribe(t, from(ongairv1.Position_POSITION_LATEST))
 	_, err = reading.Recv()
 	require.NoError(t, err)
-	// Several times what the connection and the stream hold in their windows.
+	// Send several times the flow control windows of the connection and the stream.
 	var want []*ongairv1.Event
 	for range 20 {
 		added := l.add(t, 1, func(e *ongairv1.Event) { e.AccountType = strings.Repeat("x", 100_000) })
@@ -309,8 +308,8 @@ func TestAStalledSubscriberDelaysNoOther(t *testing.T) {
 	requireEvents(t, want, receive(t, stalled, len(want)))
 }
 
-// A client that does not read keeps its stream in a write.
-func TestAStreamThatIsNotReadEndsWithItsReasonAndCursor(t *testing.T) {
+// The stream of a client that does not read is blocked in a write.
+func TestAStreamThatIsNotReadEndsWithAReasonAndACursor(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end    func(*Service)
 		reason ongairv1.ErrorReason
@@ -329,7 +328,7 @@ func TestAStreamThatIsNotReadEndsWithItsReasonAndCursor(t *testing.T) {
 			reading := g.subscribe(t, &ongairv1.SubscribeRequest{Channels: []string{"support"}})
 			_, err = reading.Recv()
 			require.NoError(t, err)
-			for range 20 { // several times what the connection and the stream hold in their windows
+			for range 20 { // several times the flow control windows of the connection and the stream
 				l.add(t, 1, func(e *ongairv1.Event) { e.AccountType = strings.Repeat("x", 100_000) })
 				receive(t, reading, 1)
 			}
@@ -348,8 +347,8 @@ func TestAStreamThatIsNotReadEndsWithItsReasonAndCursor(t *testing.T) {
 	}
 }
 
-// A cursor that would be refused again, or that hides a gap, is worse than none.
-func TestAnErrorHasACursorOnlyIfItCanBeResumed(t *testing.T) {
+// A cursor must not be rejected again and must not hide a gap.
+func TestAnErrorHasNoCursorIfItCannotBeContinuedFrom(t *testing.T) {
 	l := newLog(t)
 	last := l.add(t, 1)[0].GetCursor()
 	service := NewService(l.config())
@@ -373,7 +372,7 @@ func TestAnErrorHasACursorOnlyIfItCanBeResumed(t *testing.T) {
 			require.NoError(t, err)
 			assert.EqualValues(t, 1, position, last)
 		}
-		assert.NotContains(t, f.Metadata, "cursor", "a fault does not change")
+		assert.NotContains(t, f.Metadata, "cursor", "endOf must not modify its argument")
 	}
 }
 
@@ -383,14 +382,14 @@ func requireShutDown(t *testing.T, err error) {
 	assert.Equal(t, fault.RestartDelay, detail[*errdetails.RetryInfo](s).GetRetryDelay().AsDuration())
 }
 
-func TestADrainEndsStreamsAndNotCalls(t *testing.T) {
+func TestADrainEndsStreamsButNotCalls(t *testing.T) {
 	l := newLog(t)
 	g := start(t, l.config())
 	stream := g.subscribe(t, &ongairv1.SubscribeRequest{})
 	_, err := stream.Recv()
 	require.NoError(t, err)
 	g.service.Drain()
-	g.service.Drain() // as often as one likes
+	g.service.Drain() // may be called again
 	_, err = stream.Recv()
 	requireShutDown(t, err)
 	for _, req := range []*ongairv1.SubscribeRequest{{}, from(ongairv1.Position_POSITION_EARLIEST), after(l.Cursor(0))} {
@@ -401,23 +400,23 @@ func TestADrainEndsStreamsAndNotCalls(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestAStreamThatStartsAfterADrainEndsBeforeItAsksTheLog(t *testing.T) {
+func TestAStreamThatStartsAfterADrainEndsWithoutReadingTheLog(t *testing.T) {
 	l := newLog(t)
-	asked := make(chan struct{})
+	queried := make(chan struct{})
 	cfg := l.config()
-	cfg.Fanout = fanout.New(waitingLog{l.Log, asked}, fanout.Config{})
+	cfg.Fanout = fanout.New(waitingLog{l.Log, queried}, fanout.Config{})
 	g := start(t, cfg)
 	g.service.Drain()
 	_, err := g.subscribe(t, &ongairv1.SubscribeRequest{}).Recv()
 	requireShutDown(t, err)
 	select {
-	case <-asked:
-		assert.Fail(t, "the log was asked")
+	case <-queried:
+		assert.Fail(t, "the log was queried")
 	default:
 	}
 }
 
-func TestADrainEndsAStreamThatHasMuchToCatchUpWith(t *testing.T) {
+func TestADrainEndsAStreamThatIsFarBehind(t *testing.T) {
 	g := start(t, Config{Channels: map[string]Upstream{"support": &fakeOngair{}}, Fanout: fanouttest.Run(t, endlessLog{})})
 	stream := g.subscribe(t, from(ongairv1.Position_POSITION_EARLIEST))
 	_, err := stream.Recv()
@@ -429,7 +428,7 @@ func TestADrainEndsAStreamThatHasMuchToCatchUpWith(t *testing.T) {
 	requireShutDown(t, err)
 }
 
-// endlessLog has more events than anyone can read.
+// endlessLog has more events than a stream can read.
 type endlessLog struct{ fanout.Log }
 
 func (endlessLog) Earliest(context.Context) (uint64, error)    { return 0, nil }
@@ -472,32 +471,32 @@ func (endlessLog) Follow(ctx context.Context, _ uint64, _ func(), _ func(event.E
 
 func TestADrainEndsAStreamThatWaitsForTheLog(t *testing.T) {
 	l := newLog(t)
-	asked := make(chan struct{})
+	queried := make(chan struct{})
 	cfg := l.config()
-	cfg.Fanout = fanout.New(waitingLog{l.Log, asked}, fanout.Config{})
+	cfg.Fanout = fanout.New(waitingLog{l.Log, queried}, fanout.Config{})
 	g := start(t, cfg)
 	stream := g.subscribe(t, &ongairv1.SubscribeRequest{})
-	<-asked
+	<-queried
 	g.service.Drain()
 	_, err := stream.Recv()
 	requireShutDown(t, err)
 }
 
-// waitingLog finds its end when its caller gives up.
+// waitingLog blocks Latest until its context ends.
 type waitingLog struct {
 	fanout.Log
-	asked chan struct{}
+	queried chan struct{}
 }
 
 func (l waitingLog) Latest(ctx context.Context) (uint64, error) {
-	close(l.asked)
+	close(l.queried)
 	<-ctx.Done()
 	return 0, ctx.Err()
 }
 
-func TestALogThatFailsEndsAStreamWithItsReason(t *testing.T) {
+func TestALogFailureEndsAStreamWithItsReason(t *testing.T) {
 	l := newLog(t)
-	unavailable := fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, "come again")
+	unavailable := fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, "retry later")
 	unavailable.RetryAfter = 2 * time.Second
 	unavailable.Cause = errors.New("hidden")
 	cfg := l.config()
@@ -515,7 +514,7 @@ type failingLog struct {
 
 func (l failingLog) Latest(context.Context) (uint64, error) { return 0, l.err }
 
-func TestADisconnectedSubscriberReleasesItsResources(t *testing.T) {
+func TestASubscriberThatDisconnectsLeavesNothingBehind(t *testing.T) {
 	l := newLog(t)
 	g := start(t, l.config())
 	ctx, cancel := context.WithCancel(withinTest(t))

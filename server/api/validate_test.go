@@ -19,13 +19,12 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// bound is what the proto says of a field: values that are taken, and values that
-// are not.
-type bound struct{ taken, refused []string }
+// bound lists values of a field that are accepted and rejected according to the proto.
+type bound struct{ accepted, rejected []string }
 
 const https = "https://example.com/"
 
-// bounds of fields that mean the same in every request.
+// bounds has the fields with the same bounds in every request.
 var bounds = map[string]bound{
 	"channel":     {[]string{"", "support"}, []string{"sup port", "sup.port", "é", "a\nb", "support\n", strings.Repeat("a", 65)}},
 	"external_id": {[]string{"x", strings.Repeat("x", 256), strings.Repeat("é", 128), "👋 +1\x00"}, []string{"", strings.Repeat("x", 257), strings.Repeat("é", 129)}},
@@ -48,7 +47,7 @@ var bounds = map[string]bound{
 	"phone_number": {[]string{"", "anything at all", strings.Repeat("1", 64)}, []string{strings.Repeat("1", 65)}},
 }
 
-// boundsOf are the fields that mean another thing in each request.
+// boundsOf has the fields whose bounds depend on the request.
 var boundsOf = map[string]map[string]bound{
 	"Send": {
 		"text": {[]string{"x", strings.Repeat("x", 65536), strings.Repeat("👋", 16384)}, []string{"", strings.Repeat("x", 65537), strings.Repeat("👋", 16385)}},
@@ -73,7 +72,7 @@ func badURLs(empty string) []string {
 		"/a.png", https + "%zz", https + strings.Repeat("x", 2049-len(https))}
 }
 
-func TestEveryTextOfARequestHasItsBounds(t *testing.T) {
+func TestEveryStringOfARequestIsBounded(t *testing.T) {
 	upstream := &fakeOngair{}
 	g := start(t, sends(upstream))
 	for name, req := range minimal() {
@@ -88,13 +87,13 @@ func TestEveryTextOfARequestHasItsBounds(t *testing.T) {
 				if !ok {
 					b, ok = bounds[field.TextName()]
 				}
-				require.True(t, ok, "no bounds are tested")
-				for _, value := range b.taken {
+				require.True(t, ok, "the field has no bounds to test")
+				for _, value := range b.accepted {
 					_, err := g.invoke(withinTest(t), set(req, field.TextName(), value))
 					assert.NoError(t, err, "%.80q of %d bytes", value, len(value))
 					assert.Len(t, upstream.taken(), 1)
 				}
-				for _, value := range b.refused {
+				for _, value := range b.rejected {
 					_, err := g.invoke(withinTest(t), set(req, field.TextName(), value))
 					if assert.Error(t, err, "%.80q of %d bytes", value, len(value)) {
 						assert.Equal(t, []string{field.TextName()}, violations(t, err), "%.80q of %d bytes", value, len(value))
@@ -106,7 +105,7 @@ func TestEveryTextOfARequestHasItsBounds(t *testing.T) {
 	}
 }
 
-func TestEachBadFieldIsNamedOnce(t *testing.T) {
+func TestEachInvalidFieldIsReportedOnce(t *testing.T) {
 	upstream := &fakeOngair{}
 	g := start(t, sends(upstream))
 	long := strings.Repeat("x", 70000)
@@ -122,7 +121,7 @@ func TestEachBadFieldIsNamedOnce(t *testing.T) {
 		{"a field that breaks several rules", &ongairv1.SendImageRequest{
 			ExternalId: "42", ContentType: "image/png", Image: "ftp://" + long,
 		}, []string{"image"}},
-		{"everything wrong", &ongairv1.CreateTicketRequest{
+		{"every field invalid", &ongairv1.CreateTicketRequest{
 			Channel: "?", ExternalContactId: long, Name: long, Direction: 3, Text: long, ProfilePictureUrl: "?", Email: "?",
 			PhoneNumber: long, RequestId: "\n",
 		}, []string{
@@ -167,36 +166,36 @@ func TestASubscriptionIsBounded(t *testing.T) {
 		req  *ongairv1.SubscribeRequest
 		want []string
 	}{
-		{"nothing at all", &ongairv1.SubscribeRequest{}, nil},
+		{"an empty request", &ongairv1.SubscribeRequest{}, nil},
 		{"the shortest heartbeat", beat(durationpb.New(100 * time.Millisecond)), nil},
 		{"a heartbeat that is too short", beat(durationpb.New(100*time.Millisecond - 1)), []string{"heartbeat_interval"}},
 		{"no heartbeat", beat(&durationpb.Duration{}), []string{"heartbeat_interval"}},
-		{"a heartbeat backwards", beat(durationpb.New(-time.Second)), []string{"heartbeat_interval"}},
+		{"a negative heartbeat", beat(durationpb.New(-time.Second)), []string{"heartbeat_interval"}},
 		{"the longest heartbeat", beat(durationpb.New(300 * time.Second)), nil},
 		{"a heartbeat that is too long", beat(durationpb.New(300*time.Second + 1)), []string{"heartbeat_interval"}},
-		{"a heartbeat beyond all durations", beat(&durationpb.Duration{Seconds: math.MaxInt64, Nanos: math.MaxInt32}), []string{"heartbeat_interval"}},
+		{"an invalid duration", beat(&durationpb.Duration{Seconds: math.MaxInt64, Nanos: math.MaxInt32}), []string{"heartbeat_interval"}},
 		{"the first moment", at(0, 0), nil},
 		{"a time before 1970", at(-1, 0), []string{"start_time"}},
 		{"the last moment of the year 9999", at(253402300799, 999999999), nil},
 		{"a time after the year 9999", at(253402300800, 0), []string{"start_time"}},
-		{"a time beyond all times", at(math.MaxInt64, 0), []string{"start_time"}},
+		{"an invalid time", at(math.MaxInt64, 0), []string{"start_time"}},
 		{"a time with too many nanoseconds", at(1, 1_000_000_000), []string{"start_time"}},
 		{"a time with negative nanoseconds", at(1, -1), []string{"start_time"}},
 		{"an empty cursor", cursor(""), []string{"cursor"}},
 		{"a long cursor", cursor(strings.Repeat("A", 129)), []string{"cursor"}},
 		{"every documented type", types(1, 2, 3, 4), nil},
-		{"no type", types(2, 0), []string{"event_types[1]"}},
-		{"a type that does not exist", types(99), []string{"event_types[0]"}},
-		{"a position that does not exist", &ongairv1.SubscribeRequest{
+		{"an unspecified type", types(2, 0), []string{"event_types[1]"}},
+		{"an unknown type", types(99), []string{"event_types[0]"}},
+		{"an unknown position", &ongairv1.SubscribeRequest{
 			Start: &ongairv1.SubscribeRequest_Position{Position: 9},
 		}, []string{"position"}},
 		{"an empty and a long notification type", &ongairv1.SubscribeRequest{
 			NotificationTypes: []string{"LocationReceived", "", strings.Repeat("x", 257)},
 		}, []string{"notification_types[1]", "notification_types[2]"}},
-		{"as many contacts and conversations as there may be", &ongairv1.SubscribeRequest{
+		{"the most contacts, conversations and channels", &ongairv1.SubscribeRequest{
 			ExternalContactIds: strs(1000, "x"), ConversationIds: strs(1000, "x"), Channels: strs(100, "support"),
 		}, nil},
-		{"too many of everything", &ongairv1.SubscribeRequest{
+		{"too many values of each", &ongairv1.SubscribeRequest{
 			ExternalContactIds: strs(1001, "x"), ConversationIds: strs(1001, "x"), Channels: strs(101, "support"),
 			NotificationTypes: strs(101, "x"), EventTypes: make([]ongairv1.EventType, 0),
 		}, []string{"external_contact_ids", "conversation_ids", "channels", "notification_types"}},
@@ -217,7 +216,7 @@ func TestASubscriptionIsBounded(t *testing.T) {
 	}
 }
 
-func TestARequestIDOfTheMetadata(t *testing.T) {
+func TestARequestIDInTheMetadata(t *testing.T) {
 	once, upstream := &fakeOnce{}, &fakeOngair{}
 	cfg := sends(upstream)
 	cfg.Once = once
@@ -226,7 +225,7 @@ func TestARequestIDOfTheMetadata(t *testing.T) {
 		name   string
 		field  string
 		header []string
-		want   string // empty for a refusal
+		want   string // empty if the request is rejected
 	}{
 		{"bare", "", []string{"r-1"}, "r-1"},
 		{"quoted, as the draft has it", "", []string{`"r-1"`}, "r-1"},
@@ -237,7 +236,7 @@ func TestARequestIDOfTheMetadata(t *testing.T) {
 		{"the same in both, quoted", "r-1", []string{`"r-1"`}, "r-1"},
 		{"in the field alone", "r-1", nil, "r-1"},
 		{"of 128 characters", "", []string{strings.Repeat("r", 128)}, strings.Repeat("r", 128)},
-		{"another in each", "r-1", []string{"r-2"}, ""},
+		{"different in each", "r-1", []string{"r-2"}, ""},
 		{"twice", "", []string{"r-1", "r-2"}, ""},
 		{"twice the same", "", []string{"r-1", "r-1"}, ""},
 		{"empty", "", []string{""}, ""},
@@ -268,7 +267,7 @@ func TestARequestIDOfTheMetadata(t *testing.T) {
 }
 
 // Clients in Python and Java reset a stream whose trailers are more than 8 KiB.
-func TestManyBadValuesAreAnsweredInFourKiB(t *testing.T) {
+func TestAnErrorForManyInvalidValuesFitsInFourKiB(t *testing.T) {
 	g := start(t, sends(&fakeOngair{}), func(o *options) {
 		o.dial = []grpc.DialOption{grpc.WithMaxHeaderListSize(fault.MaxTrailerBytes)}
 	})
