@@ -13,18 +13,18 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// large returns a body with spaces in it that make it as large as a body may be.
+// large pads body with spaces to the largest allowed size.
 func large(body string) string { return body + strings.Repeat(" ", listen.MaxBodyBytes-len(body)) }
 
 func TestAStreamDoesNotHoldItsLargeBody(t *testing.T) {
 	g := start(t, withLog(t))
-	for range 20 { // more than may be read at a time
+	for range 20 { // more than the memory for large bodies allows
 		g.openStream(t, http.MethodPost, subscribePath, large(`{}`)).result(t)
 	}
 	assert.Equal(t, http.StatusOK, g.do(t, http.MethodPost, sendPath, large(sendBody)).status)
 }
 
-func TestALargeBodyThatFindsNoRoomIsRejected(t *testing.T) {
+func TestALargeBodyWithoutRoomIsRejected(t *testing.T) {
 	g := start(t)
 	release, err := g.bodies.Reserve(t.Context(), 16<<20)
 	require.NoError(t, err)
@@ -33,7 +33,7 @@ func TestALargeBodyThatFindsNoRoomIsRejected(t *testing.T) {
 	assert.Equal(t, map[string]string{"effect": "none", "limit": "body_bytes"}, fault.Info(s).GetMetadata())
 	assert.Equal(t, "1", got.header.Get("Retry-After"))
 	assert.Empty(t, g.taken())
-	assert.Equal(t, http.StatusOK, g.send(t).status, "a small one finds room")
+	assert.Equal(t, http.StatusOK, g.send(t).status, "a small body is accepted")
 	release()
 	assert.Equal(t, http.StatusOK, g.do(t, http.MethodPost, sendPath, large(sendBody)).status)
 }

@@ -42,28 +42,28 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const apiKey = "billing-key-0123456789"
 
-// gateway is the HTTP port before a real gRPC server, over loopback.
+// gateway is an HTTP server in front of a real gRPC server, on loopback.
 type gateway struct {
 	url     string
 	service *api.Service
 	grpc    *grpc.Server
 	spy     *spy
 	bodies  *listen.Bodies
-	// answer is what Ongair answers; nil means a receipt.
+	// answer returns Ongair's answer. If it is nil, Ongair returns a receipt.
 	answer func(context.Context) (ongair.Receipt, error)
-	// log makes up what Subscribe reads.
+	// log is the log that Subscribe reads.
 	log *logWithFault
 
 	mu    sync.Mutex
 	calls []any
 	keys  []idempotency.Key
-	// replayed is what the store of outcomes says.
+	// replayed is the result of Do.
 	replayed bool
 }
 
 type option func(*gateway, map[string]auth.Caller)
 
-// withCaller makes the gateway ask for apiKey.
+// withCaller makes the gateway require apiKey.
 func withCaller(_ *gateway, callers map[string]auth.Caller) {
 	callers["billing"] = auth.Unrestricted(apiKey)
 }
@@ -135,7 +135,7 @@ func (g *gateway) CreateTicket(ctx context.Context, m ongair.Ticket) (ongair.Rec
 	return g.take(ctx, m)
 }
 
-// Do is api.Once.
+// Do implements api.Once.
 func (g *gateway) Do(ctx context.Context, key idempotency.Key, _, _ proto.Message, call func(context.Context) error) (bool, error) {
 	g.mu.Lock()
 	g.keys = append(g.keys, key)
@@ -143,7 +143,7 @@ func (g *gateway) Do(ctx context.Context, key idempotency.Key, _, _ proto.Messag
 	return g.replayed, call(ctx)
 }
 
-// taken returns what Ongair was asked for since the last time.
+// taken returns the calls to Ongair since the previous taken.
 func (g *gateway) taken() []any {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -152,7 +152,7 @@ func (g *gateway) taken() []any {
 	return calls
 }
 
-// logWithFault is a log, or fails with fault.
+// logWithFault is a log that returns fault if it is not nil.
 type logWithFault struct {
 	*eventlog.Log
 	fault error
@@ -165,7 +165,7 @@ func (l *logWithFault) Latest(ctx context.Context) (uint64, error) {
 	return l.Log.Latest(ctx)
 }
 
-// spy keeps what the calls on a connection were made with.
+// spy records the metadata and the contexts of the calls on a connection.
 type spy struct {
 	grpc.ClientConnInterface
 	mu       sync.Mutex
@@ -190,14 +190,14 @@ func (s *spy) last() metadata.MD {
 	return s.metadata
 }
 
-// answer is an answer that was read whole.
+// answer is a complete HTTP response.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// do makes a request; header is pairs of names and values.
+// do sends a request. header alternates names and values.
 func (g *gateway) do(t *testing.T, method, target, body string, header ...string) answer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -217,12 +217,12 @@ func (g *gateway) open(t *testing.T, ctx context.Context, method, target, body s
 		request.Header.Add(header[i], header[i+1])
 	}
 	transport := &http.Transport{DisableKeepAlives: true}
-	response, err := transport.RoundTrip(request) // follows no redirect
+	response, err := transport.RoundTrip(request) // does not follow redirects
 	require.NoError(t, err)
 	return response
 }
 
-// send is the simplest request that is taken, to the route of Send.
+// send sends the smallest valid request to the route of Send.
 func (g *gateway) send(t *testing.T, header ...string) answer {
 	t.Helper()
 	return g.do(t, http.MethodPost, sendPath, sendBody, header...)
@@ -234,8 +234,7 @@ const (
 	sendBody      = `{"external_id":"+254722200200","text":"Habari"}`
 )
 
-// requireError requires an answer that is a google.rpc.Status with a reason, under
-// the reason's HTTP status.
+// requireError requires a google.rpc.Status with a reason and the HTTP status of that reason.
 func requireError(t *testing.T, got answer, reason ongairv1.ErrorReason) *status.Status {
 	t.Helper()
 	require.Equal(t, fault.HTTPStatus(reason), got.status, got.body)
@@ -254,7 +253,7 @@ func requireStatus(t *testing.T, body string, reason ongairv1.ErrorReason) *stat
 	return s
 }
 
-// violations are the fields that an answer says are bad.
+// violations returns the fields that an answer reports as invalid.
 func violations(t *testing.T, got answer) []string {
 	t.Helper()
 	var fields []string
@@ -274,7 +273,7 @@ type lines struct {
 	scanner  *bufio.Scanner
 }
 
-// stream opens a stream that ends with the test.
+// stream opens a stream that is closed when the test ends.
 func (g *gateway) stream(t *testing.T, query string) *lines {
 	t.Helper()
 	return g.openStream(t, http.MethodGet, subscribePath+query, "")
@@ -294,7 +293,7 @@ func (g *gateway) openStream(t *testing.T, method, target, body string, header .
 	return &lines{response, scanner}
 }
 
-// next returns the next line, which has one member.
+// next returns the only member of the next line.
 func (l *lines) next(t *testing.T) (name string, value json.RawMessage) {
 	t.Helper()
 	require.True(t, l.scanner.Scan(), "the stream ended: %v", l.scanner.Err())
@@ -306,7 +305,7 @@ func (l *lines) next(t *testing.T) (name string, value json.RawMessage) {
 	return name, value
 }
 
-// result returns the response that the next line is.
+// result returns the response in the next line.
 func (l *lines) result(t *testing.T) *ongairv1.SubscribeResponse {
 	t.Helper()
 	name, value := l.next(t)

@@ -15,7 +15,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// docs/calls.md says how many.
+// docs/calls.md states the number.
 func TestAURLHoldsHundredsOfContacts(t *testing.T) {
 	g := start(t, withCaller, withLog(t))
 	get := func(contacts int) int {
@@ -49,7 +49,7 @@ func TestABodyHoldsEveryFilterAtItsLimit(t *testing.T) {
 	g.openStream(t, http.MethodPost, subscribePath, string(body)).result(t)
 }
 
-func TestTheSizeOfHeadersIsThatOfTheRequest(t *testing.T) {
+func TestTheHeaderLimitAppliesToTheWholeRequest(t *testing.T) {
 	const text = "GET /v1/events?channels=x HTTP/1.1\r\nHost: example.com\r\nAccept: a\r\nAccept: b\r\n\r\n"
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://example.com/v1/events?channels=x", http.NoBody)
 	require.NoError(t, err)

@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestNoAnswerIsStoredAndNoStreamIsHeldBack(t *testing.T) {
+func TestProxiesMustNotStoreAnswersOrBufferStreams(t *testing.T) {
 	g := start(t, withLog(t))
 	for _, tt := range []struct {
 		method, target, body string
@@ -45,7 +45,7 @@ func TestNoAnswerIsStoredAndNoStreamIsHeldBack(t *testing.T) {
 	}
 }
 
-// readChunk returns the next chunk of a body in chunks.
+// readChunk returns the next chunk of a chunked body.
 func readChunk(t *testing.T, from *bufio.Reader) string {
 	t.Helper()
 	size, err := from.ReadString('\n')
@@ -58,7 +58,7 @@ func readChunk(t *testing.T, from *bufio.Reader) string {
 	return string(chunk[:n])
 }
 
-// dialStream asks for a stream and returns what comes after the headers of the answer.
+// dialStream requests a stream and returns a reader of the answer's body.
 func (g *gateway) dialStream(t *testing.T, version string) *bufio.Reader {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
@@ -75,12 +75,12 @@ func (g *gateway) dialStream(t *testing.T, version string) *bufio.Reader {
 	return from
 }
 
-// A client that takes a chunk for a line, as scripts in browsers do, gets whole lines.
+// Scripts in browsers may treat each chunk as a line.
 func TestALineAndItsNewlineAreOneChunk(t *testing.T) {
 	g := start(t, withLog(t))
 	chunks := g.dialStream(t, "1.1")
 	readChunk(t, chunks)
-	for _, size := range []int{1, 1800, 2048, 5000, 70_000, 900_000} { // net/http collects 2 KiB
+	for _, size := range []int{1, 1800, 2048, 5000, 70_000, 900_000} { // net/http buffers 2 KiB
 		g.add(t, "support", strings.Repeat("x", size))
 		chunk := readChunk(t, chunks)
 		assert.Greater(t, len(chunk), size)
@@ -106,25 +106,24 @@ func TestAStreamOverHTTP10HasNoChunks(t *testing.T) {
 	assert.Contains(t, string(rest), `{"error":`)
 }
 
-// behindNginx returns a client that reaches the gateway through nginx, whose location for it
-// has directives. Without nginx the test is skipped, unless ONGAIR_GATEWAY_REQUIRE_NGINX is
-// set.
+// behindNginx returns a client that reaches the gateway through nginx. directives are added to the
+// nginx location. Without nginx, the test is skipped unless ONGAIR_GATEWAY_REQUIRE_NGINX is set.
 func (g *gateway) behindNginx(t *testing.T, directives string) *http.Transport {
 	t.Helper()
 	program, err := exec.LookPath("nginx")
 	if err != nil {
 		if os.Getenv("ONGAIR_GATEWAY_REQUIRE_NGINX") != "" {
-			require.FailNow(t, "no nginx, which ONGAIR_GATEWAY_REQUIRE_NGINX demands")
+			require.FailNow(t, "ONGAIR_GATEWAY_REQUIRE_NGINX is set, but nginx is missing")
 		}
 		t.Skip("needs nginx")
 	}
-	dir, err := os.MkdirTemp("", "nginx") // short, as the path of a socket has to be
+	dir, err := os.MkdirTemp("", "nginx") // short, because the path of a socket is limited
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "http")
 	user := ""
 	if os.Getuid() == 0 {
-		user = "user root;" // whose directory it is
+		user = "user root;" // the owner of the directory
 	}
 	config := filepath.Join(dir, "nginx.conf")
 	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf(`
@@ -170,13 +169,13 @@ http {
 	return &http.Transport{DialContext: dial, DisableKeepAlives: true, DisableCompression: true}
 }
 
-func TestAnEventComesAtOnceBehindNginx(t *testing.T) {
+func TestNginxForwardsAnEventImmediately(t *testing.T) {
 	const gzipped = "gzip on; gzip_min_length 0; gzip_http_version 1.0; gzip_proxied any; "
 	for name, tt := range map[string]struct{ directives, encoding string }{
-		"as it is":                   {"", ""},
+		"by default":                 {"", ""},
 		"over HTTP/1.1":              {"proxy_http_version 1.1;", ""},
 		"compressed":                 {gzipped + "gzip_types application/x-ndjson;", "gzip"},
-		"compressed, whatever it is": {gzipped + "gzip_types *;", "gzip"},
+		"compressed, for every type": {gzipped + "gzip_types *;", "gzip"},
 		"compressed over HTTP/1.1":   {gzipped + "gzip_types *; proxy_http_version 1.1;", "gzip"},
 		"with large buffers":         {"proxy_buffers 64 64k; proxy_buffer_size 64k;", ""},
 	} {
@@ -186,7 +185,7 @@ func TestAnEventComesAtOnceBehindNginx(t *testing.T) {
 			for method, body := range map[string]string{http.MethodGet: "", http.MethodPost: `{"heartbeat_interval":"300s"}`} {
 				target := url.URL{Scheme: "http", Host: "gateway", Path: subscribePath}
 				if method == http.MethodGet {
-					target.RawQuery = "heartbeat_interval=300s" // so that nothing pushes a line that is held back
+					target.RawQuery = "heartbeat_interval=300s" // no heartbeat flushes a buffered line
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 				request, err := http.NewRequestWithContext(ctx, method, target.String(), strings.NewReader(body))

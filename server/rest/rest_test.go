@@ -27,7 +27,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/ongair"
 )
 
-func TestEverySendingRouteTakesBothSpellings(t *testing.T) {
+func TestEverySendingRouteAcceptsBothSpellings(t *testing.T) {
 	thread := true
 	g := start(t)
 	for _, tt := range []struct {
@@ -67,7 +67,7 @@ func TestEverySendingRouteTakesBothSpellings(t *testing.T) {
 	}
 }
 
-func TestInvalidRequestsAreRejected(t *testing.T) {
+func TestAnInvalidRequestIsRejected(t *testing.T) {
 	const invalid, tooLarge = ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE
 	g := start(t)
 	for _, tt := range []struct {
@@ -80,16 +80,16 @@ func TestInvalidRequestsAreRejected(t *testing.T) {
 		{"a field twice", `{"external_id":"42","text":"hi","text":"ho"}`, invalid, "duplicate"},
 		{"a field in both spellings", `{"external_id":"42","externalId":"42","text":"hi"}`, invalid, "duplicate"},
 		{"a value of another type", `{"external_id":42,"text":"hi"}`, invalid, "42"},
-		{"garbage behind it", sendBody + " and more", invalid, "not JSON"},
-		{"a second one behind it", sendBody + sendBody, invalid, "not JSON"},
-		{"one that is cut off", sendBody[:20], invalid, "not JSON"},
+		{"garbage after the object", sendBody + " and more", invalid, "not JSON"},
+		{"a second object after it", sendBody + sendBody, invalid, "not JSON"},
+		{"a truncated object", sendBody[:20], invalid, "not JSON"},
 		{"an array", "[" + sendBody + "]", invalid, ""},
 		{"null", "null", invalid, ""},
 		{"a form", "external_id=42&text=hi", invalid, "not JSON"},
 		{"a text that is not UTF-8", "{\"external_id\":\"42\",\"text\":\"\xff\"}", invalid, ""},
 		{"a field whose name is not UTF-8", "{\"\xff\":\"42\"}", invalid, ""},
 		{"a lone surrogate", `{"external_id":"42","text":"\ud800"}`, invalid, ""},
-		{"one over 1 MiB", `{"external_id":"42","text":"` + strings.Repeat("x", listen.MaxBodyBytes) + `"}`, tooLarge, "1048576"},
+		{"a text over 1 MiB", `{"external_id":"42","text":"` + strings.Repeat("x", listen.MaxBodyBytes) + `"}`, tooLarge, "1048576"},
 		{"one byte over 1 MiB", sendBody + strings.Repeat(" ", listen.MaxBodyBytes+1-len(sendBody)), tooLarge, "1048576"},
 		{"spaces over 1 MiB", sendBody + strings.Repeat(" ", listen.MaxBodyBytes), tooLarge, "1048576"},
 	} {
@@ -106,7 +106,7 @@ func TestInvalidRequestsAreRejected(t *testing.T) {
 	assert.Equal(t, http.StatusOK, g.do(t, http.MethodPost, sendPath, body).status, "a body of exactly 1 MiB")
 }
 
-// counted is a body of which it is known how much was read.
+// counted is a body that counts the bytes read.
 type counted struct {
 	io.Reader
 	read int
@@ -143,32 +143,32 @@ func TestABodyThatIsTooLargeIsNotReadBeyondTheLimit(t *testing.T) {
 	}
 }
 
-func TestInvalidQueriesAreRejected(t *testing.T) {
+func TestAnInvalidQueryIsRejected(t *testing.T) {
 	g := start(t, withLog(t))
 	for _, tt := range []struct {
 		name, query string
 		want        []string
 	}{
 		{"an unknown parameter", "?channel=support", []string{"channel"}},
-		{"several unknown ones, in order", "?zebra=1&channels=support&apple=2", []string{"apple", "zebra"}},
+		{"several unknown parameters, in order", "?zebra=1&channels=support&apple=2", []string{"apple", "zebra"}},
 		{"a part of a field", "?start_time.seconds=1", []string{"start_time.seconds"}},
-		{"a single one twice", "?cursor=a&cursor=b", []string{"cursor"}},
-		{"a single one in both spellings", "?start_time=2026-01-01T00:00:00Z&startTime=2026-01-02T00:00:00Z", []string{"start_time"}},
+		{"a single value twice", "?cursor=a&cursor=b", []string{"cursor"}},
+		{"a single value in both spellings", "?start_time=2026-01-01T00:00:00Z&startTime=2026-01-02T00:00:00Z", []string{"start_time"}},
 		{"a list in both spellings", "?event_types=1&eventTypes=2", []string{"event_types"}},
-		{"a value that is none of an enum", "?position=FIRST", []string{"position"}},
-		{"a time that is none", "?start_time=yesterday", []string{"start_time"}},
-		{"a duration that is none", "?heartbeat_interval=often", []string{"heartbeat_interval"}},
+		{"an unknown enum value", "?position=FIRST", []string{"position"}},
+		{"an invalid time", "?start_time=yesterday", []string{"start_time"}},
+		{"an invalid duration", "?heartbeat_interval=often", []string{"heartbeat_interval"}},
 		{"a duration out of bounds", "?heartbeat_interval=0.01s", []string{"heartbeat_interval"}},
 		{"an empty value", "?position=", []string{"position"}},
 		{"an empty cursor", "?cursor=", []string{"cursor"}},
 		{"a list with commas", "?channels=support,sales", []string{"channels[0]"}},
 		{"a value that is not UTF-8", "?channels=%ff", []string{"channels"}},
 		{"a name that is not UTF-8", "?%ff=1", []string{"\ufffd"}},
-		{"each of several", "?heartbeat_interval=often&position=FIRST&x=y", []string{"heartbeat_interval", "position", "x"}},
+		{"several invalid parameters", "?heartbeat_interval=often&position=FIRST&x=y", []string{"heartbeat_interval", "position", "x"}},
 		{"a malformed escape", "?channels=%zz", nil},
 		{"a semicolon", "?channels=a;b", nil},
-		{"two ways to start", "?position=POSITION_EARLIEST&cursor=x", []string{"position"}},
-		{"one of a list that is none", "?event_types=MessageReceived&event_types=Message", []string{"event_types[1]"}},
+		{"two start parameters", "?position=POSITION_EARLIEST&cursor=x", []string{"position"}},
+		{"an unknown enum value in a list", "?event_types=MessageReceived&event_types=Message", []string{"event_types[1]"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			assert.Equal(t, tt.want, violations(t, g.do(t, http.MethodGet, subscribePath+tt.query, "")))
@@ -177,13 +177,13 @@ func TestInvalidQueriesAreRejected(t *testing.T) {
 	t.Run("a body", func(t *testing.T) {
 		requireError(t, g.do(t, http.MethodGet, subscribePath, `{"channels":["support"]}`), ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
 	})
-	t.Run("a query on a route that takes a body", func(t *testing.T) {
+	t.Run("a query on a route with a body", func(t *testing.T) {
 		assert.Equal(t, []string{"text"}, violations(t, g.do(t, http.MethodPost, sendPath+"?text=hi", sendBody)))
 		assert.Empty(t, g.taken())
 	})
 }
 
-func TestAnUnknownPathIsReported(t *testing.T) {
+func TestAnUnknownPathIsNotFound(t *testing.T) {
 	g := start(t)
 	for _, path := range []string{"/", "/v1", "/v1/messages", "/v1/messages:recall", "/v1/messages:Send", "/v1/ticket", "/healthz"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions} {
@@ -214,9 +214,8 @@ func TestAnotherMethodIsNotAllowed(t *testing.T) {
 	assert.Empty(t, g.taken())
 }
 
-// However the path is spelt, what grpc-gateway takes for a route is checked as
-// that route: a query that the route refuses gets no call through.
-func TestNoSpellingOfAPathLeadsAroundTheChecks(t *testing.T) {
+// A path that grpc-gateway routes must be checked as that route. Here the check rejects the query.
+func TestNoSpellingOfAPathBypassesTheChecks(t *testing.T) {
 	g := start(t, withLog(t))
 	for _, path := range []string{
 		"/v1/messages%3Asend", "/v1/messages%3asend", "/v1/m%65ssages:send", "/v1%2Fmessages:send", "//v1/messages:send",
@@ -235,7 +234,7 @@ func TestNoSpellingOfAPathLeadsAroundTheChecks(t *testing.T) {
 	}
 	assert.Empty(t, g.taken())
 	got := g.do(t, http.MethodPost, "/v1/messages%3Asend", sendBody)
-	assert.Equal(t, http.StatusOK, got.status, "an escaped colon is a colon")
+	assert.Equal(t, http.StatusOK, got.status, "an escaped colon matches a colon")
 }
 
 func requireStatusOfAny(t *testing.T, got answer) {
@@ -262,7 +261,7 @@ func TestNeitherAFormNorAHeaderChangesTheMethod(t *testing.T) {
 	assert.Empty(t, g.taken())
 }
 
-func TestAPageOfAnotherOriginCannotSend(t *testing.T) {
+func TestACrossOriginPageCannotSend(t *testing.T) {
 	g := start(t)
 	own := g.url
 	for _, tt := range []struct {
@@ -307,13 +306,13 @@ func TestAnIdempotencyKeyIsTheRequestID(t *testing.T) {
 	}
 	g.taken()
 	for name, header := range map[string][]string{
-		"twice":       {"Idempotency-Key", "r-1", "Idempotency-Key", "r-2"},
-		"empty":       {"Idempotency-Key", ""},
-		"not ASCII":   {"Idempotency-Key", "é"},
-		"not UTF-8":   {"Idempotency-Key", "\xff"},
-		"with a tab":  {"Idempotency-Key", "a\tb"},
-		"half of two": {"Idempotency-Key", "r-1", "Idempotency-Key", "é"},
-		"too long":    {"Idempotency-Key", strings.Repeat("r", 129)},
+		"twice":      {"Idempotency-Key", "r-1", "Idempotency-Key", "r-2"},
+		"empty":      {"Idempotency-Key", ""},
+		"not ASCII":  {"Idempotency-Key", "é"},
+		"not UTF-8":  {"Idempotency-Key", "\xff"},
+		"with a tab": {"Idempotency-Key", "a\tb"},
+		"one of two": {"Idempotency-Key", "r-1", "Idempotency-Key", "é"},
+		"too long":   {"Idempotency-Key", strings.Repeat("r", 129)},
 	} {
 		assert.Equal(t, []string{"request_id"}, violations(t, g.send(t, header...)), name)
 		assert.Empty(t, g.taken(), name)
@@ -340,7 +339,7 @@ func TestAFaultOfEveryReasonHasItsStatus(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			f := &fault.Fault{
-				Reason: reason, Message: "what the caller may know", Effect: fault.EffectNone, RetryAfter: 1500 * time.Millisecond,
+				Reason: reason, Message: "public message", Effect: fault.EffectNone, RetryAfter: 1500 * time.Millisecond,
 				Metadata: map[string]string{"upstream_status": "502"}, Cause: fmt.Errorf("hidden"),
 			}
 			g.answer = func(context.Context) (ongair.Receipt, error) { return ongair.Receipt{}, f }
@@ -349,7 +348,7 @@ func TestAFaultOfEveryReasonHasItsStatus(t *testing.T) {
 				"a call": g.send(t), "a stream": g.do(t, http.MethodGet, subscribePath, ""),
 			} {
 				s := requireError(t, got, reason)
-				assert.Equal(t, "what the caller may know", s.Message(), route)
+				assert.Equal(t, "public message", s.Message(), route)
 				assert.Equal(t, map[string]string{"effect": "none", "upstream_status": "502"}, fault.Info(s).GetMetadata(), route)
 				assert.Equal(t, "2", got.header.Get("Retry-After"), route)
 				assert.NotContains(t, got.body, "hidden")
@@ -411,7 +410,7 @@ func (c brokenConn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc
 	return nil, c.err
 }
 
-func TestTheCredentialsPassThroughAndNoOtherHeaderDoes(t *testing.T) {
+func TestOnlyTheCredentialHeadersAreForwarded(t *testing.T) {
 	g := start(t, withCaller)
 	got := g.send(t)
 	requireError(t, got, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING)
@@ -430,7 +429,7 @@ func TestTheCredentialsPassThroughAndNoOtherHeaderDoes(t *testing.T) {
 	require.Equal(t, http.StatusOK, got.status, got.body)
 	md := g.spy.last()
 	for key := range md {
-		// The last ones are what grpc-gateway and we say of the request itself.
+		// The last three are added by grpc-gateway and this package.
 		assert.Contains(t, []string{"authorization", "idempotency-key", "x-forwarded-host", "x-forwarded-for", "ongair-gateway-call"}, key)
 	}
 	assert.Equal(t, []string{"r-1"}, md.Get("idempotency-key"))
@@ -440,7 +439,7 @@ func TestTheCredentialsPassThroughAndNoOtherHeaderDoes(t *testing.T) {
 	assert.Empty(t, got.header.Values("Trailer"))
 }
 
-func TestAHeaderSetsADeadlineUpToTheLimit(t *testing.T) {
+func TestAHeaderSetsADeadlineWithinTheLimit(t *testing.T) {
 	g := start(t)
 	var left time.Duration
 	g.answer = func(ctx context.Context) (ongair.Receipt, error) {
@@ -462,7 +461,7 @@ func TestAHeaderSetsADeadlineUpToTheLimit(t *testing.T) {
 	}
 }
 
-func TestADeadlineExceededErrorHasItsEffect(t *testing.T) {
+func TestAnExpiredDeadlineReportsTheEffect(t *testing.T) {
 	g := start(t)
 	g.answer = func(ctx context.Context) (ongair.Receipt, error) {
 		<-ctx.Done()
@@ -474,8 +473,8 @@ func TestADeadlineExceededErrorHasItsEffect(t *testing.T) {
 	assert.Equal(t, "unknown", fault.Info(s).GetMetadata()["effect"])
 }
 
-// An error of the connection in memory has no reason, and only a send has an effect.
-func TestAnErrorWithoutAReasonHasAnUnknownEffectOnlyIfTheCallSends(t *testing.T) {
+// An error of the in-memory connection has no reason. Only a sending call has an effect.
+func TestAnErrorWithoutAReasonHasAnUnknownEffectIfTheCallSends(t *testing.T) {
 	found, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
 	require.NoError(t, err)
 	effects := map[string]string{}
@@ -492,7 +491,7 @@ func TestAnErrorWithoutAReasonHasAnUnknownEffectOnlyIfTheCallSends(t *testing.T)
 	}, effects)
 }
 
-func TestTheRoutesAreThoseOfTheProto(t *testing.T) {
+func TestTheRoutesMatchTheProto(t *testing.T) {
 	found, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{

@@ -23,7 +23,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// add appends an event and returns it as subscribers get it.
+// add appends an event and returns it with its cursor, as subscribers get it.
 func (g *gateway) add(t *testing.T, channel, text string) *ongairv1.Event {
 	t.Helper()
 	e := &ongairv1.Event{
@@ -45,7 +45,7 @@ func TestAStreamIsALineForEachResponse(t *testing.T) {
 	stream := g.stream(t, "")
 	assert.Equal(t, "application/x-ndjson", stream.response.Header.Get("Content-Type"))
 	first := stream.result(t)
-	assert.Empty(t, first.GetEvents(), "the first line comes at once")
+	assert.Empty(t, first.GetEvents(), "the first line is sent immediately")
 	assert.Equal(t, g.log.Cursor(0), first.GetCursor())
 
 	for _, text := range []string{"Habari 👋", "line\nbreaks\r\n\u2028", strings.Repeat("long ", 100_000), "<b>&\"'\x00"} {
@@ -86,7 +86,7 @@ func TestAQueryIsARequest(t *testing.T) {
 	}
 }
 
-func TestAStreamThatFailsBeforeItsFirstLineIsAnOrdinaryError(t *testing.T) {
+func TestAStreamThatCannotStartIsAnOrdinaryError(t *testing.T) {
 	g := start(t, withLog(t))
 	for query, reason := range map[string]ongairv1.ErrorReason{
 		"?cursor=nonsense":                     ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED,
@@ -181,7 +181,7 @@ func TestStreamsDoNotWaitForEachOther(t *testing.T) {
 	}
 }
 
-// A filter with a thousand contacts does not fit into a URL.
+// A filter with a thousand contacts does not fit in a URL.
 func TestASubscriptionMayBeABody(t *testing.T) {
 	g := start(t, withLog(t))
 	hidden := g.add(t, "sales", "hidden")
@@ -217,7 +217,7 @@ func TestAPageIsAJSONObject(t *testing.T) {
 	want := []*ongairv1.Event{g.add(t, "support", "Habari 👋"), g.add(t, "sales", "hidden"), g.add(t, "support", "Hi")}
 	got := g.do(t, http.MethodGet, "/v1/events?channels=support&page_size=1", "")
 	require.Equal(t, http.StatusOK, got.status, got.body)
-	assert.Contains(t, strings.ReplaceAll(got.body, " ", ""), `"pending":2`, "a number, and not a string as an int64 is")
+	assert.Contains(t, strings.ReplaceAll(got.body, " ", ""), `"pending":2`, "an int32 must be encoded as a number")
 	page := &ongairv1.ListEventsResponse{}
 	require.NoError(t, protojson.Unmarshal([]byte(got.body), page))
 	assert.Empty(t, cmp.Diff(want[:1], page.GetEvents(), protocmp.Transform()))

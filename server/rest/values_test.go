@@ -18,7 +18,7 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-func TestAQueryMayBeWrittenAsPeopleDo(t *testing.T) {
+func TestAQueryAcceptsCommonSpellings(t *testing.T) {
 	g := start(t, withLog(t))
 	want := g.add(t, "support", "Habari")
 	for _, query := range []string{
@@ -39,7 +39,7 @@ func TestAQueryMayBeWrittenAsPeopleDo(t *testing.T) {
 		assert.Equal(t, want.GetId(), page.GetEvents()[0].GetId())
 	}
 	got := g.do(t, http.MethodGet, "/v1/events?position=earliest&event_types=MessageSent", "")
-	assert.Contains(t, got.body, `"events":[]`, "it is a filter")
+	assert.Contains(t, got.body, `"events":[]`, "the value must filter events")
 }
 
 // description returns the description of the only violation of an answer.
@@ -54,7 +54,7 @@ func description(t *testing.T, got answer, field string) string {
 	return bad.GetFieldViolations()[0].GetDescription()
 }
 
-func TestAnInvalidValueIsAnsweredWithTheExpectedForm(t *testing.T) {
+func TestTheErrorForAnInvalidValueHasTheExpectedForm(t *testing.T) {
 	g := start(t, withLog(t))
 	const (
 		moment    = "use RFC 3339, as in 2026-01-31T12:00:00Z; in a URL a plus is %2B"
@@ -76,8 +76,7 @@ func TestAnInvalidValueIsAnsweredWithTheExpectedForm(t *testing.T) {
 	}
 }
 
-// Whatever fields the routes come to have, no error is in the words of a parser, or repeats
-// the value, which may be a key in the wrong place.
+// An error must not contain a parser's message or the value. The value may be a misplaced API key.
 func TestNoErrorOfAQueryRepeatsTheValue(t *testing.T) {
 	g := start(t, withLog(t))
 	found, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
@@ -95,11 +94,11 @@ func TestNoErrorOfAQueryRepeatsTheValue(t *testing.T) {
 			}
 			for _, value := range []string{"sk_live_canary", "sk live canary", "12canary", "\"canary\"", "canary\x00"} {
 				got := g.do(t, http.MethodGet, path+"?"+url.Values{string(field.Name()): {value}}.Encode(), "")
-				said := description(t, got, string(field.Name()))
-				assert.True(t, strings.HasPrefix(said, "use "), said)
+				text := description(t, got, string(field.Name()))
+				assert.True(t, strings.HasPrefix(text, "use "), text)
 				assert.NotContains(t, got.body, "canary", field.Name())
 				for _, foreign := range []string{"parsing", "strconv", "proto", "invalid", "time:"} {
-					assert.NotContains(t, said, foreign, field.Name())
+					assert.NotContains(t, text, foreign, field.Name())
 				}
 				tried++
 			}
@@ -111,17 +110,17 @@ func TestNoErrorOfAQueryRepeatsTheValue(t *testing.T) {
 	assert.NotContains(t, got.body, "zz")
 }
 
-// Kinds that no field of a query has today are spoken of, too.
+// The test includes kinds that no query field has today.
 func TestEveryKindOfFieldHasAnExample(t *testing.T) {
 	for kind := protoreflect.BoolKind; kind <= protoreflect.Sint64Kind; kind++ {
 		if kind == protoreflect.EnumKind || kind == protoreflect.MessageKind || kind == protoreflect.GroupKind {
-			continue // which need a type
+			continue // these need a type
 		}
 		assert.Regexp(t, "^use .*(, as in |true or false)", wanted(kindOfField{kind: kind}), kind)
 	}
 }
 
-// kindOfField is a field of which only the kind is known.
+// kindOfField is a field descriptor with only a kind.
 type kindOfField struct {
 	protoreflect.FieldDescriptor
 	kind protoreflect.Kind
@@ -129,7 +128,7 @@ type kindOfField struct {
 
 func (k kindOfField) Kind() protoreflect.Kind { return k.kind }
 
-func TestABodyMayNameEnumsAsAQueryDoes(t *testing.T) {
+func TestABodyAcceptsTheEnumNamesOfAQuery(t *testing.T) {
 	g := start(t, withLog(t))
 	want := g.add(t, "support", "Habari")
 	for _, body := range []string{
@@ -144,7 +143,7 @@ func TestABodyMayNameEnumsAsAQueryDoes(t *testing.T) {
 	require.Len(t, g.taken(), 1)
 }
 
-func TestAnInvalidMemberIsAnsweredWithTheExpectedForm(t *testing.T) {
+func TestTheErrorForAnInvalidMemberHasTheExpectedForm(t *testing.T) {
 	g := start(t, withLog(t))
 	for body, want := range map[string]string{
 		`{"position":"canary"}`:                        "position: use one of earliest, latest",
@@ -174,7 +173,7 @@ func TestAnInvalidMemberIsAnsweredWithTheExpectedForm(t *testing.T) {
 	assert.Equal(t, "thread: use true or false", s.Message())
 }
 
-// What protojson takes, decodeMembers takes for the same, and neither ends the process.
+// decodeMembers must accept and decode every body that protojson accepts. Neither may panic.
 func FuzzDecodingByMembers(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `null`, `[]`, `{"position":"earliest"}`, `{"channels":["a","b"],"start_time":"2026-01-31T12:00:00Z"}`, `{"cursor":null,"position":1}`,
