@@ -17,7 +17,7 @@ const (
 	oldSecret = "the-old-secret-0123456789"
 )
 
-// ask posts a webhook to a handler and returns the status. It needs no sockets.
+// ask posts a webhook to a handler without a socket and returns the status.
 func ask(t *testing.T, h *Handler, path string, change ...func(*http.Request)) int {
 	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(form))
@@ -59,31 +59,31 @@ func TestTheUseOfAPreviousSecretIsLoggedOnceAMinute(t *testing.T) {
 			Access: Access{Channels: map[string]Credentials{testChannel: {Secret: newSecret, Previous: oldSecret}}},
 			Log:    &memoryLog{}, Logger: lines.logger(),
 		})
-		said := func() int { return strings.Count(lines.String(), "previous secret") }
+		logged := func() int { return strings.Count(lines.String(), "previous secret") }
 		ask(t, h, Path(testChannel, newSecret))
-		assert.Zero(t, said())
+		assert.Zero(t, logged())
 		for range 10 {
 			ask(t, h, Path(testChannel, oldSecret))
 		}
-		assert.Equal(t, 1, said())
+		assert.Equal(t, 1, logged())
 		time.Sleep(logInterval)
 		ask(t, h, Path(testChannel, oldSecret))
-		assert.Equal(t, 2, said())
+		assert.Equal(t, 2, logged())
 		assert.Contains(t, lines.String(), `"suppressed":9`)
 		assert.NotContains(t, lines.String(), oldSecret)
 		assert.NotContains(t, lines.String(), newSecret)
 	})
 }
 
-// The sender is told nothing, so the log has to tell the operator.
-func TestWhyWebhooksAreRejectedIsLoggedOnceAMinute(t *testing.T) {
+// The answer has no details, so the log must have them for the operator.
+func TestRejectionsAreLoggedOnceAMinuteForEachReason(t *testing.T) {
 	for name, tt := range map[string]struct {
 		path, password, sender, line string
 	}{
 		"the secret":   {Path(testChannel, oldSecret), "p", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"the secret","sender":"203.0.113.9:1"`},
 		"the password": {Path(testChannel, newSecret), "q", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"the user name or password"`},
 		"the network":  {Path(testChannel, newSecret), "p", "198.51.100.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"the sender's network","sender":"198.51.100.9:1"`},
-		"the channel":  {Path("nobody", oldSecret), "p", "203.0.113.9:1", `"level":"INFO","msg":"a webhook was rejected with 404","channel":""`},
+		"the channel":  {Path("unknown", oldSecret), "p", "203.0.113.9:1", `"level":"INFO","msg":"a webhook was rejected with 404","channel":""`},
 		"the path":     {"/v1" + Path(testChannel, newSecret), "p", "203.0.113.9:1", `"level":"WARN","msg":"a webhook was rejected with 404","channel":"support","wrong":"right secret, wrong path: use /webhooks/CHANNEL/SECRET"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestWhyWebhooksAreRejectedIsLoggedOnceAMinute(t *testing.T) {
 	}
 }
 
-func TestBasicAuthenticationIsRequiredInAdditionToTheSecret(t *testing.T) {
+func TestBasicAuthenticationIsRequiredBesidesTheSecret(t *testing.T) {
 	as := func(username, password string) func(*http.Request) {
 		return func(r *http.Request) { r.SetBasicAuth(username, password) }
 	}
@@ -138,7 +138,7 @@ func TestBasicAuthenticationIsRequiredInAdditionToTheSecret(t *testing.T) {
 	}
 	assert.Equal(t, http.StatusNotFound, ask(t, h, Path(testChannel, newSecret), as("ongair", "pass:word")), "a wrong secret")
 	open := New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard})
-	assert.Equal(t, http.StatusOK, ask(t, open, Path(testChannel, testSecret), as("who", "ever")), "where none is asked for")
+	assert.Equal(t, http.StatusOK, ask(t, open, Path(testChannel, testSecret), as("any", "password")), "a channel that requires no password")
 }
 
 func TestTwoPasswordsAreValidWhileOneIsReplaced(t *testing.T) {
@@ -156,10 +156,10 @@ func TestTwoPasswordsAreValidWhileOneIsReplaced(t *testing.T) {
 	assert.NotContains(t, lines.String(), "previous")
 	assert.Equal(t, http.StatusOK, as("old"))
 	assert.Contains(t, lines.String(), "previous secret or password")
-	assert.Equal(t, http.StatusNotFound, ask(t, h, Path(testChannel, testSecret)), "without any")
+	assert.Equal(t, http.StatusNotFound, ask(t, h, Path(testChannel, testSecret)), "without a password")
 }
 
-func TestSendersOfWebhooksAndTrustedProxies(t *testing.T) {
+func TestAllowedAndTrustedSources(t *testing.T) {
 	networks := func(all ...string) (parsed []netip.Prefix) {
 		for _, n := range all {
 			parsed = append(parsed, netip.MustParsePrefix(n))
@@ -173,23 +173,23 @@ func TestSendersOfWebhooksAndTrustedProxies(t *testing.T) {
 		forwarded        []string
 		status           int
 	}{
-		{"anybody, where nothing is set", nil, nil, "203.0.113.9:1", nil, 200},
+		{"any address, without allowed networks", nil, nil, "203.0.113.9:1", nil, 200},
 		{"an allowed address", networks("203.0.113.0/24"), nil, "203.0.113.9:1", nil, 200},
 		{"an allowed address of IPv6", networks("2001:db8::/32"), nil, "[2001:db8::9]:1", nil, 200},
-		{"an IPv4 address written as one of IPv6", networks("203.0.113.0/24"), nil, "[::ffff:203.0.113.9]:1", nil, 200},
+		{"an IPv4-mapped IPv6 address", networks("203.0.113.0/24"), nil, "[::ffff:203.0.113.9]:1", nil, 200},
 		{"another address", networks("203.0.113.0/24"), nil, "198.51.100.9:1", nil, 404},
-		{"another one that claims to be allowed", networks("203.0.113.0/24"), nil, "198.51.100.9:1", []string{"203.0.113.9"}, 404},
-		{"a proxy that speaks for an allowed one", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9"}, 200},
-		{"a proxy that speaks for another one", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"198.51.100.9"}, 404},
+		{"another address that claims to be allowed", networks("203.0.113.0/24"), nil, "198.51.100.9:1", []string{"203.0.113.9"}, 404},
+		{"a proxy that forwards an allowed address", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9"}, 200},
+		{"a proxy that forwards another address", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"198.51.100.9"}, 404},
 		{"two proxies in a row", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9, 10.0.0.2"}, 200},
 		{"a proxy that adds the port", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9:443"}, 200},
-		{"a proxy that adds the port to an address of IPv6", networks("2001:db8::/32"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"[2001:db8::9]:443"}, 200},
+		{"a proxy that adds the port to an IPv6 address", networks("2001:db8::/32"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"[2001:db8::9]:443"}, 200},
 		{"two headers", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9", "10.0.0.2"}, 200},
-		{"a sender who wrote an allowed address first", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9, 198.51.100.9"}, 404},
-		{"a proxy that says nothing", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", nil, 404},
-		{"a proxy that says nonsense", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"unknown"}, 404},
-		{"nonsense before proxies", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"?, 203.0.113.9"}, 200},
-		{"proxies alone, which are not allowed", networks("0.0.0.0/0"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"10.0.0.2"}, 404},
+		{"a sender that wrote an allowed address first", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"203.0.113.9, 198.51.100.9"}, 404},
+		{"a proxy without the header", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", nil, 404},
+		{"a proxy with an invalid address", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"unknown"}, 404},
+		{"an invalid address before the sender's", networks("203.0.113.0/24"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"?, 203.0.113.9"}, 200},
+		{"only proxies", networks("0.0.0.0/0"), networks("10.0.0.0/8"), "10.0.0.1:1", []string{"10.0.0.2"}, 404},
 		{"no address", networks("0.0.0.0/0"), nil, "@", nil, 404},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -210,16 +210,16 @@ func FuzzForwardedFor(f *testing.F) {
 	f.Fuzz(func(t *testing.T, forwarded, remote string) {
 		r := &http.Request{RemoteAddr: remote, Header: http.Header{"X-Forwarded-For": {forwarded}}}
 		if s.admit(r) {
-			// Either the connection itself is an allowed one, or a proxy's.
+			// Either the peer itself is allowed, or it is a proxy.
 			address := netip.MustParseAddrPort(remote).Addr().Unmap()
 			assert.True(t, containsAddr(s.allowed, address) || containsAddr(s.proxies, address))
 		}
 	})
 }
 
-// What is wrong with a request cannot be told from the work that it makes: time is
-// noise in a test, allocations are not.
-func TestProblemsDoNotAddWork(t *testing.T) {
+// The work of a rejection must not reveal what is wrong. The test compares allocations, because times
+// are noisy.
+func TestEveryInvalidCredentialTakesTheSameWork(t *testing.T) {
 	h := New(Config{
 		Access: Access{Channels: map[string]Credentials{
 			testChannel: {Secret: newSecret, Previous: oldSecret}, "sales": {Secret: testSecret, Username: "u", Password: "p"},
@@ -238,7 +238,7 @@ func TestProblemsDoNotAddWork(t *testing.T) {
 	for name, path := range map[string]string{
 		"an unknown channel": Path("unknown", testSecret), "a wrong password": Path("sales", testSecret), "another path": "/webhook/support/" + testSecret,
 		"a right secret in a wrong path": "/v1" + Path("sales", testSecret), "too many segments": "/a/b/c/d/e/f/g/h/i/" + testSecret,
-		"a secret that begins well": Path(testChannel, newSecret[:20]+"xxxxxx"),
+		"a secret with the right prefix": Path(testChannel, newSecret[:20]+"xxxxxx"),
 	} {
 		assert.InDelta(t, wrongSecret, work(path), 0, name)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// deflated compresses a body.
+// deflated returns body compressed by the writer of newWriter.
 func deflated[W io.WriteCloser](t *testing.T, newWriter func(io.Writer) W, body []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -29,7 +29,7 @@ func deflated[W io.WriteCloser](t *testing.T, newWriter func(io.Writer) W, body 
 func gzipped(t *testing.T, body []byte) []byte { return deflated(t, gzip.NewWriter, body) }
 
 func bareDeflate(w io.Writer) *flate.Writer {
-	fw, _ := flate.NewWriter(w, flate.BestSpeed) // fails for an unknown level alone
+	fw, _ := flate.NewWriter(w, flate.BestSpeed) // fails only for an unknown level
 	return fw
 }
 
@@ -43,14 +43,14 @@ func TestACompressedBodyIsInflated(t *testing.T) {
 		{"gzip in another case", " GZIP ", gzipped(t, body)},
 		{"x-gzip", "x-gzip", gzipped(t, body)},
 		{"gzip without a header", "", gzipped(t, body)},
-		{"gzip of a proxy that left the header", "gzip", body},
+		{"gzip header without gzip", "gzip", body},
 		{"deflate", "deflate", deflated(t, zlib.NewWriter, body)},
 		{"deflate without zlib's header", "deflate", deflated(t, bareDeflate, body)},
-		{"deflate of a proxy that left the header", "deflate", body},
-		{"JSON of a proxy that left the header, which bare deflate could be", "deflate",
+		{"deflate header without deflate", "deflate", body},
+		{"deflate header on JSON that could be bare deflate", "deflate",
 			[]byte(`[{"id":7,"text":"hi","notification_type":"MessageReceived"}]`)},
-		{"gzip under another name", "deflate", gzipped(t, body)},
-		{"gzip under no encoding's name", "utf-8", gzipped(t, body)},
+		{"gzip named deflate", "deflate", gzipped(t, body)},
+		{"gzip with an unknown encoding", "utf-8", gzipped(t, body)},
 		{"gzip as identity", "identity", gzipped(t, body)},
 		{"twice", "deflate, gzip", gzipped(t, deflated(t, zlib.NewWriter, body))},
 		{"identity", "Identity", body},
@@ -68,7 +68,7 @@ func TestACompressedBodyIsInflated(t *testing.T) {
 			require.Equal(t, http.StatusOK, response.status)
 			require.Len(t, log.appended(), 1)
 			assert.Equal(t, "hi", log.appended()[0].GetMessageReceived().GetText())
-			if tt.body[0] != '[' { // an array is kept beside what is in it
+			if tt.body[0] != '[' { // the body of an array is always kept
 				assert.Nil(t, log.appended()[0].GetRawBody())
 			}
 			assert.NotContains(t, lines.String(), "WARN")
@@ -83,7 +83,7 @@ func TestABodyThatCannotBeInflatedIsKept(t *testing.T) {
 		body           []byte
 	}{
 		{"an unknown encoding", "br", []byte("\x8b\x02\x80abc\x03")},
-		{"gzip that is cut off", "gzip", whole[:len(whole)-6]},
+		{"truncated gzip", "gzip", whole[:len(whole)-6]},
 		{"gzip with a damaged checksum", "gzip", append(bytes.Clone(whole[:len(whole)-8]), "12345678"...)},
 		{"deflate with more after its end", "deflate", append(deflated(t, zlib.NewWriter, []byte(form)), "&text=lost"...)},
 		{"bare deflate with more after its end", "deflate", append(deflated(t, bareDeflate, []byte(form)), "&text=lost"...)},

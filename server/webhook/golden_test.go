@@ -21,13 +21,12 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-var update = flag.Bool("update", false, "write the golden events in testdata/webhooks anew")
+var update = flag.Bool("update", false, "rewrite the golden events in testdata/webhooks")
 
-// random stands in a golden event for an id that is another one each time.
+// random replaces a random id in a golden event.
 const random = "random"
 
-// postedFile is a file of testdata/webhooks: the headers that matter, an empty line
-// and the body.
+// postedFile is a file of testdata/webhooks. It has the relevant headers, an empty line and the body.
 type postedFile struct {
 	contentType string
 	body        []byte
@@ -57,7 +56,7 @@ func goldenFiles(t testing.TB) []string {
 	return files
 }
 
-// Each file posted to the handler is the event of the file beside it.
+// Posting each .http file must store the event in the .json file of the same name.
 func TestGolden(t *testing.T) {
 	for _, file := range goldenFiles(t) {
 		name := strings.TrimSuffix(filepath.Base(file), ".http")
@@ -99,8 +98,7 @@ func TestEveryGoldenEventHasItsWebhook(t *testing.T) {
 	}
 }
 
-// marshalGolden writes JSON whose spaces do not depend on the build, as those of
-// protojson do.
+// marshalGolden returns JSON whose spaces, unlike protojson's, do not depend on the build.
 func marshalGolden(t *testing.T, e *ongairv1.Event) []byte {
 	t.Helper()
 	raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(e)
@@ -111,7 +109,7 @@ func marshalGolden(t *testing.T, e *ongairv1.Event) []byte {
 	return out.Bytes()
 }
 
-// identified reports whether the event is known again when it is delivered again.
+// identified reports whether a redelivery of the event has the same ID.
 func identified(e *ongairv1.Event) bool {
 	id, _ := typedValue(e, "id")
 	switch e.GetPayload().(type) {

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// memoryLog keeps what is appended, after it asked before, which may fail.
+// memoryLog records appended events. If before is not nil, it runs first and may return an error.
 type memoryLog struct {
 	before func(context.Context) error
 
@@ -65,7 +65,7 @@ func (l *memoryLog) appended() []*ongairv1.Event {
 	return l.events
 }
 
-// logBuffer is where a logger writes to, from any goroutine.
+// logBuffer collects log lines. It may be used from several goroutines.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -83,12 +83,12 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// logger writes everything to b.
+// logger returns a logger that writes all levels to b.
 func (b *logBuffer) logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// serve runs handler on loopback and returns its base URL.
+// serve serves handler on loopback and returns its base URL.
 func serve(t *testing.T, handler http.Handler) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -96,13 +96,13 @@ func serve(t *testing.T, handler http.Handler) string {
 	return server.URL
 }
 
-// answer is what a test looks at of an answer.
+// answer is the part of a response that tests check.
 type answer struct {
 	status int
 	header http.Header
 }
 
-// post posts a body; a content type that is empty is not sent.
+// post posts a body. It sends no Content-Type header if contentType is empty.
 func post(t *testing.T, url, contentType string, body []byte, change ...func(*http.Request)) answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
@@ -110,8 +110,8 @@ func post(t *testing.T, url, contentType string, body []byte, change ...func(*ht
 	if contentType != "" {
 		request.Header["Content-Type"] = []string{contentType}
 	}
-	// A body is sent once it is asked for: else a refusal could be lost to the
-	// reset of a connection with unread bytes.
+	// The client waits for 100 Continue. Otherwise the reset of a connection with unread bytes could
+	// discard the rejection.
 	request.Header.Set("Expect", "100-continue")
 	for _, c := range change {
 		c(request)
@@ -125,7 +125,7 @@ func post(t *testing.T, url, contentType string, body []byte, change ...func(*ht
 	return answer{response.StatusCode, response.Header}
 }
 
-// slogToStandard is a logger for net/http, which writes to b as well.
+// slogToStandard returns a logger for net/http that writes to b.
 func slogToStandard(b *logBuffer) *log.Logger {
 	return slog.NewLogLogger(b.logger().Handler(), slog.LevelDebug)
 }

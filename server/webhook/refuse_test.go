@@ -14,7 +14,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-func TestABodyWithATooLargeContentLengthIsRejectedUnread(t *testing.T) {
+func TestABodyWhoseLengthIsOverTheLimitIsRejectedUnread(t *testing.T) {
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard}))
 	conn := dial(t, url)
 	_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: gateway\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n",
@@ -22,11 +22,11 @@ func TestABodyWithATooLargeContentLengthIsRejectedUnread(t *testing.T) {
 	require.NoError(t, err)
 	status, err := bufio.NewReader(conn).ReadString('\n')
 	require.NoError(t, err)
-	assert.Equal(t, "HTTP/1.1 413 Request Entity Too Large\r\n", status, "and not 100 Continue")
+	assert.Equal(t, "HTTP/1.1 413 Request Entity Too Large\r\n", status, "the server must not send 100 Continue")
 }
 
-// Clients of many languages write a whole request before they read.
-func TestAClientThatWritesEverythingFirstSeesThatItsBodyIsTooLarge(t *testing.T) {
+// Clients in many languages write the whole request before they read.
+func TestAClientThatWritesItsWholeBodyFirstGetsTheRejection(t *testing.T) {
 	const size = 7 << 20
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard}))
 	for name, framing := range map[string]string{
@@ -58,7 +58,7 @@ func TestAClientThatWritesEverythingFirstSeesThatItsBodyIsTooLarge(t *testing.T)
 	}
 }
 
-func TestAnEndlessSenderIsCutOff(t *testing.T) {
+func TestAClientThatSendsWithoutEndIsCutOff(t *testing.T) {
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard}))
 	conn := dial(t, url)
 	_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: gateway\r\nContent-Length: %d\r\n\r\n", Path(testChannel, testSecret), int64(1)<<40)
@@ -69,6 +69,6 @@ func TestAnEndlessSenderIsCutOff(t *testing.T) {
 		n, err = conn.Write(make([]byte, 1<<20))
 		sent += n
 	}
-	// 8 MiB are read, and the sockets hold some more.
+	// The server reads 8 MiB, and the socket buffers hold more.
 	assert.Less(t, sent, 40<<20)
 }

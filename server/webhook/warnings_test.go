@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// warnings are the lines of a log that are warnings.
+// warnings returns the warnings in a log.
 func warnings(t *testing.T, lines *logBuffer) (found []map[string]any) {
 	t.Helper()
 	for line := range strings.Lines(lines.String()) {
@@ -27,7 +27,7 @@ func warnings(t *testing.T, lines *logBuffer) (found []map[string]any) {
 	return found
 }
 
-// postTo gives the handler a webhook, and returns the status.
+// postTo posts a webhook to the handler and returns the status.
 func postTo(t *testing.T, h http.Handler, path, body string) int {
 	t.Helper()
 	request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(body))
@@ -37,7 +37,7 @@ func postTo(t *testing.T, h http.Handler, path, body string) int {
 	return answer.Code
 }
 
-func TestWebhooksThatNoFilterFindsAreWarnedOfOnceAMinute(t *testing.T) {
+func TestWebhooksThatNoFilterMatchesAreLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines logBuffer
 		h := New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: lines.logger()})
@@ -51,16 +51,16 @@ func TestWebhooksThatNoFilterFindsAreWarnedOfOnceAMinute(t *testing.T) {
 		time.Sleep(logInterval)
 		require.Equal(t, http.StatusOK, postTo(t, h, right, "id=7"))
 		found := warnings(t, &lines)
-		require.Len(t, found, 3, "one for each channel, and one after a minute")
+		require.Len(t, found, 3, "one warning for each channel, and one after a minute")
 		assert.Equal(t, testChannel, found[0]["channel"])
-		assert.Equal(t, "the JSON is cut off or malformed", found[0]["problem"], "of the first")
+		assert.Equal(t, "the JSON is cut off or malformed", found[0]["problem"], "the problem of the first webhook")
 		assert.Equal(t, "sales", found[1]["channel"])
 		assert.Equal(t, "no notification_type", found[1]["problem"])
 		assert.InDelta(t, 3, found[2]["suppressed"], 0)
 	})
 }
 
-func TestARepeatedIDWithOtherContentIsLogged(t *testing.T) {
+func TestAnIDWithOtherContentIsLogged(t *testing.T) {
 	var lines logBuffer
 	log := &memoryLog{}
 	h := New(Config{Access: Access{Channels: channels}, Log: log, Logger: lines.logger()})
@@ -77,7 +77,7 @@ func TestARepeatedIDWithOtherContentIsLogged(t *testing.T) {
 		{"notification_type=MessageReceived&id=0&text=b", 5, 0},
 		{"notification_type=TicketStatusUpdated&id=7&status=Open", 6, 0},
 		{"notification_type=MessageReceived&id=7&text=another", 7, 1},
-		{form, 7, 1}, // known, and within the minute
+		{form, 7, 1}, // known ID, within the minute
 	} {
 		require.Equal(t, http.StatusOK, postTo(t, h, Path(testChannel, testSecret), tt.body), tt.body)
 		assert.Len(t, log.appended(), tt.stored, tt.body)
@@ -109,7 +109,7 @@ func TestARightSecretInAWrongPathIsLogged(t *testing.T) {
 	var lines logBuffer
 	h := New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: lines.logger()})
 	require.Equal(t, http.StatusNotFound, postTo(t, h, "/a/b/c/d/e/f/g/h/"+testSecret, form))
-	assert.NotContains(t, lines.String(), "right secret, wrong path", "the ninth segment")
+	assert.NotContains(t, lines.String(), "right secret, wrong path", "the secret is only searched in the first eight segments")
 }
 
 func TestAPreviousSecretInAWrongPathIsLogged(t *testing.T) {

@@ -26,11 +26,11 @@ import (
 
 const form = "notification_type=MessageReceived&id=7&text=hi"
 
-func TestAWebhookIsAnsweredWith200OnceTheLogHasIt(t *testing.T) {
+func TestAWebhookIsAnsweredWith200OnceItIsStored(t *testing.T) {
 	answer := &observedWriter{ResponseRecorder: httptest.NewRecorder()}
 	appended := false
 	log := &memoryLog{before: func(context.Context) error {
-		assert.False(t, answer.begun, "the answer began before the log had the event")
+		assert.False(t, answer.begun, "the answer was sent before the event was stored")
 		appended = true
 		return nil
 	}}
@@ -41,7 +41,7 @@ func TestAWebhookIsAnsweredWith200OnceTheLogHasIt(t *testing.T) {
 	assert.Empty(t, answer.Body.String())
 }
 
-// observedWriter knows whether an answer has begun.
+// observedWriter records whether an answer has begun.
 type observedWriter struct {
 	*httptest.ResponseRecorder
 	begun bool
@@ -66,17 +66,17 @@ func TestADuplicateIsAnsweredWith200(t *testing.T) {
 	assert.Len(t, log.appended(), 1)
 }
 
-func TestAFailedAppendIsAnsweredWith503(t *testing.T) {
-	advised := fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, "no room")
-	advised.RetryAfter = 2500 * time.Millisecond
+func TestAWebhookIsToBeRetriedIfTheLogFails(t *testing.T) {
+	delayed := fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, "no room")
+	delayed.RetryAfter = 2500 * time.Millisecond
 	for _, tt := range []struct {
 		name       string
 		err        error
 		retryAfter string
 	}{
-		{"with the fault's advice, rounded up", advised, "3"},
-		{"with the advice of a fault inside", fmt.Errorf("append: %w", advised), "3"},
-		{"without advice", errors.New("disk on fire"), "1"},
+		{"with the fault's delay, rounded up", delayed, "3"},
+		{"with the delay of a wrapped fault", fmt.Errorf("append: %w", delayed), "3"},
+		{"without a delay", errors.New("disk on fire"), "1"},
 		{"by a timeout", context.DeadlineExceeded, "1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -91,7 +91,7 @@ func TestAFailedAppendIsAnsweredWith503(t *testing.T) {
 	}
 }
 
-// assertWarned finds a warning with the fields among the lines.
+// assertWarned asserts that the log has a warning with the fields.
 func assertWarned(t *testing.T, lines *logBuffer, fields map[string]any) {
 	t.Helper()
 	for line := range strings.Lines(lines.String()) {
@@ -105,10 +105,10 @@ func assertWarned(t *testing.T, lines *logBuffer, fields map[string]any) {
 		}
 		return
 	}
-	assert.Fail(t, "nothing was warned of", lines.String())
+	assert.Fail(t, "no such warning", lines.String())
 }
 
-func TestOnlyASenderWithTheSecretGetsTheReason(t *testing.T) {
+func TestErrorDetailsRequireTheSecret(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(*http.Request)
@@ -142,14 +142,14 @@ func TestOnlyASenderWithTheSecretGetsTheReason(t *testing.T) {
 			lines = logBuffer{}
 			response = post(t, url+Path(testChannel, "wrong-secret-0123456789"), formType, []byte(form), tt.change)
 			assert.Equal(t, http.StatusNotFound, response.status)
-			assert.Equal(t, 1, strings.Count(lines.String(), "\n"), "once a minute: whoever does not know the secret must not fill the log")
+			assert.Equal(t, 1, strings.Count(lines.String(), "\n"), "once a minute, so that a client without the secret cannot flood the log")
 			assert.NotContains(t, lines.String(), "refused")
 			assert.Empty(t, log.appended())
 		})
 	}
 }
 
-// counted is a body of which it is known how much was read.
+// counted is a body that counts the bytes read.
 type counted struct {
 	io.Reader
 	read int
@@ -185,7 +185,7 @@ func TestABodyOfExactlyTheLimitIsAccepted(t *testing.T) {
 	assert.Len(t, log.appended()[0].GetFields()[0].GetValue(), listen.MaxBodyBytes-5)
 }
 
-func TestIdentityIsNotAContentEncoding(t *testing.T) {
+func TestTheIdentityEncodingIsIgnored(t *testing.T) {
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard})) + Path(testChannel, testSecret)
 	response := post(t, url, formType, []byte(form), func(r *http.Request) { r.Header.Set("Content-Encoding", "Identity") })
 	assert.Equal(t, http.StatusOK, response.status)
@@ -202,7 +202,7 @@ func TestEachChannelHasItsOwnSecret(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, response.status)
 }
 
-func TestSlashesTooManyAndWhiteSpaceAtTheEndDoNotCount(t *testing.T) {
+func TestExtraSlashesAndTrailingWhiteSpaceAreIgnored(t *testing.T) {
 	log := &memoryLog{}
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard}))
 	right := Path(testChannel, testSecret)
@@ -221,9 +221,8 @@ func TestSlashesTooManyAndWhiteSpaceAtTheEndDoNotCount(t *testing.T) {
 	}
 }
 
-// Whatever is asked for without the secret, the answer is, to the byte, what a
-// server without any webhook gives.
-func TestAWrongSecretIsAPathThatDoesNotExist(t *testing.T) {
+// Without the secret, the answer is byte for byte that of a server without webhooks.
+func TestAWrongSecretIsNotFound(t *testing.T) {
 	log := &memoryLog{}
 	gateway := serve(t, New(Config{Access: Access{Channels: channels}, Log: log, Logger: discard}))
 	nothing := serve(t, http.HandlerFunc(http.NotFound))
@@ -233,7 +232,7 @@ func TestAWrongSecretIsAPathThatDoesNotExist(t *testing.T) {
 		"/healthz", "/v1/messages:send", "/metrics",
 		Path(testChannel, "wrong"), Path(testChannel, testSecret+"x"), Path(testChannel, testSecret[1:]),
 		Path(testChannel, strings.ToUpper(testSecret)), Path(testChannel, channels["sales"].Secret),
-		Path("nobody", testSecret), Path("", testSecret), Path("Support", testSecret),
+		Path("unknown", testSecret), Path("", testSecret), Path("Support", testSecret),
 		right + "/more", right + "%00", right + ";", right + "x%20", "/v1" + right, right + right, "/webhooks/" + testChannel + right,
 		"/webhooks/./support/" + testSecret, "/webhooks/x/../support/" + testSecret,
 		"/webhooks/support%2F" + testSecret, "/webhooks%2Fsupport/" + testSecret, "/webhooks/suppor%74/" + testSecret,
@@ -257,9 +256,8 @@ func TestAWrongSecretIsAPathThatDoesNotExist(t *testing.T) {
 	assert.Empty(t, log.appended())
 }
 
-// net/http refuses a path without its leading slash; whoever calls the handler
-// some other way gets no further.
-func TestAPathWithoutItsPrefixIsNotAWebhook(t *testing.T) {
+// net/http rejects a path without a leading slash. The handler must reject it as well.
+func TestAPathWithoutItsPrefixIsNotFound(t *testing.T) {
 	log := &memoryLog{}
 	for _, path := range []string{testChannel + "/" + testSecret, ""} {
 		request := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(form))
@@ -271,7 +269,7 @@ func TestAPathWithoutItsPrefixIsNotAWebhook(t *testing.T) {
 	assert.Empty(t, log.appended())
 }
 
-func TestAWrongSecretWithABodyThatIsTooLargeIsAPathThatDoesNotExist(t *testing.T) {
+func TestAWrongSecretWithABodyThatIsTooLargeIsNotFound(t *testing.T) {
 	gateway := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: discard}))
 	nothing := serve(t, http.HandlerFunc(http.NotFound))
 	request := "POST " + Path(testChannel, "wrong") + " HTTP/1.1\r\nHost: gateway\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
@@ -280,7 +278,7 @@ func TestAWrongSecretWithABodyThatIsTooLargeIsAPathThatDoesNotExist(t *testing.T
 
 var date = regexp.MustCompile(`(?m)^Date: .*$`)
 
-// exchange sends a request as it is and returns the whole answer but its date.
+// exchange sends a raw request and returns the answer without its Date header.
 func exchange(t *testing.T, url, request string) string {
 	t.Helper()
 	conn := dial(t, url)
@@ -304,11 +302,11 @@ func dial(t *testing.T, url string) *net.TCPConn {
 func TestAnIncompleteBodyIsNotStored(t *testing.T) {
 	head := "POST " + Path(testChannel, testSecret) + " HTTP/1.1\r\nHost: gateway\r\nContent-Type: " + formType + "\r\n"
 	for name, request := range map[string]string{
-		"shorter than its Content-Length":    head + "Content-Length: 1000\r\n\r\n" + form,
-		"without the last chunk":             head + "Transfer-Encoding: chunked\r\n\r\n2e\r\n" + form + "\r\n",
-		"with a chunk that is cut off":       head + "Transfer-Encoding: chunked\r\n\r\nff\r\n" + form,
-		"with a chunk that is malformed":     head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n" + form,
-		"with nothing of its Content-Length": head + "Content-Length: 46\r\n\r\n",
+		"shorter than its Content-Length":   head + "Content-Length: 1000\r\n\r\n" + form,
+		"without the last chunk":            head + "Transfer-Encoding: chunked\r\n\r\n2e\r\n" + form + "\r\n",
+		"with a truncated chunk":            head + "Transfer-Encoding: chunked\r\n\r\nff\r\n" + form,
+		"with a malformed chunk":            head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n" + form,
+		"without any of its Content-Length": head + "Content-Length: 46\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			var lines logBuffer
@@ -329,11 +327,11 @@ func TestAnIncompleteBodyIsNotStored(t *testing.T) {
 	}
 }
 
-func TestASenderThatHangsUpDoesNotStopTheLog(t *testing.T) {
+func TestASenderThatDisconnectsDoesNotStopTheAppend(t *testing.T) {
 	stored := make(chan error)
 	var requests = make(chan context.Context, 1)
 	log := &memoryLog{before: func(ctx context.Context) error {
-		<-(<-requests).Done() // the server has noticed that the sender is gone
+		<-(<-requests).Done() // the server has noticed the disconnect
 		deadline, ok := ctx.Deadline()
 		if !ok || time.Until(deadline) > appendTimeout {
 			stored <- fmt.Errorf("the wait for the log is not bounded: %v", deadline)
@@ -355,7 +353,7 @@ func TestASenderThatHangsUpDoesNotStopTheLog(t *testing.T) {
 	require.Eventually(t, func() bool { return len(log.appended()) == 1 }, 10*time.Second, time.Millisecond)
 }
 
-func TestTheLogHasNeitherSecretsNorContents(t *testing.T) {
+func TestTheLogHasNeitherTheSecretNorTheBody(t *testing.T) {
 	const canary = "canary+254722200200"
 	var lines logBuffer
 	log := &memoryLog{}
@@ -413,7 +411,7 @@ func TestIDs(t *testing.T) {
 		"of another type":          form("notification_type=ImageReceived&id=7&text=Yes"),
 		"with another id":          form("notification_type=MessageReceived&id=70&text=Yes"),
 		"with another text":        form("notification_type=MessageReceived&id=7&text=No"),
-		"with a field more":        form(received + "&caption=x"),
+		"with an additional field": form(received + "&caption=x"),
 		"with a field twice":       form(received + "&text=Yes"),
 		"with an id before its id": form("id=6&" + received),
 		"from another contact":     form(received + "&external_contact_id=1"),
@@ -423,69 +421,69 @@ func TestIDs(t *testing.T) {
 		assert.NotEqual(t, form(received), other, name)
 	}
 	for name, two := range map[string][2]string{
-		"the last value counts":                {"&text=a&text=b", "&text=b&text=a"},
-		"a quote in a value is none in a name": {"&text=b%3D%22c", "&text%3D%22b=c"},
-		"an id that does not count":            {"", "&id=5"},
+		"the last value counts":                         {"&text=a&text=b", "&text=b&text=a"},
+		"a quote in a value differs from one in a name": {"&text=b%3D%22c", "&text%3D%22b=c"},
+		"an invalid id is ignored":                      {"", "&id=5"},
 	} {
 		const same = "notification_type=MessageReceived"
 		assert.NotEqual(t, form(same+two[0]+"&id=7"), form(same+two[1]+"&id=7"), name)
 	}
-	assert.NotEqual(t, form(received+"%ff"), form(received+"%fe"), "texts whose bytes differ are different texts")
+	assert.NotEqual(t, form(received+"%ff"), form(received+"%fe"), "texts with different bytes must have different ids")
 	for name, body := range map[string]string{
-		"a ticket update":          "notification_type=TicketStatusUpdated&id=7&status=Closed",
-		"a receipt":                "notification_type=DeliveryReceipt&id=7",
-		"a location":               "notification_type=LocationReceived&id=7",
-		"no type":                  "id=7",
-		"an empty id":              "notification_type=MessageReceived&id=",
-		"no id":                    "notification_type=MessageReceived",
-		"an id of zero":            "notification_type=MessageReceived&id=0",
-		"an id of zeros":           "notification_type=MessageReceived&id=000",
-		"an id of null":            "notification_type=MessageReceived&id=null",
-		"an undefined id":          "notification_type=MessageReceived&id=undefined",
-		"a negative id":            "notification_type=MessageReceived&id=-1",
-		"an id of a space":         "notification_type=MessageReceived&id=+",
-		"a false id":               `{"notification_type":"MessageReceived","id":false}`,
-		"an id of an object":       `{"notification_type":"MessageReceived","id":{}}`,
-		"an id with a fraction":    `{"notification_type":"MessageReceived","id":1.5}`,
-		"an id with an exponent":   `{"notification_type":"MessageReceived","id":1e3}`,
-		"an empty last id":         received + "&id=",
-		"a JSON null":              `{"notification_type":"MessageReceived","id":null}`,
-		"what cannot be parsed":    `{"notification_type":"MessageReceived","id":7`,
-		"nothing":                  "",
-		"a thousand and one field": received + strings.Repeat("&a", 999),
+		"a ticket update":              "notification_type=TicketStatusUpdated&id=7&status=Closed",
+		"a receipt":                    "notification_type=DeliveryReceipt&id=7",
+		"a location":                   "notification_type=LocationReceived&id=7",
+		"no type":                      "id=7",
+		"an empty id":                  "notification_type=MessageReceived&id=",
+		"no id":                        "notification_type=MessageReceived",
+		"an id of zero":                "notification_type=MessageReceived&id=0",
+		"an id of zeros":               "notification_type=MessageReceived&id=000",
+		"an id of null":                "notification_type=MessageReceived&id=null",
+		"an undefined id":              "notification_type=MessageReceived&id=undefined",
+		"a negative id":                "notification_type=MessageReceived&id=-1",
+		"an id of a space":             "notification_type=MessageReceived&id=+",
+		"a false id":                   `{"notification_type":"MessageReceived","id":false}`,
+		"an id of an object":           `{"notification_type":"MessageReceived","id":{}}`,
+		"an id with a fraction":        `{"notification_type":"MessageReceived","id":1.5}`,
+		"an id with an exponent":       `{"notification_type":"MessageReceived","id":1e3}`,
+		"an empty last id":             received + "&id=",
+		"a JSON null":                  `{"notification_type":"MessageReceived","id":null}`,
+		"a body that cannot be parsed": `{"notification_type":"MessageReceived","id":7`,
+		"nothing":                      "",
+		"a thousand and one field":     received + strings.Repeat("&a", 999),
 	} {
-		assert.NotEqual(t, form(body), form(body), "%s is another event each time", name)
+		assert.NotEqual(t, form(body), form(body), "%s must get a new id each time", name)
 	}
 }
 
-// Clients draw the boundary anew for each request, and some give each part headers.
-func TestAMultipartFormWithAnotherBoundaryIsARedelivery(t *testing.T) {
+// Clients use a new boundary for each request, and some add headers to each part.
+func TestAMultipartFormWithAnotherBoundaryIsADuplicate(t *testing.T) {
 	id := func(boundary, text string) string {
 		part := "--" + boundary + "\r\nContent-Disposition: form-data; name=%q\r\nContent-Type: text/plain\r\n\r\n%s\r\n"
 		body := fmt.Sprintf(part+part+part+"--%s--\r\n", "notification_type", "MessageReceived", "id", "7", "text", text, boundary)
 		e, _ := parse(testChannel, posted{contentType: "multipart/form-data; boundary=" + boundary, body: []byte(body)})
-		require.NotNil(t, e.GetRawBody(), "the headers of its parts are in no field")
+		require.NotNil(t, e.GetRawBody(), "no field contains the headers of the parts")
 		return e.GetId()
 	}
 	assert.Equal(t, id("b0undary", "Yes"), id("an0ther", "Yes"))
 	assert.NotEqual(t, id("b0undary", "Yes"), id("b0undary", "No"))
 }
 
-func TestTheFieldsOfTheQueryComeBeforeTheBodys(t *testing.T) {
+func TestQueryFieldsPrecedeBodyFields(t *testing.T) {
 	const all = "notification_type=MessageReceived&id=7&text=hi"
 	for _, tt := range []struct {
 		name, query, contentType, body, text, fields string
 		kept                                         bool
 	}{
-		{"the query alone", all, "", "", "hi", "", false},
-		{"a field more", all + "&source=crm", "", "", "hi", "source=crm", false},
-		{"the query beside a form", "source=crm", formType, all, "hi", "source=crm", false},
-		{"the query beside JSON", "source=crm", "application/json", `{"notification_type":"MessageReceived","id":7,"text":"hi"}`, "hi", "source=crm", false},
+		{"only the query", all, "", "", "hi", "", false},
+		{"an additional field", all + "&source=crm", "", "", "hi", "source=crm", false},
+		{"the query with a form", "source=crm", formType, all, "hi", "source=crm", false},
+		{"the query with JSON", "source=crm", "application/json", `{"notification_type":"MessageReceived","id":7,"text":"hi"}`, "hi", "source=crm", false},
 		{"a field in both", "text=query", formType, all, "hi", "text=query", false},
 		{"the type in the query", "notification_type=MessageReceived", formType, "id=7&text=hi", "hi", "", false},
-		{"a webhook in the body beside the type", "notification_type=MessageReceived", formType, `id=7&text=hi&data={"notification_type":"TicketStatusUpdated"}`,
+		{"the type in the query and a webhook in the body", "notification_type=MessageReceived", formType, `id=7&text=hi&data={"notification_type":"TicketStatusUpdated"}`,
 			"hi", `data={"notification_type":"TicketStatusUpdated"}`, false},
-		{"the query beside what cannot be read", all, "application/json", "{", "hi", "", true},
+		{"the query with a malformed body", all, "application/json", "{", "hi", "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			log := &memoryLog{}
@@ -511,8 +509,8 @@ func TestEveryFieldOfAQueryIsKept(t *testing.T) {
 	assert.Len(t, e.GetFields(), maxFields+1)
 }
 
-// net/http quotes what is malformed.
-func TestMalformedBodiesAreNotLogged(t *testing.T) {
+// Errors of net/http quote malformed input.
+func TestMalformedBodyContentIsNotLogged(t *testing.T) {
 	var lines logBuffer
 	url := serve(t, New(Config{Access: Access{Channels: channels}, Log: &memoryLog{}, Logger: lines.logger()}))
 	conn := dial(t, url)

@@ -21,18 +21,17 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// checkWhole is the guarantee "Whole": every field that was posted can be found
-// in the event, and nothing in it was not posted. The fields are found in the
-// body by other means than the package's own.
+// checkWhole checks the guarantee "Whole". Every posted field must be in the event, and the event must
+// have no other field. It parses the body independently of the package.
 func checkWhole(t testing.TB, contentType string, body []byte, e *ongairv1.Event) {
 	t.Helper()
 	if raw := e.GetRawBody(); raw != nil {
-		require.True(t, bytes.Equal(body, raw.GetContent()), "the raw body is not what was posted")
+		require.True(t, bytes.Equal(body, raw.GetContent()), "the raw body differs from the posted body")
 		require.Equal(t, strings.ToValidUTF8(contentType, "\ufffd"), raw.GetContentType())
 		return
 	}
 	want, ok := postedFields(contentType, body)
-	require.True(t, ok, "the body is not one of fields, and was not kept")
+	require.True(t, ok, "a body that is more than fields was not kept")
 	kept := map[pair]int{}
 	for _, f := range e.GetFields() {
 		kept[exact(f)]++
@@ -44,7 +43,7 @@ func checkWhole(t testing.TB, contentType string, body []byte, e *ongairv1.Event
 			continue
 		}
 		value, ok := typedValue(e, f.name)
-		require.True(t, ok && value == f.value && !typed[f.name], "the field %q=%q cannot be found", f.name, f.value)
+		require.True(t, ok && value == f.value && !typed[f.name], "the field %q=%q is missing", f.name, f.value)
 		typed[f.name] = true
 	}
 	for f, n := range kept {
@@ -52,7 +51,7 @@ func checkWhole(t testing.TB, contentType string, body []byte, e *ongairv1.Event
 	}
 }
 
-// pair is a field, byte for byte.
+// pair is a field with its exact bytes.
 type pair struct{ name, value string }
 
 func exact(f *ongairv1.WebhookField) pair {
@@ -66,8 +65,7 @@ func exact(f *ongairv1.WebhookField) pair {
 	return p
 }
 
-// typedValue returns the value of a documented field; ok is false where the
-// event has no place for it.
+// typedValue returns the value of a documented field. ok is false if the event has no such field.
 func typedValue(e *ongairv1.Event, name string) (_ string, ok bool) {
 	if value, ok := payloadValue(e, name); ok {
 		return value, true
@@ -102,14 +100,13 @@ func payloadValue(e *ongairv1.Event, name string) (_ string, ok bool) {
 	return m.Get(payload).Message().Get(field).String(), true
 }
 
-// parsed is the event of a body on the channel of the tests.
+// parsed returns the event of a body posted to testChannel.
 func parsed(contentType string, body []byte) *ongairv1.Event {
 	e, _ := parse(testChannel, posted{contentType: contentType, body: body})
 	return e
 }
 
-// postedFields reads the fields of a body; ok is false where it is not one of
-// fields alone.
+// postedFields returns the fields of a body. ok is false if the body has anything else.
 func postedFields(contentType string, body []byte) (_ []pair, ok bool) {
 	if len(body) == 0 {
 		return nil, true
@@ -179,8 +176,7 @@ func percentDecoded(s string) (string, bool) {
 	return string(out), true
 }
 
-// jsonPairs walks over an object from value to value, by what is left of it
-// after each.
+// jsonPairs returns the members of an object. Values other than strings are their JSON text.
 func jsonPairs(body []byte) (found []pair, ok bool) {
 	if !json.Valid(body) || !utf8.Valid(body) {
 		return nil, false
@@ -231,14 +227,13 @@ func multipartPairs(boundary string, body []byte) (found []pair, ok bool) {
 	return found, true
 }
 
-// checkStorable makes sure that the log takes the event: protobuf refuses strings
-// that are not UTF-8, and the log messages over 4 MiB.
+// checkStorable checks that the event can be stored. Protobuf rejects strings that are not UTF-8, and
+// the log rejects messages over 4 MiB.
 func checkStorable(t testing.TB, body []byte, e *ongairv1.Event) {
 	t.Helper()
 	wire, err := proto.Marshal(e)
 	require.NoError(t, err)
-	// Bytes that are not UTF-8 in the worst places, and what a thousand fields and
-	// an envelope cost.
+	// The bound allows for invalid UTF-8 in the worst places, a thousand fields and an envelope.
 	require.LessOrEqual(t, len(wire), 3*len(body)+32<<10)
 	require.Less(t, len(wire), 4<<20)
 }
@@ -272,8 +267,8 @@ func TestAnEventOfTheLargestBodyFitsTheLog(t *testing.T) {
 		{"a thousand fields of a and 0xff", form, many(alternating(listen.MaxBodyBytes/maxFields - 6))},
 		{"a thousand fields of 0xff", form, many(strings.Repeat("\xff", listen.MaxBodyBytes/maxFields-6))},
 		{"a thousand fields of escaped 0xff", form, many(strings.Repeat("%ff", (listen.MaxBodyBytes/maxFields-6)/3))},
-		{"as many fields as go in", form, strings.Repeat("a&", listen.MaxBodyBytes/2)},
-		{"nothing but 0xff", "application/octet-stream", strings.Repeat("\xff", listen.MaxBodyBytes)},
+		{"the largest number of fields", form, strings.Repeat("a&", listen.MaxBodyBytes/2)},
+		{"only 0xff", "application/octet-stream", strings.Repeat("\xff", listen.MaxBodyBytes)},
 		{"JSON of 0xff", jsonType, `{"text":"` + strings.Repeat("\xff", listen.MaxBodyBytes-11) + `"}`},
 		{"JSON of a and 0xff", jsonType, `{"text":"` + alternating(listen.MaxBodyBytes-11) + `"}`},
 		{"JSON whose name is a and 0xff", jsonType, `{"` + alternating(listen.MaxBodyBytes-6) + `":1}`},
@@ -281,7 +276,7 @@ func TestAnEventOfTheLargestBodyFitsTheLog(t *testing.T) {
 		{"JSON of lone surrogates", jsonType, `{"text":"` + strings.Repeat(`\ud800`, (listen.MaxBodyBytes-11)/6) + `"}`},
 		{"JSON of escapes", jsonType, `{"text":"` + strings.Repeat(`\u0800`, (listen.MaxBodyBytes-11)/6) + `"}`},
 		{"JSON of short escapes", jsonType, `{"text":"` + strings.Repeat(`\n`, (listen.MaxBodyBytes-11)/2) + `"}`},
-		{"JSON that is nested", jsonType, `{"a":` + strings.Repeat("[", listen.MaxBodyBytes/2-4) + strings.Repeat("]", listen.MaxBodyBytes/2-4) + `}`},
+		{"nested JSON", jsonType, `{"a":` + strings.Repeat("[", listen.MaxBodyBytes/2-4) + strings.Repeat("]", listen.MaxBodyBytes/2-4) + `}`},
 		{"multipart of a and 0xff", "multipart/form-data; boundary=b",
 			"--b\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n" + alternating(listen.MaxBodyBytes-64) + "\r\n--b--"},
 		{"multipart whose name is a and 0xff", "multipart/form-data; boundary=b",
