@@ -10,7 +10,7 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-func TestAnEnumsValueHasTheNamesThatPeopleWrite(t *testing.T) {
+func TestAnEnumValueHasItsCommonNames(t *testing.T) {
 	types := ongairv1.EventType(0).Descriptor()
 	for _, name := range []string{
 		"EVENT_TYPE_MESSAGE_RECEIVED", "event_type_message_received", "MESSAGE_RECEIVED", "message_received", "message-received",
@@ -28,7 +28,7 @@ func TestAnEnumsValueHasTheNamesThatPeopleWrite(t *testing.T) {
 	assert.Equal(t, ongairv1.Position_POSITION_EARLIEST.Number(), position.Number())
 }
 
-func TestADocumentedTypeIsKnownByOngairsName(t *testing.T) {
+func TestADocumentedTypeIsFoundByOngairsName(t *testing.T) {
 	types := ongairv1.EventType(0).Descriptor()
 	for number := range ongairv1.EventType_name {
 		if name := TypeName(ongairv1.EventType(number)); name != "" {
@@ -39,7 +39,7 @@ func TestADocumentedTypeIsKnownByOngairsName(t *testing.T) {
 	}
 }
 
-func TestTheShortNamesOfAnEnumAreThoseOfItsValues(t *testing.T) {
+func TestShortEnumNamesMatchTheValues(t *testing.T) {
 	assert.Equal(t, []string{"earliest", "latest"}, EnumNames(ongairv1.Position(0).Descriptor()))
 	assert.Equal(t, []string{"in", "out"}, EnumNames(ongairv1.Direction(0).Descriptor()))
 	for _, name := range EnumNames(ongairv1.EventType(0).Descriptor()) {

@@ -34,7 +34,7 @@ func sample() *ongairv1.Event {
 	}
 }
 
-func TestFieldNumbersAreThoseOfTheProto(t *testing.T) {
+func TestFieldNumbersMatchTheProto(t *testing.T) {
 	for _, tt := range []struct {
 		message proto.Message
 		field   protoreflect.Name
@@ -59,7 +59,7 @@ func TestFieldNumbersAreThoseOfTheProto(t *testing.T) {
 	assert.True(t, reserved.Has(storedChecksum))
 }
 
-// entry is an event as the log has it, and e gets its cursor.
+// entry returns e as an entry of the log and sets e's cursor.
 func entry(t *testing.T, sequence uint64, e *ongairv1.Event) Entry {
 	t.Helper()
 	stored, err := Marshal(e)
@@ -70,7 +70,7 @@ func entry(t *testing.T, sequence uint64, e *ongairv1.Event) Entry {
 	return Entry{Sequence: sequence, Event: encoded, Cursor: e.GetCursor()}
 }
 
-// segment has events with the sequences from 1 on.
+// segment returns a segment of events with sequences from 1.
 func segment(t *testing.T, events ...*ongairv1.Event) Segment {
 	t.Helper()
 	var entries []Entry
@@ -79,7 +79,7 @@ func segment(t *testing.T, events ...*ongairv1.Event) Segment {
 	}
 	s, err := SegmentOf(entries)
 	require.NoError(t, err)
-	assert.Zero(t, s.Room(), "no more memory than it needs")
+	assert.Zero(t, s.Room(), "the segment must have no spare capacity")
 	return s
 }
 
@@ -91,7 +91,7 @@ func decode(t *testing.T, r *Response) *ongairv1.SubscribeResponse {
 	return response
 }
 
-// of is a sample on a channel, bare or with all its fields.
+// of returns a sample on a channel, with all fields unless bare.
 func of(channel string, bare bool) *ongairv1.Event {
 	e := sample()
 	e.Channel = channel
@@ -101,7 +101,7 @@ func of(channel string, bare bool) *ongairv1.Event {
 	return e
 }
 
-func TestAResponseIsTheMessageThatProtobufWouldMake(t *testing.T) {
+func TestAResponseMatchesTheProtobufEncoding(t *testing.T) {
 	events := []*ongairv1.Event{
 		of("support", false), of("support", true), of("sales", false), of("support", false), of("sales", true), of("sales", false),
 	}
@@ -123,13 +123,13 @@ func TestAResponseIsTheMessageThatProtobufWouldMake(t *testing.T) {
 		want    *ongairv1.SubscribeResponse
 	}{
 		{"all", only(), 0, 0, &ongairv1.SubscribeResponse{Events: events, Cursor: "cursor-6"}},
-		{"those after a position", only(), 2, 0, &ongairv1.SubscribeResponse{Events: events[2:], Cursor: "cursor-6"}},
-		{"with more behind them", only(), 5, 1 << 30, &ongairv1.SubscribeResponse{Events: events[5:], Cursor: "cursor-6", Pending: 1 << 30}},
-		{"some, and the cursor after those that are hidden", only("support"), 0, 3, &ongairv1.SubscribeResponse{
+		{"events after a position", only(), 2, 0, &ongairv1.SubscribeResponse{Events: events[2:], Cursor: "cursor-6"}},
+		{"with more pending", only(), 5, 1 << 30, &ongairv1.SubscribeResponse{Events: events[5:], Cursor: "cursor-6", Pending: 1 << 30}},
+		{"matching events, and the cursor after the others", only("support"), 0, 3, &ongairv1.SubscribeResponse{
 			Events: pick(0, 1, 3), Cursor: "cursor-6", Pending: 3,
 		}},
-		{"the other ones", only("sales"), 0, 0, &ongairv1.SubscribeResponse{Events: pick(2, 4, 5), Cursor: "cursor-6"}},
-		{"none, and the cursor all the same", only("nowhere"), 3, 0, &ongairv1.SubscribeResponse{Cursor: "cursor-6"}},
+		{"events of another channel", only("sales"), 0, 0, &ongairv1.SubscribeResponse{Events: pick(2, 4, 5), Cursor: "cursor-6"}},
+		{"no event, but a cursor", only("nowhere"), 3, 0, &ongairv1.SubscribeResponse{Cursor: "cursor-6"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			filter := NewFilter(tt.filter)
@@ -137,7 +137,7 @@ func TestAResponseIsTheMessageThatProtobufWouldMake(t *testing.T) {
 			assert.Empty(t, cmp.Diff(tt.want, decode(t, response), protocmp.Transform()))
 			wire, err := proto.Marshal(tt.want)
 			require.NoError(t, err)
-			assert.Equal(t, len(wire), response.Buffers().Len(), "nothing is said twice")
+			assert.Equal(t, len(wire), response.Buffers().Len(), "no field is encoded twice")
 		})
 	}
 	t.Run("a heartbeat", func(t *testing.T) {
@@ -147,13 +147,13 @@ func TestAResponseIsTheMessageThatProtobufWouldMake(t *testing.T) {
 	})
 }
 
-func TestEventsOfASegmentGoOutInOneBufferWhereTheyAreNeighbours(t *testing.T) {
+func TestAdjacentEventsOfASegmentShareABuffer(t *testing.T) {
 	var events []*ongairv1.Event
 	for range 100 {
 		events = append(events, of("support", false))
 	}
 	s := segment(t, events...)
-	assert.Len(t, s.Respond(&Filter{}, 0).Buffers(), 2, "the events, and the cursor")
+	assert.Len(t, s.Respond(&Filter{}, 0).Buffers(), 2, "the events and the cursor")
 	filter := NewFilter(&ongairv1.SubscribeRequest{Channels: []string{"support"}})
 	assert.Len(t, s.Respond(&filter, 0).Buffers(), 2, "the same with a filter")
 }
@@ -174,7 +174,7 @@ func TestASegmentIsReadWhileItIsAppendedTo(t *testing.T) {
 		}
 	}()
 	n := 0
-	for view := range views { // the race detector looks on
+	for view := range views { // for the race detector
 		n++
 		assert.Equal(t, n, view.Len())
 		assert.EqualValues(t, n, view.Last())
@@ -183,7 +183,7 @@ func TestASegmentIsReadWhileItIsAppendedTo(t *testing.T) {
 	assert.Equal(t, one.Size(), s.Room())
 }
 
-func TestASegmentFindsPositionsAlsoWhereEntriesWerePassedOver(t *testing.T) {
+func TestASegmentFindsPositionsOfSkippedEntries(t *testing.T) {
 	var entries []Entry
 	for _, sequence := range []uint64{3, 4, 7, 9} {
 		entries = append(entries, entry(t, sequence, sample()))
@@ -206,7 +206,7 @@ func TestASegmentFindsPositionsAlsoWhereEntriesWerePassedOver(t *testing.T) {
 func TestAnEventThatCannotBeReadIsNotAppended(t *testing.T) {
 	s, err := segment(t, sample()).Append(Entry{Sequence: 2, Event: []byte{0x1a, 0x05, 'x'}, Cursor: "c"})
 	require.ErrorIs(t, err, ErrNotAnEvent)
-	assert.Equal(t, 1, s.Len(), "and what was there stays")
+	assert.Equal(t, 1, s.Len(), "earlier events must stay")
 }
 
 func TestTheLogsEncodingIsAnEventWithoutACursor(t *testing.T) {
@@ -215,12 +215,12 @@ func TestTheLogsEncodingIsAnEventWithoutACursor(t *testing.T) {
 	stored, err := Marshal(e)
 	require.NoError(t, err)
 	got := &ongairv1.Event{}
-	require.NoError(t, proto.Unmarshal(stored, got), "any tool can read it")
+	require.NoError(t, proto.Unmarshal(stored, got), "the encoding must be a plain protobuf message")
 	assert.Empty(t, got.GetCursor())
-	assert.Equal(t, "somewhere", e.GetCursor(), "the caller's event is not touched")
+	assert.Equal(t, "somewhere", e.GetCursor(), "the caller's event must not be modified")
 	encoded, _, err := Verify(stored)
 	require.NoError(t, err)
-	got.ProtoReflect().SetUnknown(nil) // the checksum
+	got.ProtoReflect().SetUnknown(nil) // remove the checksum
 	e.Cursor = ""
 	assert.Empty(t, cmp.Diff(e, got, protocmp.Transform()))
 	want, err := proto.Marshal(e)
@@ -228,13 +228,13 @@ func TestTheLogsEncodingIsAnEventWithoutACursor(t *testing.T) {
 	assert.Equal(t, want, encoded)
 }
 
-func TestTheReceiveTimeIsReadWithoutTheRest(t *testing.T) {
+func TestTheReceiveTimeIsReadWithoutDecoding(t *testing.T) {
 	for name, want := range map[string]time.Time{
-		"a time":                        time.Date(2026, 5, 1, 12, 0, 0, 123456789, time.UTC),
-		"1970":                          time.Unix(0, 0).UTC(),
-		"before 1970":                   time.Unix(-1, 5).UTC(),
-		"the last time of protobuf":     time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
-		"none, which is taken for 1970": {},
+		"a time":                    time.Date(2026, 5, 1, 12, 0, 0, 123456789, time.UTC),
+		"1970":                      time.Unix(0, 0).UTC(),
+		"before 1970":               time.Unix(-1, 5).UTC(),
+		"the last time of protobuf": time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC),
+		"missing, read as 1970":     {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := sample()
@@ -251,25 +251,25 @@ func TestTheReceiveTimeIsReadWithoutTheRest(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestATextThatIsNotUTF8IsNotStored(t *testing.T) {
+func TestInvalidUTF8IsNotStored(t *testing.T) {
 	e := sample()
 	e.ConversationId = "\xff"
 	_, err := Marshal(e)
-	require.Error(t, err, "no subscriber could decode it")
+	require.Error(t, err, "subscribers could not decode it")
 }
 
-func TestAnEntryThatIsNotOursIsNoticed(t *testing.T) {
+func TestAForeignEntryIsDetected(t *testing.T) {
 	stored, err := Marshal(sample())
 	require.NoError(t, err)
 	unsealed, err := proto.Marshal(sample())
 	require.NoError(t, err)
 	for name, entry := range map[string][]byte{
-		"nothing":               nil,
-		"a word":                []byte("hello"),
-		"an event of others":    unsealed,
-		"cut short":             stored[:len(stored)-1],
-		"without its begin":     stored[1:],
-		"a checksum of nothing": stored[len(stored)-checksumBytes:],
+		"nothing":                nil,
+		"a word":                 []byte("hello"),
+		"a foreign event":        unsealed,
+		"truncated":              stored[:len(stored)-1],
+		"without its first byte": stored[1:],
+		"only a checksum":        stored[len(stored)-checksumBytes:],
 	} {
 		_, _, err := Verify(entry)
 		require.ErrorIs(t, err, ErrNotAnEvent, name)
@@ -309,7 +309,7 @@ func TestFilter(t *testing.T) {
 		req  *ongairv1.SubscribeRequest
 		want bool
 	}{
-		{"no filter takes all", &ongairv1.SubscribeRequest{}, true},
+		{"an empty filter matches all", &ongairv1.SubscribeRequest{}, true},
 		{"its channel", &ongairv1.SubscribeRequest{Channels: []string{"sales", "support"}}, true},
 		{"another channel", &ongairv1.SubscribeRequest{Channels: []string{"sales"}}, false},
 		{"its type", &ongairv1.SubscribeRequest{EventTypes: []ongairv1.EventType{received}}, true},
@@ -323,7 +323,7 @@ func TestFilter(t *testing.T) {
 		{"its contact without a plus", &ongairv1.SubscribeRequest{ExternalContactIds: []string{"254722200200"}}, true},
 		{"its contact with a plus that became a space", &ongairv1.SubscribeRequest{ExternalContactIds: []string{" 254722200200"}}, true},
 		{"another contact", &ongairv1.SubscribeRequest{ExternalContactIds: []string{"254722200201"}}, false},
-		{"white space is no contact", &ongairv1.SubscribeRequest{ExternalContactIds: []string{" "}}, false},
+		{"white space matches no contact", &ongairv1.SubscribeRequest{ExternalContactIds: []string{" "}}, false},
 		{"its conversation", &ongairv1.SubscribeRequest{ConversationIds: []string{"22"}}, true},
 		{"another conversation", &ongairv1.SubscribeRequest{ConversationIds: []string{"2"}}, false},
 		{"filters are combined", &ongairv1.SubscribeRequest{

@@ -16,9 +16,9 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// The files of testdata are an event with all of its fields, and what the log stores of
-// it. Logs have events like it, so neither file ever changes: a new field gets a new pair.
-func TestAStoredEventIsUnchanged(t *testing.T) {
+// The files of testdata are an event with all of its fields and its stored encoding. They must never
+// change, because existing logs have such events. Add a new pair for a new field.
+func TestTheStoredFormatIsUnchanged(t *testing.T) {
 	text, err := os.ReadFile("testdata/stored.json")
 	require.NoError(t, err)
 	want := &ongairv1.Event{}

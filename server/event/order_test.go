@@ -8,7 +8,7 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// What is stored depends on these: they never change.
+// Stored data depends on these values. They must never change.
 func TestOrderKeysAndBucketsAreUnchanged(t *testing.T) {
 	contact := func(id string) *ongairv1.Event {
 		return &ongairv1.Event{Id: "e1", Channel: "support", ConversationId: "22", Contact: &ongairv1.Contact{ExternalId: id}}
@@ -21,8 +21,8 @@ func TestOrderKeysAndBucketsAreUnchanged(t *testing.T) {
 		"a contact":                                {contact("+254722200200"), "support\x00254722200200", 0x0d},
 		"the same without its plus":                {contact("254722200200"), "support\x00254722200200", 0x0d},
 		"the same with a plus that became a space": {contact(" 254722200200"), "support\x00254722200200", 0x0d},
-		"a contact that is no phone number":        {contact("wxid_+1"), "support\x00wxid_+1", 0x04},
-		"a plus alone":                             {contact("+"), "support\x00+", 0x17},
+		"a contact other than a phone number":      {contact("wxid_+1"), "support\x00wxid_+1", 0x04},
+		"only a plus":                              {contact("+"), "support\x00+", 0x17},
 		"a plus before letters":                    {contact("+asha"), "support\x00+asha", 0x3d},
 		"no contact": {
 			&ongairv1.Event{Id: "e1", Channel: "support", ConversationId: "22"}, "support\x0022", 0x02,
