@@ -14,11 +14,11 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-func TestConcurrentCallersShareAFreshAnswer(t *testing.T) {
+func TestConcurrentQueriesShareAResultThatIsNotStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		asked := 0
+		queries := 0
 		q := &question[time.Time]{put: func(context.Context) (time.Time, error) {
-			asked++
+			queries++
 			at := time.Now()
 			time.Sleep(time.Second) // virtual
 			return at, nil
@@ -27,20 +27,20 @@ func TestConcurrentCallersShareAFreshAnswer(t *testing.T) {
 		for i := range 1000 {
 			group.Go(func() {
 				time.Sleep(time.Duration(i) * 10 * time.Millisecond) // virtual
-				came := time.Now()
+				start := time.Now()
 				answer, err := q.ask(t.Context())
 				assert.NoError(t, err)
-				assert.False(t, answer.Before(came))
+				assert.False(t, answer.Before(start))
 			})
 		}
 		group.Wait()
-		assert.Equal(t, 11, asked, "within ten seconds, at one a second")
+		assert.Equal(t, 11, queries, "one query a second, for ten seconds")
 	})
 }
 
-func TestAQuestionThatFailsIsAskedAgain(t *testing.T) {
+func TestAFailedQueryIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		failure := errors.New("away")
+		failure := errors.New("unavailable")
 		q := &question[int]{put: func(context.Context) (int, error) { return 7, failure }}
 		_, err := q.ask(t.Context())
 		require.ErrorIs(t, err, failure)
@@ -52,7 +52,7 @@ func TestAQuestionThatFailsIsAskedAgain(t *testing.T) {
 	})
 }
 
-func TestACancelledCallerDoesNotCancelASharedAnswer(t *testing.T) {
+func TestACancelledQueryDoesNotAffectTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &question[int]{put: func(context.Context) (int, error) {
 			time.Sleep(time.Second) // virtual
@@ -71,6 +71,6 @@ func TestACancelledCallerDoesNotCancelASharedAnswer(t *testing.T) {
 			assert.Equal(t, 7, answer)
 		})
 		group.Wait()
-		time.Sleep(time.Second) // virtual: nobody waits for the last answer
+		time.Sleep(time.Second) // virtual, for the last query
 	})
 }

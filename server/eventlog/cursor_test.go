@@ -15,7 +15,7 @@ import (
 
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
-// otherVersion returns a whole cursor of a version that is not known.
+// otherVersion returns a valid cursor of an unknown version.
 func otherVersion(cursor string) string {
 	b, _ := base64.RawURLEncoding.DecodeString(cursor)
 	b[0]++
@@ -23,7 +23,7 @@ func otherVersion(cursor string) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func TestACursorIsReadBackAsItWasMade(t *testing.T) {
+func TestACursorRoundTrips(t *testing.T) {
 	id := identity{1, 2, 3}
 	for _, sequence := range []uint64{0, 1, 1 << 40, math.MaxUint64} {
 		for _, checksum := range []uint32{0, 1, math.MaxUint32} {
@@ -73,7 +73,7 @@ func TestADamagedCursorIsMalformed(t *testing.T) {
 	})
 }
 
-func FuzzACursorThatIsTakenIsOneThatWasMade(f *testing.F) {
+func FuzzCursor(f *testing.F) {
 	id := identity{0xfe, 2, 3, 4, 5, 6, 7}
 	good := encodeCursor(id, position{7, 8})
 	for _, seed := range []string{
@@ -84,7 +84,7 @@ func FuzzACursorThatIsTakenIsOneThatWasMade(f *testing.F) {
 	f.Fuzz(func(t *testing.T, cursor string) {
 		at, err := decodeCursor(id, cursor)
 		if err == nil && encodeCursor(id, at) != cursor {
-			t.Errorf("%q is taken for %q", cursor, encodeCursor(id, at))
+			t.Errorf("%q is decoded as %q", cursor, encodeCursor(id, at))
 		}
 	})
 }

@@ -23,17 +23,17 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// large is a bound that no test reaches.
+// large is a bound in bytes that no test reaches.
 const large = 64 << 20
 
-// fixture is an open log, and what a test needs to look behind it.
+// fixture is an open log with its storage.
 type fixture struct {
 	*Log
 	home *storagetest.Home
 	in   *storage.Storage
 }
 
-// each runs test over both homes of a log, each time with a new one.
+// each runs test with a new log on each kind of storage.
 func each(t *testing.T, test func(t *testing.T, f *fixture)) {
 	t.Helper()
 	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) { test(t, open(t, home, Config{})) })
@@ -54,7 +54,7 @@ func (f *fixture) reopen(t *testing.T, cfg Config) {
 	*f = *open(t, f.home, cfg)
 }
 
-// store is the stream behind the log, as it is now.
+// store returns the current stream of the log.
 func (f *fixture) store(t *testing.T) *storagetest.Stream {
 	t.Helper()
 	return storagetest.Look(t, f.in).Stream(t, streamName)
@@ -70,7 +70,7 @@ func (f *fixture) append(t *testing.T, ids ...string) {
 	}
 }
 
-// appendTogether stores one event per id, all at the same time.
+// appendTogether stores one event per id concurrently.
 func (f *fixture) appendTogether(t *testing.T, ids ...string) {
 	t.Helper()
 	var group sync.WaitGroup
@@ -158,7 +158,7 @@ func TestAnEventIsStoredOnce(t *testing.T) {
 		require.NoError(t, err)
 		events := decode(t, read)
 		require.Len(t, events, 2)
-		assert.Equal(t, "Habari", events[0].GetMessageReceived().GetText(), "the one that was stored first stands")
+		assert.Equal(t, "Habari", events[0].GetMessageReceived().GetText(), "the first event must be kept")
 	})
 }
 
@@ -268,8 +268,7 @@ func TestEachNewLogHasItsOwnIdentity(t *testing.T) {
 		f.append(t, "a")
 		cursor := f.Cursor(1)
 		f.store(t).Delete(t)
-		// nats-server deletes files behind its answer, and may refuse another stream of the
-		// name meanwhile.
+		// nats-server deletes files after its answer, and until then may reject a stream of the same name.
 		require.Eventually(t, func() bool {
 			_, err := Open(t.Context(), f.in, Config{})
 			return err == nil
@@ -281,7 +280,7 @@ func TestEachNewLogHasItsOwnIdentity(t *testing.T) {
 	})
 }
 
-func TestAnUnknownStreamIsRejected(t *testing.T) {
+func TestAForeignStreamIsRejected(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) {
 		in := home.Open(t)
 		behind := storagetest.Look(t, in)
@@ -297,13 +296,13 @@ func TestAnUnknownStreamIsRejected(t *testing.T) {
 			behind.CreateStream(t, streamName, subjectPrefix+">", tt.metadata)
 			_, err := Open(t.Context(), in, Config{})
 			require.EqualError(t, err, tt.want)
-			// It is as it was.
+			// The stream must not be modified.
 			assert.Equal(t, tt.metadata["ongair-format"], behind.Stream(t, streamName).Info.Config.Metadata["ongair-format"])
 		}
 	})
 }
 
-func TestLimitsAreThoseOfTheLatestStart(t *testing.T) {
+func TestTheLatestStartSetsTheLimits(t *testing.T) {
 	limits := func(f *fixture) Config {
 		c := f.store(t).Info.Config
 		return Config{RetentionAge: c.MaxAge, RetentionBytes: c.MaxBytes, DuplicateWindow: c.Duplicates}
@@ -314,11 +313,11 @@ func TestLimitsAreThoseOfTheLatestStart(t *testing.T) {
 		f.append(t, numbered(1, 10)...)
 		half := Config{RetentionAge: time.Minute, RetentionBytes: int64(f.store(t).Info.State.Bytes / 2), DuplicateWindow: time.Hour}
 		f.reopen(t, half)
-		half.DuplicateWindow = time.Minute // JetStream's demand: not more than the retention
+		half.DuplicateWindow = time.Minute // JetStream requires at most the retention
 		assert.Equal(t, half, limits(f))
 		position, err := f.Earliest(t.Context())
 		require.NoError(t, err)
-		assert.Positive(t, position, "what is over the new limit goes")
+		assert.Positive(t, position, "events beyond the new limit must be removed")
 		assert.Equal(t, numbered(int(position)+1, 10), f.all(t, position))
 
 		f.reopen(t, Config{})
@@ -326,7 +325,7 @@ func TestLimitsAreThoseOfTheLatestStart(t *testing.T) {
 	})
 }
 
-// outages are the ways a log is lost.
+// outages runs test with each way to lose a log.
 func outages(t *testing.T, test func(t *testing.T, f *fixture, lose func())) {
 	t.Helper()
 	t.Run("embedded and closed", func(t *testing.T) {
@@ -337,13 +336,13 @@ func outages(t *testing.T, test func(t *testing.T, f *fixture, lose func())) {
 		f := open(t, storagetest.Serve(t, nil).Home(), Config{})
 		test(t, f, func() { require.NoError(t, f.in.Close()) })
 	})
-	t.Run("the external server is away", func(t *testing.T) {
+	t.Run("the external server is down", func(t *testing.T) {
 		server := storagetest.Serve(t, nil)
 		test(t, open(t, server.Home(), Config{}), server.Stop)
 	})
 }
 
-func TestAnOutageOfTheLogIsReportedInTime(t *testing.T) {
+func TestAnUnavailableLogIsReportedInTime(t *testing.T) {
 	outages(t, func(t *testing.T, f *fixture, lose func()) {
 		f.append(t, "a")
 		cursor := f.Cursor(1)
@@ -368,7 +367,7 @@ func TestAnOutageOfTheLogIsReportedInTime(t *testing.T) {
 	})
 }
 
-func TestACancelledCallIsNotAFailureOfTheLog(t *testing.T) {
+func TestACancelledCallIsNotALogFailure(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -380,7 +379,7 @@ func TestACancelledCallIsNotAFailureOfTheLog(t *testing.T) {
 	})
 }
 
-// broken is a stream that cannot be written.
+// broken is a stream that cannot be written to.
 type broken struct {
 	stream
 	cause error
@@ -390,7 +389,7 @@ func (s broken) Append(context.Context, storage.Message) (storage.Ack, error) {
 	return storage.Ack{}, s.cause
 }
 
-func TestAFailedAppendIsLogUnavailable(t *testing.T) {
+func TestAFailedAppendReportsThatTheLogIsUnavailable(t *testing.T) {
 	full := errors.New("no space left on device")
 	f := open(t, storagetest.Embedded(t), Config{})
 	f.stream = broken{f.stream, full}

@@ -13,7 +13,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-func TestFollowReadsALongLogDuringOtherReads(t *testing.T) {
+func TestFollowDeliversALongLogWhileOthersReadIt(t *testing.T) {
 	const events, rounds, readers = 20_000, 3, 4
 	each(t, func(t *testing.T, f *fixture) {
 		var appending errgroup.Group
@@ -29,7 +29,7 @@ func TestFollowReadsALongLogDuringOtherReads(t *testing.T) {
 		}
 		require.NoError(t, appending.Wait())
 
-		// What reads the log keeps the processor and the connection busy.
+		// The readers keep the processor and the connection busy.
 		busy, stop := context.WithCancel(t.Context())
 		var reading sync.WaitGroup
 		defer reading.Wait()
@@ -58,7 +58,7 @@ func TestFollowReadsALongLogDuringOtherReads(t *testing.T) {
 	})
 }
 
-func TestFollowReportsThatThereIsNothingToDeliver(t *testing.T) {
+func TestFollowReportsThatNothingIsPending(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		_, err := f.Append(t.Context(), message("1"))
 		require.NoError(t, err)

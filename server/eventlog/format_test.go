@@ -9,8 +9,8 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// Clients keep cursors for years: none of these ever changes.
-func TestTheFormatOfCursorsIsUnchanged(t *testing.T) {
+// Clients may keep cursors for years, so the format must never change.
+func TestTheCursorFormatIsUnchanged(t *testing.T) {
 	id := identity{0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07}
 	for cursor, at := range map[string]position{
 		"AQECAwQFBgcAAAAAAAAAAAAAAACJGa92": {},
@@ -25,7 +25,7 @@ func TestTheFormatOfCursorsIsUnchanged(t *testing.T) {
 	}
 }
 
-func TestTheNamesOfSubjectsAreUnchanged(t *testing.T) {
+func TestSubjectsAreUnchanged(t *testing.T) {
 	assert.Equal(t, "ONGAIR_EVENTS", streamName)
 	assert.Equal(t, "ongair-log-identity", metadataIdentity)
 	asha := &ongairv1.Contact{ExternalId: "+254722200200"}

@@ -11,7 +11,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage"
 )
 
-// mixed appends n events each of two channels and two types, in turn.
+// mixed appends n events of each combination of two channels and two types, in turn.
 func (f *fixture) mixed(t *testing.T, n int) {
 	t.Helper()
 	for i := range n {
@@ -39,10 +39,10 @@ func TestMatchingEventsAreFoundBySubject(t *testing.T) {
 			{"a channel", "sales", "", 8, 10, []string{"sales MessageReceived 2", "sales LocationReceived 2"}, 12},
 			{"a type", "", "MessageReceived", 6, 10, []string{"sales MessageReceived 1", "support MessageReceived 2", "sales MessageReceived 2"}, 12},
 			{"both", "support", "MessageReceived", 0, 10, []string{"support MessageReceived 0", "support MessageReceived 1", "support MessageReceived 2"}, 12},
-			{"as many as are asked for", "support", "MessageReceived", 0, 2, []string{"support MessageReceived 0", "support MessageReceived 1"}, 5},
+			{"up to the limit", "support", "MessageReceived", 0, 2, []string{"support MessageReceived 0", "support MessageReceived 1"}, 5},
 			{"all but one", "support", "MessageReceived", 1, 1, []string{"support MessageReceived 1"}, 5},
-			{"none that match", "nowhere", "", 0, 10, nil, 12},
-			{"none after the newest", "sales", "", 12, 10, nil, 12},
+			{"no match", "nowhere", "", 0, 10, nil, 12},
+			{"after the newest", "sales", "", 12, 10, nil, 12},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				events, upTo, err := f.ReadMatching(t.Context(), tt.position, tt.channel, tt.kind, tt.limit, large)
@@ -60,11 +60,11 @@ func TestMatchingEventsAreBoundedInBytes(t *testing.T) {
 		events, upTo, err := f.ReadMatching(t.Context(), 0, "sales", "", 100, 1)
 		require.NoError(t, err)
 		assert.Equal(t, []string{"sales MessageReceived 0"}, idsOf(t, events))
-		assert.Equal(t, events.Last(), upTo, "and not beyond the others that match")
+		assert.Equal(t, events.Last(), upTo, "the position must not pass other matches")
 	})
 }
 
-func TestExpiredMatchingEventsAreReported(t *testing.T) {
+func TestRemovedMatchingEventsAreNotSkipped(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.mixed(t, 2)
 		f.remove(t, 3)
@@ -77,15 +77,15 @@ func TestExpiredMatchingEventsAreReported(t *testing.T) {
 	})
 }
 
-// Whether a log has replicas is its operator's, who may change it at any time.
-func TestMatchingEventsAreNotLookedForWhereThereAreReplicas(t *testing.T) {
+// An operator may change the number of replicas at any time.
+func TestMatchingEventsAreNotSearchedInAReplicatedLog(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.mixed(t, 3)
 		replicas := 1
-		f.stream = told{f.stream, func(info *storage.Info) { info.Replicated = replicas > 1 }}
+		f.stream = changedInfo{f.stream, func(info *storage.Info) { info.Replicated = replicas > 1 }}
 		for _, replicas = range []int{1, 3, 3, 1} {
 			if replicas == 1 {
-				_, err := f.Bounds(t.Context()) // as whoever subscribes asks
+				_, err := f.Bounds(t.Context()) // as each new subscription does
 				require.NoError(t, err)
 			}
 			events, upTo, err := f.ReadMatching(t.Context(), 8, "sales", "", 10, large)
@@ -119,7 +119,7 @@ func TestTheNewestEventsAreFoundByTheirAverageSize(t *testing.T) {
 	})
 }
 
-func TestTheHeadIsKnownOnceSomethingWasAppendedOrAskedFor(t *testing.T) {
+func TestTheHeadIsKnownAfterAnAppendOrAQuery(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		assert.Zero(t, f.Head())
 		f.append(t, "event-1")

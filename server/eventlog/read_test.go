@@ -16,7 +16,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
-func TestReadGivesTheEventsInOrderEachWithItsCursor(t *testing.T) {
+func TestReadReturnsEventsInOrderWithCursors(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.append(t, numbered(1, 20)...)
 		events, err := f.Read(t.Context(), 4, 100, large)
@@ -44,12 +44,12 @@ func TestReadIsBounded(t *testing.T) {
 		}{
 			{"by count", 2, 3, large, numbered(3, 5)},
 			{"by a count of one", 2, 1, large, numbered(3, 3)},
-			{"by bytes, but never to nothing", 0, 10, 1, numbered(1, 1)},
+			{"by bytes, but to at least one event", 0, 10, 1, numbered(1, 1)},
 			{"by bytes in between", 0, 10, 300, numbered(1, 2)},
 			{"by its end", 8, 10, large, numbered(9, 10)},
 			{"to nothing at its end", 10, 10, large, nil},
 			{"to nothing at its end, one at a time", 10, 1, large, nil},
-			{"to nothing far behind its end", 1 << 60, 10, large, nil},
+			{"to nothing far after its end", 1 << 60, 10, large, nil},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
 				events, err := f.Read(t.Context(), tt.position, tt.maxEvents, tt.maxBytes)
@@ -60,10 +60,10 @@ func TestReadIsBounded(t *testing.T) {
 	})
 }
 
-func TestAGapWithinAPageIsNotReadOver(t *testing.T) {
+func TestAGapWithinAPageIsReported(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.append(t, numbered(1, 5)...)
-		// Retention that is at work while a page is read looks like this.
+		// This is how retention during a read appears.
 		f.store(t).DeleteMessage(t, 3)
 		assert.Equal(t, numbered(1, 2), f.all(t, 0))
 		_, err := f.Read(t.Context(), 2, 10, large)
@@ -74,7 +74,7 @@ func TestAGapWithinAPageIsNotReadOver(t *testing.T) {
 	})
 }
 
-// follower is a Follow that runs.
+// follower is a running Follow.
 type follower struct {
 	events chan event.Entry
 	cancel context.CancelFunc
@@ -90,7 +90,7 @@ func followed(t *testing.T, f *fixture, position uint64) *follower {
 	return w
 }
 
-// patience is how long a test waits for what has to come.
+// patience bounds each wait of a test.
 const patience = 10 * time.Second
 
 func (w *follower) next(t *testing.T) event.Entry {
@@ -101,7 +101,7 @@ func (w *follower) next(t *testing.T) event.Entry {
 	case err := <-w.ended:
 		require.FailNow(t, "Follow ended", "%v", err)
 	case <-time.After(patience):
-		require.FailNow(t, "no event came")
+		require.FailNow(t, "no event arrived")
 	}
 	return event.Entry{}
 }
@@ -128,7 +128,7 @@ func (w *follower) wait(t *testing.T) error {
 	}
 }
 
-func TestFollowReturnsExistingAndNewEvents(t *testing.T) {
+func TestFollowDeliversStoredAndNewEvents(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		fresh := followed(t, f, 0)
 		f.append(t, numbered(1, 10)...)
@@ -160,7 +160,7 @@ func TestFollowOverManyPages(t *testing.T) {
 	assert.Equal(t, numbered(1, count), followed(t, f, 0).take(t, count))
 }
 
-func TestFollowJumpsOverWhatRetentionRemoved(t *testing.T) {
+func TestFollowSkipsRemovedEvents(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.append(t, numbered(1, 5)...)
 		f.remove(t, 3)
@@ -191,7 +191,7 @@ func TestFollowEndsWhenTheLogIsLost(t *testing.T) {
 		requireReason(t, w.wait(t), ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
 		again := followed(t, f, 1)
 		again.cancel()
-		require.Error(t, again.wait(t), "nobody waits for a log that is away")
+		require.Error(t, again.wait(t), "Follow must not wait for an unavailable log")
 	})
 }
 
@@ -209,7 +209,7 @@ func TestFollowContinuesAfterAnOutage(t *testing.T) {
 	assert.Equal(t, numbered(2, 2), followed(t, f, last).take(t, 1))
 }
 
-func TestAForeignEntryOfTheLogIsSkipped(t *testing.T) {
+func TestAForeignEntryIsSkipped(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) {
 		var logged bytes.Buffer
 		f := open(t, home, Config{Logger: slog.New(slog.NewTextHandler(&logged, nil))})
@@ -218,7 +218,7 @@ func TestAForeignEntryOfTheLogIsSkipped(t *testing.T) {
 			t.Helper()
 			behind.Publish(t, subjectPrefix+"support.MessageReceived", id, []byte(data))
 		}
-		// As an event is that somebody else made.
+		// The bytes parse as an event but have no checksum.
 		const looksLikeAnEvent = "\x0a\x01x\x1a\x07support"
 		foreign("hello", "")
 		f.append(t, "event-2")

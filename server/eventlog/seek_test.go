@@ -33,15 +33,15 @@ func requireEnds(t *testing.T, f *fixture, earliest, latest uint64) {
 	assert.Empty(t, f.all(t, latest))
 }
 
-func TestTheEndsOfALog(t *testing.T) {
+func TestTheBoundsOfALog(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		requireEnds(t, f, 0, 0) // a new one
+		requireEnds(t, f, 0, 0) // a new log
 		f.append(t, numbered(1, 5)...)
 		requireEnds(t, f, 0, 5)
 		f.remove(t, 2)
 		requireEnds(t, f, 2, 5)
 		f.remove(t, 5)
-		requireEnds(t, f, 5, 5) // all went
+		requireEnds(t, f, 5, 5) // all were removed
 		f.reopen(t, Config{})
 		requireEnds(t, f, 5, 5)
 		f.append(t, "event-6")
@@ -49,7 +49,7 @@ func TestTheEndsOfALog(t *testing.T) {
 	})
 }
 
-func TestAnInvalidCursorHasItsReason(t *testing.T) {
+func TestACursorThatCannotBeServedHasAReason(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.append(t, numbered(1, 5)...)
 		f.remove(t, 3)
@@ -62,7 +62,7 @@ func TestAnInvalidCursorHasItsReason(t *testing.T) {
 			{"of another version", otherVersion(f.Cursor(4)), ongairv1.ErrorReason_ERROR_REASON_CURSOR_MALFORMED},
 			{"of another log", encodeCursor(identity{1}, position{sequence: 4}), ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN},
 			{"just ahead", f.Cursor(6), ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD},
-			{"at the end of all numbers", f.Cursor(math.MaxUint64), ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD},
+			{"at the largest sequence", f.Cursor(math.MaxUint64), ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD},
 			{"just expired", f.Cursor(2), ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED},
 			{"long expired", f.Cursor(0), ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED},
 		} {
@@ -74,12 +74,12 @@ func TestAnInvalidCursorHasItsReason(t *testing.T) {
 	})
 }
 
-func TestALogThatWasReplacedByAnOlderCopyIsNoticed(t *testing.T) {
+func TestALogReplacedByAnOlderCopyIsDetected(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.append(t, numbered(1, 5)...)
 		before, err := f.Read(t.Context(), 0, 10, large)
 		require.NoError(t, err)
-		// What an older copy looks like that grew on from there.
+		// Simulate an older copy with new events.
 		f.store(t).Replace(t)
 		f.append(t, numbered(1, 3)...)
 		f.append(t, "other-4", "other-5", "other-6")
@@ -87,21 +87,21 @@ func TestALogThatWasReplacedByAnOlderCopyIsNoticed(t *testing.T) {
 		for sequence, e := range decode(t, before) {
 			position, err := f.Seek(t.Context(), e.GetCursor())
 			if sequence < 3 {
-				require.NoError(t, err, "what both histories have")
+				require.NoError(t, err, "an event of both histories")
 				assert.EqualValues(t, sequence+1, position)
 			} else {
 				requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_CURSOR_FOREIGN)
 			}
 		}
 		_, err = f.Seek(t.Context(), f.Cursor(5))
-		require.NoError(t, err, "of an end of the log, whose event nobody knows")
+		require.NoError(t, err, "a cursor at the end of the log has no event to compare")
 		f.remove(t, 5)
 		_, err = f.Seek(t.Context(), before.CursorAt(5))
-		require.NoError(t, err, "what retention removed cannot be compared")
+		require.NoError(t, err, "a removed event cannot be compared")
 	})
 }
 
-func TestAnExpiredPositionHasTheNumberOfLostEventsAndTheOldestCursor(t *testing.T) {
+func TestAnExpiredPositionReportsTheGapAndWhereToContinue(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		check := func(position, first uint64, rest []string) {
 			t.Helper()

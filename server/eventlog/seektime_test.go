@@ -19,17 +19,17 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
-// noon is a time at which no clock of a NATS server is.
+// noon is a time that differs from any NATS server's clock.
 func noon() time.Time { return time.Date(2031, 5, 1, 12, 0, 0, 0, time.UTC) }
 
-// received returns an event that was received at a time.
+// received returns an event with a receive time.
 func received(at time.Time) *ongairv1.Event {
 	e := message(event.RandomID())
 	e.ReceiveTime = timestamppb.New(at)
 	return e
 }
 
-// receive stores an event for each time, received then.
+// receive stores an event for each receive time.
 func (f *fixture) receive(t *testing.T, times ...time.Time) {
 	t.Helper()
 	var ids []string
@@ -51,7 +51,7 @@ func (f *fixture) requireTime(t *testing.T, want uint64, at time.Time, name stri
 	require.Equal(t, want, got, "%s: %s", name, at)
 }
 
-// every returns n times, each a step after the one before.
+// every returns n times, step apart.
 func every(step time.Duration, n int) (times []time.Time) {
 	for i := range n {
 		times = append(times, noon().Add(time.Duration(i)*step))
@@ -81,18 +81,18 @@ func TestAPositionIsFoundByReceiveTime(t *testing.T) {
 			{"just after the newest", newest.Add(1), 4},
 			{"the day after", newest.Add(24 * time.Hour), 4},
 			{"the zero time", time.Time{}, 1},
-			{"1500, which no int64 of nanoseconds holds", time.Date(1500, 1, 1, 0, 0, 0, 0, time.UTC), 1},
-			{"2300, which none holds either", time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC), 4},
+			{"1500, before the range of int64 nanoseconds", time.Date(1500, 1, 1, 0, 0, 0, 0, time.UTC), 1},
+			{"2300, after the range of int64 nanoseconds", time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC), 4},
 			{"the last time of protobuf", time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC), 4},
 		} {
 			f.requireTime(t, tt.want, tt.at, tt.name)
 		}
 		f.remove(t, 4)
-		f.requireTime(t, 4, times[2], "all went")
+		f.requireTime(t, 4, times[2], "all were removed")
 	})
 }
 
-func TestTheFirstEventOfATimeIsFoundInDisorderOfAMinute(t *testing.T) {
+func TestATimeIsFoundAmongEventsAMinuteOutOfOrder(t *testing.T) {
 	const second = time.Second
 	for name, offsets := range map[string][]time.Duration{
 		"in order":                        {0, 1 * second, 2 * second, 3 * second},
@@ -118,7 +118,7 @@ func TestTheFirstEventOfATimeIsFoundInDisorderOfAMinute(t *testing.T) {
 	}
 }
 
-func TestAnEventIsFoundWithBlocksBehindItThatWereReceivedAMinuteEarlier(t *testing.T) {
+func TestATimeIsFoundBeforeBlocksReceivedAMinuteEarlier(t *testing.T) {
 	f := open(t, storagetest.Embedded(t), Config{})
 	times := every(0, 4*blockEvents)
 	for _, ahead := range []int{0, blockEvents - 1, blockEvents + 7} {
@@ -126,7 +126,7 @@ func TestAnEventIsFoundWithBlocksBehindItThatWereReceivedAMinuteEarlier(t *testi
 		early := slices.Clone(times)
 		early[ahead] = early[ahead].Add(time.Minute)
 		f.receive(t, early...)
-		for range 2 { // the second time from what is remembered
+		for range 2 { // the second time from the cache
 			f.requireTime(t, uint64(ahead), early[ahead], "exactly")
 			f.requireTime(t, uint64(ahead), times[0].Add(1), "before it")
 			f.requireTime(t, uint64(len(times)), early[ahead].Add(1), "after it")
@@ -134,8 +134,8 @@ func TestAnEventIsFoundWithBlocksBehindItThatWereReceivedAMinuteEarlier(t *testi
 	}
 }
 
-// positionOf returns the position before the first of times that is at or later, after all
-// if none is.
+// positionOf returns the position before the first of times that is not before at, or the end if there
+// is none.
 func positionOf(times []time.Time, at time.Time) uint64 {
 	for i, received := range times {
 		if !received.Before(at) {
@@ -145,8 +145,8 @@ func positionOf(times []time.Time, at time.Time) uint64 {
 	return uint64(len(times))
 }
 
-// disordered returns n times of a log, each at most a minute before one that comes before
-// it. They are closer to each other in some minutes than in others.
+// disordered returns n receive times. Each is at most a minute before any earlier one. Their density
+// varies.
 func disordered(random *rand.Rand, n int) (times []time.Time) {
 	now := noon()
 	disorder := []time.Duration{0, 10 * time.Millisecond, 5 * time.Second, maxDisorder}[random.IntN(4)]
@@ -183,7 +183,7 @@ func TestATimeIsFoundInAnyLog(t *testing.T) {
 	}
 }
 
-func TestATimeIsFoundAmongEntriesThatAreNoEvents(t *testing.T) {
+func TestATimeIsFoundAmongForeignEntries(t *testing.T) {
 	f := open(t, storagetest.Embedded(t), Config{})
 	behind := storagetest.Look(t, f.in)
 	junk := func(n int) {
@@ -200,7 +200,7 @@ func TestATimeIsFoundAmongEntriesThatAreNoEvents(t *testing.T) {
 		sequences = append(sequences, bounds.Last)
 		junk(i * blockEvents) // up to several blocks without an event
 	}
-	// As an operator deletes some, in the middle of the log.
+	// An operator may delete entries in the middle of the log.
 	for sequence := sequences[1] + 1; sequence < sequences[1]+5; sequence++ {
 		f.store(t).DeleteMessage(t, sequence)
 	}
@@ -218,7 +218,7 @@ func TestABusyMinuteIsReadOnceForManySubscribers(t *testing.T) {
 		const blocks, subscribers = 20, 50
 		times := every(time.Millisecond, blocks*blockEvents)
 		f.receive(t, times...)
-		asked := storagetest.Look(t, f.in).CountReads(t, streamName)
+		reads := storagetest.Look(t, f.in).CountReads(t, streamName)
 		var group sync.WaitGroup
 		for i := range subscribers {
 			group.Go(func() {
@@ -229,7 +229,7 @@ func TestABusyMinuteIsReadOnceForManySubscribers(t *testing.T) {
 			})
 		}
 		group.Wait()
-		assert.LessOrEqual(t, asked(), 2*blocks+2*subscribers, "each block, and one more for each subscriber")
+		assert.LessOrEqual(t, reads(), 2*blocks+2*subscribers, "two reads for each block and each subscriber")
 	})
 }
 
@@ -238,10 +238,10 @@ func TestATimeIsFoundAfterTheLogWasReplaced(t *testing.T) {
 	times := every(time.Second, events)
 	for name, keep := range map[string]int{
 		"wholly":                        0,
-		"from within a block on":        blockEvents + 10,
-		"from the middle on":            2 * blockEvents,
-		"from one before a block on":    3*blockEvents - 1,
-		"in nothing but the last event": events - 1,
+		"from within a block":           blockEvents + 10,
+		"from the middle":               2 * blockEvents,
+		"from the event before a block": 3*blockEvents - 1,
+		"only in the last event":        events - 1,
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
@@ -249,7 +249,7 @@ func TestATimeIsFoundAfterTheLogWasReplaced(t *testing.T) {
 				for i := 0; i < events; i += blockEvents / 4 {
 					f.requireTime(t, uint64(i), times[i], "before")
 				}
-				// What it looks like after an older copy took its place and grew on.
+				// Simulate an older copy with new events.
 				replaced := append([]time.Time{}, times[:keep]...)
 				for i := keep; i < events; i++ {
 					replaced = append(replaced, times[i].Add(10*time.Minute))
@@ -265,13 +265,13 @@ func TestATimeIsFoundAfterTheLogWasReplaced(t *testing.T) {
 	}
 }
 
-// told is a stream that a test says something else of.
-type told struct {
+// changedInfo is a stream whose Info a test changes.
+type changedInfo struct {
 	stream
 	change func(*storage.Info)
 }
 
-func (s told) Info(ctx context.Context) (storage.Info, error) {
+func (s changedInfo) Info(ctx context.Context) (storage.Info, error) {
 	info, err := s.stream.Info(ctx)
 	if err == nil {
 		s.change(&info)
@@ -279,19 +279,19 @@ func (s told) Info(ctx context.Context) (storage.Info, error) {
 	return info, err
 }
 
-func TestATimeIsFoundThoughTheNewestEventWasDeleted(t *testing.T) {
-	const within = 4 * time.Second // less than the log takes to fail
+func TestATimeIsFoundIfTheNewestEventWasDeleted(t *testing.T) {
+	const within = 4 * time.Second // less than the time until the log fails
 	for _, tt := range []struct {
 		name string
-		// deleted says that an operator deleted that event.
+		// deleted reports whether the newest event was deleted.
 		deleted bool
-		// questions is how often a log of that many replicas is asked.
-		questions map[int]int
+		// reads maps the number of replicas to the expected number of reads.
+		reads map[int]int
 	}{
 		{"it was deleted", true, map[int]int{1: 3, 3: 10}},
-		{"it is there", false, map[int]int{1: 2, 3: 2}},
+		{"it exists", false, map[int]int{1: 2, 3: 2}},
 	} {
-		for replicas, questions := range tt.questions {
+		for replicas, want := range tt.reads {
 			t.Run(fmt.Sprint(tt.name, ", ", replicas, " replicas"), func(t *testing.T) {
 				each(t, func(t *testing.T, f *fixture) {
 					times := every(time.Second, 4)
@@ -299,20 +299,20 @@ func TestATimeIsFoundThoughTheNewestEventWasDeleted(t *testing.T) {
 					if tt.deleted {
 						f.store(t).DeleteMessage(t, 4)
 					}
-					f.stream = told{f.stream, func(info *storage.Info) { info.Replicated = replicas > 1 }}
-					asked := storagetest.Look(t, f.in).CountReads(t, streamName)
+					f.stream = changedInfo{f.stream, func(info *storage.Info) { info.Replicated = replicas > 1 }}
+					reads := storagetest.Look(t, f.in).CountReads(t, streamName)
 
 					start := time.Now()
 					f.requireTime(t, 4, times[3].Add(1), "after all")
 					assert.Less(t, time.Since(start), within)
-					assert.Equal(t, questions, asked())
+					assert.Equal(t, want, reads())
 				})
 			})
 		}
 	}
 }
 
-// lagging is a stream of replicas, some of which do not have the newest messages.
+// lagging is a stream with replicas that may lack the newest messages.
 type lagging struct {
 	stream
 	random func(n int) int
@@ -332,13 +332,13 @@ func (s lagging) Read(ctx context.Context, req storage.ReadRequest, each func(ui
 	return s.stream.Read(ctx, req, each)
 }
 
-func TestATimeIsFoundThoughReplicasAreBehind(t *testing.T) {
+func TestATimeIsFoundWithStaleReplicas(t *testing.T) {
 	const events = 3 * blockEvents
 	f := open(t, storagetest.Embedded(t), Config{})
 	times := disordered(rand.New(rand.NewPCG(1, 2)), events)
 	f.receive(t, times...)
 	random := rand.New(rand.NewPCG(3, 4))
-	f.stream = told{lagging{f.stream, random.IntN, events}, func(info *storage.Info) { info.Replicated = true }}
+	f.stream = changedInfo{lagging{f.stream, random.IntN, events}, func(info *storage.Info) { info.Replicated = true }}
 	for i, at := range times {
 		if i%8 == 0 {
 			f.starts.clear()
