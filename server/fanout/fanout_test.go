@@ -24,23 +24,23 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var errExpired = errors.New("expired")
 
-// memoryLog is a Log in memory, whose failures a test decides on.
+// memoryLog is a Log in memory that can be made to fail.
 type memoryLog struct {
 	mu      sync.Mutex
 	records []event.Entry
 	// removed is the sequence of the last event that retention removed.
 	removed uint64
 	changed chan struct{}
-	// newest and follow, where they are set, are what Newest and Follow fail with.
+	// newest and follow, if not nil, are the errors of Newest and Follow.
 	newest, follow error
-	// warm is how many events Newest goes back.
+	// warm is the number of events that Newest goes back.
 	warm int
-	// replicated says that it does not look for events that match.
+	// replicated disables the search of ReadMatching.
 	replicated bool
-	// read, where it is set, is called at the start of Read.
+	// read, if not nil, is called at the start of Read.
 	read func(context.Context)
-	// reads counts the calls of Read, matching those of ReadMatching, seeks those of
-	// Seek, follows has the positions of those of Follow.
+	// reads, matching and seeks count the calls of Read, ReadMatching and Seek. follows has the
+	// positions of the calls of Follow.
 	reads, matching, seeks int
 	follows                []uint64
 }
@@ -49,7 +49,7 @@ func newMemoryLog(records ...event.Entry) *memoryLog {
 	return &memoryLog{records: records, changed: make(chan struct{})}
 }
 
-// change changes the log and wakes those who follow it.
+// change calls change with the log locked and then wakes its followers.
 func (l *memoryLog) change(change func()) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -58,7 +58,7 @@ func (l *memoryLog) change(change func()) {
 	l.changed = make(chan struct{})
 }
 
-// append puts an event at the end for each channel that is named.
+// append appends an event for each of the channels.
 func (l *memoryLog) append(channels ...string) {
 	l.change(func() {
 		for _, channel := range channels {
@@ -67,7 +67,7 @@ func (l *memoryLog) append(channels ...string) {
 	})
 }
 
-// fail ends every Follow with err, and every one that comes, until err is nil.
+// fail ends every current and later Follow with err. A nil err ends the failure.
 func (l *memoryLog) fail(err error) { l.change(func() { l.follow = err }) }
 
 func (l *memoryLog) Newest(context.Context, int) (uint64, error) {
@@ -84,7 +84,7 @@ func (l *memoryLog) Head() uint64 {
 
 func (l *memoryLog) ReadMatching(_ context.Context, position uint64, channel, notificationType string, maxEvents, _ int) (event.Segment, uint64, error) {
 	if l.replicated {
-		time.Sleep(time.Millisecond) // virtual: whoever only asked again would never end
+		time.Sleep(time.Millisecond) // virtual: without it, a caller that only retries would never end
 		return event.Segment{}, position, nil
 	}
 	l.mu.Lock()
@@ -137,7 +137,7 @@ func (l *memoryLog) Read(ctx context.Context, position uint64, maxEvents, maxByt
 	return segment(read...), nil
 }
 
-// A cursor of this log is the number of its position.
+// Cursor returns the decimal position.
 func (l *memoryLog) Cursor(position uint64) string { return fmt.Sprint(position) }
 
 func (l *memoryLog) CursorOf(_ context.Context, position uint64) (string, error) {
@@ -150,7 +150,7 @@ func (l *memoryLog) Reach(_ context.Context, position uint64) error {
 	if position < l.removed {
 		return errExpired
 	}
-	return l.follow // one that cannot be followed cannot be asked either
+	return l.follow // a log that cannot be followed cannot be queried either
 }
 
 func (l *memoryLog) Earliest(context.Context) (uint64, error) {
@@ -161,7 +161,7 @@ func (l *memoryLog) Earliest(context.Context) (uint64, error) {
 
 func (l *memoryLog) Latest(context.Context) (uint64, error) { return l.Head(), nil }
 
-// SeekTime takes the seconds since 1970 for the sequence of an event.
+// SeekTime treats the seconds since 1970 as the sequence of an event.
 func (l *memoryLog) SeekTime(_ context.Context, t time.Time) (uint64, error) {
 	return uint64(t.Unix()) - 1, nil
 }
@@ -202,7 +202,7 @@ func (l *memoryLog) Follow(ctx context.Context, position uint64, caughtUp func()
 	}
 }
 
-// record makes an event of a channel, with text of a size.
+// record returns an event of a channel with a text of size bytes.
 func record(sequence uint64, channel string, size int) event.Entry {
 	stored, err := event.Marshal(&ongairv1.Event{
 		Id: fmt.Sprint(sequence), Channel: channel, NotificationType: "MessageReceived",
@@ -234,7 +234,7 @@ func segment(entries ...event.Entry) event.Segment {
 	return s
 }
 
-// batch is a response as a subscriber understands it.
+// batch is a decoded response.
 type batch struct {
 	sequences         []uint64
 	position, pending uint64
@@ -265,7 +265,7 @@ func next(t *testing.T, r *Reader, idle time.Duration) batch {
 	return read(t, response)
 }
 
-// reader returns one that is closed when the test ends.
+// reader returns a Reader that is closed when the test ends.
 func reader(t *testing.T, f *Fanout, position uint64, filter event.Filter) *Reader {
 	t.Helper()
 	r := f.NewReader(t.Context(), position, filter)
@@ -289,12 +289,12 @@ func only(channels ...string) event.Filter {
 func running(t *testing.T, log *memoryLog, ringBytes int, test func(t *testing.T, f *Fanout)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		log.changed = make(chan struct{}) // one that belongs to the virtual time
+		log.changed = make(chan struct{}) // a channel made inside the bubble
 		f := New(log, Config{RingBytes: ringBytes})
 		go func() { assert.NoError(t, f.Run(t.Context())) }()
 		synctest.Wait()
 		test(t, f)
-		time.Sleep(pageTimeout) // virtual: until the pages that nobody waits for are read
+		time.Sleep(pageTimeout) // virtual: until pages without a waiting reader are read
 	})
 }
 
@@ -309,12 +309,12 @@ func TestRunFollowsTheLogFromItsEnd(t *testing.T) {
 	})
 }
 
-func TestALogThatFailsIsFollowedFromWhereItWas(t *testing.T) {
+func TestAFollowerResumesAfterALogFailure(t *testing.T) {
 	log := newMemoryLog()
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		log.append("support", "support")
 		synctest.Wait()
-		log.fail(errors.New("away"))
+		log.fail(errors.New("unavailable"))
 		log.append("support")
 		time.Sleep(4 * retryDelay) // virtual
 		log.fail(nil)
@@ -331,13 +331,13 @@ func TestALogThatFailsIsFollowedFromWhereItWas(t *testing.T) {
 		for _, position := range log.follows[1:] {
 			assert.Equal(t, uint64(2), position)
 		}
-		assert.Zero(t, log.reads, "the ring has it all")
+		assert.Zero(t, log.reads, "all events must come from the ring")
 	})
 }
 
-func TestALogThatFailsAtTheStartMakesReadyLate(t *testing.T) {
+func TestALogFailureAtTheStartDelaysReady(t *testing.T) {
 	log := newMemoryLog(records(1, 3)...)
-	log.newest = errors.New("away")
+	log.newest = errors.New("unavailable")
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		time.Sleep(10 * retryDelay) // virtual
 		select {
@@ -353,7 +353,7 @@ func TestALogThatFailsAtTheStartMakesReadyLate(t *testing.T) {
 	})
 }
 
-func TestAReaderThatIsThereBeforeRunMissesNothingAndDoesNotWaitForANewEvent(t *testing.T) {
+func TestAReaderThatStartsBeforeRunMissesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newMemoryLog(records(1, 3)...)
 		f := New(log, Config{})
@@ -371,11 +371,11 @@ func TestAReaderThatIsThereBeforeRunMissesNothingAndDoesNotWaitForANewEvent(t *t
 	})
 }
 
-func TestRunEndsWithItsContextThoughTheLogHangs(t *testing.T) {
+func TestRunEndsWithItsContext(t *testing.T) {
 	for name, spoil := range map[string]func(*memoryLog){
-		"a log that works":       func(*memoryLog) {},
-		"a log that is away":     func(l *memoryLog) { l.newest = errors.New("away") },
-		"a log that always ends": func(l *memoryLog) { l.follow = errors.New("away") },
+		"a log that works":          func(*memoryLog) {},
+		"a log that is unavailable": func(l *memoryLog) { l.newest = errors.New("unavailable") },
+		"a log that always ends":    func(l *memoryLog) { l.follow = errors.New("unavailable") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -404,21 +404,21 @@ func TestAPositionOfTheRingIsFoundWithoutTheLog(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, position, found)
 		}
-		assert.Equal(t, 1, log.seeks, "for the position before everything")
+		assert.Equal(t, 1, log.seeks, "only for the position before all events")
 		_, err := f.seek(t.Context(), "none")
 		require.Error(t, err)
 		log.change(func() { log.removed = 2 })
 		_, err = f.seek(t.Context(), "1")
-		require.ErrorIs(t, err, errExpired, "what retention removed is not served from memory")
+		require.ErrorIs(t, err, errExpired, "a removed event must not be served from memory")
 	})
 }
 
-func TestAReaderGetsEventsThatAreNotYetInTheRing(t *testing.T) {
+func TestPendingIncludesEventsThatTheRingLacks(t *testing.T) {
 	log := newMemoryLog()
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		log.append("support")
 		synctest.Wait()
-		log.fail(errors.New("away"))
+		log.fail(errors.New("unavailable"))
 		log.append("support", "support")
 		assert.Equal(t, batch{sequences: []uint64{}, position: 1, pending: 2}, next(t, reader(t, f, 1, event.Filter{}), 0))
 		log.fail(nil)

@@ -14,7 +14,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// scan is long enough that no page of these tests is returned for it, unless the test says so.
+// scan is long enough that no page is returned because of it.
 const scan = time.Minute
 
 // readPage reads one page.
@@ -43,7 +43,7 @@ func TestPagesFollowEachOtherOverTheLogAndTheRing(t *testing.T) {
 		}
 		assert.Equal(t, sequences(log.records), got)
 		assert.Empty(t, readPage(t, r, 700, 0, scan).sequences)
-		assert.Zero(t, time.Since(start), "none of them waits")
+		assert.Zero(t, time.Since(start), "no page waits")
 	})
 }
 
@@ -60,7 +60,7 @@ func TestAPageWithoutEventsWaitsForOne(t *testing.T) {
 		time.AfterFunc(time.Second, func() { log.append("sales") })
 		time.AfterFunc(2*time.Second, func() { log.append("support") })
 		assert.Equal(t, []uint64{5}, readPage(t, r, 10, heartbeat, scan).sequences)
-		assert.Equal(t, 2*time.Second, time.Since(start), "an event that the filter hides does not end the wait")
+		assert.Equal(t, 2*time.Second, time.Since(start), "an event that does not match must not end the wait")
 	})
 }
 
@@ -77,12 +77,12 @@ func TestAPageWaitsNoLongerAfterHurry(t *testing.T) {
 	})
 }
 
-// A webhook that was answered 200 is in the page of a caller that asks right after it.
-func TestAPageHasEventsThatAreNotYetInTheRing(t *testing.T) {
+// A webhook answered with 200 must be in any page that is requested afterwards.
+func TestAPageHasEventsOfTheLogThatTheRingLacks(t *testing.T) {
 	log := newMemoryLog(records(1, 3)...)
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		synctest.Wait()
-		log.fail(errors.New("away")) // so that the next one is in the log alone
+		log.fail(errors.New("unavailable")) // so that the next event is only in the log
 		synctest.Wait()
 		log.append("support")
 		time.AfterFunc(catchUp/4, func() { log.fail(nil) })
@@ -98,18 +98,18 @@ func TestAPageWithoutMatchesEndsAfterItsScan(t *testing.T) {
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
 		const step = 300 * time.Millisecond
 		log.read = func(context.Context) { time.Sleep(step) } // virtual
-		// One that the log cannot look for.
+		// The log cannot search for this filter.
 		r := reader(t, f, 0, event.NewFilter(&ongairv1.SubscribeRequest{ConversationIds: []string{"none"}}))
 		start := time.Now()
 		b := readPage(t, r, 10, 0, 5*time.Second)
 		assert.InDelta(t, 5*time.Second, time.Since(start), float64(2*step))
 		assert.Empty(t, b.sequences)
-		assert.Positive(t, b.position, "the next page goes on from there")
+		assert.Positive(t, b.position, "the next page continues from the position")
 		assert.Equal(t, 100*uint64(pageEvents), b.position+b.pending)
 	})
 }
 
-func TestAPageEndsAfterTheSkippedEntries(t *testing.T) {
+func TestAPageEndsAfterTheEntriesTheLogSkipped(t *testing.T) {
 	log := newMemoryLog(record(1, "support", 0))
 	for i := range uint64(10 * pageEvents) {
 		log.records = append(log.records, record(i+2, "sales", 0))
@@ -118,23 +118,23 @@ func TestAPageEndsAfterTheSkippedEntries(t *testing.T) {
 		synctest.Wait()
 		got := readPage(t, reader(t, f, 0, only("support")), 10, 0, scan)
 		assert.Equal(t, batch{sequences: []uint64{1}, position: 10*pageEvents + 1}, got)
-		assert.Positive(t, log.matching, "the log looked for them")
+		assert.Positive(t, log.matching, "the log must search for the matches")
 	})
 }
 
-func TestAnEmptyPageFailsDuringAnOutageOfTheLog(t *testing.T) {
+func TestAnEmptyPageIsAnErrorWhileTheLogIsUnavailable(t *testing.T) {
 	log := newMemoryLog(records(1, 3)...)
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		synctest.Wait()
-		away := errors.New("away")
-		log.fail(away)
+		unavailable := errors.New("unavailable")
+		log.fail(unavailable)
 		synctest.Wait()
 		_, err := reader(t, f, 3, event.Filter{}).List(&event.Page{MaxEvents: 1, MaxBytes: 1}, 0, scan)
-		require.ErrorIs(t, err, away)
+		require.ErrorIs(t, err, unavailable)
 	})
 }
 
-func TestAPageKeepsItsEventsWhenTheLogFails(t *testing.T) {
+func TestAPageKeepsItsEventsIfTheLogFails(t *testing.T) {
 	log := newMemoryLog(records(1, 3*pageEvents)...)
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
 		synctest.Wait()
@@ -152,6 +152,6 @@ func TestAPageKeepsItsEventsWhenTheLogFails(t *testing.T) {
 		require.NotEmpty(t, got.sequences)
 		assert.Equal(t, got.sequences[len(got.sequences)-1], got.position)
 		_, err := r.List(&event.Page{MaxEvents: 1, MaxBytes: 1}, 0, scan)
-		require.ErrorIs(t, err, errExpired, "the next page begins with the error")
+		require.ErrorIs(t, err, errExpired, "the next page returns the error")
 	})
 }

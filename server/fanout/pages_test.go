@@ -14,12 +14,12 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// everything is what a ring without records is behind of.
-func everything(uint64) bool { return true }
+// emptyRing is the behind function of a ring without records.
+func emptyRing(uint64) bool { return true }
 
-// everyone reads from each position to the end of the log, all at once, and
-// returns how many events each got.
-func everyone(t *testing.T, f *Fanout, end uint64, positions ...uint64) []int {
+// readAll reads from each position to the end of the log concurrently. It returns the number of
+// events of each reader.
+func readAll(t *testing.T, f *Fanout, end uint64, positions ...uint64) []int {
 	t.Helper()
 	got := make([]int, len(positions))
 	var wg sync.WaitGroup
@@ -46,7 +46,7 @@ func everyone(t *testing.T, f *Fanout, end uint64, positions ...uint64) []int {
 	return got
 }
 
-func TestReadersInTheSameStretchShareItsPages(t *testing.T) {
+func TestReadersOfTheSamePagesShareThem(t *testing.T) {
 	const length = 10 * pageEvents
 	log := newMemoryLog(records(1, length)...)
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
@@ -56,8 +56,8 @@ func TestReadersInTheSameStretchShareItsPages(t *testing.T) {
 			positions = append(positions, uint64(i*37))
 			want = append(want, length-i*37)
 		}
-		assert.Equal(t, want, everyone(t, f, length, positions...))
-		assert.LessOrEqual(t, log.reads, 12, "the log is read about once")
+		assert.Equal(t, want, readAll(t, f, length, positions...))
+		assert.LessOrEqual(t, log.reads, 12, "the log must be read about once")
 	})
 }
 
@@ -66,7 +66,7 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	all := records(1, length)
 	log := newMemoryLog(all...)
 	size := all[0].Size() + event.RecordOverhead
-	p := newPages(log, 3*pageEvents*(size+8), everything)
+	p := newPages(log, 3*pageEvents*(size+8), emptyRing)
 	for from := uint64(0); from < length; from += pageEvents {
 		_, err := p.page(t.Context(), from)
 		require.NoError(t, err)
@@ -77,26 +77,26 @@ func TestPagesAreBoundedInBytes(t *testing.T) {
 	reads := log.reads
 	_, err := p.page(t.Context(), length-pageEvents)
 	require.NoError(t, err)
-	assert.Equal(t, reads, log.reads, "the most recently used is there")
+	assert.Equal(t, reads, log.reads, "the most recently used page is cached")
 	_, err = p.page(t.Context(), 0)
 	require.NoError(t, err)
-	assert.Equal(t, reads+1, log.reads, "the least recently used is not")
+	assert.Equal(t, reads+1, log.reads, "the least recently used page is evicted")
 }
 
-func TestLargeEventsContinueOnTheNextPage(t *testing.T) {
+func TestAPageOfLargeEventsContinuesInAnother(t *testing.T) {
 	const length = 40
 	log := newMemoryLog()
 	for i := range length {
 		log.records = append(log.records, record(uint64(i+1), "support", 300<<10))
 	}
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
-		assert.Equal(t, []int{length, length - 7, length - 33}, everyone(t, f, length, 0, 7, 33))
+		assert.Equal(t, []int{length, length - 7, length - 33}, readAll(t, f, length, 0, 7, 33))
 	})
 }
 
-func TestAPageAtTheEndOfTheLogIsContinuedByAnother(t *testing.T) {
+func TestAPageThatEndsWithTheLogContinuesInAnother(t *testing.T) {
 	log := newMemoryLog(records(1, 10)...)
-	p := newPages(log, DefaultPageBytes, everything)
+	p := newPages(log, DefaultPageBytes, emptyRing)
 	first, err := p.after(t.Context(), 0)
 	require.NoError(t, err)
 	assert.Equal(t, 10, first.Len())
@@ -114,7 +114,7 @@ func TestAPageAtTheEndOfTheLogIsContinuedByAnother(t *testing.T) {
 func TestAPositionIsServedIfItsPageBeginsBeforeTheLog(t *testing.T) {
 	log := newMemoryLog(records(1, 100)...)
 	log.removed = 50
-	p := newPages(log, DefaultPageBytes, everything)
+	p := newPages(log, DefaultPageBytes, emptyRing)
 	kept, err := p.after(t.Context(), 60)
 	require.NoError(t, err)
 	assert.Equal(t, 40, kept.Len())
@@ -135,7 +135,7 @@ func TestTheNextPagesAreReadAhead(t *testing.T) {
 	})
 }
 
-func TestThePageThatTheRingHasIsNotReadAhead(t *testing.T) {
+func TestNoPageOfTheRingIsReadAhead(t *testing.T) {
 	log := newMemoryLog(records(1, 2*pageEvents)...)
 	log.warm = pageEvents
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
@@ -145,7 +145,7 @@ func TestThePageThatTheRingHasIsNotReadAhead(t *testing.T) {
 	})
 }
 
-func TestAReaderThatLeavesKeepsThePageForOthers(t *testing.T) {
+func TestAReaderThatEndsLeavesItsPageToTheOthers(t *testing.T) {
 	log := newMemoryLog(records(1, 100)...)
 	entered, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -153,11 +153,11 @@ func TestAReaderThatLeavesKeepsThePageForOthers(t *testing.T) {
 		once.Do(func() { close(entered) })
 		<-release
 	}
-	p := newPages(log, DefaultPageBytes, everything)
-	gone, cancel := context.WithCancel(t.Context())
+	p := newPages(log, DefaultPageBytes, emptyRing)
+	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan error)
 	go func() {
-		_, err := p.after(gone, 0)
+		_, err := p.after(ctx, 0)
 		first <- err
 	}()
 	<-entered
@@ -173,7 +173,7 @@ func TestAReaderThatLeavesKeepsThePageForOthers(t *testing.T) {
 	assert.Equal(t, 100, <-second)
 }
 
-func TestAFilterThatTakesLittleLetsTheLogLook(t *testing.T) {
+func TestTheLogSearchesForASelectiveFilter(t *testing.T) {
 	const length = 100 * pageEvents
 	log := newMemoryLog(records(1, length)...)
 	log.append("rare")
@@ -183,12 +183,12 @@ func TestAFilterThatTakesLittleLetsTheLogLook(t *testing.T) {
 		assert.Equal(t, []uint64{length + 1}, next(t, r, time.Minute).sequences)
 		assert.EqualValues(t, length+3, next(t, r, 0).position)
 		synctest.Wait()
-		assert.LessOrEqual(t, log.reads, 1+pagesAhead, "a page to find out that it takes little, and those read ahead")
+		assert.LessOrEqual(t, log.reads, 1+pagesAhead, "one page to find that the filter is selective, and the pages read ahead")
 		assert.Equal(t, 1, log.matching)
 	})
 }
 
-func TestFilteredReadersShareThePagesOfALogThatDoesNotLook(t *testing.T) {
+func TestFilteredReadersSharePagesOfALogWithoutASearch(t *testing.T) {
 	const length, readers = 20 * pageEvents, 200
 	log := newMemoryLog(records(1, length)...)
 	log.append("rare")
@@ -204,11 +204,11 @@ func TestFilteredReadersShareThePagesOfALogThatDoesNotLook(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		assert.LessOrEqual(t, log.reads, length/pageEvents+1, "the log is read about once")
+		assert.LessOrEqual(t, log.reads, length/pageEvents+1, "the log must be read about once")
 	})
 }
 
-func TestAFilterThatTakesNothingStillMovesOn(t *testing.T) {
+func TestAFilterThatMatchesNothingStillAdvances(t *testing.T) {
 	const length = 100 * pageEvents
 	log := newMemoryLog(records(1, length)...)
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
@@ -218,14 +218,14 @@ func TestAFilterThatTakesNothingStillMovesOn(t *testing.T) {
 		read := log.reads + log.matching
 		assert.LessOrEqual(t, read, 2+pagesAhead)
 		next(t, reader(t, f, b.position, only("nowhere")), time.Minute)
-		assert.Equal(t, read, log.reads+log.matching, "resuming does not read it again")
+		assert.Equal(t, read, log.reads+log.matching, "resuming must not read the log again")
 	})
 }
 
-func TestAReaderGetsItsLagWhileTheRingFills(t *testing.T) {
+func TestPendingIsKnownWhileTheRingFills(t *testing.T) {
 	log := newMemoryLog(records(1, 1000)...)
 	log.warm = 600
-	log.follow = errExpired // nothing comes yet
+	log.follow = errExpired // no event arrives yet
 	synctest.Test(t, func(t *testing.T) {
 		log.changed = make(chan struct{})
 		f := New(log, Config{})
@@ -246,14 +246,13 @@ func TestTheRingBeginsWithTheNewestEventsOfTheLog(t *testing.T) {
 	})
 }
 
-// TestAStormOfResumptionsReadsTheLogOnce is what a restart of a gateway with many
-// subscribers is.
-func TestAStormOfResumptionsReadsTheLogOnce(t *testing.T) {
+// The subscribers of a restarted gateway resume at the same time.
+func TestManyResumptionsReadTheLogOnce(t *testing.T) {
 	const subscribers, length = 10_000, 100_000
 	all := records(1, length)
 	for name, tt := range map[string]struct{ warm, seeks, reads int }{
-		"which the ring has": {length, 1, 0},
-		"which it has not":   {0, subscribers, length/pageEvents + 1 + pagesAhead},
+		"from the ring": {length, 1, 0},
+		"from the log":  {0, subscribers, length/pageEvents + 1 + pagesAhead},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := newMemoryLog(all...)
@@ -268,7 +267,7 @@ func TestAStormOfResumptionsReadsTheLogOnce(t *testing.T) {
 						}
 						r := f.NewReader(t.Context(), position, event.Filter{})
 						defer r.Close()
-						for range 3 { // as a thousand events each, of 50,000
+						for range 3 { // a thousand events each
 							_, err := r.Next(time.Minute)
 							if !assert.NoError(t, err) {
 								return

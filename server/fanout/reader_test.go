@@ -21,7 +21,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// heartbeat is as long as a stream's default.
+// heartbeat is the default interval of a stream.
 const heartbeat = 15 * time.Second
 
 func TestAReaderWithinTheRingDoesNotReadTheLog(t *testing.T) {
@@ -69,7 +69,7 @@ func TestABatchIsBounded(t *testing.T) {
 	}{
 		{"by events", records(1, 2100), []int{1024, 1024, 52}, []int{512, 512, 512, 512, 52}},
 		{"by bytes", sized(100*kib, 100*kib, 100*kib, 1), []int{2, 2}, []int{3, 1}},
-		{"by one event that is larger than that", sized(1, 2*mib, 1, 3*mib, 3*mib), []int{1, 1, 1, 1, 1}, []int{2, 2, 1}},
+		{"by one event that is larger", sized(1, 2*mib, 1, 3*mib, 3*mib), []int{1, 1, 1, 1, 1}, []int{2, 2, 1}},
 	} {
 		for source, want := range map[string][]int{"from the ring": tt.inRing, "from the log": tt.onTheLog} {
 			t.Run(tt.name+" "+source, func(t *testing.T) {
@@ -97,7 +97,7 @@ func TestABatchIsBounded(t *testing.T) {
 	}
 }
 
-func TestAResponseStaysAsItIs(t *testing.T) {
+func TestAResponseIsImmutable(t *testing.T) {
 	log := newMemoryLog()
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
 		log.append("support")
@@ -124,7 +124,7 @@ func TestReadersAtTheEndShareTheirResponse(t *testing.T) {
 		}
 		assert.Same(t, at(1, event.Filter{}), at(1, event.Filter{}))
 		assert.Equal(t, []uint64{2}, read(t, at(1, event.Filter{})).sequences)
-		assert.Equal(t, []uint64{1, 2}, read(t, at(0, event.Filter{})).sequences, "others get their own")
+		assert.Equal(t, []uint64{1, 2}, read(t, at(0, event.Filter{})).sequences, "readers at other positions must get their own response")
 		assert.Equal(t, []uint64{1}, read(t, at(0, only("support"))).sequences)
 		assert.Equal(t, []uint64{2}, read(t, at(1, event.Filter{})).sequences)
 		log.append("support")
@@ -142,7 +142,7 @@ func TestAnIdleReaderGetsAnEmptyBatchInTime(t *testing.T) {
 			assert.Equal(t, batch{sequences: []uint64{}, position: 3}, next(t, r, heartbeat))
 			assert.Equal(t, heartbeat, time.Since(start))
 		}
-		// Also after one that came in between, and for another interval.
+		// The same after an event in between, and with other intervals.
 		for i, idle := range []time.Duration{heartbeat, heartbeat / 3, 2 * heartbeat, heartbeat} {
 			time.Sleep(heartbeat / 4) // virtual
 			log.append("support")
@@ -154,13 +154,13 @@ func TestAnIdleReaderGetsAnEmptyBatchInTime(t *testing.T) {
 	})
 }
 
-// A heartbeat says that there is nothing more, which nobody knows while the log is away.
-func TestNoHeartbeatIsSentDuringAnOutageOfTheLog(t *testing.T) {
+// A heartbeat means that there are no more events. That is unknown while the log is unavailable.
+func TestNoHeartbeatIsSentWhileTheLogIsNotFollowed(t *testing.T) {
 	log := newMemoryLog(records(1, 3)...)
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		r := reader(t, f, 3, event.Filter{})
 		synctest.Wait()
-		log.fail(errors.New("away"))
+		log.fail(errors.New("unavailable"))
 		synctest.Wait()
 		start := time.Now()
 		const outage = awayAfter - time.Second
@@ -169,43 +169,43 @@ func TestNoHeartbeatIsSentDuringAnOutageOfTheLog(t *testing.T) {
 		assert.GreaterOrEqual(t, time.Since(start), outage)
 		assert.LessOrEqual(t, time.Since(start), outage+2*retryDelay)
 
-		log.fail(errors.New("away"))
+		log.fail(errors.New("unavailable"))
 		synctest.Wait()
 		log.fail(nil)
 		log.append("support")
 		assert.Len(t, next(t, r, heartbeat).sequences, 1)
 		start = time.Now()
 		assert.Empty(t, next(t, r, heartbeat).sequences)
-		assert.Equal(t, heartbeat, time.Since(start), "an event says that it is followed")
+		assert.Equal(t, heartbeat, time.Since(start), "an event shows that the log is followed")
 	})
 }
 
-func TestAnOutageOfTenSecondsEndsWaitingReaders(t *testing.T) {
+func TestWaitingReadersEndAfterTenSecondsWithoutTheLog(t *testing.T) {
 	log := newMemoryLog(records(1, 3)...)
 	running(t, log, 3, func(t *testing.T, f *Fanout) {
 		waiting, late := reader(t, f, 3, event.Filter{}), reader(t, f, 0, event.Filter{})
 		synctest.Wait()
-		log.fail(errors.New("away"))
+		log.fail(errors.New("unavailable"))
 		start := time.Now()
 		_, err := waiting.Next(5 * time.Minute)
 		assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, fault.From(err).Reason)
 		assert.NotZero(t, fault.From(err).RetryAfter)
 		assert.Equal(t, awayAfter, time.Since(start))
 
-		assert.Equal(t, []uint64{1, 2, 3}, next(t, late, heartbeat).sequences, "what is in memory is delivered")
+		assert.Equal(t, []uint64{1, 2, 3}, next(t, late, heartbeat).sequences, "events in memory are delivered")
 		for _, idle := range []time.Duration{0, heartbeat} {
 			_, err = late.Next(idle)
 			assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, fault.From(err).Reason)
 		}
-		assert.Equal(t, awayAfter, time.Since(start), "at once")
+		assert.Equal(t, awayAfter, time.Since(start), "without waiting")
 
 		log.fail(nil)
 		time.Sleep(2 * retryDelay)
-		assert.Empty(t, next(t, waiting, heartbeat).sequences, "the next one is served")
+		assert.Empty(t, next(t, waiting, heartbeat).sequences, "the next call succeeds")
 	})
 }
 
-func TestAFullyFilteredReaderGetsHeartbeats(t *testing.T) {
+func TestAReaderWithoutMatchesGetsHeartbeats(t *testing.T) {
 	log := newMemoryLog()
 	running(t, log, 1000, func(t *testing.T, f *Fanout) {
 		go func() {
@@ -225,19 +225,19 @@ func TestAFullyFilteredReaderGetsHeartbeats(t *testing.T) {
 			b := next(t, r, heartbeat)
 			assert.Equal(t, heartbeat, time.Since(start))
 			assert.Empty(t, b.sequences)
-			assert.InDelta(t, 300*(beat+1), b.position, 2, "the position advances")
+			assert.InDelta(t, 300*(beat+1), b.position, 2, "the position must advance")
 		}
 	})
 }
 
-func TestAFullyFilteredReplayHasHeartbeats(t *testing.T) {
+func TestAReplayWithoutMatchesGetsHeartbeats(t *testing.T) {
 	log := newMemoryLog()
 	for i := range uint64(100 * pageEvents) {
 		log.records = append(log.records, record(i+1, "sales", 0))
 	}
 	running(t, log, 1, func(t *testing.T, f *Fanout) {
 		log.read = func(context.Context) { time.Sleep(heartbeat / 3) } // virtual
-		// One that the log cannot look for.
+		// The log cannot search for this filter.
 		r := reader(t, f, 0, event.NewFilter(&ongairv1.SubscribeRequest{ConversationIds: []string{"none"}}))
 		start := time.Now()
 		b := next(t, r, heartbeat)
@@ -260,7 +260,7 @@ func TestAnIdleOfZeroDoesNotWait(t *testing.T) {
 }
 
 func TestAReaderEndsWithTheCauseOfItsContext(t *testing.T) {
-	errGone := errors.New("gone")
+	errEnded := errors.New("ended")
 	for _, tt := range []struct {
 		name     string
 		position uint64
@@ -269,8 +269,8 @@ func TestAReaderEndsWithTheCauseOfItsContext(t *testing.T) {
 	}{
 		{"while it waits", 1000, event.Filter{}, nil},
 		{"while it reads the log", 0, event.Filter{}, func(ctx context.Context) { <-ctx.Done() }},
-		{"while it never has to wait", 990, event.Filter{}, nil},
-		{"while the filter hides all", 990, only("sales"), nil},
+		{"while it always has events", 990, event.Filter{}, nil},
+		{"while no event matches", 990, only("sales"), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			log := newMemoryLog(records(1, 980)...)
@@ -279,25 +279,25 @@ func TestAReaderEndsWithTheCauseOfItsContext(t *testing.T) {
 				log.append(slices.Repeat([]string{"support"}, 20)...)
 				synctest.Wait()
 				ctx, cancel := context.WithCancelCause(t.Context())
-				time.AfterFunc(time.Second, func() { cancel(errGone) })
+				time.AfterFunc(time.Second, func() { cancel(errEnded) })
 				r := f.NewReader(ctx, tt.position, tt.filter)
 				defer r.Close()
 				var err error
 				for err == nil {
 					_, err = r.Next(heartbeat)
 					if tt.position == 990 {
-						time.Sleep(time.Second) // virtual: it is slow, and always has more
+						time.Sleep(time.Second) // virtual: a slow reader always has more events
 						log.append("support")
 						synctest.Wait()
 					}
 				}
-				require.ErrorIs(t, err, errGone)
+				require.ErrorIs(t, err, errEnded)
 			})
 		})
 	}
 }
 
-func TestAReaderWithAnExpiredPositionGetsTheErrorOfTheLog(t *testing.T) {
+func TestAnExpiredPositionIsReportedByTheLog(t *testing.T) {
 	log := newMemoryLog(records(1, 10)...)
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		log.change(func() { log.removed = 4 })
@@ -307,13 +307,13 @@ func TestAReaderWithAnExpiredPositionGetsTheErrorOfTheLog(t *testing.T) {
 	})
 }
 
-func TestAGapInTheTailIsNotReadOver(t *testing.T) {
+func TestAGapInTheTailIsReported(t *testing.T) {
 	log := newMemoryLog()
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		log.append("support", "support")
 		synctest.Wait()
 		r := reader(t, f, 2, event.Filter{})
-		log.fail(errors.New("away"))
+		log.fail(errors.New("unavailable"))
 		log.append("support", "support", "support")
 		log.change(func() { log.removed = 4 })
 		log.fail(nil)
@@ -338,19 +338,19 @@ func TestEveryReaderGetsItsEventsInOrderAndOnce(t *testing.T) {
 				var group sync.WaitGroup
 				for range 8 {
 					position := uint64(random.IntN(len(all)))
-					takes := map[string]bool{}
+					matches := map[string]bool{}
 					for _, channel := range channels {
-						takes[channel] = random.IntN(2) == 0
+						matches[channel] = random.IntN(2) == 0
 					}
 					slow := time.Duration(random.IntN(4)) * time.Millisecond
-					group.Go(func() { requireOwn(t, f, all, position, takes, slow) })
+					group.Go(func() { requireMatches(t, f, all, position, matches, slow) })
 				}
 				for next := atStart; next < len(all); {
 					n := min(1+random.IntN(40), len(all)-next)
 					log.append(all[next : next+n]...)
 					next += n
 					if random.IntN(10) == 0 {
-						log.fail(errors.New("away"))
+						log.fail(errors.New("unavailable"))
 						time.Sleep(time.Duration(random.IntN(900)) * time.Millisecond) // virtual
 						log.fail(nil)
 					}
@@ -362,13 +362,13 @@ func TestEveryReaderGetsItsEventsInOrderAndOnce(t *testing.T) {
 	}
 }
 
-// requireOwn reads from position to the end and checks every batch: what the
-// reader takes, all of it, nothing twice, and no position ahead of anything.
-func requireOwn(t *testing.T, f *Fanout, all []string, position uint64, takes map[string]bool, slow time.Duration) {
+// requireMatches reads from position to the end. Each batch must have exactly the matching events up to
+// its position.
+func requireMatches(t *testing.T, f *Fanout, all []string, position uint64, matches map[string]bool, slow time.Duration) {
 	var filter event.Filter
-	names := []string{"nobody"} // an empty filter would take all
-	for channel, takes := range takes {
-		if takes {
+	names := []string{"unused"} // an empty filter would match all
+	for channel, ok := range matches {
+		if ok {
 			names = append(names, channel)
 		}
 	}
@@ -383,7 +383,7 @@ func requireOwn(t *testing.T, f *Fanout, all []string, position uint64, takes ma
 		b := read(t, response)
 		want := []uint64{}
 		for sequence := position + 1; sequence <= b.position; sequence++ {
-			if takes[all[sequence-1]] {
+			if matches[all[sequence-1]] {
 				want = append(want, sequence)
 			}
 		}
@@ -416,11 +416,11 @@ func TestTenThousandIdleReadersAreCheap(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	assert.Less(t, int64(heap()-before)/int64(len(readers)), int64(384), "bytes a reader")
+	assert.Less(t, int64(heap()-before)/int64(len(readers)), int64(384), "bytes per reader")
 	runtime.KeepAlive(readers)
 }
 
-func TestAReaderThatIsClosedIsForgotten(t *testing.T) {
+func TestAClosedReaderIsForgotten(t *testing.T) {
 	log := newMemoryLog()
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -439,55 +439,55 @@ func TestAReaderThatIsClosedIsForgotten(t *testing.T) {
 		group.Wait()
 		for _, i := range []int{0, 9, 4, 3, 1, 2, 8, 5, 7, 6} {
 			readers[i].Close()
-			readers[i].Close() // no harm
+			readers[i].Close() // may be called again
 		}
 		assert.Empty(t, f.waiting)
 	})
 }
 
 func TestEvictedSegmentsAreReleased(t *testing.T) {
-	// gone says whether the first segment of a ring, which while keeps something
-	// of, is garbage once the ring has forgotten it.
-	gone := func(while func(*Fanout) any) bool {
+	// collected reports whether the first segment of a ring is garbage collected after its eviction.
+	// The result of hold stays alive until then.
+	collected := func(hold func(*Fanout) any) bool {
 		f := New(newMemoryLog(), Config{RingBytes: 4 << 10})
 		f.add(record(1, "support", 0))
 		wire := func() weak.Pointer[byte] {
 			first, _ := f.after(0)
 			return weak.Make(&first.Respond(&event.Filter{}, 0).Buffers()[0].ReadOnlyData()[0])
 		}()
-		kept := while(f)
+		kept := hold(f)
 		for i := range uint64(100) {
 			f.add(record(2+i, "support", 0))
 		}
-		for range 3 { // a response may be in a pool of gRPC's
+		for range 3 { // a response may be in a pool of gRPC
 			runtime.GC()
 		}
 		defer runtime.KeepAlive(kept)
 		defer runtime.KeepAlive(f)
 		return wire.Value() == nil
 	}
-	assert.True(t, gone(func(*Fanout) any { return nil }), "not the ring")
-	assert.True(t, gone(func(f *Fanout) any {
+	assert.True(t, collected(func(*Fanout) any { return nil }), "the ring must not hold the segment")
+	assert.True(t, collected(func(f *Fanout) any {
 		r := reader(t, f, 0, event.Filter{})
 		assert.Len(t, next(t, r, 0).sequences, 1)
 		return r
-	}), "not a reader between two calls")
-	assert.False(t, gone(func(f *Fanout) any {
+	}), "a reader must not hold the segment between two calls")
+	assert.False(t, collected(func(f *Fanout) any {
 		response, err := reader(t, f, 0, event.Filter{}).Next(0)
 		require.NoError(t, err)
 		return response
-	}), "but a response that is being sent")
+	}), "a response that is being sent holds the segment")
 }
 
-func TestAReaderDoesNotMissEventsThatArriveDuringItsRead(t *testing.T) {
+func TestAReaderDoesNotWaitForEventsThatArriveDuringItsRead(t *testing.T) {
 	f := New(newMemoryLog(), Config{})
 	f.add(record(1, "support", 0))
 	late := f.NewReader(t.Context(), 0, event.Filter{})
-	assert.False(t, f.join(late), "it saw the ring before the event was in it")
+	assert.False(t, f.join(late), "the reader saw the ring without the event")
 	assert.Empty(t, f.waiting)
 	inTime := f.NewReader(t.Context(), 1, event.Filter{})
 	assert.True(t, f.join(inTime))
 	f.add(record(2, "support", 0))
-	assert.Len(t, inTime.wake, 1, "and is woken by the next one")
+	assert.Len(t, inTime.wake, 1, "the next event must wake the reader")
 	assert.Empty(t, f.waiting)
 }

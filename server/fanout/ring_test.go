@@ -9,8 +9,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// full returns a ring with room for about three small events, in a segment each,
-// after add of those.
+// full returns a ring with room for about three small events, after adding the given ones. Each event
+// has its own segment.
 func full(adds ...event.Entry) *ring {
 	one := record(1, "support", 0)
 	r := &ring{maxBytes: 3 * (one.Size() + event.RecordOverhead)}
@@ -22,7 +22,7 @@ func full(adds ...event.Entry) *ring {
 	return r
 }
 
-// held are the sequences in a ring.
+// held returns the sequences in a ring.
 func held(t *testing.T, r *ring) []uint64 {
 	t.Helper()
 	all := []uint64{}
@@ -48,14 +48,14 @@ func TestARingHoldsTheNewestEvents(t *testing.T) {
 		floor uint64
 		want  []uint64
 	}{
-		{"none at first", full(), 0, []uint64{}},
-		{"all that fit", full(records(1, 3)...), 0, []uint64{1, 2, 3}},
+		{"nothing when new", full(), 0, []uint64{}},
+		{"all if they fit", full(records(1, 3)...), 0, []uint64{1, 2, 3}},
 		{"the newest that fit", full(records(1, 5)...), 2, []uint64{3, 4, 5}},
-		{"one that is too big alone", full(append(records(1, 4), big)...), 4, []uint64{5}},
-		{"and gets rid of it", full(append(append(records(1, 4), big), records(6, 7)...)...), 5, []uint64{6, 7}},
-		{"each once", full(append(records(1, 3), records(2, 4)...)...), 1, []uint64{2, 3, 4}},
-		{"none from before its start", full(append(records(7, 8), records(1, 6)...)...), 6, []uint64{7, 8}},
-		{"none from before a gap", full(append(records(1, 3), records(6, 7)...)...), 5, []uint64{6, 7}},
+		{"only an event that is too large", full(append(records(1, 4), big)...), 4, []uint64{5}},
+		{"events after one that is too large", full(append(append(records(1, 4), big), records(6, 7)...)...), 5, []uint64{6, 7}},
+		{"each event once", full(append(records(1, 3), records(2, 4)...)...), 1, []uint64{2, 3, 4}},
+		{"no event before its start", full(append(records(7, 8), records(1, 6)...)...), 6, []uint64{7, 8}},
+		{"no event before a gap", full(append(records(1, 3), records(6, 7)...)...), 5, []uint64{6, 7}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			assert.Equal(t, tt.floor, tt.ring.floor)
@@ -65,7 +65,7 @@ func TestARingHoldsTheNewestEvents(t *testing.T) {
 	}
 }
 
-func TestARingIsBoundedInBytesAndForgetsASegmentAtATime(t *testing.T) {
+func TestARingIsBoundedInBytesAndEvictsWholeSegments(t *testing.T) {
 	const maxBytes = 64 << 10
 	r := &ring{maxBytes: maxBytes}
 	for _, e := range records(1, 10_000) {
@@ -74,7 +74,7 @@ func TestARingIsBoundedInBytesAndForgetsASegmentAtATime(t *testing.T) {
 		for _, s := range r.segments {
 			memory += s.Memory()
 		}
-		// What the last segment grows by while it is filled is found at its end.
+		// The growth of the last segment is added to sealed when the segment ends.
 		require.Equal(t, r.sealed+r.newest().Memory(), memory)
 		require.Less(t, memory, maxBytes*5/4)
 	}
@@ -102,7 +102,7 @@ func TestASegmentIsBounded(t *testing.T) {
 	assert.Len(t, held(t, r), 3012)
 }
 
-func TestARingReturnsTheEventsAfterAPosition(t *testing.T) {
+func TestARingReturnsEventsAfterAPosition(t *testing.T) {
 	r := full(records(1, 5)...) // 3, 4, 5
 	for _, tt := range []struct {
 		name     string
@@ -110,12 +110,12 @@ func TestARingReturnsTheEventsAfterAPosition(t *testing.T) {
 		first    uint64
 		behind   bool
 	}{
-		{"forgotten", 1, 0, true},
-		{"its oldest", 2, 3, false},
-		{"one between", 3, 4, false},
-		{"its newest", 4, 5, false},
-		{"nothing at its end", 5, 0, false},
-		{"nothing beyond its end", 9, 0, false},
+		{"an evicted event", 1, 0, true},
+		{"the oldest", 2, 3, false},
+		{"one in between", 3, 4, false},
+		{"the newest", 4, 5, false},
+		{"nothing at the end", 5, 0, false},
+		{"nothing after the end", 9, 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, behind := r.after(tt.position)
@@ -129,14 +129,14 @@ func TestARingReturnsTheEventsAfterAPosition(t *testing.T) {
 	}
 }
 
-func TestARingKnowsTheCursorsThatItHas(t *testing.T) {
+func TestARingFindsItsCursors(t *testing.T) {
 	r := full(records(1, 5)...)
 	for sequence, want := range []string{"", "", "", "3", "4", "5", ""} {
 		assert.Equal(t, want, r.cursorAt(uint64(sequence)))
 	}
 }
 
-func TestAResetRingHasItsPosition(t *testing.T) {
+func TestAResetRingKnowsItsPosition(t *testing.T) {
 	r := full(records(1, 3)...)
 	r.reset(10)
 	assert.Equal(t, uint64(10), r.head())
@@ -146,7 +146,7 @@ func TestAResetRingHasItsPosition(t *testing.T) {
 	assert.Equal(t, []uint64{11}, held(t, r))
 }
 
-func TestAnEventThatCannotBeReadLeavesTheRingAsItWas(t *testing.T) {
+func TestAMalformedEventIsNotAddedToARing(t *testing.T) {
 	r := full(records(1, 3)...)
 	for _, sequence := range []uint64{4, 7} {
 		require.Error(t, r.add(event.Entry{Sequence: sequence, Event: []byte{0x1a, 0x05, 'x'}}))

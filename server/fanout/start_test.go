@@ -11,7 +11,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-func TestAReaderBeginsAtItsStart(t *testing.T) {
+func TestAReaderStartsAtTheRequestedPosition(t *testing.T) {
 	log := newMemoryLog(records(1, 5)...)
 	log.removed = 1
 	running(t, log, 0, func(t *testing.T, f *Fanout) {
@@ -20,10 +20,10 @@ func TestAReaderBeginsAtItsStart(t *testing.T) {
 			start Start
 			want  []uint64
 		}{
-			"nowhere, which is the end": {Start{}, []uint64{}},
-			"the beginning":             {Start{Earliest: true}, []uint64{2, 3, 4, 5}},
-			"a time":                    {Start{Time: time.Unix(4, 0), Earliest: true}, []uint64{4, 5}},
-			"a cursor":                  {Start{Cursor: "2", Time: time.Unix(4, 0)}, []uint64{3, 4, 5}},
+			"no start: the end": {Start{}, []uint64{}},
+			"the beginning":     {Start{Earliest: true}, []uint64{2, 3, 4, 5}},
+			"a time":            {Start{Time: time.Unix(4, 0), Earliest: true}, []uint64{4, 5}},
+			"a cursor":          {Start{Cursor: "2", Time: time.Unix(4, 0)}, []uint64{3, 4, 5}},
 		} {
 			r, err := f.Open(t.Context(), tt.start, event.Filter{})
 			require.NoError(t, err, name)
