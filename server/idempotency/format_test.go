@@ -10,14 +10,14 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// What other replicas and later releases read and write. None of it ever changes.
-func TestTheFormatOfRecordsIsUnchanged(t *testing.T) {
+// Other replicas and later releases read these records. The format must never change.
+func TestTheRecordFormatIsUnchanged(t *testing.T) {
 	const print = "5b5f4a4c8a38ae6e6b9d4b3c9a8d6b3f1d1f0e0c1b2a39485766758493a2b1c0"
 	for name, tt := range map[string]struct {
 		record record
 		stored string
 	}{
-		"a call that is running": {
+		"a call in progress": {
 			record{ID: "a1", State: stateClaimed, Fingerprint: print, Deadline: time.Date(2026, 1, 31, 12, 0, 25, 500, time.UTC)},
 			`{"id":"a1","state":"claimed","fingerprint":"` + print + `","deadline":"2026-01-31T12:00:25.0000005Z"}`,
 		},
@@ -45,7 +45,7 @@ func TestTheFormatOfRecordsIsUnchanged(t *testing.T) {
 	}
 }
 
-func TestTheNamesOfRecordsAreUnchanged(t *testing.T) {
+func TestRecordNamesAreUnchanged(t *testing.T) {
 	assert.Equal(t, "ONGAIR_IDEMPOTENCY", bucket)
 	key := Key{Caller: "billing", Channel: "support", Method: "Send", RequestID: "order-1017"}
 	assert.Equal(t, "b963e455b024f2b82d149ecca7efc9c053cfb6eed42c1aeb25be0d1df56801b2", key.hash())

@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fixture is an open store, and what a test needs to look behind it.
+// fixture is an open store with its storage and its log.
 type fixture struct {
 	*Store
 	home   *storagetest.Home
@@ -47,7 +47,7 @@ func open(t *testing.T, home *storagetest.Home) *fixture {
 	return f
 }
 
-// bucket is the store as any other program sees it.
+// bucket returns the bucket of the store, as other programs see it.
 func (f *fixture) bucket(t *testing.T) *storagetest.Bucket {
 	t.Helper()
 	f.Wait()
@@ -57,8 +57,7 @@ func (f *fixture) bucket(t *testing.T) *storagetest.Bucket {
 // timeout is the deadline of a test's calls.
 const timeout = 10 * time.Second
 
-// do makes the call of key, with the text as its request. call may be nil where
-// it MUST NOT be made.
+// do calls Do with key and a request with text. A nil call MUST NOT be made.
 func (f *fixture) do(t *testing.T, key Key, text string, call func(context.Context, *ongairv1.SendResponse) error) (*ongairv1.SendResponse, bool, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
@@ -109,7 +108,7 @@ func TestACallIsMadeOnceAndReplayed(t *testing.T) {
 			again, replayed, err := f.do(t, key("1"), "hello", nil)
 			require.NoError(t, err)
 			assert.True(t, replayed)
-			assert.True(t, proto.Equal(first, again), "%v is replayed as %v", first, again)
+			assert.True(t, proto.Equal(first, again), "%v was replayed as %v", first, again)
 		}
 	})
 }
@@ -146,7 +145,7 @@ func TestAKeyIsForOneRequest(t *testing.T) {
 		}
 		response, _, err := f.do(t, key("done"), "hello", nil)
 		require.NoError(t, err)
-		assert.Equal(t, "77", response.GetId(), "the outcome is not touched")
+		assert.Equal(t, "77", response.GetId(), "the outcome must not change")
 	})
 }
 
@@ -197,23 +196,23 @@ func TestAFailureWithoutEffectFreesTheKey(t *testing.T) {
 			requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED)
 			assert.False(t, replayed)
 		}
-		response, replayed, err := f.do(t, key("1"), "another, since nothing came of the first", answers("77"))
+		response, replayed, err := f.do(t, key("1"), "another text, because the first call had no effect", answers("77"))
 		require.NoError(t, err)
 		assert.False(t, replayed)
 		assert.Equal(t, "77", response.GetId())
 	})
 }
 
-func TestAnyOtherFailureIsUnknownLater(t *testing.T) {
+func TestTheOutcomeAfterOtherErrorsIsUnknown(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		err  error
 	}{
 		{"a failure that may have had an effect", faultWith(fault.EffectUnknown)},
-		{"a failure that does not say", faultWith(fault.EffectNotApplicable)},
-		{"an error that is no fault", errors.New("lost")},
-		{"a deadline that passed", context.DeadlineExceeded},
-		{"a caller who gave up", context.Canceled},
+		{"a failure whose effect is not stated", faultWith(fault.EffectNotApplicable)},
+		{"an error other than a fault", errors.New("lost")},
+		{"an expired deadline", context.DeadlineExceeded},
+		{"a caller that cancels", context.Canceled},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
@@ -226,7 +225,7 @@ func TestAnyOtherFailureIsUnknownLater(t *testing.T) {
 	}
 }
 
-func TestACallThatPanicsIsUnknownLater(t *testing.T) {
+func TestTheOutcomeOfACallThatPanicsIsUnknown(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		assert.PanicsWithValue(t, "bug", func() {
 			_, _, _ = f.do(t, key("1"), "hello", func(context.Context, *ongairv1.SendResponse) error { panic("bug") })
@@ -236,7 +235,7 @@ func TestACallThatPanicsIsUnknownLater(t *testing.T) {
 	})
 }
 
-func TestAnOutcomeIsStoredAfterItsCallerLeft(t *testing.T) {
+func TestAnOutcomeIsStoredAfterItsCallerCancels(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		response := &ongairv1.SendResponse{}
@@ -253,13 +252,13 @@ func TestAnOutcomeIsStoredAfterItsCallerLeft(t *testing.T) {
 	})
 }
 
-func TestAClaimOfAKilledGatewayIsUnknownAfterItsDeadline(t *testing.T) {
+func TestAnAbandonedClaimIsUnknownAfterItsDeadline(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		print, err := fingerprint(&ongairv1.SendRequest{Text: "hello"})
 		require.NoError(t, err)
 		deadline := time.Now().Add(timeout)
 		_, earlier, err := f.claim(t.Context(), key("1").hash(), record{
-			ID: "of one who died", State: stateClaimed, Fingerprint: print, Deadline: deadline.Add(grace),
+			ID: "abandoned", State: stateClaimed, Fingerprint: print, Deadline: deadline.Add(grace),
 		})
 		require.NoError(t, err)
 		require.Nil(t, earlier)
@@ -268,7 +267,7 @@ func TestAClaimOfAKilledGatewayIsUnknownAfterItsDeadline(t *testing.T) {
 			now  time.Time
 			want ongairv1.ErrorReason
 		}{
-			{"at once", deadline.Add(-timeout), ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT},
+			{"immediately", deadline.Add(-timeout), ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT},
 			{"after its deadline, within the grace", deadline.Add(grace - time.Second), ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT},
 			{"after the grace", deadline.Add(grace), ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN},
 			{"a day later", deadline.Add(24 * time.Hour), ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN},
@@ -341,31 +340,31 @@ func TestACallWithoutADeadlineIsRejected(t *testing.T) {
 	require.ErrorContains(t, err, "deadline")
 }
 
-func TestACallWithoutAClaimIsNotMade(t *testing.T) {
+func TestACallThatCannotBeClaimedIsNotMade(t *testing.T) {
 	for name, lose := range map[string]func(*testing.T, *fixture){
 		"JetStream is closed": func(t *testing.T, f *fixture) { require.NoError(t, f.in.Close()) },
-		"the bucket is gone": func(t *testing.T, f *fixture) {
+		"the bucket was deleted": func(t *testing.T, f *fixture) {
 			storagetest.Look(t, f.in).Stream(t, "KV_"+bucket).Delete(t)
 		},
-		"the record is not one": func(t *testing.T, f *fixture) {
+		"the record is invalid": func(t *testing.T, f *fixture) {
 			f.bucket(t).Put(t, key("1").hash(), []byte("?"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
 				lose(t, f)
-				f.close() // the log does not come back
+				f.close() // the log stays unavailable
 				_, replayed, err := f.do(t, key("1"), "hello", nil)
-				away := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
-				assert.Equal(t, fault.EffectNone, away.Effect)
-				assert.NotZero(t, away.RetryAfter)
+				unavailable := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
+				assert.Equal(t, fault.EffectNone, unavailable.Effect)
+				assert.NotZero(t, unavailable.RetryAfter)
 				assert.False(t, replayed)
 			})
 		})
 	}
 }
 
-func TestAMalformedRecordIsNotFreed(t *testing.T) {
+func TestAnInvalidRecordIsNotFreed(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.bucket(t).Put(t, key("1").hash(), []byte("?"))
 		_, _, err := f.do(t, key("1"), "hello", nil)
@@ -384,7 +383,7 @@ func TestACallerGetsAResponseThatCannotBeStored(t *testing.T) {
 		require.NoError(t, err)
 		assert.False(t, replayed)
 		assert.Equal(t, "77", response.GetId())
-		f.close() // the log does not come back
+		f.close() // the log stays unavailable
 		f.Wait()
 		assert.Contains(t, f.logged.String(), "level=ERROR")
 
@@ -397,7 +396,7 @@ func TestACallerGetsAResponseThatCannotBeStored(t *testing.T) {
 	})
 }
 
-func TestNothingThatWasSentIsStored(t *testing.T) {
+func TestRequestsAreNotStored(t *testing.T) {
 	f := open(t, storagetest.Embedded(t))
 	_, _, err := f.do(t, key("CANARY"), "CANARY", answers("77"))
 	require.NoError(t, err)
@@ -406,7 +405,7 @@ func TestNothingThatWasSentIsStored(t *testing.T) {
 	assert.NotContains(t, keys[0]+string(f.bucket(t).Get(t, keys[0])), "CANARY")
 }
 
-func TestKeepIsThatOfTheLatestStart(t *testing.T) {
+func TestTheLatestStartSetsKeep(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		_, _, err := f.do(t, key("1"), "hello", answers("77"))
 		require.NoError(t, err)
@@ -443,24 +442,23 @@ func TestAKeyThatAnOperatorDeletedIsFree(t *testing.T) {
 	}
 }
 
-// deaf are records of which the first acknowledgement is lost. Put then tries again, and
-// is in its own way.
-type deaf struct {
+// lossy loses the first acknowledgement of a Put. The Put is retried and conflicts with itself.
+type lossy struct {
 	records
 	lost atomic.Bool
 }
 
-func (d *deaf) Put(ctx context.Context, key string, data []byte, last uint64) (uint64, error) {
-	revision, err := d.records.Put(ctx, key, data, last)
-	if err == nil && d.lost.CompareAndSwap(false, true) {
-		return d.records.Put(ctx, key, data, last)
+func (l *lossy) Put(ctx context.Context, key string, data []byte, last uint64) (uint64, error) {
+	revision, err := l.records.Put(ctx, key, data, last)
+	if err == nil && l.lost.CompareAndSwap(false, true) {
+		return l.records.Put(ctx, key, data, last)
 	}
 	return revision, err
 }
 
-func TestAClaimWithALostAcknowledgementIsRecognised(t *testing.T) {
+func TestAClaimWithALostAcknowledgementIsRecognized(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		first := &deaf{records: f.records}
+		first := &lossy{records: f.records}
 		f.records = first
 		_, replayed, err := f.do(t, key("1"), "hello", answers("77"))
 		require.NoError(t, err)
@@ -472,7 +470,7 @@ func TestAClaimWithALostAcknowledgementIsRecognised(t *testing.T) {
 	})
 }
 
-// unreadable are records of which the first read fails.
+// unreadable fails the first read.
 type unreadable struct {
 	records
 	failed atomic.Bool
@@ -485,9 +483,9 @@ func (u *unreadable) Get(ctx context.Context, key string) (storage.Record, error
 	return u.records.Get(ctx, key)
 }
 
-func TestAClaimThatCannotBeReadAtFirstIsRecognised(t *testing.T) {
+func TestAClaimThatCannotBeReadAtFirstIsRecognized(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		first := &unreadable{records: &deaf{records: f.records}}
+		first := &unreadable{records: &lossy{records: f.records}}
 		f.records = first
 		_, replayed, err := f.do(t, key("1"), "hello", answers("77"))
 		require.NoError(t, err)
@@ -497,7 +495,7 @@ func TestAClaimThatCannotBeReadAtFirstIsRecognised(t *testing.T) {
 	})
 }
 
-// Claims and outcomes of many calls go in groups, in which some are refused.
+// Claims and outcomes of concurrent calls are written in groups, some of which are rejected.
 func TestManyCallsAtOnceAreEachMadeOnce(t *testing.T) {
 	const keys, callers = 40, 5
 	each(t, func(t *testing.T, f *fixture) {
@@ -531,7 +529,7 @@ func TestManyCallsAtOnceAreEachMadeOnce(t *testing.T) {
 	})
 }
 
-// assertReason is for goroutines that are not the test's.
+// assertReason is requireReason for other goroutines than the test's.
 func assertReason(t *testing.T, err error, reason ongairv1.ErrorReason) {
 	t.Helper()
 	if assert.Error(t, err) {
@@ -539,64 +537,64 @@ func assertReason(t *testing.T, err error, reason ongairv1.ErrorReason) {
 	}
 }
 
-// held are records that hold one that is put until it is let go.
+// held blocks one Put until release is closed.
 type held struct {
 	records
 	put atomic.Int32
-	// hold is the number of that record, from 1.
-	hold int32
-	let  chan struct{}
+	// hold is the number of that Put, from 1.
+	hold    int32
+	release chan struct{}
 }
 
 func (h *held) Put(ctx context.Context, key string, data []byte, last uint64) (uint64, error) {
 	if h.put.Add(1) == h.hold {
-		<-h.let
+		<-h.release
 	}
 	return h.records.Put(ctx, key, data, last)
 }
 
-// holding has one of the records of the store not stored until let is called.
-func (f *fixture) holding(t *testing.T, hold int32) (h *held, let func()) {
+// holding opens the store again and blocks one of its Puts until release is called.
+func (f *fixture) holding(t *testing.T, hold int32) (h *held, release func()) {
 	t.Helper()
-	h = &held{hold: hold, let: make(chan struct{})}
+	h = &held{hold: hold, release: make(chan struct{})}
 	var err error
 	f.Store, err = Open(t.Context(), f.in, Config{})
 	require.NoError(t, err)
 	h.records, f.records = f.records, h
 	t.Cleanup(f.Wait)
 	var once sync.Once
-	let = func() { once.Do(func() { close(h.let) }) }
-	t.Cleanup(let)
-	return h, let
+	release = func() { once.Do(func() { close(h.release) }) }
+	t.Cleanup(release)
+	return h, release
 }
 
-func TestAnOutcomeBeingStoredIsReplayedOnItsReplicaAndInFlightOnOthers(t *testing.T) {
+func TestAnOutcomeThatIsBeingStoredIsReplayedLocally(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		elsewhere := *f
-		_, let := f.holding(t, 2)
+		other := *f
+		_, release := f.holding(t, 2)
 		_, _, err := f.do(t, key("1"), "hello", answers("77"))
-		require.NoError(t, err, "nobody waits for it")
+		require.NoError(t, err, "the caller must not wait for the outcome to be stored")
 		again, replayed, err := f.do(t, key("1"), "hello", nil)
 		require.NoError(t, err)
 		assert.True(t, replayed)
 		assert.Equal(t, "77", again.GetId())
 		_, _, err = f.do(t, key("1"), "another", nil)
 		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED)
-		_, _, err = elsewhere.do(t, key("1"), "hello", nil)
+		_, _, err = other.do(t, key("1"), "hello", nil)
 		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT)
 
-		let()
+		release()
 		f.Wait()
-		again, replayed, err = elsewhere.do(t, key("1"), "hello", nil)
+		again, replayed, err = other.do(t, key("1"), "hello", nil)
 		require.NoError(t, err)
 		assert.True(t, replayed)
 		assert.Equal(t, "77", again.GetId())
 	})
 }
 
-func TestAKeyThatIsBeingFreedIsWaitedFor(t *testing.T) {
+func TestACallWaitsForAKeyThatIsBeingFreed(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		held, let := f.holding(t, 2)
+		held, release := f.holding(t, 2)
 		_, _, err := f.do(t, key("1"), "hello", fails(faultWith(fault.EffectNone)))
 		require.Error(t, err)
 		ended := make(chan error, 1)
@@ -606,15 +604,15 @@ func TestAKeyThatIsBeingFreedIsWaitedFor(t *testing.T) {
 			ended <- err
 		}()
 		require.Eventually(t, func() bool { return held.put.Load() == 2 }, timeout, time.Millisecond)
-		let()
+		release()
 		require.NoError(t, <-ended)
 	})
 }
 
-// The caller was told that nothing was sent, and that it may try again. So it may.
-func TestAClaimThatIsStoredAfterItsCallerLeftIsFreed(t *testing.T) {
+// The error has no effect, so the caller may retry.
+func TestAClaimWrittenAfterItsCallerCancelsIsFreed(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		held, let := f.holding(t, 1)
+		held, release := f.holding(t, 1)
 		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		go func() {
 			assert.Eventually(t, func() bool { return held.put.Load() > 0 }, timeout, time.Millisecond)
@@ -626,7 +624,7 @@ func TestAClaimThatIsStoredAfterItsCallerLeftIsFreed(t *testing.T) {
 		})
 		require.Error(t, err)
 		assert.Equal(t, fault.EffectNone, fault.From(err).Effect)
-		let()
+		release()
 		f.Wait()
 		_, replayed, err := f.do(t, key("1"), "hello", answers("77"))
 		require.NoError(t, err)

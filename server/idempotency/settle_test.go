@@ -24,67 +24,67 @@ import (
 
 var errCut = errors.New("the connection was lost")
 
-// fate is what becomes of a record that is put.
+// fate is the result of a Put.
 type fate int
 
 const (
-	ordinary fate = iota // it is stored, and acknowledged
-	unheard              // it is stored, and nobody answers
-	cut                  // it is stored, and the connection is lost
-	lost                 // it is not stored, and nobody answers
-	refused              // it is not stored, and the connection is lost
-	slow                 // it is stored after slowness; until then its key takes no other one
-	queued               // it is looked at once the log is back, as on a disk that hung
+	ordinary   fate = iota // stored and acknowledged
+	unanswered             // stored, without an answer
+	cut                    // stored, but the connection is lost
+	lost                   // not stored, without an answer
+	refused                // not stored, and the connection is lost
+	slow                   // stored after slowness; until then, other records of the key are rejected
+	queued                 // processed after the outage, as on a disk that hung
 	fates
 )
 
-// slowness is longer than a publish is tried.
+// slowness is longer than putTimeout, after which a Put is not retried.
 const slowness = 9 * time.Second
 
-// memoryRecords are records in memory, for virtual time. A test decides what becomes
-// of what is put and read while they are away.
+// memoryRecords stores records in memory, for tests in virtual time. Tests choose the results of Put
+// and Get during an outage.
 type memoryRecords struct {
-	// fate is asked at each try of a Put while it is away, unread at each read.
+	// During an outage, fate returns the result of each try of a Put, and unread reports whether a Get
+	// fails.
 	fate   func() fate
 	unread func() bool
-	// reading is how long the answer to a read takes.
+	// reading is the duration of a read.
 	reading time.Duration
 
 	mu   sync.Mutex
-	away bool
-	// queue has what is to be stored once it is back.
+	down bool
+	// queue has the records to process after the outage.
 	queue []func()
 	last  uint64
-	// newest has the newest record of each key, storing the keys of which one is being
+	// newest has the newest record of each key. storing has the keys with a record that is being
 	// stored.
 	newest  map[string]storage.Record
 	storing map[string]bool
 }
 
-// leave has it be away for a time.
-func (m *memoryRecords) leave(outage time.Duration) {
+// startOutage starts an outage.
+func (m *memoryRecords) startOutage(outage time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.away = true
+	m.down = true
 	time.AfterFunc(outage, func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.away = false
+		m.down = false
 		for _, store := range m.queue {
 			store()
 		}
 	})
 }
 
-// leaveTo is leave where everything that is put meanwhile has one fate, and
-// nothing can be read.
-func (m *memoryRecords) leaveTo(outage time.Duration, all fate) {
+// startOutageWith starts an outage during which every Put has the same fate and every Get fails.
+func (m *memoryRecords) startOutageWith(outage time.Duration, all fate) {
 	m.fate = func() fate { return all }
 	m.unread = func() bool { return true }
-	m.leave(outage)
+	m.startOutage(outage)
 }
 
-// putTimeout and putTry are those of a storage, which tries again if nobody answers.
+// putTimeout and putTry are the values of package storage. A Put without an answer is retried.
 const (
 	putTimeout = 5 * time.Second
 	putTry     = 2 * time.Second
@@ -113,7 +113,7 @@ func (m *memoryRecords) try(ctx context.Context, key string, data []byte, last u
 	switch fate {
 	case cut, refused:
 		return 0, errCut
-	case unheard, lost:
+	case unanswered, lost:
 		answers = nil
 	default:
 	}
@@ -129,11 +129,11 @@ func (m *memoryRecords) put(key string, data []byte, last uint64, answer func(ui
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	fate := ordinary
-	if m.away {
+	if m.down {
 		fate = m.fate()
 	}
 	switch fate {
-	case ordinary, unheard, cut:
+	case ordinary, unanswered, cut:
 		m.store(key, data, last, 0, answer)
 	case slow:
 		m.store(key, data, last, slowness, answer)
@@ -144,8 +144,8 @@ func (m *memoryRecords) put(key string, data []byte, last uint64, answer func(ui
 	return fate
 }
 
-// store stores a record after a time, as the leader of a cluster does: what it expects
-// is looked at before. mu is held.
+// store stores a record after a delay. As on the leader of a cluster, the expected revision is checked
+// before the delay. The caller must hold mu.
 func (m *memoryRecords) store(key string, data []byte, last uint64, after time.Duration, answer func(uint64, error)) {
 	if m.storing[key] || m.newest[key].Revision != last {
 		answer(0, storage.ErrConflict)
@@ -173,14 +173,13 @@ func (m *memoryRecords) Get(_ context.Context, key string) (storage.Record, erro
 	defer time.Sleep(m.reading) // virtual
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.away && m.unread() {
+	if m.down && m.unread() {
 		return storage.Record{}, errCut
 	}
 	return m.newest[key], nil
 }
 
-// inMemory runs a test in virtual time, with the stores of some replicas of the gateway
-// over the same records in memory.
+// inMemory runs a test in virtual time. The replicas' stores share the same records in memory.
 func inMemory(t *testing.T, stores int, test func(t *testing.T, m *memoryRecords, replicas []*fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -196,27 +195,26 @@ func inMemory(t *testing.T, stores int, test func(t *testing.T, m *memoryRecords
 	})
 }
 
-// eachOutage runs a test with everything that may become of a record while the log is
-// away, for shorter and for longer than a claim is taken for a call that is running. It
-// runs after once the log is back.
+// eachOutage runs a test with every fate of a record during an outage, and runs after when the
+// outage ends. Some outages outlast the time for which a claim counts as a call in progress.
 func eachOutage(t *testing.T,
-	test func(t *testing.T, replicas []*fixture, leave func()),
+	test func(t *testing.T, replicas []*fixture, startOutage func()),
 	after func(t *testing.T, replicas []*fixture),
 ) {
 	t.Helper()
 	for name, fate := range map[string]fate{
-		"it is stored, and nobody answers":         unheard,
-		"it is stored, and the connection is lost": cut,
-		"it is not stored, and nobody answers":     lost,
-		"it is not stored, as is said at once":     refused,
-		"it is stored later":                       slow,
-		"it is stored once the log is back":        queued,
+		"stored, without an answer":              unanswered,
+		"stored, but the connection is lost":     cut,
+		"not stored, without an answer":          lost,
+		"not stored, and the connection is lost": refused,
+		"stored later":                           slow,
+		"stored after the outage":                queued,
 	} {
 		for _, outage := range []time.Duration{6 * time.Second, time.Minute, settleTimeout - 2*storeTimeout} {
 			t.Run(fmt.Sprint(name, ", after ", outage), func(t *testing.T) {
 				inMemory(t, 2, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
 					back := time.Now().Add(outage)
-					test(t, replicas, func() { m.leaveTo(outage, fate) })
+					test(t, replicas, func() { m.startOutageWith(outage, fate) })
 					time.Sleep(time.Until(back)) // virtual
 					synctest.Wait()
 					after(t, replicas)
@@ -232,8 +230,8 @@ func eachOutage(t *testing.T,
 	}
 }
 
-// requireFreed makes a call again: at once where it was made before, which may be told
-// to wait, and somewhat later elsewhere.
+// requireFreed repeats a call. The first replica repeats it immediately and may return
+// IDEMPOTENCY_IN_FLIGHT. The second replica repeats it after settled.
 func requireFreed(t *testing.T, replicas []*fixture) {
 	t.Helper()
 	if _, _, err := replicas[0].do(t, key("1"), "hello", answers("77")); err != nil {
@@ -245,31 +243,31 @@ func requireFreed(t *testing.T, replicas []*fixture) {
 	assert.Equal(t, "77", response.GetId())
 }
 
-// settled is when all outcomes are stored, counted from when the log is back.
+// settled is the time after an outage until all outcomes are stored.
 const settled = slowness + storeTimeout + 2*settleDelay
 
-// The caller was told that nothing was sent, and that it may try again. So it may.
+// The error has no effect, so the caller may retry.
 func TestAClaimThatFailedLeavesItsKeyFree(t *testing.T) {
-	eachOutage(t, func(t *testing.T, replicas []*fixture, leave func()) {
-		leave()
+	eachOutage(t, func(t *testing.T, replicas []*fixture, startOutage func()) {
+		startOutage()
 		_, _, err := replicas[0].do(t, key("1"), "hello", nil)
-		away := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
-		assert.Equal(t, fault.EffectNone, away.Effect)
+		unavailable := requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
+		assert.Equal(t, fault.EffectNone, unavailable.Effect)
 	}, requireFreed)
 }
 
-func TestAFailureWithoutEffectFreesTheKeyDuringAnOutageOfTheLog(t *testing.T) {
-	eachOutage(t, func(t *testing.T, replicas []*fixture, leave func()) {
+func TestAFailureWithoutEffectFreesTheKeyAfterAnOutage(t *testing.T) {
+	eachOutage(t, func(t *testing.T, replicas []*fixture, startOutage func()) {
 		_, _, err := replicas[0].do(t, key("1"), "hello", func(context.Context, *ongairv1.SendResponse) error {
-			leave()
+			startOutage()
 			return faultWith(fault.EffectNone)
 		})
 		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED)
 	}, requireFreed)
 }
 
-// Its caller has the answer. So everybody else gets it, on this replica at any time.
-func TestAnOutcomeIsStoredOnceTheLogIsBack(t *testing.T) {
+// The same replica replays the answer at any time, and the others after the outage.
+func TestAnOutcomeIsStoredAfterAnOutage(t *testing.T) {
 	requireReplayed := func(t *testing.T, f *fixture) {
 		t.Helper()
 		response, replayed, err := f.do(t, key("1"), "hello", nil)
@@ -277,9 +275,9 @@ func TestAnOutcomeIsStoredOnceTheLogIsBack(t *testing.T) {
 		assert.True(t, replayed)
 		assert.Equal(t, "77", response.GetId())
 	}
-	eachOutage(t, func(t *testing.T, replicas []*fixture, leave func()) {
+	eachOutage(t, func(t *testing.T, replicas []*fixture, startOutage func()) {
 		_, replayed, err := replicas[0].do(t, key("1"), "hello", func(_ context.Context, response *ongairv1.SendResponse) error {
-			leave()
+			startOutage()
 			response.Id = "77"
 			return nil
 		})
@@ -299,15 +297,15 @@ func TestAnOutcomeIsStoredOnceTheLogIsBack(t *testing.T) {
 	})
 }
 
-func TestAnUnknownOutcomeIsStoredOnceTheLogIsBack(t *testing.T) {
+func TestAnUnknownOutcomeIsStoredAfterAnOutage(t *testing.T) {
 	requireUnknown := func(t *testing.T, f *fixture) {
 		t.Helper()
 		_, _, err := f.do(t, key("1"), "hello", nil)
 		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN)
 	}
-	eachOutage(t, func(t *testing.T, replicas []*fixture, leave func()) {
+	eachOutage(t, func(t *testing.T, replicas []*fixture, startOutage func()) {
 		_, _, err := replicas[0].do(t, key("1"), "hello", func(context.Context, *ongairv1.SendResponse) error {
-			leave()
+			startOutage()
 			return faultWith(fault.EffectUnknown)
 		})
 		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED)
@@ -320,8 +318,8 @@ func TestAnUnknownOutcomeIsStoredOnceTheLogIsBack(t *testing.T) {
 	})
 }
 
-// The log may come back as an older copy, or with what others wrote meanwhile.
-func TestAnOutcomeIsStoredUnlessAnotherRecordIsThere(t *testing.T) {
+// After an outage, the log may be an older copy or may have records of other replicas.
+func TestAnOutcomeDoesNotReplaceAnotherRecord(t *testing.T) {
 	anothers := func(state state) func(t *testing.T, m *memoryRecords, name string, claim uint64) {
 		return func(t *testing.T, m *memoryRecords, name string, _ uint64) {
 			data, err := record{ID: "another's", State: state, Response: []byte{0x0a, 0x02, '7', '8'}}.encode()
@@ -330,14 +328,14 @@ func TestAnOutcomeIsStoredUnlessAnotherRecordIsThere(t *testing.T) {
 		}
 	}
 	for name, tt := range map[string]struct {
-		// back makes what is there once the log is back, of a claim that had a revision.
+		// back sets the record that exists after the outage, given the revision of the claim.
 		back   func(t *testing.T, m *memoryRecords, name string, claim uint64)
 		stored bool
 	}{
 		"the claim":                        {func(*testing.T, *memoryRecords, string, uint64) {}, true},
 		"nothing":                          {func(_ *testing.T, m *memoryRecords, name string, _ uint64) { delete(m.newest, name) }, true},
 		"the free record before the claim": {anothers(stateFree), true},
-		"the mark of a deletion before the claim": {func(_ *testing.T, m *memoryRecords, name string, claim uint64) {
+		"a deletion marker before the claim": {func(_ *testing.T, m *memoryRecords, name string, claim uint64) {
 			m.newest[name] = storage.Record{Revision: claim - 1}
 		}, true},
 		"an operator's deletion of the claim": {func(_ *testing.T, m *memoryRecords, name string, claim uint64) {
@@ -345,7 +343,7 @@ func TestAnOutcomeIsStoredUnlessAnotherRecordIsThere(t *testing.T) {
 		}, false},
 		"another's claim":   {anothers(stateClaimed), false},
 		"another's outcome": {anothers(stateDone), false},
-		"no record": {func(_ *testing.T, m *memoryRecords, name string, claim uint64) {
+		"an invalid record": {func(_ *testing.T, m *memoryRecords, name string, claim uint64) {
 			m.newest[name] = storage.Record{Exists: true, Data: []byte("?"), Revision: claim + 1}
 		}, false},
 	} {
@@ -377,18 +375,17 @@ func TestAnOutcomeIsStoredUnlessAnotherRecordIsThere(t *testing.T) {
 	}
 }
 
-// The claim is older than its deadline and its grace when it is read, and free when the
-// answer arrives.
+// When the claim is read, its deadline and grace have passed. When the answer arrives, it is free.
 func TestAClaimThatIsFreedWhileItIsReadIsNotUnknown(t *testing.T) {
 	inMemory(t, 1, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
 		f := replicas[0]
 		_, _, err := f.do(t, key("1"), "hello", func(context.Context, *ongairv1.SendResponse) error {
-			m.leaveTo(time.Minute+settleDelay/4, refused)
+			m.startOutageWith(time.Minute+settleDelay/4, refused)
 			return faultWith(fault.EffectNone)
 		})
 		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED)
-		time.Sleep(time.Minute + settleDelay/2) // virtual: the log is back, the next try comes later
-		m.reading = settleDelay / 3             // it is read twice, the second time when it is freed
+		time.Sleep(time.Minute + settleDelay/2) // virtual: the outage is over, and the next retry is later
+		m.reading = settleDelay / 3             // the claim is read twice, the second time when it is freed
 		_, _, err = f.do(t, key("1"), "hello", nil)
 		requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT)
 		_, replayed, err := f.do(t, key("1"), "hello", answers("77"))
@@ -397,19 +394,19 @@ func TestAClaimThatIsFreedWhileItIsReadIsNotUnknown(t *testing.T) {
 	})
 }
 
-// claimLost has the claim of a call fail, and callMade has a call succeed whose outcome
-// cannot be stored, because the log is away for an hour.
+// claimLost makes a call whose claim fails, because of an outage of an hour.
 func claimLost(t *testing.T, m *memoryRecords, f *fixture, k Key) {
 	t.Helper()
-	m.leaveTo(time.Hour, lost)
+	m.startOutageWith(time.Hour, lost)
 	_, _, err := f.do(t, k, "hello", nil)
 	requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
 }
 
+// callMade makes a call that succeeds, but an outage of an hour prevents storing its outcome.
 func callMade(t *testing.T, m *memoryRecords, f *fixture, k Key) {
 	t.Helper()
 	_, _, err := f.do(t, k, "hello", func(context.Context, *ongairv1.SendResponse) error {
-		m.leaveTo(time.Hour, lost)
+		m.startOutageWith(time.Hour, lost)
 		return nil
 	})
 	require.NoError(t, err)
@@ -423,9 +420,9 @@ func TestSettlingIsBounded(t *testing.T) {
 		before func(*testing.T, *memoryRecords, *fixture, Key)
 		others int
 		end    func(*fixture)
-		// It is given up after least to most.
+		// least and most bound the time until the record is dropped.
 		least, most time.Duration
-		says        string
+		text        string
 	}{
 		"a lost claim, by the end of the store": {claimLost, 0, byTheEnd, noTime, stopTimeout, deadline},
 		"a call, by the end of the store":       {callMade, 0, byTheEnd, noTime, stopTimeout, deadline},
@@ -445,7 +442,7 @@ func TestSettlingIsBounded(t *testing.T) {
 				assert.GreaterOrEqual(t, time.Since(start), tt.least) // virtual
 				assert.LessOrEqual(t, time.Since(start), tt.most)
 				assert.Contains(t, f.logged.String(), unsettledText)
-				assert.Contains(t, f.logged.String(), tt.says)
+				assert.Contains(t, f.logged.String(), tt.text)
 				assert.Equal(t, tt.others, f.retrying)
 				assert.Empty(t, f.settling)
 			})
@@ -453,10 +450,10 @@ func TestSettlingIsBounded(t *testing.T) {
 	}
 }
 
-func TestAStopWaitsForALogThatIsBackInTime(t *testing.T) {
+func TestAStopWaitsForTheLog(t *testing.T) {
 	inMemory(t, 2, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
 		_, _, err := replicas[0].do(t, key("1"), "hello", func(_ context.Context, response *ongairv1.SendResponse) error {
-			m.leaveTo(3*time.Second, refused)
+			m.startOutageWith(3*time.Second, refused)
 			response.Id = "77"
 			return nil
 		})
@@ -468,10 +465,10 @@ func TestAStopWaitsForALogThatIsBackInTime(t *testing.T) {
 	})
 }
 
-func TestManyThatAreGivenUpTogetherAreTwoLines(t *testing.T) {
+func TestManyLostOutcomesAreTwoLogLines(t *testing.T) {
 	inMemory(t, 1, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
 		f := replicas[0]
-		m.leaveTo(time.Hour, refused)
+		m.startOutageWith(time.Hour, refused)
 		for i := range 300 {
 			_, _, err := f.do(t, key(fmt.Sprint(i)), "hello", nil)
 			requireReason(t, err, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE)
@@ -482,7 +479,7 @@ func TestManyThatAreGivenUpTogetherAreTwoLines(t *testing.T) {
 	})
 }
 
-func TestNothingIsFreedOfAClaimThatWasNotWritten(t *testing.T) {
+func TestAClaimThatWasNotWrittenIsNotFreed(t *testing.T) {
 	inMemory(t, 1, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
 		full, fail := context.WithCancelCause(context.Background())
 		fail(errors.New("the disk is full"))
@@ -495,14 +492,13 @@ func TestNothingIsFreedOfAClaimThatWasNotWritten(t *testing.T) {
 	})
 }
 
-// history is what callers of one call find, and what becomes of it.
+// history simulates and checks repetitions of one call.
 type history struct {
 	mu     sync.Mutex
 	random *rand.Rand
-	// running and effects count the calls that are under way, and those that may have
-	// had an effect.
+	// running counts the calls in progress. effects counts the calls that may have had an effect.
 	running, effects atomic.Int32
-	// calm says that Ongair does not fail any more.
+	// calm makes all further calls to Ongair succeed.
 	calm atomic.Bool
 }
 
@@ -516,16 +512,16 @@ func (h *history) drawTime(below time.Duration) time.Duration {
 	return time.Duration(h.draw(int(below)))
 }
 
-// call makes the call on a replica, and is told nothing that is not so.
+// call makes the call on a replica and checks that the result is correct.
 func (h *history) call(t *testing.T, f *fixture) {
 	response, _, err := f.do(t, key("1"), "hello", func(_ context.Context, response *ongairv1.SendResponse) error {
-		assert.EqualValues(t, 1, h.running.Add(1), "one call at a time")
+		assert.EqualValues(t, 1, h.running.Add(1), "only one call may be in progress")
 		defer h.running.Add(-1)
 		time.Sleep(h.drawTime(5 * time.Second)) // virtual
 		if !h.calm.Load() && h.draw(3) > 0 {
 			return faultWith(fault.EffectNone)
 		}
-		assert.EqualValues(t, 1, h.effects.Add(1), "one call with an effect")
+		assert.EqualValues(t, 1, h.effects.Add(1), "only one call may have an effect")
 		response.Id = "77"
 		return nil
 	})
@@ -535,8 +531,8 @@ func (h *history) call(t *testing.T, f *fixture) {
 	}
 	switch f := fault.From(err); f.Reason {
 	case ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN:
-		assert.NotZero(t, h.effects.Load(), "nothing was sent")
-		assert.False(t, h.calm.Load(), "the outcome is stored")
+		assert.NotZero(t, h.effects.Load(), "the outcome is unknown, but no call had an effect")
+		assert.False(t, h.calm.Load(), "the outcome is unknown, but it was stored")
 	case ongairv1.ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT:
 		assert.False(t, h.calm.Load(), err.Error())
 	case ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED:
@@ -546,16 +542,16 @@ func (h *history) call(t *testing.T, f *fixture) {
 	}
 }
 
-// Callers repeat one call on several replicas, whatever becomes of what these write: it
-// is made once, and nobody hears that it may have been where it was not.
-func TestACallIsMadeOnceThoughItsRecordsFail(t *testing.T) {
+// Callers repeat one call on several replicas while writes fail. The call is made once, and no caller
+// gets OUTCOME_UNKNOWN unless it may have had an effect.
+func TestACallIsMadeOnceIfItsRecordsFail(t *testing.T) {
 	for seed := range uint64(500) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			inMemory(t, 3, func(t *testing.T, m *memoryRecords, replicas []*fixture) {
 				h := &history{random: rand.New(rand.NewPCG(seed, 0))}
 				m.fate = func() fate { return fate(h.draw(int(fates))) }
 				m.unread = func() bool { return h.draw(2) == 0 }
-				time.AfterFunc(h.drawTime(3*time.Second), func() { m.leave(h.drawTime(10 * time.Second)) })
+				time.AfterFunc(h.drawTime(3*time.Second), func() { m.startOutage(h.drawTime(10 * time.Second)) })
 				var callers sync.WaitGroup
 				for _, f := range replicas {
 					callers.Go(func() {
@@ -570,7 +566,7 @@ func TestACallIsMadeOnceThoughItsRecordsFail(t *testing.T) {
 				h.calm.Store(true)
 				for _, f := range replicas {
 					h.call(t, f)
-					synctest.Wait() // until its outcome is stored
+					synctest.Wait() // until the outcome is stored
 				}
 				assert.EqualValues(t, 1, h.effects.Load())
 				for _, f := range replicas {
