@@ -22,17 +22,17 @@ import (
 const (
 	streamName = "TEST"
 	subject    = "test.messages"
-	// patience is how long a test waits for what has to come.
+	// patience bounds each wait of a test.
 	patience = 10 * time.Second
 )
 
-// fixture is a committer, and its stream.
+// fixture is a committer with its storage.
 type fixture struct {
 	*committer
 	in *Storage
 }
 
-// each runs test over both kinds of storage, each time with a new stream.
+// each runs test with a new stream on each kind of storage.
 func each(t *testing.T, test func(t *testing.T, f *fixture)) {
 	t.Helper()
 	EachStorage(t, func(t *testing.T, s *Storage) { test(t, open(t, s)) })
@@ -43,7 +43,7 @@ func open(t *testing.T, s *Storage) *fixture {
 	return &fixture{committer: openStream(t, s).committer, in: s}
 }
 
-// message has an id, which is what it says, too.
+// message returns a message whose data is its id.
 func message(ctx context.Context, id string) *pending {
 	msg := nats.NewMsg(subject)
 	msg.Data = []byte(id)
@@ -51,7 +51,7 @@ func message(ctx context.Context, id string) *pending {
 	return &pending{ctx: ctx, msg: msg}
 }
 
-// expecting is a message under a key that expects a sequence to be the last one there.
+// expecting returns a message that expects last to be the last sequence of its key.
 func expecting(ctx context.Context, key string, last uint64) *pending {
 	msg := nats.NewMsg("test.keys." + key)
 	msg.Data = []byte(nuid.Next())
@@ -67,7 +67,7 @@ func numbered(from, to int) []string {
 	return ids
 }
 
-// all returns what is stored, in order.
+// all returns the ids of the stored messages, in order.
 func (f *fixture) all(t *testing.T) []string {
 	t.Helper()
 	stream, err := f.in.api.Stream(t.Context(), streamName)
@@ -81,7 +81,7 @@ func (f *fixture) all(t *testing.T) []string {
 	return ids
 }
 
-// storeAll stores messages one after the other.
+// storeAll stores messages one at a time.
 func (f *fixture) storeAll(t *testing.T, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
@@ -99,7 +99,7 @@ func withIDs(ctx context.Context, ids ...string) []*pending {
 	return messages
 }
 
-// What becomes of a message.
+// Results of a message.
 const (
 	stored   = "stored"
 	found    = "found"
@@ -107,41 +107,40 @@ const (
 	failed   = "failed"
 )
 
-// commitTogether commits messages that all come at the same time, and returns what
-// became of each.
+// commitTogether commits messages that arrive at the same time, and returns the result of each.
 func (f *fixture) commitTogether(messages []*pending) []string {
 	f.enqueue(messages...)
-	became := make([]string, len(messages))
+	results := make([]string, len(messages))
 	var group sync.WaitGroup
 	for i, p := range messages {
 		group.Go(func() {
 			ack, err := p.wait()
 			switch {
 			case errors.Is(err, ErrConflict):
-				became[i] = conflict
+				results[i] = conflict
 			case err != nil:
-				became[i] = failed
+				results[i] = failed
 			case ack.Duplicate:
-				became[i] = found
+				results[i] = found
 			default:
-				became[i] = stored
+				results[i] = stored
 			}
 		})
 	}
 	group.Wait()
-	return became
+	return results
 }
 
-func TestAGroupIsStoredInItsOrder(t *testing.T) {
+func TestAGroupIsStoredInOrder(t *testing.T) {
 	for _, size := range []int{1, 3, 4, 15, 16, 300, maxBatch, 2*maxBatch + 1} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
 				ids := numbered(1, size)
-				became := f.commitTogether(withIDs(t.Context(), ids...))
-				assert.Equal(t, slices.Repeat([]string{stored}, size), became)
+				results := f.commitTogether(withIDs(t.Context(), ids...))
+				assert.Equal(t, slices.Repeat([]string{stored}, size), results)
 				got := f.all(t)
 				if size < f.storage.minBatch() {
-					slices.SortFunc(got, byNumber) // singles that are under way have no order
+					slices.SortFunc(got, byNumber) // messages published singly have no order
 				}
 				assert.Equal(t, ids, got)
 			})
@@ -154,28 +153,28 @@ func byNumber(a, b string) int {
 	return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 }
 
-func TestDuplicatesOfAGroupAreFoundAndNothingElseIsTouched(t *testing.T) {
+func TestDuplicatesInAGroupDoNotAffectTheOthers(t *testing.T) {
 	for name, before := range map[string][]string{
-		"none":            nil,
-		"one":             {"event-40"},
-		"the first":       {"event-1"},
-		"the last":        {"event-64"},
-		"several":         {"event-3", "event-33", "event-34", "event-63"},
-		"every one":       numbered(1, 64),
-		"a small group's": numbered(1, 60),
+		"none":                  nil,
+		"one":                   {"event-40"},
+		"the first":             {"event-1"},
+		"the last":              {"event-64"},
+		"several":               {"event-3", "event-33", "event-34", "event-63"},
+		"every one":             numbered(1, 64),
+		"all but a small group": numbered(1, 60),
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
 				f.storeAll(t, before...)
 				ids := numbered(1, 64)
-				became := f.commitTogether(withIDs(t.Context(), ids...))
+				results := f.commitTogether(withIDs(t.Context(), ids...))
 				rest := []string{}
 				for i, id := range ids {
 					if slices.Contains(before, id) {
-						assert.Equal(t, found, became[i], id)
+						assert.Equal(t, found, results[i], id)
 						continue
 					}
-					assert.Equal(t, stored, became[i], id)
+					assert.Equal(t, stored, results[i], id)
 					rest = append(rest, id)
 				}
 				assert.Equal(t, append(slices.Clone(before), rest...), f.all(t))
@@ -187,13 +186,13 @@ func TestDuplicatesOfAGroupAreFoundAndNothingElseIsTouched(t *testing.T) {
 func TestOneIDTwiceInAGroupIsStoredOnce(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		ids := slices.Concat(numbered(1, 30), numbered(1, 30), []string{"event-7"})
-		became := f.commitTogether(withIDs(t.Context(), ids...))
-		assert.Equal(t, slices.Concat(slices.Repeat([]string{stored}, 30), slices.Repeat([]string{found}, 31)), became)
+		results := f.commitTogether(withIDs(t.Context(), ids...))
+		assert.Equal(t, slices.Concat(slices.Repeat([]string{stored}, 30), slices.Repeat([]string{found}, 31)), results)
 		assert.Equal(t, numbered(1, 30), f.all(t))
 	})
 }
 
-func TestMessagesAtOnceAreStoredOnceEachAndInTheirSendersOrder(t *testing.T) {
+func TestConcurrentMessagesAreStoredOnceInSenderOrder(t *testing.T) {
 	const senders, messages = 64, 20
 	each(t, func(t *testing.T, f *fixture) {
 		var wg sync.WaitGroup
@@ -216,16 +215,16 @@ func TestMessagesAtOnceAreStoredOnceEachAndInTheirSendersOrder(t *testing.T) {
 
 func TestAMessageOfACancelledCallerIsNotStored(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		gone, cancel := context.WithTimeout(t.Context(), 0)
+		ctx, cancel := context.WithTimeout(t.Context(), 0)
 		defer cancel()
-		group := slices.Concat(withIDs(t.Context(), numbered(1, 20)...), withIDs(gone, "gone"))
-		became := f.commitTogether(group)
-		assert.Equal(t, append(slices.Repeat([]string{stored}, 20), failed), became)
+		group := slices.Concat(withIDs(t.Context(), numbered(1, 20)...), withIDs(ctx, "cancelled"))
+		results := f.commitTogether(group)
+		assert.Equal(t, append(slices.Repeat([]string{stored}, 20), failed), results)
 		assert.Equal(t, numbered(1, 20), f.all(t))
 	})
 }
 
-func TestAnUnwritableJetStreamRejectsAtOnce(t *testing.T) {
+func TestAWriteErrorOfJetStreamIsReturnedImmediately(t *testing.T) {
 	f := open(t, OpenEmbedded(t))
 	broken, fail := context.WithCancelCause(t.Context())
 	f.storage.embedded.writable.Store(&writability{broken, fail})
@@ -238,16 +237,16 @@ func TestAnUnwritableJetStreamRejectsAtOnce(t *testing.T) {
 	assert.ErrorIs(t, err, full)
 }
 
-// deafOnce is a JetStream whose first acknowledgement gets lost.
-type deafOnce struct {
+// lossyOnce is a JetStream that loses the first acknowledgement.
+type lossyOnce struct {
 	natsjs.JetStream
 	lost bool
 }
 
-func (d *deafOnce) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...natsjs.PublishOpt) (*natsjs.PubAck, error) {
-	ack, err := d.JetStream.PublishMsg(ctx, msg, opts...)
-	if err == nil && !d.lost {
-		d.lost = true
+func (l *lossyOnce) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...natsjs.PublishOpt) (*natsjs.PubAck, error) {
+	ack, err := l.JetStream.PublishMsg(ctx, msg, opts...)
+	if err == nil && !l.lost {
+		l.lost = true
 		return nil, context.DeadlineExceeded
 	}
 	return ack, err
@@ -255,17 +254,17 @@ func (d *deafOnce) PublishMsg(ctx context.Context, msg *nats.Msg, opts ...natsjs
 
 func TestALostAcknowledgementAddsNoSecondEvent(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		deaf := &deafOnce{JetStream: f.js}
-		f.js = deaf
+		lossy := &lossyOnce{JetStream: f.js}
+		f.js = lossy
 		ack, err := f.store(message(t.Context(), "event-1"))
 		require.NoError(t, err)
-		assert.True(t, deaf.lost)
+		assert.True(t, lossy.lost)
 		assert.Equal(t, Ack{Sequence: 1, Duplicate: true}, ack)
 		assert.Equal(t, []string{"event-1"}, f.all(t))
 	})
 }
 
-// first has the first batch end as fail says, after it was stored.
+// first makes the first batch end with the error of fail, after it was stored.
 func (f *fixture) first(fail func() error) {
 	batch, failed := f.batch, false
 	f.batch = func(ctx context.Context, messages []*nats.Msg) (uint64, error) {
@@ -278,7 +277,7 @@ func (f *fixture) first(fail func() error) {
 	}
 }
 
-func TestABatchWhoseAcknowledgementIsLostAddsNoSecondEvent(t *testing.T) {
+func TestALostAcknowledgementOfABatchAddsNoSecondEvent(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.first(func() error { return context.DeadlineExceeded })
 		messages := withIDs(t.Context(), numbered(1, 50)...)
@@ -294,8 +293,8 @@ func TestABatchWhoseAcknowledgementIsLostAddsNoSecondEvent(t *testing.T) {
 func TestABatchThatCannotBePublishedFailsWhole(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.in.conn.Close()
-		became := f.commitTogether(withIDs(t.Context(), numbered(1, 50)...))
-		assert.Equal(t, slices.Repeat([]string{failed}, 50), became)
+		results := f.commitTogether(withIDs(t.Context(), numbered(1, 50)...))
+		assert.Equal(t, slices.Repeat([]string{failed}, 50), results)
 	})
 }
 
@@ -306,10 +305,10 @@ func TestAGroupIsBounded(t *testing.T) {
 		messages, bytes int
 		want            []int
 	}{
-		"in number":                     {0, 2*maxBatch + 77, 1, []int{maxBatch, maxBatch, 77}},
-		"in bytes":                      {0, 50, 512 << 10, []int{16, 16, 16, 2}},
-		"by a part of what is kept":     {4 << 20, 5, 512 << 10, []int{2, 2, 1}},
-		"but one message goes any time": {4 << 20, 2, maxBatchBytes + 1, []int{1, 1}},
+		"in number":                   {0, 2*maxBatch + 77, 1, []int{maxBatch, maxBatch, 77}},
+		"in bytes":                    {0, 50, 512 << 10, []int{16, 16, 16, 2}},
+		"by a part of the retention":  {4 << 20, 5, 512 << 10, []int{2, 2, 1}},
+		"but to at least one message": {4 << 20, 2, maxBatchBytes + 1, []int{1, 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stream, err := s.OpenStream(t.Context(), StreamConfig{Name: streamName, Subject: "test.", MaxBytes: tt.kept})
@@ -330,7 +329,7 @@ func TestAGroupIsBounded(t *testing.T) {
 	}
 }
 
-func TestMessagesThatArriveDuringACommitAreTheNextGroup(t *testing.T) {
+func TestMessagesThatArriveDuringAWriteFormTheNextGroup(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		var sizes []int
 		batch, began, let := f.batch, make(chan struct{}), make(chan struct{})
@@ -355,7 +354,7 @@ func TestMessagesThatArriveDuringACommitAreTheNextGroup(t *testing.T) {
 		assert.Equal(t, []int{minBatchOnDisk, 2 * minBatchOnDisk}, sizes)
 		assert.Equal(t, numbered(1, 3*minBatchOnDisk), f.all(t))
 		f.storeAll(t, "alone")
-		assert.Len(t, sizes, 2, "a message that comes alone is no batch")
+		assert.Len(t, sizes, 2, "a single message is not a batch")
 	})
 }
 
@@ -367,10 +366,10 @@ func TestACancelledCallerDoesNotWaitForItsGroup(t *testing.T) {
 			<-let
 			return batch(ctx, messages)
 		}
-		hasty, leave := context.WithCancel(t.Context())
-		messages := slices.Concat(withIDs(t.Context(), numbered(1, minBatchOnDisk)...), withIDs(hasty, "of one who goes"))
+		ctx, cancel := context.WithCancel(t.Context())
+		messages := slices.Concat(withIDs(t.Context(), numbered(1, minBatchOnDisk)...), withIDs(ctx, "cancelled"))
 		f.enqueue(messages...)
-		leave()
+		cancel()
 		_, err := messages[minBatchOnDisk].wait()
 		require.ErrorIs(t, err, context.Canceled)
 		close(let)
@@ -381,7 +380,7 @@ func TestACancelledCallerDoesNotWaitForItsGroup(t *testing.T) {
 	})
 }
 
-func TestEachMessageOfABatchKnowsItsSequence(t *testing.T) {
+func TestEachMessageOfABatchGetsItsSequence(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.storeAll(t, "first")
 		messages := withIDs(t.Context(), numbered(1, 40)...)
@@ -392,7 +391,7 @@ func TestEachMessageOfABatchKnowsItsSequence(t *testing.T) {
 	})
 }
 
-func TestOfThoseThatExpectTheSameOneIsStored(t *testing.T) {
+func TestOneOfSeveralConflictingWritesIsStored(t *testing.T) {
 	for _, copies := range []int{2, minBatchOnDisk, 100} {
 		each(t, func(t *testing.T, f *fixture) {
 			var messages []*pending
@@ -401,9 +400,9 @@ func TestOfThoseThatExpectTheSameOneIsStored(t *testing.T) {
 					messages = append(messages, expecting(t.Context(), strconv.Itoa(key), 0))
 				}
 			}
-			became := f.commitTogether(messages)
+			results := f.commitTogether(messages)
 			for key := range 20 {
-				ofKey := became[key*copies : (key+1)*copies]
+				ofKey := results[key*copies : (key+1)*copies]
 				slices.Sort(ofKey)
 				assert.Equal(t, append(slices.Repeat([]string{conflict}, copies-1), stored), ofKey)
 			}
@@ -412,7 +411,7 @@ func TestOfThoseThatExpectTheSameOneIsStored(t *testing.T) {
 	}
 }
 
-func TestAConflictInAGroupTouchesNothingElse(t *testing.T) {
+func TestAConflictInAGroupDoesNotAffectTheOthers(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		_, err := f.store(expecting(t.Context(), "7", 0))
 		require.NoError(t, err)
@@ -423,30 +422,30 @@ func TestAConflictInAGroupTouchesNothingElse(t *testing.T) {
 			messages = append(messages, expecting(t.Context(), strconv.Itoa(key), 0))
 		}
 		messages = append(messages, withIDs(t.Context(), numbered(1, 5)...)...)
-		for i, became := range f.commitTogether(messages) {
+		for i, results := range f.commitTogether(messages) {
 			if i == 7 {
-				assert.Equal(t, conflict, became)
+				assert.Equal(t, conflict, results)
 				continue
 			}
-			assert.Equal(t, stored, became, i)
+			assert.Equal(t, stored, results, i)
 		}
 	})
 }
 
-// An outcome that is stored under a key together with a claim that comes too late for
-// it MUST NOT share the claim's fate.
-func TestAConflictFailsOnlyItsOwnMessage(t *testing.T) {
+// If an outcome and a late claim of the same key are in one group, the claim's conflict MUST NOT
+// affect the outcome.
+func TestMessagesWithDifferentExpectationsAreStoredSeparately(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		ack, err := f.store(expecting(t.Context(), "key", 0))
 		require.NoError(t, err)
 		messages := []*pending{expecting(t.Context(), "key", 0), expecting(t.Context(), "key", ack.Sequence), expecting(t.Context(), "key", 0)}
 		messages = append(messages, withIDs(t.Context(), numbered(1, 30)...)...)
-		became := f.commitTogether(messages)
-		assert.Equal(t, []string{conflict, stored, conflict}, became[:3])
+		results := f.commitTogether(messages)
+		assert.Equal(t, []string{conflict, stored, conflict}, results[:3])
 	})
 }
 
-func TestAStreamWithoutBatchesStoresOneByOne(t *testing.T) {
+func TestAStreamWithoutBatchesStoresMessagesSingly(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		stream, err := f.in.api.Stream(t.Context(), streamName)
 		require.NoError(t, err)
@@ -454,35 +453,35 @@ func TestAStreamWithoutBatchesStoresOneByOne(t *testing.T) {
 		config.AllowAtomicPublish = false
 		_, err = f.in.api.UpdateStream(t.Context(), config)
 		require.NoError(t, err)
-		became := f.commitTogether(withIDs(t.Context(), numbered(1, 40)...))
-		assert.Equal(t, slices.Repeat([]string{stored}, 40), became)
+		results := f.commitTogether(withIDs(t.Context(), numbered(1, 40)...))
+		assert.Equal(t, slices.Repeat([]string{stored}, 40), results)
 	})
 }
 
-// Callers go while their batch is on its way. When it is tried again, or in parts, those
-// that stay MUST hear the truth, and so must those who share the fate of one that went.
-func TestABatchIsRetriedWithTheMessagesOfCancelledCallers(t *testing.T) {
+// Some callers cancel during the write of their batch. When the batch is retried, whole or in parts,
+// the other callers MUST get the correct result.
+func TestARetriedBatchIncludesMessagesOfCancelledCallers(t *testing.T) {
 	for name, tt := range map[string]struct {
-		gone  func(i int) bool
-		cause error
+		cancelled func(i int) bool
+		cause     error
 	}{
-		"some, and the acknowledgement was lost": {func(i int) bool { return i%3 == 0 }, context.DeadlineExceeded},
-		"a half, and it goes in parts":           {func(i int) bool { return i < 20 }, &natsjs.APIError{ErrorCode: 10201}},
-		"all":                                    {func(int) bool { return true }, context.DeadlineExceeded},
+		"some, and the acknowledgement is lost":     {func(i int) bool { return i%3 == 0 }, context.DeadlineExceeded},
+		"half, and the batch is published in parts": {func(i int) bool { return i < 20 }, &natsjs.APIError{ErrorCode: 10201}},
+		"all": {func(int) bool { return true }, context.DeadlineExceeded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
-				gone, leave := context.WithCancel(t.Context())
+				cancelled, cancel := context.WithCancel(t.Context())
 				var messages []*pending
 				for i, id := range numbered(1, 40) {
 					ctx := t.Context()
-					if tt.gone(i) {
-						ctx = gone
+					if tt.cancelled(i) {
+						ctx = cancelled
 					}
 					messages = append(messages, message(ctx, id))
 				}
 				f.first(func() error {
-					leave()
+					cancel()
 					return tt.cause
 				})
 				f.enqueue(messages...)
@@ -494,16 +493,15 @@ func TestABatchIsRetriedWithTheMessagesOfCancelledCallers(t *testing.T) {
 				assert.Len(t, stored, 40)
 				for _, p := range messages {
 					require.LessOrEqual(t, p.ack.Sequence, uint64(len(stored)))
-					assert.Equal(t, string(p.msg.Data), stored[p.ack.Sequence-1], "it is where it is said to be")
+					assert.Equal(t, string(p.msg.Data), stored[p.ack.Sequence-1], "the message must have the acknowledged sequence")
 				}
 			})
 		})
 	}
 }
 
-// A leader of a cluster that changes while a batch is being published leaves the new one
-// with a part of it.
-func TestABatchOfWhichAPartIsMissingIsPublishedInParts(t *testing.T) {
+// If the leader of a cluster changes during a batch, the new leader has only a part of it.
+func TestAnIncompleteBatchIsPublishedInParts(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		batch, failed := f.batch, false
 		f.batch = func(ctx context.Context, messages []*nats.Msg) (uint64, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAFileThatIsRemovedMeanwhileNeedsNoSync(t *testing.T) {
+func TestARemovedFileNeedsNoSync(t *testing.T) {
 	const files = 2000
 	dir := t.TempDir()
 	path := func(i int) string { return filepath.Join(dir, strconv.Itoa(i)) }
@@ -22,7 +22,7 @@ func TestAFileThatIsRemovedMeanwhileNeedsNoSync(t *testing.T) {
 	removing.Go(func() {
 		close(begun)
 		for i := range files {
-			_ = os.Remove(path(i)) // it is there
+			_ = os.Remove(path(i)) // exists
 		}
 	})
 	<-begun

@@ -13,12 +13,12 @@ import (
 	"github.com/ongair/ongair-gateway/server/servertest/faultfs"
 )
 
-// nobody runs f without the right to read everything that root has.
-func nobody(t *testing.T, f func()) {
+// runUnprivileged runs f without root's permission to read all files.
+func runUnprivileged(t *testing.T, f func()) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread() // never unlocked, so that the thread ends with the goroutine
 		if os.Getuid() == 0 {
 			if err := syscall.Setfsuid(65534); err != nil {
 				done <- err
@@ -33,14 +33,14 @@ func nobody(t *testing.T, f func()) {
 
 func TestADirectoryThatCannotBeOpenedKeepsItsKey(t *testing.T) {
 	above := t.TempDir()
-	require.NoError(t, os.Chmod(filepath.Dir(above), 0o711)) // for nobody to get through
+	require.NoError(t, os.Chmod(filepath.Dir(above), 0o711)) // searchable by the unprivileged user
 	dir := filepath.Join(above, "data")
 	require.NoError(t, os.Mkdir(dir, 0o700))
 	path := filepath.Join(dir, keyFile)
 	require.NoError(t, writeKey(path, "the directory's", keyA))
-	// Who is not its owner may change it, and not read it.
+	// Other users may write to the directory, but not read it.
 	require.NoError(t, os.Chmod(dir, 0o333))
-	nobody(t, func() { assert.ErrorIs(t, writeKey(path, "the directory's", keyB), os.ErrPermission) })
+	runUnprivileged(t, func() { assert.ErrorIs(t, writeKey(path, "the directory's", keyB), os.ErrPermission) })
 	require.NoError(t, os.Chmod(dir, 0o700))
 	sealed, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -48,7 +48,7 @@ func TestADirectoryThatCannotBeOpenedKeepsItsKey(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-func TestAFailedSyncOfANewKeyReportsThatEitherMayBeNeeded(t *testing.T) {
+func TestAFailedSyncOfANewKeyReportsThatEitherKeyMayBeNeeded(t *testing.T) {
 	disk := faultfs.New(t)
 	dir := filepath.Join(disk.Dir(), "data")
 	keys := []string{keyB, keyA}
@@ -57,18 +57,18 @@ func TestAFailedSyncOfANewKeyReportsThatEitherMayBeNeeded(t *testing.T) {
 
 	disk.FailDirectorySyncs(syscall.EIO)
 	require.ErrorContains(t, js.ReplaceKeys(keys), "keep the previous key on the second line")
-	require.Error(t, js.ReplaceKeys(keys[1:]), "nor is it certain that there is nothing to replace")
+	require.Error(t, js.ReplaceKeys(keys[1:]), "the new key may not be on the disk")
 
 	disk.FailDirectorySyncs(0)
 	require.NoError(t, js.ReplaceKeys(keys))
 	disk.PowerOff()
-	_ = js.Close() // which finds no disk
+	_ = js.Close() // fails without the disk
 	disk.PowerOn(faultfs.Nothing)
 	_, err = store(t, dir, keyB)
 	require.NoError(t, err)
 }
 
-func TestAStartMakesSureOfAKeyThatAKilledProcessReplaced(t *testing.T) {
+func TestAStartSyncsAKeyThatAKilledProcessReplaced(t *testing.T) {
 	disk := faultfs.New(t)
 	dir := filepath.Join(disk.Dir(), "data")
 	_, err := store(t, dir, keyA)
@@ -79,7 +79,7 @@ func TestAStartMakesSureOfAKeyThatAKilledProcessReplaced(t *testing.T) {
 	key, err := openKey(string(old), keyA)
 	require.NoError(t, err)
 
-	// Killed between the rename and the sync of the directory.
+	// Simulate a kill between the rename and the sync of the directory.
 	other := filepath.Join(disk.Dir(), keyFile)
 	require.NoError(t, writeKey(other, key, keyB))
 	require.NoError(t, os.Rename(other, path))
@@ -87,7 +87,7 @@ func TestAStartMakesSureOfAKeyThatAKilledProcessReplaced(t *testing.T) {
 	js, err := Open(t.Context(), Config{Dir: dir, EncryptionKeys: []string{keyB, keyA}})
 	require.NoError(t, err)
 	disk.PowerOff()
-	_ = js.Close() // which finds no disk
+	_ = js.Close() // fails without the disk
 	disk.PowerOn(faultfs.Nothing)
 	_, err = store(t, dir, keyB)
 	require.NoError(t, err)

@@ -17,11 +17,11 @@ import (
 const (
 	keyA = "key-A-of-the-tests-0123456789abcdef"
 	keyB = "key-B-of-the-tests-0123456789abcdef"
-	// canary is a text that must not be on the disk in clear.
+	// canary is a text that must not be on the disk unencrypted.
 	canary = "CANARY +254722200200"
 )
 
-// store opens a directory, publishes a message, and returns how many there were.
+// store opens a directory, publishes a message and returns the number of earlier messages.
 func store(t *testing.T, dir string, keys ...string) (before uint64, err error) {
 	t.Helper()
 	js, err := Open(t.Context(), Config{Dir: dir, EncryptionKeys: keys})
@@ -43,7 +43,7 @@ func store(t *testing.T, dir string, keys ...string) (before uint64, err error) 
 	return info.State.Msgs, nil
 }
 
-// clear reports whether the canary can be found in the files of a directory.
+// clear reports whether the files of a directory contain the canary unencrypted.
 func clear(t *testing.T, dir string) (found bool) {
 	t.Helper()
 	require.NoError(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
@@ -57,7 +57,7 @@ func clear(t *testing.T, dir string) (found bool) {
 	return found
 }
 
-func TestEncryptedDataCannotBeReadWithoutTheKey(t *testing.T) {
+func TestEncryptedDataRequiresTheKey(t *testing.T) {
 	dir := t.TempDir()
 	for want := range uint64(3) {
 		before, err := store(t, dir, keyA)
@@ -74,15 +74,15 @@ func TestEncryptedDataCannotBeReadWithoutTheKey(t *testing.T) {
 	}
 	before, err := store(t, dir, keyA)
 	require.NoError(t, err)
-	assert.EqualValues(t, 3, before, "a wrong key destroys nothing")
+	assert.EqualValues(t, 3, before, "a wrong key must not destroy data")
 }
 
-// nats-server encrypts in place, and a kill meanwhile would lose what it is at.
-func TestADirectoryInClearTextStaysSo(t *testing.T) {
+// nats-server encrypts files in place. A kill in the meantime would lose data.
+func TestAnUnencryptedDirectoryStaysUnencrypted(t *testing.T) {
 	dir := t.TempDir()
 	_, err := store(t, dir)
 	require.NoError(t, err)
-	assert.True(t, clear(t, dir), "else this looks in the wrong place")
+	assert.True(t, clear(t, dir), "clear must find the canary")
 	_, err = store(t, dir, keyA)
 	require.ErrorContains(t, err, "is not encrypted")
 	before, err := store(t, dir)
@@ -114,7 +114,7 @@ func TestAKeyIsReplaced(t *testing.T) {
 	_, err = store(t, dir, keyB, keyA)
 	require.NoError(t, err)
 	_, err = store(t, dir, keyA)
-	require.ErrorContains(t, err, "another key", "from the start on that had both")
+	require.ErrorContains(t, err, "another key", "only the new key is valid after a start with both")
 	before, err := store(t, dir, keyB)
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, before)
@@ -128,7 +128,7 @@ func TestAKeyIsReplacedWhileTheDirectoryIsOpen(t *testing.T) {
 	require.NoError(t, err)
 	require.ErrorContains(t, js.ReplaceKeys(nil), "encryption cannot be changed")
 
-	// What cannot be written leaves the key that there was.
+	// If the new key cannot be written, the old one is kept.
 	require.NoError(t, os.Mkdir(filepath.Join(dir, keyFile+".new"), 0o700))
 	require.Error(t, js.ReplaceKeys([]string{keyB, keyA}))
 	kept, _, err := directoryKey(dir, []string{keyA}, slog.New(slog.DiscardHandler))
@@ -148,16 +148,16 @@ func TestAKeyIsReplacedWhileTheDirectoryIsOpen(t *testing.T) {
 	assert.False(t, clear(t, dir))
 }
 
-// The file with keys is read while somebody writes it.
-func TestReplacingAKeyRequiresThePreviousOne(t *testing.T) {
+// The file with keys may be read while it is being written.
+func TestReplacingAKeyRequiresTheOldKey(t *testing.T) {
 	dir := t.TempDir()
 	js, err := Open(t.Context(), Config{Dir: dir, EncryptionKeys: []string{keyA}})
 	require.NoError(t, err)
 	for name, keys := range map[string][]string{
-		"a part of the new one":    {keyB[:MinKeyLength]},
-		"the new one alone":        {keyB},
-		"a part of the old one":    {keyB, keyA[:MinKeyLength]},
-		"the old one and one more": {keyA + "0", keyB},
+		"a part of the new key":              {keyB[:MinKeyLength]},
+		"only the new key":                   {keyB},
+		"a part of the old key":              {keyB, keyA[:MinKeyLength]},
+		"the old key with another character": {keyA + "0", keyB},
 	} {
 		require.ErrorContains(t, js.ReplaceKeys(keys), "keep the previous key", name)
 	}
@@ -170,18 +170,18 @@ func TestAKeyThatCannotBeReplacedAtTheStartIsReplacedLater(t *testing.T) {
 	dir := t.TempDir()
 	_, err := store(t, dir, keyA)
 	require.NoError(t, err)
-	inTheWay := filepath.Join(dir, keyFile+".new")
-	require.NoError(t, os.Mkdir(inTheWay, 0o700))
+	obstacle := filepath.Join(dir, keyFile+".new")
+	require.NoError(t, os.Mkdir(obstacle, 0o700))
 	var log bytes.Buffer
 	js, err := Open(t.Context(), Config{
 		Dir: dir, EncryptionKeys: []string{keyB, keyA}, Logger: slog.New(slog.NewTextHandler(&log, nil)),
 	})
-	require.NoError(t, err, "the old key opens it")
+	require.NoError(t, err, "the old key must open the directory")
 	assert.Contains(t, log.String(), "keep the previous key")
 	assert.NotContains(t, log.String(), "key-")
-	require.Error(t, js.ReplaceKeys([]string{keyB, keyA}), "there is still something in the way")
+	require.Error(t, js.ReplaceKeys([]string{keyB, keyA}), "the obstacle still exists")
 
-	require.NoError(t, os.Remove(inTheWay))
+	require.NoError(t, os.Remove(obstacle))
 	require.NoError(t, js.ReplaceKeys([]string{keyB, keyA}))
 	require.NoError(t, js.Close())
 	before, err := store(t, dir, keyB)
@@ -189,7 +189,7 @@ func TestAKeyThatCannotBeReplacedAtTheStartIsReplacedLater(t *testing.T) {
 	assert.EqualValues(t, 1, before)
 }
 
-func TestALogInClearTextGetsNoKeyWhileItIsOpen(t *testing.T) {
+func TestAnOpenUnencryptedLogCannotGetAKey(t *testing.T) {
 	js, err := Open(t.Context(), Config{Dir: t.TempDir()})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, js.Close()) }()
@@ -219,7 +219,7 @@ func TestADamagedKeyOpensNothing(t *testing.T) {
 	assert.EqualValues(t, 1, before)
 }
 
-func TestTheDataDirectoryIsPrivateToItsOwner(t *testing.T) {
+func TestOnlyTheOwnerHasAccessToTheDataDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	_, err := store(t, dir, keyA)
 	require.NoError(t, err)

@@ -12,8 +12,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage"
 )
 
-func TestANewDirectoryIsStampedBeforeAnythingIsInIt(t *testing.T) {
-	for name, keys := range map[string][]string{"in clear text": nil, "encrypted": {"0123456789abcdef0123456789abcdef"}} {
+func TestANewDirectoryIsStampedFirst(t *testing.T) {
+	for name, keys := range map[string][]string{"unencrypted": nil, "encrypted": {"0123456789abcdef0123456789abcdef"}} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			js, err := storage.Open(t.Context(), storage.Config{Dir: dir, EncryptionKeys: keys})
@@ -26,8 +26,7 @@ func TestANewDirectoryIsStampedBeforeAnythingIsInIt(t *testing.T) {
 	}
 }
 
-// A directory of another format is refused in one line that says what to do, and stays as
-// it is.
+// The directory must not be modified.
 func TestADirectoryOfAnotherFormatIsRejected(t *testing.T) {
 	for name, tt := range map[string]struct {
 		files map[string]string
@@ -43,15 +42,15 @@ func TestADirectoryOfAnotherFormatIsRejected(t *testing.T) {
 			`data directory DIR has data and no format stamp: it is not a released gateway's; ` +
 				`move it away to start with an empty one, or restore its file "format"`,
 		},
-		"a newer one": {
+		"a newer format": {
 			map[string]string{"format": "2\n"},
 			"data directory DIR has format 2, and this gateway knows formats up to 1: use the version that wrote it, or a newer one",
 		},
-		"a stamp that is empty": {
+		"an empty stamp": {
 			map[string]string{"format": ""},
 			`data directory DIR has the invalid format stamp "": restore it from a backup`,
 		},
-		"a stamp that is no number": {
+		"a stamp other than a number": {
 			map[string]string{"format": "one\n"},
 			`data directory DIR has the invalid format stamp "one": restore it from a backup`,
 		},

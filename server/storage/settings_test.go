@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// updates is a JetStream that counts updates.
+// updates is a JetStream that counts stream updates.
 type updates struct {
 	natsjs.JetStream
 	count int
@@ -24,7 +24,7 @@ func (u *updates) UpdateStream(ctx context.Context, cfg natsjs.StreamConfig) (na
 	return u.JetStream.UpdateStream(ctx, cfg)
 }
 
-// configOf returns the settings of a stream without what the server tells of its version.
+// configOf returns the settings of a stream, without the server's version.
 func configOf(t *testing.T, s *Storage, stream string) natsjs.StreamConfig {
 	t.Helper()
 	got, err := s.api.Stream(t.Context(), stream)
@@ -38,7 +38,7 @@ func configOf(t *testing.T, s *Storage, stream string) natsjs.StreamConfig {
 	return config
 }
 
-// kinds are the streams that there are, with how each is opened.
+// kinds maps each kind of stream to a function that opens it.
 func kinds() map[string]func(t *testing.T, s *Storage, maxAge time.Duration) error {
 	return map[string]func(t *testing.T, s *Storage, maxAge time.Duration) error{
 		streamName: func(t *testing.T, s *Storage, maxAge time.Duration) error {
@@ -52,12 +52,13 @@ func kinds() map[string]func(t *testing.T, s *Storage, maxAge time.Duration) err
 	}
 }
 
-// eachKind runs test with a new stream of each kind, on every kind of storage. open opens
-// the stream again.
+// eachKind runs test with a new stream of each kind on each kind of storage. open opens the stream
+// again.
 func eachKind(t *testing.T, test func(t *testing.T, s *Storage, stream string, open func(maxAge time.Duration) error)) {
 	t.Helper()
 	EachStorage(t, func(t *testing.T, s *Storage) {
-		// With the last stream nats-server removes the folder of all, also of one that is just made.
+		// When nats-server deletes the last stream, it removes the folder of all streams, including one that
+		// is being created.
 		_, err := s.api.CreateStream(t.Context(), natsjs.StreamConfig{Name: "ELSEWHERE"})
 		require.NoError(t, err)
 		for name, open := range kinds() {
@@ -69,7 +70,7 @@ func eachKind(t *testing.T, test func(t *testing.T, s *Storage, stream string, o
 	})
 }
 
-func TestStreamSettingsOfAnOperatorAreKept(t *testing.T) {
+func TestOtherStreamSettingsOfAnOperatorAreKept(t *testing.T) {
 	eachKind(t, func(t *testing.T, s *Storage, stream string, open func(maxAge time.Duration) error) {
 		theirs := configOf(t, s, stream)
 		theirs.Description = "theirs"
@@ -88,7 +89,7 @@ func TestStreamSettingsOfAnOperatorAreKept(t *testing.T) {
 		counted := &updates{JetStream: s.api}
 		s.api = counted
 		require.NoError(t, open(time.Hour))
-		assert.Zero(t, counted.count, "nothing is to be changed")
+		assert.Zero(t, counted.count, "no setting differs")
 		assert.Equal(t, theirs, configOf(t, s, stream))
 
 		require.NoError(t, open(2*time.Hour))
@@ -98,7 +99,7 @@ func TestStreamSettingsOfAnOperatorAreKept(t *testing.T) {
 	})
 }
 
-func TestASettingThatTheGatewayReliesOnIsSetBackAndLogged(t *testing.T) {
+func TestARequiredSettingIsRestoredAndLogged(t *testing.T) {
 	for setting, change := range map[string]func(*natsjs.StreamConfig){
 		"subjects": func(c *natsjs.StreamConfig) { c.Subjects = []string{"elsewhere." + c.Name + ".>"} },
 		"subject_transform": func(c *natsjs.StreamConfig) {
@@ -135,7 +136,7 @@ func TestASettingThatTheGatewayReliesOnIsSetBackAndLogged(t *testing.T) {
 				s.log = slog.New(slog.NewTextHandler(&logged, nil))
 
 				require.NoError(t, open(time.Hour))
-				ours.AllowMsgTTL, ours.AllowRollup = theirs.AllowMsgTTL, theirs.AllowRollup // which stay
+				ours.AllowMsgTTL, ours.AllowRollup = theirs.AllowMsgTTL, theirs.AllowRollup // these are kept
 				assert.Equal(t, ours, configOf(t, s, stream))
 				assert.Contains(t, logged.String(), "stream="+stream+" setting="+setting+" ")
 			})
@@ -143,7 +144,7 @@ func TestASettingThatTheGatewayReliesOnIsSetBackAndLogged(t *testing.T) {
 	}
 }
 
-func TestAnIncompatibleStreamIsRejected(t *testing.T) {
+func TestAnUnusableStreamIsRejected(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*natsjs.StreamConfig)
 		want   string
@@ -187,7 +188,7 @@ func TestAnIncompatibleStreamIsRejected(t *testing.T) {
 				config = configOf(t, s, stream)
 				err = open(time.Hour)
 				require.ErrorContains(t, err, "stream "+stream+tt.want)
-				assert.Equal(t, config, configOf(t, s, stream), "it stays as it is")
+				assert.Equal(t, config, configOf(t, s, stream), "the stream must not be modified")
 			})
 		})
 	}

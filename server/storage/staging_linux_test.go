@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// openIn opens the storage of a data directory, with a stream.
+// openIn opens a storage and a stream in it.
 func openIn(t *testing.T, cfg Config) (*Storage, *fixture) {
 	t.Helper()
 	s, err := Open(t.Context(), cfg)
@@ -21,7 +21,7 @@ func openIn(t *testing.T, cfg Config) (*Storage, *fixture) {
 	return s, open(t, s)
 }
 
-// stagedBatches returns the directories of the batches that are staged in a directory.
+// stagedBatches returns the number of batches that are staged in a directory.
 func stagedBatches(t *testing.T, dir string) int {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -35,13 +35,13 @@ func TestABatchIsStagedInMemory(t *testing.T) {
 	staging := filepath.Join(s.embedded.stagingDir(), streamName)
 	assert.Zero(t, stagedBatches(t, staging))
 
-	// A batch that is not committed is seen there.
+	// A batch that is not committed is in the staging directory.
 	msg := nats.NewMsg(subject)
 	msg.Header.Set("Nats-Batch-Id", "1")
 	msg.Header.Set("Nats-Batch-Sequence", "1")
 	_, err := s.conn.RequestMsgWithContext(t.Context(), msg)
 	require.NoError(t, err)
-	assert.Equal(t, 1, stagedBatches(t, staging), "does this nats-server stage batches elsewhere? Then each is synced 7 times")
+	assert.Equal(t, 1, stagedBatches(t, staging), "if nats-server stages batches elsewhere, each is synced 7 times")
 	mode, err := os.Stat(s.embedded.stagingDir())
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o700), mode.Mode().Perm())
@@ -50,7 +50,7 @@ func TestABatchIsStagedInMemory(t *testing.T) {
 	assert.Equal(t, numbered(1, minBatchInMemory), f.all(t))
 }
 
-func TestNothingIsLeftInMemory(t *testing.T) {
+func TestStagingLeavesNothingInMemory(t *testing.T) {
 	s, f := openIn(t, Config{Dir: t.TempDir()})
 	f.commitTogether(withIDs(t.Context(), numbered(1, 50)...))
 	link := s.embedded.linkOf(streamName)
@@ -63,20 +63,20 @@ func TestNothingIsLeftInMemory(t *testing.T) {
 	}
 }
 
-func TestADirectoryIsOpenedAfterAnInterruptedStaging(t *testing.T) {
-	for name, leave := range map[string]func(t *testing.T, link, target string){
-		"by a kill: a link, and a batch in memory": func(t *testing.T, link, target string) {
+func TestADirectoryOpensWithLeftoverStagingFiles(t *testing.T) {
+	for name, damage := range map[string]func(t *testing.T, link, target string){
+		"a kill: a link and a batch in memory": func(t *testing.T, link, target string) {
 			require.NoError(t, os.MkdirAll(filepath.Join(target, "batch", "msgs"), 0o700))
 			require.NoError(t, os.WriteFile(filepath.Join(target, "batch", "msgs", "1.blk"), []byte("x"), 0o600))
 			require.NoError(t, os.Symlink(target, link))
 		},
-		"by a power cut: a link to nothing": func(t *testing.T, link, target string) {
+		"a power failure: a dangling link": func(t *testing.T, link, target string) {
 			require.NoError(t, os.Symlink(target, link))
 		},
-		"in a copy of the directory: a link to the staging of another": func(t *testing.T, link, _ string) {
+		"a copy of the directory: a link to another staging directory": func(t *testing.T, link, _ string) {
 			require.NoError(t, os.Symlink(t.TempDir(), link))
 		},
-		"by a gateway that staged on the disk": func(t *testing.T, link, _ string) {
+		"staging on the disk": func(t *testing.T, link, _ string) {
 			require.NoError(t, os.MkdirAll(filepath.Join(link, "batch", "msgs"), 0o700))
 		},
 	} {
@@ -86,7 +86,7 @@ func TestADirectoryIsOpenedAfterAnInterruptedStaging(t *testing.T) {
 			link, staging := s.embedded.linkOf(streamName), s.embedded.stagingDir()
 			f.storeAll(t, "before")
 			require.NoError(t, s.Close())
-			leave(t, link, filepath.Join(staging, streamName))
+			damage(t, link, filepath.Join(staging, streamName))
 
 			s, f = openIn(t, Config{Dir: dir})
 			assert.True(t, s.embedded.staged.Load())
@@ -97,11 +97,11 @@ func TestADirectoryIsOpenedAfterAnInterruptedStaging(t *testing.T) {
 	}
 }
 
-// Batches are then larger, since each costs more.
+// On the disk, batches are larger, because each costs more.
 func TestBatchesAreStagedOnTheDiskIfThereIsNoMemoryForThem(t *testing.T) {
 	for name, memory := range map[string]string{
-		"no such directory":             "/nowhere",
-		"a directory that is on a disk": t.TempDir(),
+		"no such directory":     "/nowhere",
+		"a directory on a disk": t.TempDir(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -128,14 +128,14 @@ func TestBatchesAreStagedOnTheDiskIfAStreamHasNoLink(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// A batch that cannot be staged is published in parts, and so is stored.
-func TestAFailedAuthFormIsNotRemembered(t *testing.T) {
+// A batch that cannot be staged is published in parts.
+func TestAStagingFailureRejectsNoMessage(t *testing.T) {
 	for name, tt := range map[string]struct {
 		memory string
 		staged bool
 	}{
-		"once":     {memoryDir, true},
-		"for good": {"/nowhere", false},
+		"once":        {memoryDir, true},
+		"permanently": {"/nowhere", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f := openIn(t, Config{Dir: t.TempDir()})
@@ -149,7 +149,7 @@ func TestAFailedAuthFormIsNotRemembered(t *testing.T) {
 			}
 			staging := s.embedded.stagingDir()
 			require.NoError(t, os.RemoveAll(staging))
-			require.NoError(t, os.WriteFile(staging, nil, 0o600)) // so that nats-server does not make it again
+			require.NoError(t, os.WriteFile(staging, nil, 0o600)) // prevents nats-server from creating it again
 			t.Cleanup(func() { assert.NoError(t, os.RemoveAll(staging)) })
 			s.embedded.memory = tt.memory
 			for round := range 3 {

@@ -50,20 +50,20 @@ func TestADirectoryIsOpenOnceAtATime(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestAnOpenThatFailsLetsGoOfTheDirectory(t *testing.T) {
+func TestAFailedOpenUnlocksTheDirectory(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		// spoil makes Open fail after it took the lock, until repair.
+		// spoil makes Open fail after it takes the lock, until repair is called.
 		spoil func(t *testing.T, dir string) (_ context.Context, repair func())
 		want  string
 	}{
-		{"a file where JetStream keeps its files", func(t *testing.T, dir string) (context.Context, func()) {
+		{"a file in place of JetStream's directory", func(t *testing.T, dir string) (context.Context, func()) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "format"), []byte("1\n"), 0o600))
 			file := filepath.Join(dir, "jetstream")
 			require.NoError(t, os.WriteFile(file, nil, 0o600))
 			return t.Context(), func() { require.NoError(t, os.Remove(file)) }
 		}, "Can't start JetStream: storage directory is not a directory"},
-		{"a caller who gave up", func(t *testing.T, _ string) (context.Context, func()) {
+		{"a cancelled context", func(t *testing.T, _ string) (context.Context, func()) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			return ctx, func() {}
@@ -90,9 +90,9 @@ func TestADirectoryThatCannotBeUsedIsNamed(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(noStore, "jetstream"), nil, 0o600))
 	for _, tt := range []struct{ name, dir string }{
 		{"a file in its place", file},
-		{"a file in the place of its parent", filepath.Join(file, "data")},
-		{"no lock can be made in it", noLock},
-		{"JetStream cannot store in it", noStore},
+		{"a file in place of its parent", filepath.Join(file, "data")},
+		{"the lock cannot be created", noLock},
+		{"JetStream cannot write to it", noStore},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := open(t, storage.Config{Dir: tt.dir})
@@ -101,7 +101,7 @@ func TestADirectoryThatCannotBeUsedIsNamed(t *testing.T) {
 	}
 }
 
-func TestADirectoryIsPrivateToItsOwner(t *testing.T) {
+func TestOnlyTheOwnerHasAccessToADirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "there", "yet")
 	_, err := open(t, storage.Config{Dir: dir})
 	require.NoError(t, err)
@@ -112,14 +112,14 @@ func TestADirectoryIsPrivateToItsOwner(t *testing.T) {
 	}
 }
 
-func TestAnExistingDirectoryBecomesPrivateUnlessItIsShared(t *testing.T) {
+func TestAnExistingDirectoryIsRestrictedUnlessItIsShared(t *testing.T) {
 	for name, tt := range map[string]struct {
 		other string
 		mode  os.FileMode
 	}{
-		"empty":                      {"", 0o700},
-		"with a log":                 {"lock", 0o700},
-		"with something of somebody": {"readme", 0o755},
+		"empty":             {"", 0o700},
+		"with a log":        {"lock", 0o700},
+		"with another file": {"readme", 0o755},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -136,14 +136,14 @@ func TestAnExistingDirectoryBecomesPrivateUnlessItIsShared(t *testing.T) {
 			assert.Equal(t, tt.mode != 0o700, strings.Contains(log.String(), "the data directory is readable by other users"))
 			inner, err := os.Stat(filepath.Join(dir, "jetstream"))
 			require.NoError(t, err)
-			assert.Equal(t, os.FileMode(0o700), inner.Mode().Perm(), "in any case")
+			assert.Equal(t, os.FileMode(0o700), inner.Mode().Perm(), "the inner directory must always be private")
 		})
 	}
 }
 
 func TestAcknowledgedDataSurvives(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) {
-		largest := strings.Repeat("x", storage.MaxPayload-1024) // the headers count, too
+		largest := strings.Repeat("x", storage.MaxPayload-1024) // the headers count as well
 		s := home.Open(t)
 		stream, err := s.OpenStream(t.Context(), storage.StreamConfig{Name: "S", Subject: "s."})
 		require.NoError(t, err)
@@ -152,7 +152,7 @@ func TestAcknowledgedDataSurvives(t *testing.T) {
 		require.NoError(t, s.Close())
 
 		data, _ := storagetest.Look(t, home.Open(t)).Stream(t, "S").Message(t, 1)
-		assert.True(t, largest == string(data), "other data came back")
+		assert.True(t, largest == string(data), "the data differs")
 	})
 }
 
@@ -164,10 +164,10 @@ func TestClosingTwiceIsNoError(t *testing.T) {
 	})
 }
 
-func TestAnExternalServerIsLookedAtBeforeItIsUsed(t *testing.T) {
+func TestAnExternalServerIsCheckedBeforeItIsUsed(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	nobody := "nats://" + silent.Addr().String()
+	unused := "nats://" + silent.Addr().String()
 	require.NoError(t, silent.Close())
 	serve := func(settings storagetest.Settings) func(*testing.T) string {
 		return func(t *testing.T) string { return storagetest.Serve(t, settings).URL() }
@@ -178,12 +178,12 @@ func TestAnExternalServerIsLookedAtBeforeItIsUsed(t *testing.T) {
 		url  func(*testing.T) string
 		want string
 	}{
-		{"it takes the largest event", serve(nil), ""},
-		{"it takes less, as it does by default", serve(storagetest.Settings{"max_payload": 0}),
+		{"accepts the largest event", serve(nil), ""},
+		{"accepts only the default size", serve(storagetest.Settings{"max_payload": 0}),
 			"takes messages of at most 1048576 bytes, the gateway needs 4194304: raise its max_payload"},
-		{"it has no JetStream", serve(storagetest.Settings{"jetstream": "disabled"}), "jetstream not enabled"},
-		{"it wants a password", serve(withPassword), "Authorization Violation"},
-		{"it is not there", func(*testing.T) string { return nobody }, "no servers available"},
+		{"without JetStream", serve(storagetest.Settings{"jetstream": "disabled"}), "jetstream not enabled"},
+		{"requires a password", serve(withPassword), "Authorization Violation"},
+		{"not running", func(*testing.T) string { return unused }, "no servers available"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			address := tt.url(t)
@@ -216,13 +216,13 @@ func TestASecretInAURLIsNotRepeated(t *testing.T) {
 		{"no scheme", "gateway:SECRET@127.0.0.1:1", address},
 		{"a token and no scheme", "SECRET@127.0.0.1:1", address},
 		{"the second of two", "nats://127.0.0.1:1, nats://gateway:SECRET@127.0.0.1:2", address + ",nats://127.0.0.1:2"},
-		{"a character that had to be encoded", "nats://gateway:SECRET#1@127.0.0.1:1", notAURL},
+		{"an unescaped character", "nats://gateway:SECRET#1@127.0.0.1:1", notAURL},
 		{"a path", "nats://gateway:SECRET/1@127.0.0.1:1", notAURL},
 		{"a bad port", "nats://gateway:SECRET@127.0.0.1:port", notAURL},
 		{"a bad escape", "nats://gateway:SECRET%@127.0.0.1:1", notAURL},
 		{"a comma", "nats://gateway:SECRET,1@127.0.0.1:1", notAURL},
-		{"the server is refused", "nats://gateway:SECRET@" + small.Host, "nats://" + small.Host},
-		{"the password is refused", "nats://gateway:NOTTHESECRET@" + small.Host, "nats://" + small.Host},
+		{"an unusable server", "nats://gateway:SECRET@" + small.Host, "nats://" + small.Host},
+		{"a wrong password", "nats://gateway:NOTTHESECRET@" + small.Host, "nats://" + small.Host},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := open(t, storage.Config{URL: tt.url})

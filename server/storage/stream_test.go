@@ -74,11 +74,11 @@ func TestFollowLeavesNothingBehind(t *testing.T) {
 	})
 }
 
-// scaled is a JetStream whose streams have three replicas, which a lone server
-// cannot have. It keeps the replicas that it is asked for.
+// scaled is a JetStream that reports three replicas for its streams, which a single server cannot
+// have. It records the requested replicas.
 type scaled struct {
 	natsjs.JetStream
-	asked []int
+	requested []int
 }
 
 func (s *scaled) Stream(ctx context.Context, name string) (natsjs.Stream, error) {
@@ -90,12 +90,12 @@ func (s *scaled) Stream(ctx context.Context, name string) (natsjs.Stream, error)
 }
 
 func (s *scaled) UpdateStream(ctx context.Context, cfg natsjs.StreamConfig) (natsjs.Stream, error) {
-	s.asked = append(s.asked, cfg.Replicas)
+	s.requested = append(s.requested, cfg.Replicas)
 	cfg.Replicas = 1
 	return s.JetStream.UpdateStream(ctx, cfg)
 }
 
-func TestTheReplicasThatAnOperatorGaveAreKept(t *testing.T) {
+func TestAnOperatorsReplicaCountIsKept(t *testing.T) {
 	s := OpenEmbedded(t)
 	openStream(t, s)
 	openRecords(t, s)
@@ -105,12 +105,11 @@ func TestTheReplicasThatAnOperatorGaveAreKept(t *testing.T) {
 	require.NoError(t, err)
 	_, err = again.OpenRecords(t.Context(), RecordsConfig{Bucket: streamName, MaxAge: time.Minute})
 	require.NoError(t, err)
-	assert.Equal(t, []int{3, 3}, js.asked)
+	assert.Equal(t, []int{3, 3}, js.requested)
 }
 
-// The bucket is one that other NATS clients know, and its settings last, as those of a
-// format do.
-func TestABucketHasTheSettingsThatItHad(t *testing.T) {
+// Other NATS clients can read the bucket. Its settings are part of the format.
+func TestTheBucketSettingsAreUnchanged(t *testing.T) {
 	s := OpenEmbedded(t)
 	openRecords(t, s)
 	stream, err := s.api.Stream(t.Context(), "KV_TEST")
@@ -135,12 +134,12 @@ func TestABucketHasTheSettingsThatItHad(t *testing.T) {
 	assert.Equal(t, "value", string(entry.Value()))
 }
 
-func TestARecordIsStoredAtTheRevisionThatItExpects(t *testing.T) {
+func TestARecordIsStoredAtTheExpectedRevision(t *testing.T) {
 	EachStorage(t, func(t *testing.T, s *Storage) {
 		records := openRecords(t, s)
-		there, err := records.Get(t.Context(), "key")
+		record, err := records.Get(t.Context(), "key")
 		require.NoError(t, err)
-		assert.Equal(t, Record{}, there)
+		assert.Equal(t, Record{}, record)
 
 		first, err := records.Put(t.Context(), "key", []byte("a"), 0)
 		require.NoError(t, err)
@@ -150,35 +149,35 @@ func TestARecordIsStoredAtTheRevisionThatItExpects(t *testing.T) {
 		}
 		second, err := records.Put(t.Context(), "key", nil, first)
 		require.NoError(t, err)
-		there, err = records.Get(t.Context(), "key")
+		record, err = records.Get(t.Context(), "key")
 		require.NoError(t, err)
-		assert.Equal(t, Record{Exists: true, Data: []byte{}, Revision: second}, Record{there.Exists, append([]byte{}, there.Data...), there.Revision})
+		assert.Equal(t, Record{Exists: true, Data: []byte{}, Revision: second}, Record{record.Exists, append([]byte{}, record.Data...), record.Revision})
 
 		bucket, err := s.api.KeyValue(t.Context(), streamName)
 		require.NoError(t, err)
 		require.NoError(t, bucket.Delete(t.Context(), "key"))
-		there, err = records.Get(t.Context(), "key")
+		record, err = records.Get(t.Context(), "key")
 		require.NoError(t, err)
-		assert.Equal(t, Record{Revision: second + 1}, there)
+		assert.Equal(t, Record{Revision: second + 1}, record)
 	})
 }
 
-// The caller can tell by what is stored that it was in its own way.
-func TestARecordWhoseAcknowledgementIsLostConflictsWithItself(t *testing.T) {
+// The caller can read the stored record to detect that it conflicts with itself.
+func TestARecordWithALostAcknowledgementConflictsWithItself(t *testing.T) {
 	EachStorage(t, func(t *testing.T, s *Storage) {
 		records := openRecords(t, s)
-		deaf := &deafOnce{JetStream: s.api}
-		records.stream.committer.js = deaf
+		lossy := &lossyOnce{JetStream: s.api}
+		records.stream.committer.js = lossy
 		_, err := records.Put(t.Context(), "key", []byte("mine"), 0)
 		require.ErrorIs(t, err, ErrConflict)
-		assert.True(t, deaf.lost)
-		there, err := records.Get(t.Context(), "key")
+		assert.True(t, lossy.lost)
+		record, err := records.Get(t.Context(), "key")
 		require.NoError(t, err)
-		assert.Equal(t, "mine", string(there.Data))
+		assert.Equal(t, "mine", string(record.Data))
 	})
 }
 
-// lostServer is a JetStream that does not find a stream.
+// lostServer is a JetStream that cannot create a stream.
 type lostServer struct{ natsjs.JetStream }
 
 var errLost = errors.New("lost")
@@ -187,7 +186,7 @@ func (lostServer) CreateStream(context.Context, natsjs.StreamConfig) (natsjs.Str
 	return nil, errLost
 }
 
-func TestAStreamThatCannotBeMadeIsAnError(t *testing.T) {
+func TestAStreamThatCannotBeCreatedIsAnError(t *testing.T) {
 	s := &Storage{conn: &nats.Conn{}, api: lostServer{}}
 	_, err := s.OpenStream(t.Context(), StreamConfig{Name: streamName})
 	require.ErrorIs(t, err, errLost)

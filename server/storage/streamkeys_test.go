@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// dirWithMessage returns a directory with one message.
+// dirWithMessage returns a data directory with one message.
 func dirWithMessage(t *testing.T, keys ...string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -18,7 +18,7 @@ func dirWithMessage(t *testing.T, keys ...string) (dir string) {
 	return dir
 }
 
-// replaceFile puts content in the place of a file's, and returns what undoes that.
+// replaceFile replaces the content of a file. undo restores it.
 func replaceFile(t *testing.T, path string, content []byte) (undo func()) {
 	t.Helper()
 	before, err := os.ReadFile(path)
@@ -27,7 +27,7 @@ func replaceFile(t *testing.T, path string, content []byte) (undo func()) {
 	return func() { require.NoError(t, os.WriteFile(path, before, 0o600)) }
 }
 
-func TestADirectoryWithAnotherKeyIsNotOpened(t *testing.T) {
+func TestDataOfAnotherKeyIsNotOpened(t *testing.T) {
 	const streamKey = "jetstream/jetstream/$G/streams/TEST/" + streamKeyFile
 	foreign, err := os.ReadFile(filepath.Join(dirWithMessage(t, keyA), keyFile))
 	require.NoError(t, err)
@@ -35,10 +35,10 @@ func TestADirectoryWithAnotherKeyIsNotOpened(t *testing.T) {
 		file    string
 		content []byte
 	}{
-		"the file of another directory, with the same configured key": {keyFile, foreign},
-		"a stream's key that is empty":                                {streamKey, nil},
-		"a stream's key that is cut short":                            {streamKey, make([]byte, 40)},
-		"a stream's key that is damaged":                              {streamKey, make([]byte, 72)},
+		"the key file of another directory with the same key": {keyFile, foreign},
+		"an empty stream key":    {streamKey, nil},
+		"a truncated stream key": {streamKey, make([]byte, 40)},
+		"a damaged stream key":   {streamKey, make([]byte, 72)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := dirWithMessage(t, keyA)
@@ -48,13 +48,13 @@ func TestADirectoryWithAnotherKeyIsNotOpened(t *testing.T) {
 			undo()
 			before, err := store(t, dir, keyA)
 			require.NoError(t, err)
-			assert.EqualValues(t, 1, before, "nothing was destroyed")
+			assert.EqualValues(t, 1, before, "no data must be destroyed")
 		})
 	}
 }
 
-// nats-server would encrypt it in place, and a kill meanwhile would lose what it is at.
-func TestADirectoryInClearTextIsNotOpenedWithTheFileOfAnother(t *testing.T) {
+// nats-server would encrypt files in place. A kill in the meantime would lose data.
+func TestAnUnencryptedDirectoryIsNotOpenedWithAForeignKeyFile(t *testing.T) {
 	dir := dirWithMessage(t)
 	foreign, err := os.ReadFile(filepath.Join(dirWithMessage(t, keyA), keyFile))
 	require.NoError(t, err)
@@ -67,13 +67,13 @@ func TestADirectoryInClearTextIsNotOpenedWithTheFileOfAnother(t *testing.T) {
 	assert.EqualValues(t, 1, before)
 }
 
-func TestAStreamCanBeDecryptedAfterACrash(t *testing.T) {
-	for name, leave := range map[string]func(t *testing.T, streams string){
-		"a stream without any file": func(t *testing.T, streams string) {
+func TestAStreamIsReadableAfterACrash(t *testing.T) {
+	for name, damage := range map[string]func(t *testing.T, streams string){
+		"a stream without files": func(t *testing.T, streams string) {
 			require.NoError(t, os.MkdirAll(filepath.Join(streams, "NEW", "msgs"), 0o700))
 			require.NoError(t, os.WriteFile(filepath.Join(streams, "NEW", "_test_123"), nil, 0o600))
 		},
-		"a stream with its key alone": func(t *testing.T, streams string) {
+		"a stream with only its key": func(t *testing.T, streams string) {
 			require.NoError(t, os.Remove(filepath.Join(streams, "TEST", streamFile)))
 		},
 		"a stream that was being deleted": func(t *testing.T, streams string) {
@@ -82,7 +82,7 @@ func TestAStreamCanBeDecryptedAfterACrash(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := dirWithMessage(t, keyA)
-			leave(t, filepath.Join(dir, "jetstream", "jetstream", "$G", "streams"))
+			damage(t, filepath.Join(dir, "jetstream", "jetstream", "$G", "streams"))
 			_, err := store(t, dir, keyA)
 			require.NoError(t, err)
 		})
@@ -95,7 +95,7 @@ func TestABackupNeedsTheKeyFromWhenItWasMade(t *testing.T) {
 	_, err := store(t, dir, keyB, keyA)
 	require.NoError(t, err)
 
-	// The messages alone: the directory's key stays what it was.
+	// Restore only the messages. The directory keeps its current key.
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "jetstream")))
 	require.NoError(t, os.CopyFS(filepath.Join(dir, "jetstream"), os.DirFS(filepath.Join(backup, "jetstream"))))
 	before, err := store(t, dir, keyB)
