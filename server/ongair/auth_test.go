@@ -18,12 +18,12 @@ const (
 	equals = "Token token=" + testToken
 )
 
-// account is an Ongair that takes one form of the token, and notes what it got.
+// account is an Ongair that accepts one form of the token and records the forms it received.
 type account struct {
-	mu     sync.Mutex
-	takes  string
-	status int // of an accepted call; 0 means 200
-	got    []string
+	mu      sync.Mutex
+	accepts string
+	status  int // status of an accepted call; 0 means 200
+	got     []string
 }
 
 func (a *account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -32,7 +32,7 @@ func (a *account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	authorization := r.Header.Get("Authorization")
 	a.got = append(a.got, authorization)
 	switch {
-	case authorization != a.takes:
+	case authorization != a.accepts:
 		answering(http.StatusUnauthorized, "application/json", `{"error":"Invalid API Token"}`)(w, r)
 	case a.status != 0:
 		w.WriteHeader(a.status)
@@ -41,28 +41,28 @@ func (a *account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// change sets the form that is taken and returns what was got so far.
-func (a *account) change(takes string) []string {
+// change sets the accepted form and returns the forms received since the previous change.
+func (a *account) change(accepts string) []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	got := a.got
-	a.takes, a.got = takes, nil
+	a.accepts, a.got = accepts, nil
 	return got
 }
 
 func TestTheDocumentedFormIsTriedFirst(t *testing.T) {
-	a := &account{takes: colon}
+	a := &account{accepts: colon}
 	_, err := send(t, newClient(t, serve(t, a.ServeHTTP)))
 	require.NoError(t, err)
 	assert.Equal(t, []string{colon}, a.change(""))
 }
 
-func TestTheFormThatWorkedIsRememberedAndHealsWhenTheAccountChanges(t *testing.T) {
-	a := &account{takes: equals}
+func TestTheRememberedFormFollowsTheAccount(t *testing.T) {
+	a := &account{accepts: equals}
 	client := newClient(t, serve(t, a.ServeHTTP))
 	for _, step := range []struct {
-		takes string
-		want  []string
+		accepts string
+		want    []string
 	}{
 		{equals, []string{colon, equals}},
 		{equals, []string{equals}},
@@ -70,7 +70,7 @@ func TestTheFormThatWorkedIsRememberedAndHealsWhenTheAccountChanges(t *testing.T
 		{colon, []string{colon}},
 		{equals, []string{colon, equals}},
 	} {
-		a.change(step.takes)
+		a.change(step.accepts)
 		receipt, err := send(t, client)
 		require.NoError(t, err)
 		assert.Equal(t, "35345432", receipt.ID)
@@ -78,20 +78,20 @@ func TestTheFormThatWorkedIsRememberedAndHealsWhenTheAccountChanges(t *testing.T
 	}
 }
 
-func TestATokenRejectedInBothFormsIsTriedInEachOnce(t *testing.T) {
-	a := &account{takes: "nothing"}
+func TestATokenRejectedInBothFormsIsTriedOnceInEach(t *testing.T) {
+	a := &account{accepts: "nothing"}
 	client := newClient(t, serve(t, a.ServeHTTP))
-	for range 2 { // nothing worked, so nothing is remembered
+	for range 2 { // neither form was accepted, so none is remembered
 		_, err := send(t, client)
 		requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_ONGAIR_TOKEN_REJECTED, fault.EffectNone)
 		assert.Equal(t, []string{colon, equals}, a.change("nothing"))
 	}
 }
 
-func TestAPinnedFormIsTheOnlyOne(t *testing.T) {
+func TestOnlyAPinnedFormIsUsed(t *testing.T) {
 	for form, want := range map[AuthForm]string{AuthColon: colon, AuthEquals: equals} {
 		t.Run(form.String(), func(t *testing.T) {
-			a := &account{takes: want}
+			a := &account{accepts: want}
 			client := newClient(t, serve(t, a.ServeHTTP), withForm(form))
 			_, err := send(t, client)
 			require.NoError(t, err)
@@ -103,14 +103,14 @@ func TestAPinnedFormIsTheOnlyOne(t *testing.T) {
 	}
 }
 
-func TestAnAuthFormIsRememberedOnlyIfTheAnswerProvesIt(t *testing.T) {
+func TestAFormIsRememberedOnlyIfTheAnswerConfirmsIt(t *testing.T) {
 	for status, remembered := range map[int]bool{
 		http.StatusOK: true, http.StatusUnprocessableEntity: true, http.StatusNotFound: true,
 		http.StatusProxyAuthRequired: false, http.StatusTooManyRequests: false, http.StatusRequestTimeout: false,
 		http.StatusServiceUnavailable: false, http.StatusBadGateway: false, http.StatusFound: false,
 	} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
-			a := &account{takes: equals, status: status}
+			a := &account{accepts: equals, status: status}
 			client := newClient(t, serve(t, a.ServeHTTP))
 			_, _ = send(t, client)
 			assert.Equal(t, []string{colon, equals}, a.change(equals))
@@ -124,7 +124,7 @@ func TestAnAuthFormIsRememberedOnlyIfTheAnswerProvesIt(t *testing.T) {
 	}
 }
 
-func TestConcurrentCallsFindTheFormWithoutDoublingAMessage(t *testing.T) {
+func TestConcurrentCallsFindTheFormWithoutADuplicateMessage(t *testing.T) {
 	var accepted atomic.Int32
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != equals {

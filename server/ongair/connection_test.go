@@ -28,8 +28,8 @@ const (
 	keptAlive = "HTTP/1.1 200 OK\r\nContent-Length: 54\r\n\r\n" + answerSent
 )
 
-func TestARejectedConnectionSentNothing(t *testing.T) {
-	_, err := send(t, newClient(t, refusingAddress(t)))
+func TestARefusedConnectionSentNothing(t *testing.T) {
+	_, err := send(t, newClient(t, unusedAddress(t)))
 	f := requireFault(t, err, unreachable, fault.EffectNone)
 	assert.Equal(t, time.Second, f.RetryAfter)
 	assert.ErrorIs(t, f.Cause, syscall.ECONNREFUSED)
@@ -37,7 +37,7 @@ func TestARejectedConnectionSentNothing(t *testing.T) {
 
 func TestAFailedTLSHandshakeSentNothing(t *testing.T) {
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		t.Error("a request came through")
+		t.Error("the server received a request")
 	}))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.StartTLS()
@@ -46,7 +46,7 @@ func TestAFailedTLSHandshakeSentNothing(t *testing.T) {
 	requireFault(t, err, unreachable, fault.EffectNone)
 }
 
-func TestTLSIsSpokenWithHTTP1(t *testing.T) {
+func TestTLSUsesHTTP1(t *testing.T) {
 	protocol := make(chan string, 1)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		protocol <- r.Proto
@@ -64,7 +64,7 @@ func TestTLSIsSpokenWithHTTP1(t *testing.T) {
 
 func TestAConnectionThatBreaks(t *testing.T) {
 	for name, handle := range map[string]func(*net.TCPConn){
-		"reset before the request is wholly read": func(conn *net.TCPConn) {
+		"reset before the whole request is read": func(conn *net.TCPConn) {
 			_, _ = conn.Read(make([]byte, 1))
 			reset(conn)
 		},
@@ -129,9 +129,9 @@ func TestAConnectionThatBreaks(t *testing.T) {
 	}
 }
 
-// Whether anything is written to a connection that is reset at once is up to the
-// kernel. Either way the fault has to say what was seen.
-func TestAConnectionThatIsResetAtOnceIsReportedAsUnknown(t *testing.T) {
+// The kernel decides whether anything is written to a connection that is reset immediately. The effect
+// must match the reason in either case.
+func TestAConnectionThatIsResetImmediately(t *testing.T) {
 	client := newClient(t, listen(t, func(conn *net.TCPConn, _ int) { reset(conn) }))
 	for range 20 {
 		_, err := send(t, client)
@@ -145,7 +145,7 @@ func TestAConnectionThatIsResetAtOnceIsReportedAsUnknown(t *testing.T) {
 	}
 }
 
-func TestAnAnswerCutShortWithoutALengthIsUnreadable(t *testing.T) {
+func TestATruncatedAnswerWithoutALengthIsUnreadable(t *testing.T) {
 	_, err := send(t, newClient(t, listen(t, func(conn *net.TCPConn, _ int) {
 		readRequest(bufio.NewReader(conn))
 		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"+answerSent[:30])
@@ -154,7 +154,7 @@ func TestAnAnswerCutShortWithoutALengthIsUnreadable(t *testing.T) {
 	requireFault(t, err, ongairv1.ErrorReason_ERROR_REASON_ONGAIR_ANSWER_UNREADABLE, fault.EffectUnknown)
 }
 
-func TestAStatusDecidesWhereTheRestOfTheAnswerIsLost(t *testing.T) {
+func TestAStatusDecidesIfTheBodyIsLost(t *testing.T) {
 	for status, want := range map[string]struct {
 		reason ongairv1.ErrorReason
 		effect fault.Effect
@@ -177,7 +177,7 @@ func TestAStatusDecidesWhereTheRestOfTheAnswerIsLost(t *testing.T) {
 	}
 }
 
-func TestAnUnknownTransportErrorHasAnUnknownEffect(t *testing.T) {
+func TestATransportWithoutTracesIsAssumedToHaveSent(t *testing.T) {
 	silent := roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF })
 	_, err := send(t, newClient(t, "http://ongair.im", func(c *Config) { c.Transport = silent }))
 	requireFault(t, err, lost, fault.EffectUnknown)
@@ -185,6 +185,6 @@ func TestAnUnknownTransportErrorHasAnUnknownEffect(t *testing.T) {
 	inner := NewTransport()
 	t.Cleanup(inner.CloseIdleConnections)
 	wrapped := roundTripper(inner.RoundTrip)
-	_, err = send(t, newClient(t, refusingAddress(t), func(c *Config) { c.Transport = wrapped }))
+	_, err = send(t, newClient(t, unusedAddress(t), func(c *Config) { c.Transport = wrapped }))
 	requireFault(t, err, unreachable, fault.EffectNone)
 }

@@ -24,7 +24,7 @@ const (
 	cancelled        = ongairv1.ErrorReason_ERROR_REASON_CANCELLED
 )
 
-// endable is a context that ends when the test says so, as by a deadline.
+// endable is a context whose deadline expires when end is called.
 type endable struct {
 	context.Context
 	done  chan struct{}
@@ -50,8 +50,7 @@ func (e *endable) end() {
 	close(e.done)
 }
 
-// Each server keeps the connection open for as long as the client does: that it
-// sees the end shows that the context reached the socket.
+// The server sees the end of the connection only if the client closes it when its context ends.
 func TestAContextThatEndsWhileOngairHasTheCall(t *testing.T) {
 	for name, begin := range map[string]string{
 		"before an answer":               "",
@@ -85,7 +84,7 @@ func TestAContextThatEndsWhileOngairHasTheCall(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			go func() {
 				<-begun
-				cancel(errors.New("the caller's own words"))
+				cancel(errors.New("private cause"))
 			}()
 			_, err = client.Send(ctx, Text{ExternalID: testContact, Text: testText})
 			f = requireFault(t, err, cancelled, fault.EffectUnknown)
@@ -104,7 +103,7 @@ func TestALateAnswerEndsWithTheDeadline(t *testing.T) {
 		_, err := reader.ReadByte()
 		ended <- err
 	}))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // room to write the request on a busy machine
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // long enough to write the request on a busy machine
 	defer cancel()
 	_, err := client.Send(ctx, Text{ExternalID: testContact, Text: testText})
 	requireFault(t, err, deadlineExceeded, fault.EffectUnknown)
@@ -162,7 +161,7 @@ func TestAContextThatEndsBeforeAnythingIsWritten(t *testing.T) {
 	})
 	t.Run("by a cancellation before the call", func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		cancel(errors.New("the caller's own words"))
+		cancel(errors.New("private cause"))
 		_, err := client.Send(ctx, Text{})
 		requireFault(t, err, cancelled, fault.EffectNone)
 		assert.ErrorIs(t, err, context.Canceled)
@@ -175,8 +174,8 @@ func TestAContextThatEndsBeforeAnythingIsWritten(t *testing.T) {
 	})
 }
 
-// A dialer's own timeout is a context.DeadlineExceeded to errors.Is, though the
-// caller has time left.
+// A timeout of the dialer matches context.DeadlineExceeded, although the caller's deadline has not
+// passed.
 func TestATimeoutOfTheDialerIsNotTheCallersDeadline(t *testing.T) {
 	transport := NewTransport()
 	transport.DialContext = (&net.Dialer{Deadline: time.Unix(1, 0)}).DialContext
@@ -188,7 +187,7 @@ func TestATimeoutOfTheDialerIsNotTheCallersDeadline(t *testing.T) {
 func TestACallThatIsCancelledBetweenTheFormsOfTheTokenSentNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	a := &account{takes: equals}
+	a := &account{accepts: equals}
 	transport := NewTransport()
 	t.Cleanup(transport.CloseIdleConnections)
 	client := newClient(t, serve(t, a.ServeHTTP), func(c *Config) {

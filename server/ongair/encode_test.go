@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write the golden requests in testdata/requests anew")
+var update = flag.Bool("update", false, "rewrite the golden requests in testdata/requests")
 
 func TestRequestsOnTheWire(t *testing.T) {
 	const contact, other = "+254722200200", "wxid_9f3"
@@ -75,8 +75,8 @@ func TestRequestsOnTheWire(t *testing.T) {
 	}
 }
 
-// captureRequest returns the bytes that a call writes to http://ongair.im,
-// which is a listener on loopback here.
+// captureRequest returns the bytes that a call writes to http://ongair.im. A listener on loopback
+// receives them.
 func captureRequest(t *testing.T, call func(context.Context, *Client) (Receipt, error)) []byte {
 	t.Helper()
 	captured := make(chan []byte, 1)
@@ -102,7 +102,7 @@ func captureRequest(t *testing.T, call func(context.Context, *Client) (Receipt, 
 	return <-captured
 }
 
-func TestFormsHaveARandomBoundaryThatTheirHeaderNames(t *testing.T) {
+func TestFormsHaveARandomBoundary(t *testing.T) {
 	types := make(chan string, 2)
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		assert.NoError(t, r.ParseMultipartForm(1<<20))
@@ -120,8 +120,8 @@ func TestFormsHaveARandomBoundaryThatTheirHeaderNames(t *testing.T) {
 	assert.NotEqual(t, <-types, <-types)
 }
 
-func TestABodyThatCannotBeEncodedIsInternalAndNothingIsSent(t *testing.T) {
-	client := newClient(t, refusingAddress(t))
+func TestABodyThatCannotBeEncodedIsNotSent(t *testing.T) {
+	client := newClient(t, unusedAddress(t))
 	client.boundary = "not a boundary\x00"
 	_, err := client.SendImage(withinTest(t), Image{})
 	require.ErrorContains(t, err, "INTERNAL: the call to Ongair could not be encoded")

@@ -16,7 +16,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// after answers what step does, a while later.
+// after returns a step that runs do after a delay.
 func after(d time.Duration, do step) step {
 	return func(r *http.Request) (*http.Response, error) {
 		select {
@@ -28,13 +28,13 @@ func after(d time.Duration, do step) step {
 	}
 }
 
-// ended is how a call ended, and when.
+// ended is the result of a call and its duration.
 type ended struct {
 	err error
 	at  time.Duration
 }
 
-// together makes calls at once and returns how they ended, in order.
+// together makes calls concurrently and returns their results, in the order in which they ended.
 func together(t *testing.T, client *Client, calls int, timeout time.Duration) []ended {
 	t.Helper()
 	var mu sync.Mutex
@@ -53,7 +53,7 @@ func together(t *testing.T, client *Client, calls int, timeout time.Duration) []
 	return all
 }
 
-func TestOnlySoManyCallsAreWithOngairAtOnce(t *testing.T) {
+func TestConcurrentCallsToOngairAreLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, script := scripted(t, []step{after(700*time.Millisecond, status(200))}, func(c *Config) { c.MaxInFlight = 2 })
 		all := together(t, client, 5, 15*time.Second)
@@ -68,18 +68,18 @@ func TestOnlySoManyCallsAreWithOngairAtOnce(t *testing.T) {
 			assert.Equal(t, time.Second, f.RetryAfter)
 		}
 		n, _ := script.posts()
-		assert.Equal(t, 4, n, "who is turned away sends nothing")
+		assert.Equal(t, 4, n, "a rejected call must send nothing")
 		_, _, err := sendWithin(t, client, 15*time.Second)
-		require.NoError(t, err, "every turn was given back")
+		require.NoError(t, err, "every turn must be released")
 	})
 }
 
-func TestOnlySoManyCallsAreMadeInASecond(t *testing.T) {
+func TestTheCallRateIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, script := scripted(t, []step{status(200)}, func(c *Config) { c.MaxRate = 10 })
 		all := together(t, client, 25, 15*time.Second)
-		// Ten may come at once, nine more get their turn within a second, the rest
-		// are told at once.
+		// Ten calls get their turn immediately and nine more within a second. The others are rejected
+		// immediately.
 		inTime, rejected := 0, 0
 		for _, e := range all {
 			if e.err == nil {
@@ -122,7 +122,7 @@ func TestACallThatWaitsBeyondItsDeadlineSendsNothing(t *testing.T) {
 	}
 }
 
-func TestTheCircuitOpensOnFailuresAndClosesWhenOngairIsBack(t *testing.T) {
+func TestTheCircuitOpensOnFailuresAndClosesOnRecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, script := scripted(t, []step{status(500)})
 		together(t, client, circuitFailures, 15*time.Second)
@@ -133,12 +133,12 @@ func TestTheCircuitOpensOnFailuresAndClosesWhenOngairIsBack(t *testing.T) {
 		assert.Equal(t, circuitOpenFor, f.RetryAfter)
 		assert.Zero(t, took)
 		n, _ := script.posts()
-		assert.Zero(t, n, "an open circuit sends nothing")
+		assert.Zero(t, n, "an open circuit must send nothing")
 
 		time.Sleep(circuitOpenFor + time.Millisecond)
 		together(t, client, 10, 15*time.Second)
 		n, _ = script.posts()
-		assert.LessOrEqual(t, n, circuitProbes, "a few find out")
+		assert.LessOrEqual(t, n, circuitProbes, "only a few calls probe")
 		assert.NotZero(t, n)
 		_, _, err = sendWithin(t, client, 15*time.Second)
 		requireFault(t, err, circuitReason, fault.EffectNone)
@@ -152,26 +152,26 @@ func TestTheCircuitOpensOnFailuresAndClosesWhenOngairIsBack(t *testing.T) {
 	})
 }
 
-func TestOutcomesThatOpenTheCircuit(t *testing.T) {
+func TestFailuresThatOpenTheCircuit(t *testing.T) {
 	for name, tt := range map[string]struct {
 		step    step
 		timeout time.Duration
 		opens   bool
 	}{
-		"no connection":                 {refusedConnection, 15 * time.Second, true},
-		"connections that break":        {brokenConnection, 15 * time.Second, true},
-		"failures":                      {status(502), 15 * time.Second, true},
-		"throttles":                     {status(429), 15 * time.Second, true},
-		"503 with a delay":              {status(503, "1"), 15 * time.Second, true},
-		"503 without one":               {status(503), 15 * time.Second, true},
-		"nonsense":                      {nonsenseAnswer, 15 * time.Second, true},
-		"an Ongair that never answers":  {hangingConnection, 15 * time.Second, true},
-		"success":                       {status(200), 15 * time.Second, false},
-		"refusals":                      {status(422), 15 * time.Second, false},
-		"a wrong token":                 {status(401), 15 * time.Second, false},
-		"a wrong base URL":              {status(301), 15 * time.Second, false},
-		"a caller who is in a hurry":    {hangingConnection, time.Second, false},
-		"a caller who waits for 100 ms": {after(time.Second, status(200)), 100 * time.Millisecond, false},
+		"no connection":                {refusedConnection, 15 * time.Second, true},
+		"connections that break":       {brokenConnection, 15 * time.Second, true},
+		"failures":                     {status(502), 15 * time.Second, true},
+		"throttles":                    {status(429), 15 * time.Second, true},
+		"503 with a delay":             {status(503, "1"), 15 * time.Second, true},
+		"503 without a delay":          {status(503), 15 * time.Second, true},
+		"invalid answers":              {nonsenseAnswer, 15 * time.Second, true},
+		"an Ongair that never answers": {hangingConnection, 15 * time.Second, true},
+		"success":                      {status(200), 15 * time.Second, false},
+		"refusals":                     {status(422), 15 * time.Second, false},
+		"a wrong token":                {status(401), 15 * time.Second, false},
+		"a wrong base URL":             {status(301), 15 * time.Second, false},
+		"a short deadline":             {hangingConnection, time.Second, false},
+		"a deadline of 100 ms":         {after(time.Second, status(200)), 100 * time.Millisecond, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestOutcomesThatOpenTheCircuit(t *testing.T) {
 	}
 }
 
-func TestAnOngairThatAnswersSomeCallsIsLeftToDoSo(t *testing.T) {
+func TestTheCircuitStaysClosedIfSomeCallsSucceed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, script := scripted(t, nil)
 		for i := range 10 * circuitFailures {
@@ -207,7 +207,7 @@ func TestAnOngairThatAnswersSomeCallsIsLeftToDoSo(t *testing.T) {
 	})
 }
 
-func TestACallThatPanicsReleasesItsLimit(t *testing.T) {
+func TestACallThatPanicsReleasesItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, script := scripted(t, []step{func(*http.Request) (*http.Response, error) { panic("a defect") }},
 			func(c *Config) { c.MaxInFlight = 1 })

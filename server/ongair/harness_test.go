@@ -25,7 +25,7 @@ import (
 const (
 	testToken   = "meowmeowmeow"
 	testContact = "+254722200200"
-	testText    = "Habari, a text for nobody else"
+	testText    = "Habari, a private text"
 
 	answerSent = `{"sent":"true","id":"35345432","conversation_id":"22"}`
 )
@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// newClient returns a client of baseURL whose connections end with the test, and
-// which tries a call once: what it does after that is for retry_test.go.
+// newClient returns a client of baseURL that does not retry. Its idle connections are closed when the
+// test ends.
 func newClient(t *testing.T, baseURL string, change ...func(*Config)) *Client {
 	t.Helper()
 	config := Config{BaseURL: baseURL, Token: testToken}
@@ -53,8 +53,8 @@ func withForm(form AuthForm) func(*Config) {
 	return func(c *Config) { c.AuthForm = form }
 }
 
-// withinTest is a context that ends long before the test binary's own limit, so
-// that a call that hangs fails its own test.
+// withinTest returns a context that ends long before the timeout of the test binary, so that a call
+// that hangs fails its own test.
 func withinTest(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -67,7 +67,7 @@ func send(t *testing.T, client *Client) (Receipt, error) {
 	return client.Send(withinTest(t), Text{ExternalID: testContact, Text: testText})
 }
 
-// serve runs an HTTP server on loopback for the test.
+// serve runs an HTTP server on loopback until the test ends.
 func serve(t *testing.T, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -75,7 +75,7 @@ func serve(t *testing.T, handler http.HandlerFunc) string {
 	return server.URL
 }
 
-// answering is a handler that gives the same answer to everything.
+// answering returns a handler that gives the same answer to every request.
 func answering(status int, contentType, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
@@ -84,9 +84,8 @@ func answering(status int, contentType, body string) http.HandlerFunc {
 	}
 }
 
-// listen runs a TCP server on loopback: handle gets each connection with its
-// number, from 1, and may do with it what no HTTP server would. Connections are
-// closed when the test ends, if handle did not.
+// listen runs a TCP server on loopback. handle gets each connection and its number, from 1.
+// Connections that handle leaves open are closed when the test ends.
 func listen(t *testing.T, handle func(conn *net.TCPConn, number int)) (baseURL string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -120,7 +119,7 @@ func listen(t *testing.T, handle func(conn *net.TCPConn, number int)) (baseURL s
 	return "http://" + listener.Addr().String()
 }
 
-// readRequest reads one whole request; false where the connection ended before.
+// readRequest reads a whole request. It returns false if the connection ends before.
 func readRequest(reader *bufio.Reader) bool {
 	request, err := http.ReadRequest(reader)
 	if err != nil {
@@ -136,8 +135,8 @@ func reset(conn *net.TCPConn) {
 	_ = conn.Close()
 }
 
-// refusingAddress is a base URL on which nobody listens.
-func refusingAddress(t *testing.T) string {
+// unusedAddress returns a base URL without a listener.
+func unusedAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -145,18 +144,18 @@ func refusingAddress(t *testing.T) string {
 	return "http://" + listener.Addr().String()
 }
 
-// requireFault checks reason and effect, and what every fault has to keep to.
+// requireFault requires a fault with a reason and an effect, and checks the rules for all faults.
 func requireFault(
 	t *testing.T, err error, reason ongairv1.ErrorReason, effect fault.Effect,
 ) *fault.Fault {
 	t.Helper()
 	require.Error(t, err)
 	f, ok := errors.AsType[*fault.Fault](err)
-	require.Truef(t, ok, "%T is no fault: %v", err, err)
+	require.Truef(t, ok, "%T is not a fault: %v", err, err)
 	require.Equalf(t, reason.String(), f.Reason.String(), "%v", err)
 	require.Equalf(t, effect, f.Effect, "%v", err)
 	if f.RetryAfter > 0 {
-		require.Equal(t, fault.EffectNone, f.Effect, "a call that may have been done is not to be repeated")
+		require.Equal(t, fault.EffectNone, f.Effect, "a call that may have had an effect must not be retried")
 	}
 	assert.NotContains(t, err.Error(), testToken)
 	assert.NotContains(t, f.Message, testText)
@@ -171,7 +170,7 @@ func answerFile(t testing.TB, name string) string {
 	return string(content)
 }
 
-// roundTripper is a transport made of a function.
+// roundTripper is a function that implements http.RoundTripper.
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -30,7 +30,7 @@ func TestBaseURLGetsThePathPrefixOnce(t *testing.T) {
 	}
 }
 
-func TestNewRejectsAnInvalidConfig(t *testing.T) {
+func TestNewRejectsInvalidConfigurations(t *testing.T) {
 	const token = "canary-7d1f"
 	for name, test := range map[string]struct {
 		config Config
@@ -51,7 +51,7 @@ func TestNewRejectsAnInvalidConfig(t *testing.T) {
 		"a user":               {Config{BaseURL: "https://" + token + "@ongair.im", Token: token}, "user or password"},
 		"a query":              {Config{BaseURL: "https://ongair.im?token=" + token, Token: token}, "a query"},
 		"a fragment":           {Config{BaseURL: "https://ongair.im#" + token, Token: token}, "a fragment"},
-		"what is no URL":       {Config{BaseURL: "https://ongair.im:" + token, Token: token}, "cannot be parsed"},
+		"an invalid URL":       {Config{BaseURL: "https://ongair.im:" + token, Token: token}, "cannot be parsed"},
 		"an empty token":       {Config{BaseURL: "https://ongair.im"}, "token for Ongair: it is empty"},
 		"a token of two lines": {Config{BaseURL: "https://ongair.im", Token: token + "\r\nX: y"}, "control character"},
 		"an unknown form":      {Config{BaseURL: "https://ongair.im", Token: token, AuthForm: 3}, "unknown auth_form AuthForm(3)"},
@@ -65,7 +65,7 @@ func TestNewRejectsAnInvalidConfig(t *testing.T) {
 	}
 }
 
-func TestNewTakesAnyTokenThatAHeaderCarries(t *testing.T) {
+func TestNewAcceptsAnyTokenThatAHeaderAllows(t *testing.T) {
 	for _, token := range []string{"x", "with space", `"quoted"`, "токен", "\xff\xfe", strings.Repeat("k", 4096)} {
 		got := make(chan string, 1)
 		url := serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -18,8 +18,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// Every answer is tried on all four calls, each of which is to reach Ongair once.
-func TestOutcomesOfAnswers(t *testing.T) {
+// Each answer is given to all four calls. Each call must reach Ongair once.
+func TestTheOutcomeOfEachAnswer(t *testing.T) {
 	const (
 		asJSON = "application/json"
 		asHTML = "text/html; charset=utf-8"
@@ -55,7 +55,7 @@ func TestOutcomesOfAnswers(t *testing.T) {
 		"429":                 {429, asJSON, `{"error":"slow down"}`, throttled, none, "Ongair throttles the channel (status 429)"},
 		"503":                 {503, asHTML, page, failed, unknown, "Ongair failed with status 503; the message may have gone out"},
 		"500":                 {500, asJSON, `{"sent":true,"id":1}`, failed, unknown, "with status 500"},
-		"500 that says false": {500, asJSON, `{"sent":false,"error":"no"}`, failed, unknown, "with status 500"},
+		"500 with sent:false": {500, asJSON, `{"sent":false,"error":"no"}`, failed, unknown, "with status 500"},
 		"502 with HTML":       {502, asHTML, page, failed, unknown, "with status 502"},
 		"504":                 {504, asHTML, page, failed, unknown, "with status 504"},
 		"599":                 {599, asHTML, "", failed, unknown, "with status 599"},
@@ -63,12 +63,12 @@ func TestOutcomesOfAnswers(t *testing.T) {
 		"200 with HTML":       {200, asHTML, page, unreadable, unknown, "with status 200 could not be parsed"},
 		"200 empty":           {200, asJSON, "", unreadable, unknown, "the message may have gone out"},
 		"204":                 {204, asJSON, "", unreadable, unknown, "with status 204"},
-		"200 cut short":       {200, asJSON, answerSent[:30], unreadable, unknown, "with status 200"},
+		"200 truncated":       {200, asJSON, answerSent[:30], unreadable, unknown, "with status 200"},
 		"200 sent:false":      {200, asJSON, `{"sent":false}`, refused, none, "Ongair rejected the call with status 200; nothing was sent"},
 		"200 success:false with a text": {
 			200, asJSON, `{"success":"false","error":"Channel is off"}`, refused, none, "Ongair rejected the call: Channel is off",
 		},
-		"200 with an error alone": {200, asJSON, `{"error":"no credit"}`, refused, none, "Ongair rejected the call: no credit"},
+		"200 with only an error": {200, asJSON, `{"error":"no credit"}`, refused, none, "Ongair rejected the call: no credit"},
 		"200 with one byte too many": {
 			200, asJSON, answerSent + strings.Repeat(" ", maxAnswerBytes+1-len(answerSent)), unreadable, unknown, "with status 200",
 		},
@@ -115,7 +115,7 @@ func TestTheLargestAnswerIsRead(t *testing.T) {
 	assert.Equal(t, "35345432", receipt.ID)
 }
 
-func TestTenMegabytesOfNonsenseAreNeitherReadNorDrained(t *testing.T) {
+func TestAnOversizedAnswerIsNeitherReadNorDrained(t *testing.T) {
 	nonsense := strings.Repeat("<p>nonsense</p>\n", 10<<20/16)
 	for _, status := range []int{http.StatusOK, http.StatusInternalServerError} {
 		client := newClient(t, serve(t, answering(status, "text/html", nonsense)))
@@ -164,18 +164,18 @@ func TestARedirectIsNeverFollowed(t *testing.T) {
 		status           int
 		location, naming string
 	}{
-		"301":                {301, target.URL + "/login?return=canary", target.URL},
-		"302":                {302, target.URL + "/login?return=canary", target.URL},
-		"303":                {303, target.URL + "/login?return=canary", target.URL},
-		"307":                {307, target.URL + "/login?return=canary", target.URL},
-		"308":                {308, target.URL + "/login?return=canary", target.URL},
-		"with a user":        {302, "https://canary:canary@example.com/", "https://example.com:"},
-		"without a scheme":   {302, "//example.com/canary", "http://example.com:"},
-		"with the token":     {302, "https://" + testToken + ".example.com/", "https://[token].example.com:"},
-		"without a host":     {302, "mailto:canary@example.com", "another address"},
-		"without a Location": {300, "", "another address"},
-		"with no URL":        {302, "http://[canary", "another address"},
-		"304":                {304, "", "another address"},
+		"301":                 {301, target.URL + "/login?return=canary", target.URL},
+		"302":                 {302, target.URL + "/login?return=canary", target.URL},
+		"303":                 {303, target.URL + "/login?return=canary", target.URL},
+		"307":                 {307, target.URL + "/login?return=canary", target.URL},
+		"308":                 {308, target.URL + "/login?return=canary", target.URL},
+		"with a user":         {302, "https://canary:canary@example.com/", "https://example.com:"},
+		"without a scheme":    {302, "//example.com/canary", "http://example.com:"},
+		"with the token":      {302, "https://" + testToken + ".example.com/", "https://[token].example.com:"},
+		"without a host":      {302, "mailto:canary@example.com", "another address"},
+		"without a Location":  {300, "", "another address"},
+		"with an invalid URL": {302, "http://[canary", "another address"},
+		"304":                 {304, "", "another address"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var posts atomic.Int32
@@ -196,7 +196,7 @@ func TestARedirectIsNeverFollowed(t *testing.T) {
 	}
 }
 
-func TestOngairsOwnWordsAreCleaned(t *testing.T) {
+func TestOngairsMessagesAreCleaned(t *testing.T) {
 	const prefix = "Ongair rejected the call: "
 	for name, test := range map[string]struct{ body, want string }{
 		"control characters": {`{"error":"a\u0000b\u001b[31mc\u0085d"}`, prefix + "ab[31mcd"},

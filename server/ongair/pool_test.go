@@ -15,8 +15,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// The server reads the second request of a connection in full and closes without
-// an answer. That is what net/http repeats for requests it takes as idempotent.
+// The server reads the second request of a connection and closes it without an answer. In this case,
+// net/http repeats requests that it considers idempotent.
 func TestAPooledConnectionThatBreaksAfterTheRequestIsNotRepeated(t *testing.T) {
 	for name, end := range map[string]func(*net.TCPConn){
 		"closed": func(conn *net.TCPConn) { _ = conn.Close() },
@@ -41,32 +41,31 @@ func TestAPooledConnectionThatBreaksAfterTheRequestIsNotRepeated(t *testing.T) {
 			_, err = send(t, client)
 			requireFault(t, err, lost, fault.EffectUnknown)
 			assert.EqualValues(t, 2, posts.Load())
-			assert.EqualValues(t, 1, connections.Load(), "the connection was not pooled, so this proves nothing")
+			assert.EqualValues(t, 1, connections.Load(), "the test requires a pooled connection")
 		})
 	}
 }
 
-// deafConn takes one request and then not one byte more, as a connection that
-// broke while it was pooled.
-type deafConn struct {
+// brokenConn accepts one write and then fails, as a connection that breaks in the pool.
+type brokenConn struct {
 	net.Conn
 	writes atomic.Int32
 }
 
-func (c *deafConn) Write(p []byte) (int, error) {
+func (c *brokenConn) Write(p []byte) (int, error) {
 	if c.writes.Add(1) > 1 {
 		return 0, syscall.EPIPE
 	}
 	return c.Conn.Write(p)
 }
 
-func TestAPooledConnectionThatTakesNothing(t *testing.T) {
+func TestAPooledConnectionThatAcceptsNothing(t *testing.T) {
 	for name, test := range map[string]struct {
 		dialAgain bool
 		wantPosts int32
 	}{
-		"is replaced by another, which gets the call once":  {dialAgain: true, wantPosts: 2},
-		"and no other to be had means that nothing is sent": {dialAgain: false, wantPosts: 1},
+		"is replaced by another": {dialAgain: true, wantPosts: 2},
+		"cannot be replaced":     {dialAgain: false, wantPosts: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var posts, dials atomic.Int32
@@ -83,7 +82,7 @@ func TestAPooledConnectionThatTakesNothing(t *testing.T) {
 				}
 				var dialer net.Dialer
 				conn, err := dialer.DialContext(ctx, network, address)
-				return &deafConn{Conn: conn}, err
+				return &brokenConn{Conn: conn}, err
 			}
 			client := newClient(t, url, func(c *Config) { c.Transport = transport })
 			_, err := send(t, client)
@@ -100,7 +99,7 @@ func TestAPooledConnectionThatTakesNothing(t *testing.T) {
 	}
 }
 
-func TestConnectionsAreReusedAfterAnswersOfEveryKind(t *testing.T) {
+func TestConnectionsAreReusedAfterEveryAnswer(t *testing.T) {
 	var connections, posts atomic.Int32
 	statuses := []string{"401 A", "401 B", "422 C", "500 D", "302 E", "429 F", "200 G"}
 	client := newClient(t, listen(t, func(conn *net.TCPConn, _ int) {
@@ -110,7 +109,7 @@ func TestConnectionsAreReusedAfterAnswersOfEveryKind(t *testing.T) {
 			_, _ = io.WriteString(conn, "HTTP/1.1 "+status+"\r\nContent-Length: 54\r\n\r\n"+answerSent)
 		}
 	}))
-	for range len(statuses) - 1 { // the two 401 are one call
+	for range len(statuses) - 1 { // one call gets both 401
 		_, _ = send(t, client)
 	}
 	assert.EqualValues(t, len(statuses), posts.Load())

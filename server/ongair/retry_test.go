@@ -25,16 +25,16 @@ const (
 	busyReason      = ongairv1.ErrorReason_ERROR_REASON_CHANNEL_BUSY
 )
 
-// step is what a POST meets.
+// step answers a POST.
 type step func(*http.Request) (*http.Response, error)
 
-// refusedConnection lets nothing be written.
+// refusedConnection fails before anything is written.
 func refusedConnection(r *http.Request) (*http.Response, error) {
 	httptrace.ContextClientTrace(r.Context()).GetConn(r.Host)
 	return nil, errors.New("connection refused")
 }
 
-// brokenConnection breaks after the request was written.
+// brokenConnection fails after the request is written.
 func brokenConnection(r *http.Request) (*http.Response, error) {
 	trace := httptrace.ContextClientTrace(r.Context())
 	trace.GetConn(r.Host)
@@ -50,7 +50,7 @@ func hangingConnection(r *http.Request) (*http.Response, error) {
 	return nil, r.Context().Err()
 }
 
-// status answers with a status, and with a Retry-After where one is given.
+// status returns a step that answers with a status and optional Retry-After headers.
 func status(code int, retryAfter ...string) step {
 	return func(*http.Request) (*http.Response, error) {
 		body := answerSent
@@ -66,8 +66,8 @@ func status(code int, retryAfter ...string) step {
 	}
 }
 
-// script is a transport that does its steps one after the other, and the last one
-// for ever, and notes when. It needs no sockets, so that time can be virtual.
+// script is a transport that runs its steps in turn, repeats the last one, and records the times. It
+// has no sockets, so that tests can use virtual time.
 type script struct {
 	mu    sync.Mutex
 	steps []step
@@ -92,8 +92,7 @@ func (s *script) then(steps ...step) {
 	s.steps = steps
 }
 
-// posts returns how many POSTs there were since the last time, and the pauses
-// between them.
+// posts returns the number of POSTs since the previous posts, and the pauses between them.
 func (s *script) posts() (n int, pauses []time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +103,7 @@ func (s *script) posts() (n int, pauses []time.Duration) {
 	return n, pauses
 }
 
-// scripted returns a client over steps, as the gateway makes it.
+// scripted returns a client of steps that retries as in the gateway.
 func scripted(t *testing.T, steps []step, change ...func(*Config)) (*Client, *script) {
 	t.Helper()
 	s := &script{steps: steps}
@@ -113,7 +112,7 @@ func scripted(t *testing.T, steps []step, change ...func(*Config)) (*Client, *sc
 	return client, s
 }
 
-// sendWithin sends with a deadline, and returns how long that took.
+// sendWithin sends with a timeout and returns the duration.
 func sendWithin(t *testing.T, client *Client, timeout time.Duration) (time.Duration, Receipt, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
@@ -123,7 +122,7 @@ func sendWithin(t *testing.T, client *Client, timeout time.Duration) (time.Durat
 	return time.Since(begin), receipt, err
 }
 
-func TestACallThatFindsNoConnectionIsTriedAgainAfterGrowingPauses(t *testing.T) {
+func TestACallWithoutAConnectionIsRetriedWithBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, script := scripted(t, []step{refusedConnection, refusedConnection, refusedConnection, status(200)})
 		_, receipt, err := sendWithin(t, client, 15*time.Second)
@@ -139,7 +138,7 @@ func TestACallThatFindsNoConnectionIsTriedAgainAfterGrowingPauses(t *testing.T) 
 	})
 }
 
-func TestPausesDiffer(t *testing.T) {
+func TestBackoffIsJittered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := map[time.Duration]bool{}
 		for range 10 {
@@ -149,11 +148,11 @@ func TestPausesDiffer(t *testing.T) {
 			_, pauses := script.posts()
 			seen[pauses[0]] = true
 		}
-		assert.Greater(t, len(seen), 5, "all that fail together are not to come back together")
+		assert.Greater(t, len(seen), 5, "calls that fail together must not be retried together")
 	})
 }
 
-func TestACallIsTriedFourTimesAtMost(t *testing.T) {
+func TestACallIsTriedAtMostFourTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, script := scripted(t, []step{refusedConnection})
 		_, _, err := sendWithin(t, client, time.Minute)
@@ -164,7 +163,7 @@ func TestACallIsTriedFourTimesAtMost(t *testing.T) {
 	})
 }
 
-func TestAThrottledCallWaitsForTheGivenDelay(t *testing.T) {
+func TestAThrottledCallWaitsForRetryAfter(t *testing.T) {
 	for _, code := range []int{429, 503} {
 		synctest.Test(t, func(t *testing.T) {
 			client, script := scripted(t, []step{status(code, "2"), status(200)})
@@ -178,7 +177,7 @@ func TestAThrottledCallWaitsForTheGivenDelay(t *testing.T) {
 	}
 }
 
-func TestADelayThatDoesNotFitTheDeadlineIsNotWaitedFor(t *testing.T) {
+func TestACallDoesNotWaitForADelayBeyondItsDeadline(t *testing.T) {
 	for name, tt := range map[string]struct {
 		step    step
 		timeout time.Duration
@@ -186,16 +185,16 @@ func TestADelayThatDoesNotFitTheDeadlineIsNotWaitedFor(t *testing.T) {
 	}{
 		"a throttle for a minute":          {status(429, "60"), 15 * time.Second, throttledReason},
 		"a throttle that leaves no time":   {status(503, "2"), 2400 * time.Millisecond, throttledReason},
-		"no connection and half a second":  {refusedConnection, 500 * time.Millisecond, unreachable},
-		"a throttle that names no delay":   {status(429), 15 * time.Second, throttledReason},
-		"a throttle that names a nonsense": {status(429, "soon"), 15 * time.Second, throttledReason},
+		"no connection, with 500 ms left":  {refusedConnection, 500 * time.Millisecond, unreachable},
+		"a throttle without a delay":       {status(429), 15 * time.Second, throttledReason},
+		"a throttle with an invalid delay": {status(429, "soon"), 15 * time.Second, throttledReason},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				client, script := scripted(t, []step{tt.step})
 				took, _, err := sendWithin(t, client, tt.timeout)
 				f := requireFault(t, err, tt.reason, fault.EffectNone)
-				assert.NotZero(t, f.RetryAfter, "the caller may wait")
+				assert.NotZero(t, f.RetryAfter, "the caller may retry later")
 				assert.Zero(t, took)
 				n, _ := script.posts()
 				assert.Equal(t, 1, n)
@@ -204,28 +203,28 @@ func TestADelayThatDoesNotFitTheDeadlineIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestACallWithAnUnknownEffectIsNeverRetried(t *testing.T) {
+func TestACallThatMayHaveHadAnEffectIsNotRetried(t *testing.T) {
 	for name, tt := range map[string]struct {
 		step  step
 		posts int
 	}{
-		"500":                               {status(500), 1},
-		"502":                               {status(502, "1"), 1},
-		"503":                               {status(503), 1},
-		"503 that names a nonsense":         {status(503, "soon"), 1},
-		"503 that names a negative delay":   {status(503, "-1"), 1},
-		"503 that names a fraction":         {status(503, "0.5"), 1},
-		"503 that names nothing":            {status(503, ""), 1},
-		"504":                               {status(504, "1"), 1},
-		"408":                               {status(408, "1"), 1},
-		"a redirect":                        {status(302, "1"), 1},
-		"a refusal":                         {status(422, "1"), 1},
-		"a refused token, in both forms":    {status(401, "1"), 2},
-		"an answer that cannot be read":     {status(600, "1"), 1},
-		"a connection that broke":           {brokenConnection, 1},
-		"a deadline that passed":            {hangingConnection, 1},
-		"an answer that breaks off":         {brokenAnswer, 1},
-		"an answer of another kind of body": {nonsenseAnswer, 1},
+		"500":                            {status(500), 1},
+		"502":                            {status(502, "1"), 1},
+		"503":                            {status(503), 1},
+		"503 with an invalid delay":      {status(503, "soon"), 1},
+		"503 with a negative delay":      {status(503, "-1"), 1},
+		"503 with a fraction":            {status(503, "0.5"), 1},
+		"503 with an empty delay":        {status(503, ""), 1},
+		"504":                            {status(504, "1"), 1},
+		"408":                            {status(408, "1"), 1},
+		"a redirect":                     {status(302, "1"), 1},
+		"a rejected call":                {status(422, "1"), 1},
+		"a token rejected in both forms": {status(401, "1"), 2},
+		"an invalid status":              {status(600, "1"), 1},
+		"a connection that broke":        {brokenConnection, 1},
+		"an expired deadline":            {hangingConnection, 1},
+		"a truncated answer":             {brokenAnswer, 1},
+		"an answer that is not JSON":     {nonsenseAnswer, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -255,7 +254,7 @@ func nonsenseAnswer(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-func TestACallThatEndsWhileItWaitsForAnotherTrySentNothing(t *testing.T) {
+func TestACallThatIsCancelledBeforeARetrySentNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, script := scripted(t, []step{status(429, "5"), status(200)})
 		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
@@ -281,7 +280,7 @@ func TestRetriesStayInProportionToCalls(t *testing.T) {
 			n, _ := script.posts()
 			return n - calls
 		}
-		// Ten are there from the start, and what went well earns one more.
+		// The budget starts with ten retries, and the successful calls add one.
 		assert.Equal(t, 11, flapping(20))
 		assert.Zero(t, flapping(5))
 		script.then(status(200))

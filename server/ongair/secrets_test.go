@@ -20,10 +20,10 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-func TestTheTokenIsRemovedFromCauses(t *testing.T) {
+func TestTheTokenIsRedactedInCauses(t *testing.T) {
 	for name, token := range map[string]string{
-		"as it is":        testToken,
-		"as %q writes it": `meow"\meow` + "\t" + `meow`,
+		"unquoted":     testToken,
+		"quoted by %q": `meow"\meow` + "\t" + `meow`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := newClient(t, listen(t, func(conn *net.TCPConn, _ int) {
@@ -41,7 +41,7 @@ func TestTheTokenIsRemovedFromCauses(t *testing.T) {
 	}
 }
 
-func TestAShortTokenIsNotLookedForInWords(t *testing.T) {
+func TestAShortTokenIsNotRedactedWithinWords(t *testing.T) {
 	client := newClient(t, serve(t, answering(422, "application/json", answerFile(t, "contact_unknown"))),
 		func(c *Config) { c.Token = "t" })
 	_, err := send(t, client)
@@ -54,7 +54,7 @@ func TestACauseWithoutTheTokenKeepsItsChain(t *testing.T) {
 	assert.ErrorIs(t, err, io.ErrClosedPipe)
 }
 
-func TestTheLogHasMethodPathStatusAndDurationAndNoMore(t *testing.T) {
+func TestTheLogHasOnlyMethodPathStatusAndDuration(t *testing.T) {
 	var lines bytes.Buffer
 	logger := slog.New(slog.NewJSONHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	withLogger := func(c *Config) { c.Logger = logger }
@@ -65,7 +65,7 @@ func TestTheLogHasMethodPathStatusAndDurationAndNoMore(t *testing.T) {
 	})
 	_, err := send(t, newClient(t, echo, withLogger))
 	require.Error(t, err)
-	_, err = send(t, newClient(t, refusingAddress(t), withLogger))
+	_, err = send(t, newClient(t, unusedAddress(t), withLogger))
 	require.Error(t, err)
 
 	statuses := []float64{}
@@ -85,7 +85,7 @@ func TestTheLogHasMethodPathStatusAndDurationAndNoMore(t *testing.T) {
 	}
 }
 
-func TestNoHeaderGivesLeaveToRepeat(t *testing.T) {
+func TestNoHeaderAllowsARetry(t *testing.T) {
 	headers := make(chan http.Header, 4)
 	client := newClient(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
 		headers <- r.Header

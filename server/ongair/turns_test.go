@@ -22,7 +22,7 @@ func forCaller(ctx context.Context, name string) context.Context {
 	return context.WithValue(ctx, callerKey{}, name)
 }
 
-// scriptedFor is scripted for calls of several callers.
+// scriptedFor returns a client of s for calls of several callers.
 func scriptedFor(t *testing.T, s step, limit func(*Config)) *Client {
 	t.Helper()
 	client, _ := scripted(t, []step{s}, func(c *Config) {
@@ -32,9 +32,9 @@ func scriptedFor(t *testing.T, s step, limit func(*Config)) *Client {
 	return client
 }
 
-// flooded has a thousand calls of one caller made at once, and returns how one of
-// another ended.
-func flooded(t *testing.T, limit func(*Config)) (others ended) {
+// sendDuringFlood makes a thousand concurrent calls of one caller and returns the result of a call of
+// another.
+func sendDuringFlood(t *testing.T, limit func(*Config)) (others ended) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		client := scriptedFor(t, after(4*time.Second, status(200)), limit)
@@ -51,20 +51,20 @@ func flooded(t *testing.T, limit func(*Config)) (others ended) {
 	return others
 }
 
-func TestACallerThatFloodsAChannelDoesNotStarveOthers(t *testing.T) {
+func TestACallerThatFloodsAChannelDoesNotDelayTheOthers(t *testing.T) {
 	t.Run("by its calls in flight", func(t *testing.T) {
-		other := flooded(t, func(*Config) {})
+		other := sendDuringFlood(t, func(*Config) {})
 		require.NoError(t, other.err)
-		assert.Equal(t, 4*time.Second, other.at, "there was room at once")
+		assert.Equal(t, 4*time.Second, other.at, "the call must not wait")
 	})
 	t.Run("by its rate", func(t *testing.T) {
-		other := flooded(t, func(c *Config) { c.MaxRate = 10 })
+		other := sendDuringFlood(t, func(c *Config) { c.MaxRate = 10 })
 		require.NoError(t, other.err)
-		assert.LessOrEqual(t, other.at, 4*time.Second+200*time.Millisecond, "the turns are in rotation")
+		assert.LessOrEqual(t, other.at, 4*time.Second+200*time.Millisecond, "callers must take turns")
 	})
 }
 
-func TestACallerAloneHasTwoThirdsOfAChannelAndTwoHaveFourFifths(t *testing.T) {
+func TestOneCallerGetsTwoThirdsOfAChannelAndTwoGetFourFifths(t *testing.T) {
 	turns := newTurns(150, 0)
 	takeAll := func(caller string) (n int) {
 		ended, cancel := context.WithCancel(t.Context())
@@ -84,8 +84,8 @@ func TestACallerAloneHasTwoThirdsOfAChannelAndTwoHaveFourFifths(t *testing.T) {
 	assert.Positive(t, takeAll("third"))
 }
 
-// Whatever callers do, there are never more turns than there may be, and none is lost.
-func TestTurnsAreNeverTooManyAndNeverLost(t *testing.T) {
+// The test takes and cancels turns at random.
+func TestTurnsAreBoundedAndNeverLost(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 0))
@@ -131,8 +131,8 @@ func TestTurnsAreNeverTooManyAndNeverLost(t *testing.T) {
 	}
 }
 
-// Who waits behind a limit of its own does not keep back others who could go.
-func TestACallerAtItsShareIsSkipped(t *testing.T) {
+// A caller that waits because of its share must not delay other callers.
+func TestACallerWithItsShareIsSkipped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := scriptedFor(t, after(300*time.Millisecond, status(200)), func(c *Config) { c.MaxInFlight = 3 })
 		calls := func(caller string, n int) (ends []time.Duration) {
@@ -158,13 +158,13 @@ func TestACallerAtItsShareIsSkipped(t *testing.T) {
 			first = calls("first", 6)
 		}()
 		synctest.Wait()
-		assert.Equal(t, []time.Duration{300 * time.Millisecond}, calls("second", 1), "four of the first still wait")
+		assert.Equal(t, []time.Duration{300 * time.Millisecond}, calls("second", 1), "four calls of the first caller still wait")
 		<-done
 		assert.Len(t, first, 6)
 	})
 }
 
-func TestACallOverTheRateGetsARetryDelay(t *testing.T) {
+func TestACallBeyondTheRateReportsWhenToRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, _ := scripted(t, []step{func(*http.Request) (*http.Response, error) { return status(200)(nil) }},
 			func(c *Config) { c.MaxRate = 0.2 })
