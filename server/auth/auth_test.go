@@ -30,20 +30,20 @@ func TestAuthenticate(t *testing.T) {
 		reason ongairv1.ErrorReason
 	}{
 		{"the key of one caller", []string{"Bearer " + billingKey}, "billing", 0},
-		{"the key of another", []string{"Bearer " + supportKey}, "support", 0},
+		{"the key of another caller", []string{"Bearer " + supportKey}, "support", 0},
 		{"a scheme in lower case", []string{"bearer " + billingKey}, "billing", 0},
 		{"a scheme in upper case", []string{"BEARER " + billingKey}, "billing", 0},
 		{"spaces around the key", []string{"Bearer   " + billingKey + " \t"}, "billing", 0},
 		{"nothing", nil, "", missing},
 		{"an empty value", []string{""}, "", invalid},
-		{"a scheme alone", []string{"Bearer"}, "", invalid},
+		{"only a scheme", []string{"Bearer"}, "", invalid},
 		{"an empty key", []string{"Bearer "}, "", invalid},
 		{"a key of spaces", []string{"Bearer    "}, "", invalid},
 		{"a key without a scheme", []string{billingKey}, "", invalid},
 		{"another scheme", []string{"Basic " + billingKey}, "", invalid},
 		{"a wrong key", []string{"Bearer billing-key-0123456780"}, "", invalid},
 		{"the beginning of a key", []string{"Bearer " + billingKey[:10]}, "", invalid},
-		{"a key and more", []string{"Bearer " + billingKey + "0"}, "", invalid},
+		{"a key with another character", []string{"Bearer " + billingKey + "0"}, "", invalid},
 		{"a key in another case", []string{"Bearer BILLING-KEY-0123456789"}, "", invalid},
 		{"two keys in one", []string{"Bearer " + billingKey + " " + supportKey}, "", invalid},
 		{"a caller's name", []string{"Bearer billing"}, "", invalid},
@@ -75,10 +75,10 @@ func TestACallWithoutHeadersHasNoCredentials(t *testing.T) {
 	assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING, fault.ReasonOf(status.Convert(err)))
 }
 
-func TestAnOpenGatewayTakesEveryCallAsAnonymous(t *testing.T) {
+func TestAnOpenGatewayTreatsCallsAsAnonymous(t *testing.T) {
 	authenticator := New(nil)
 	assert.True(t, authenticator.callers.Load().open())
-	for name, given := range map[string][]string{"nothing": nil, "a key": {"Bearer " + billingKey}, "nonsense": {"?", ""}} {
+	for name, given := range map[string][]string{"no credential": nil, "a key": {"Bearer " + billingKey}, "invalid credentials": {"?", ""}} {
 		anonymous, err := authenticator.Authenticate(given, nil)
 		require.NoError(t, err, name)
 		assert.Empty(t, anonymous.Name, name)
@@ -89,14 +89,14 @@ func TestAnOpenGatewayTakesEveryCallAsAnonymous(t *testing.T) {
 	}
 }
 
-func TestAnEmptyKeyOpensNothingEvenIfItIsConfigured(t *testing.T) {
+func TestAnEmptyKeyIsRejectedEvenIfConfigured(t *testing.T) {
 	authenticator := New(map[string]Caller{"forgotten": Unrestricted("")})
 	assert.False(t, authenticator.callers.Load().open())
 	_, err := authenticator.Authenticate([]string{"Bearer "}, nil)
 	assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID, fault.ReasonOf(status.Convert(err)))
 }
 
-func TestAnUnauthenticatedCallerHasNoRights(t *testing.T) {
+func TestAnUnauthenticatedPrincipalMayDoNothing(t *testing.T) {
 	nobody := FromContext(t.Context())
 	for _, action := range Actions() {
 		assert.Error(t, nobody.MayDo(action), action)
@@ -109,7 +109,7 @@ func TestAnUnauthenticatedCallerHasNoRights(t *testing.T) {
 	assert.Empty(t, channels)
 }
 
-func TestAPrincipalHasOnlyItsRights(t *testing.T) {
+func TestAPrincipalMayDoOnlyGrantedActions(t *testing.T) {
 	for _, tt := range []struct {
 		name              string
 		actions           []Action
@@ -118,7 +118,7 @@ func TestAPrincipalHasOnlyItsRights(t *testing.T) {
 		mayUse, mayNotUse []string
 	}{
 		{
-			"one of each", []Action{ActionSend}, []string{"support"},
+			"one action and one channel", []Action{ActionSend}, []string{"support"},
 			[]Action{ActionSend}, []Action{ActionTickets, ActionSubscribe, "", "sen", "Send"},
 			[]string{"support"}, []string{"sales", "", "suppor", "Support", AllChannels},
 		},
@@ -153,7 +153,7 @@ func TestAPrincipalHasOnlyItsRights(t *testing.T) {
 	}
 }
 
-func TestEachKeyOfACallerGetsItIn(t *testing.T) {
+func TestEachKeyOfACallerIsValid(t *testing.T) {
 	authenticator := New(map[string]Caller{"billing": Unrestricted(billingKey, "the-next-key-0123456789")})
 	for _, key := range []string{billingKey, "the-next-key-0123456789"} {
 		p, err := authenticator.Authenticate([]string{"Bearer " + key}, nil)
@@ -172,7 +172,7 @@ func TestNewKeysDifferAndAreLong(t *testing.T) {
 	}
 }
 
-func TestAHashIsReadAsItIsWritten(t *testing.T) {
+func TestAHashRoundTrips(t *testing.T) {
 	hash := HashKey(billingKey)
 	again, err := ParseKeyHash(hash.String())
 	require.NoError(t, err)
@@ -180,11 +180,11 @@ func TestAHashIsReadAsItIsWritten(t *testing.T) {
 	for _, text := range []string{"", "sha256:", billingKey, "sha256:" + billingKey, hash.String()[1:], hash.String() + "00", hash.String() + " "} {
 		_, err := ParseKeyHash(text)
 		require.Error(t, err, text)
-		assert.NotContains(t, err.Error(), billingKey, "a key that was pasted there stays secret")
+		assert.NotContains(t, err.Error(), billingKey, "the error must not reveal a misplaced key")
 	}
 }
 
-func TestActionsAreKnownByTheirNames(t *testing.T) {
+func TestParseActionAcceptsEveryAction(t *testing.T) {
 	for _, action := range Actions() {
 		parsed, err := ParseAction(string(action))
 		require.NoError(t, err)
@@ -206,8 +206,8 @@ func FuzzParseKeyHash(f *testing.F) {
 	})
 }
 
-// Whatever is sent as a credential, it is that of a caller, or a reason.
-func FuzzACredential(f *testing.F) {
+// Every credential must authenticate a caller or be rejected with a reason.
+func FuzzCredential(f *testing.F) {
 	for _, seed := range []string{"Bearer " + billingKey, "Bearer", "", "Bearer  ", "Basic Og==", "bearer\x00x", "Bearer " + supportKey} {
 		f.Add(seed)
 	}

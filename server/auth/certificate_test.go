@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// namesOf returns the names in a certificate that has one as it is written: a URI, or a host
-// name after dns:. It fails where Go reads no such certificate.
+// namesOf returns the names of a certificate for text, which is a URI or a host name after dns:. The
+// name is encoded unchanged. namesOf fails if Go cannot parse the certificate.
 func namesOf(t *testing.T, text string) ([]string, error) {
 	t.Helper()
 	tag := 6 // RFC 5280, 4.2.1.6: uniformResourceIdentifier
@@ -41,8 +41,8 @@ func namesOf(t *testing.T, text string) ([]string, error) {
 	return CertificateNames(&tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{certificate}}}), nil
 }
 
-func TestANameIsConfiguredAsACertificateHasIt(t *testing.T) {
-	for text, in := range map[string]string{ // what is configured, and what is in the certificate
+func TestANameMatchesItsCertificate(t *testing.T) {
+	for text, in := range map[string]string{ // configured name to name in the certificate
 		"spiffe://mesh/ns/billing/sa/api": "spiffe://mesh/ns/billing/sa/api",
 		"SPIFFE://mesh/billing":           "spiffe://mesh/billing",
 		"spiffe://mesh/billing":           "SPIFFE://mesh/billing",
@@ -63,8 +63,8 @@ func TestANameIsConfiguredAsACertificateHasIt(t *testing.T) {
 	}
 }
 
-// What would never be the name of anybody is a mistake in the configuration.
-func TestANameThatNoCertificateHasIsRejected(t *testing.T) {
+// A name that no certificate can have is a configuration error.
+func TestAnImpossibleNameIsRejected(t *testing.T) {
 	for _, text := range []string{
 		"", "billing", "/billing", "urn:billing", "spiffe:///billing", "spiffe://mesh/\x01",
 		"spiffe://m\u00e9sh/billing", "spiffe://mesh./billing", "spiffe://me..sh/billing", "DNS:crm.internal", "DNS://crm/internal",
@@ -75,12 +75,12 @@ func TestANameThatNoCertificateHasIsRejected(t *testing.T) {
 	}
 }
 
-// They go to the service as metadata, which carries no other.
-func TestInvalidCertificateNamesAreRejected(t *testing.T) {
+// The names are forwarded as metadata, which cannot contain such characters.
+func TestInvalidCertificateNamesAreIgnored(t *testing.T) {
 	for _, in := range []string{"dns:crm\x01internal", "dns:crm internal", "dns:\n", "urn:a\u007f", "dns:crm.internal\x00"} {
 		names, err := namesOf(t, in)
 		if err != nil {
-			continue // Go does not even read it
+			continue // Go cannot parse it
 		}
 		assert.Empty(t, names, "%q", in)
 	}
