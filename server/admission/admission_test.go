@@ -25,20 +25,20 @@ func TestACallIsAdmittedByItsHeaders(t *testing.T) {
 		reason ongairv1.ErrorReason
 		caller string
 	}{
-		"a caller that may":             {Request{Authorization: key, Action: auth.ActionSend}, 0, "billing"},
-		"a caller, for nothing special": {Request{Authorization: key}, 0, "billing"},
-		"no credential":                 {Request{Action: auth.ActionSend}, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING, ""},
-		"an unknown key":                {Request{Authorization: []string{"Bearer x"}}, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID, ""},
-		"a caller that may not": {
+		"an allowed caller":          {Request{Authorization: key, Action: auth.ActionSend}, 0, "billing"},
+		"a caller without an action": {Request{Authorization: key}, 0, "billing"},
+		"no credential":              {Request{Action: auth.ActionSend}, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING, ""},
+		"an unknown key":             {Request{Authorization: []string{"Bearer x"}}, ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_INVALID, ""},
+		"a denied caller": {
 			Request{Authorization: key, Action: auth.ActionTickets}, ongairv1.ErrorReason_ERROR_REASON_FORBIDDEN, "billing",
 		},
-		"health":            {Request{Kind: HealthCheck}, 0, ""},
-		"a watch of health": {Request{Kind: HealthWatch}, 0, ""},
+		"health":         {Request{Kind: HealthCheck}, 0, ""},
+		"a health watch": {Request{Kind: HealthWatch}, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			call, err := gateOf(auth.Limits{}, auth.ActionSend).Admit(tt.req)
 			defer call.Done()
-			assert.Equal(t, tt.caller, call.Principal.Name, "the log says who it was")
+			assert.Equal(t, tt.caller, call.Principal.Name, "the log needs the caller")
 			if tt.reason == 0 {
 				require.NoError(t, err)
 				return
@@ -49,7 +49,7 @@ func TestACallIsAdmittedByItsHeaders(t *testing.T) {
 	}
 }
 
-func TestACallThatIsMadeAStreamCountsAsOne(t *testing.T) {
+func TestACallThatBecomesAStreamCountsAsAStream(t *testing.T) {
 	g := gateOf(auth.Limits{MaxInFlight: 1, MaxStreams: 1}, auth.ActionSubscribe)
 	req := Request{Authorization: []string{"Bearer " + billingKey}, Action: auth.ActionSubscribe}
 	poll, err := g.Admit(req)
@@ -58,20 +58,20 @@ func TestACallThatIsMadeAStreamCountsAsOne(t *testing.T) {
 	assertLimit(t, err, "in_flight")
 	require.NoError(t, poll.MakeStream())
 	call, err := g.Admit(req)
-	require.NoError(t, err, "the poll counts as a call no longer")
+	require.NoError(t, err, "the poll no longer counts as a call")
 	assertLimit(t, call.MakeStream(), "streams")
 	again, err := g.Admit(req)
-	require.NoError(t, err, "a call that failed to be a stream counts as nothing")
+	require.NoError(t, err, "a call that cannot become a stream releases its place")
 	poll.Done()
-	require.NoError(t, again.MakeStream(), "the stream gave its place back")
+	require.NoError(t, again.MakeStream(), "the first stream must release its place")
 	poll.Done()
-	require.NoError(t, poll.MakeStream(), "a call that is over takes nothing")
+	require.NoError(t, poll.MakeStream(), "a call that is done takes no place")
 	again.Done()
 	assert.Zero(t, g.limits.callers["billing"].streams)
 	assert.Zero(t, g.limits.callers["billing"].calls)
 }
 
-func TestAHeldCallIsFoundByItsMetadataUntilItIsReleased(t *testing.T) {
+func TestAHeldCallIsFoundByItsMetadata(t *testing.T) {
 	g := gateOf(auth.Limits{}, auth.ActionSend)
 	first, err := g.Admit(Request{Authorization: []string{"Bearer " + billingKey}})
 	require.NoError(t, err)

@@ -11,7 +11,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/auth"
 )
 
-// line is a connection that ends when it is told to.
+// line is a connection in memory.
 type line struct{ ended bool }
 
 func (l *line) Ended() bool { return l.ended }
@@ -21,7 +21,7 @@ func (l *line) Close() error {
 	return nil
 }
 
-// register registers connections.
+// register registers connections and returns them by name.
 func register(l *limits, names ...string) map[string]*line {
 	lines := map[string]*line{}
 	for _, name := range names {
@@ -31,7 +31,7 @@ func register(l *limits, names ...string) map[string]*line {
 	return lines
 }
 
-// calls makes a call that ends at once.
+// calls makes a call that ends immediately.
 func (l *limits) calls(p auth.Principal, connection string) error {
 	done, err := l.call(p, named(connection))
 	if err == nil {
@@ -40,24 +40,24 @@ func (l *limits) calls(p auth.Principal, connection string) error {
 	return err
 }
 
-func TestACallerHasALimitOfConnections(t *testing.T) {
+func TestConnectionsOfACallerAreLimited(t *testing.T) {
 	l, billing, crm := &limits{}, limited(t, "billing", auth.Limits{MaxConnections: 2}), limited(t, "crm", auth.Limits{MaxConnections: 2})
 	lines := register(l, "a", "b", "c")
 	require.NoError(t, l.calls(billing, "a"))
 	_, err := l.stream(billing, named("b"))
 	require.NoError(t, err)
-	require.NoError(t, l.calls(billing, "a"), "however many calls come on it")
-	require.NoError(t, l.calls(crm, "c"), "another caller has its own")
+	require.NoError(t, l.calls(billing, "a"), "more calls on a connection do not count")
+	require.NoError(t, l.calls(crm, "c"), "another caller has its own limit")
 	assertLimit(t, l.calls(billing, "c"), "connections")
 	_, err = l.stream(billing, named("c"))
 	assertLimit(t, err, "connections")
-	require.NoError(t, l.calls(crm, "b"), "also those of others, as behind a proxy")
+	require.NoError(t, l.calls(crm, "b"), "callers may share a connection, as behind a proxy")
 	assertLimit(t, l.calls(crm, "a"), "connections")
 
 	lines["b"].ended = true
-	require.NoError(t, l.calls(billing, "c"), "at once, when one has ended")
+	require.NoError(t, l.calls(billing, "c"), "a connection that ended releases its place immediately")
 	require.NoError(t, l.calls(crm, "a"))
-	require.NoError(t, l.calls(billing, "b"), "what came late on one that has ended does not count")
+	require.NoError(t, l.calls(billing, "b"), "a late call on a connection that ended does not count")
 	for _, name := range []string{"a", "b", "c"} {
 		l.ended(named(name), lines[name])
 	}
@@ -67,18 +67,18 @@ func TestACallerHasALimitOfConnections(t *testing.T) {
 	assert.Empty(t, l.open)
 }
 
-func TestTheEndOfAConnectionDoesNotAffectTheNextOneWithItsAddress(t *testing.T) {
+func TestAClosedConnectionDoesNotAffectTheNextWithItsName(t *testing.T) {
 	l, billing := &limits{}, limited(t, "billing", auth.Limits{MaxConnections: 1})
 	first := register(l, "a", "b")["a"]
 	require.NoError(t, l.calls(billing, "a"))
 	register(l, "a")
-	require.NoError(t, l.calls(billing, "a"), "the first one has ended")
+	require.NoError(t, l.calls(billing, "a"), "the first connection has ended")
 	l.ended(named("a"), first)
 	assertLimit(t, l.calls(billing, "b"), "connections")
 }
 
-// Or a caller over its limit would keep the others from the port.
-func TestAConnectionOnWhichNothingIsAdmittedIsClosed(t *testing.T) {
+// Otherwise a caller over its limit could use up the port's connections.
+func TestAConnectionWithoutAdmittedCallsIsClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, billing, crm := &limits{}, limited(t, "billing", auth.Limits{MaxConnections: 1}), limited(t, "crm", auth.Limits{MaxConnections: 1})
 		lines := register(l, "a", "beyond", "shared", "later shared")
@@ -90,13 +90,13 @@ func TestAConnectionOnWhichNothingIsAdmittedIsClosed(t *testing.T) {
 			}
 		}
 		time.Sleep(rejectedGrace - 1)
-		assert.False(t, lines["beyond"].ended, "the answer has to get out")
+		assert.False(t, lines["beyond"].ended, "the answer must be sent first")
 		lines["shared"].ended = true
 		require.NoError(t, l.calls(crm, "later shared"))
 		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		assert.True(t, lines["beyond"].ended)
-		assert.False(t, lines["later shared"].ended, "another caller uses it")
+		assert.False(t, lines["later shared"].ended, "another caller uses the connection")
 		assert.False(t, lines["a"].ended)
 	})
 }

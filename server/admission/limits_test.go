@@ -18,13 +18,13 @@ import (
 
 const billingKey = "the-key-of-billing-for-tests"
 
-// named returns a key that differs from those of other names.
+// named returns a different key for each name.
 func named(name string) ConnKey {
 	hash := sha256.Sum256([]byte(name))
 	return ConnKey{port: PortGRPC, remote: netip.AddrPortFrom(netip.AddrFrom16([16]byte(hash[:16])), 1)}
 }
 
-// limited returns the principal of a caller with limits.
+// limited returns a principal with the limits most.
 func limited(t *testing.T, name string, most auth.Limits) auth.Principal {
 	t.Helper()
 	caller := auth.Unrestricted(billingKey)
@@ -45,7 +45,7 @@ func assertLimit(t *testing.T, err error, limit string) *fault.Fault {
 	return f
 }
 
-func TestACallerHasALimitOfConcurrentCalls(t *testing.T) {
+func TestConcurrentCallsOfACallerAreLimited(t *testing.T) {
 	l, billing, crm := &limits{}, limited(t, "billing", auth.Limits{MaxInFlight: 2}), limited(t, "crm", auth.Limits{MaxInFlight: 2})
 	first, err := l.call(billing, ConnKey{})
 	require.NoError(t, err)
@@ -54,26 +54,26 @@ func TestACallerHasALimitOfConcurrentCalls(t *testing.T) {
 	_, err = l.call(billing, ConnKey{})
 	assertLimit(t, err, "in_flight")
 	_, err = l.call(crm, ConnKey{})
-	require.NoError(t, err, "another caller has its own")
+	require.NoError(t, err, "another caller has its own limit")
 	first()
 	_, err = l.call(billing, ConnKey{})
-	require.NoError(t, err, "a place that was given back")
+	require.NoError(t, err, "a place must be released")
 }
 
-func TestACallerHasALimitOfStreams(t *testing.T) {
+func TestStreamsOfACallerAreLimited(t *testing.T) {
 	l, billing := &limits{}, limited(t, "billing", auth.Limits{MaxStreams: 1, MaxInFlight: 1})
 	done, err := l.stream(billing, ConnKey{})
 	require.NoError(t, err)
 	_, err = l.stream(billing, ConnKey{})
 	assertLimit(t, err, "streams")
 	_, err = l.call(billing, ConnKey{})
-	require.NoError(t, err, "calls are counted for themselves")
+	require.NoError(t, err, "calls are counted separately")
 	done()
 	_, err = l.stream(billing, ConnKey{})
 	require.NoError(t, err)
 }
 
-func TestACallerHasALimitedRate(t *testing.T) {
+func TestTheRateOfACallerIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, billing := &limits{}, limited(t, "billing", auth.Limits{MaxRate: 10})
 		took := func() (n int) {
@@ -88,10 +88,10 @@ func TestACallerHasALimitedRate(t *testing.T) {
 				n++
 			}
 		}
-		assert.Equal(t, 10, took(), "at once")
+		assert.Equal(t, 10, took(), "a burst of one second")
 		time.Sleep(500 * time.Millisecond)
 		assert.Equal(t, 5, took())
-		// A caller that gets more has it from then on.
+		// A higher limit applies immediately.
 		billing = limited(t, "billing", auth.Limits{MaxRate: 20})
 		assert.Equal(t, 20, took())
 	})
@@ -99,7 +99,7 @@ func TestACallerHasALimitedRate(t *testing.T) {
 
 func TestHealthWatchesAreLimited(t *testing.T) {
 	l := &limits{}
-	watch := func(n int) (done func(), err error) { return l.watch(named(fmt.Sprint(n))) } // each on a connection of its own
+	watch := func(n int) (done func(), err error) { return l.watch(named(fmt.Sprint(n))) } // each on its own connection
 	for n := range MaxWatches - 1 {
 		_, err := watch(n)
 		require.NoError(t, err)
@@ -109,13 +109,13 @@ func TestHealthWatchesAreLimited(t *testing.T) {
 	_, err = watch(MaxWatches + 1)
 	assertLimit(t, err, "watches")
 	_, err = l.check(named("another"))
-	require.NoError(t, err, "who asks once is not kept out by who watches")
+	require.NoError(t, err, "watches must not count as checks")
 	done()
 	_, err = watch(MaxWatches + 1)
 	require.NoError(t, err)
 }
 
-func TestTheDefaultsAreWellAboveWhatABusyCallerNeeds(t *testing.T) {
+func TestTheDefaultLimitsAllowABusyCaller(t *testing.T) {
 	most, ok := limited(t, "billing", auth.Limits{}).Limits()
 	assert.True(t, ok)
 	assert.Greater(t, most.MaxRate, 1000.0)

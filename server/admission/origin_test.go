@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// A port that accepts a connection and a call that comes on it have the same key.
-func TestAConnectionHasOneKeyHoweverItsAddressesAreHeld(t *testing.T) {
+// A connection has the same key when it is accepted and when a call arrives on it.
+func TestAConnectionHasOneKeyForAllAddressTypes(t *testing.T) {
 	local := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080}
 	keys := map[ConnKey]bool{}
 	remotes := []*net.TCPAddr{
@@ -35,11 +35,11 @@ func TestAConnectionHasOneKeyHoweverItsAddressesAreHeld(t *testing.T) {
 		assert.Equal(t, remote.String(), origin.Remote())
 
 		call := OriginOfCall(peer.NewContext(t.Context(), &peer.Peer{LocalAddr: local, Addr: remote}))
-		assert.NotEqual(t, want, call.Connection, "it is on another port")
+		assert.NotEqual(t, want, call.Connection, "the call is on another port")
 		assert.Equal(t, keyOf(PortGRPC, local, remote), call.Connection)
 	}
 	assert.Len(t, keys, len(remotes))
 	other := &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 8080}
-	assert.NotEqual(t, keyOf(PortHTTP, local, remotes[0]), keyOf(PortHTTP, other, remotes[0]), "a port may listen on several addresses")
+	assert.NotEqual(t, keyOf(PortHTTP, local, remotes[0]), keyOf(PortHTTP, other, remotes[0]), "the key must include the local address")
 	assert.Empty(t, OriginOfCall(t.Context()).Remote())
 }
