@@ -17,7 +17,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// fixture is a readiness whose log a test breaks and mends.
+// fixture is a Readiness whose log can be made to fail.
 type fixture struct {
 	*Readiness
 	broken atomic.Bool
@@ -42,7 +42,7 @@ func (f *fixture) get(t *testing.T, path string) (status int, body string) {
 	return answer.Code, answer.Body.String()
 }
 
-// requireReady requires that both sides of readiness agree.
+// requireReady checks /readyz and the gRPC health service.
 func (f *fixture) requireReady(t *testing.T, want bool, why string) {
 	t.Helper()
 	status, body := f.get(t, "/readyz")
@@ -60,7 +60,7 @@ func (f *fixture) requireReady(t *testing.T, want bool, why string) {
 	assert.Equal(t, "not ready: "+why+"\n", body)
 }
 
-func TestTheGatewayIsReadyWhileItRunsAndItsLogIsReady(t *testing.T) {
+func TestReadinessFollowsStartStopAndTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture()
 		f.requireReady(t, false, "starting or stopping")
@@ -74,9 +74,9 @@ func TestTheGatewayIsReadyWhileItRunsAndItsLogIsReady(t *testing.T) {
 		time.Sleep(2 * readyInterval)
 		f.requireReady(t, false, "the event log is not available")
 		time.Sleep(10 * readyInterval)
-		assert.Equal(t, 1, strings.Count(f.lines.String(), "not ready"), "a change is logged once")
+		assert.Equal(t, 1, strings.Count(f.lines.String(), "not ready"), "a change must be logged once")
 		status, _ := f.get(t, "/livez")
-		assert.Equal(t, http.StatusOK, status, "an outage never restarts the gateway")
+		assert.Equal(t, http.StatusOK, status, "an outage must not restart the gateway")
 
 		f.broken.Store(false)
 		time.Sleep(2 * readyInterval)
@@ -91,7 +91,7 @@ func TestTheGatewayIsReadyWhileItRunsAndItsLogIsReady(t *testing.T) {
 	})
 }
 
-func TestNothingElseIsServed(t *testing.T) {
+func TestOtherPathsAreNotServed(t *testing.T) {
 	f := newFixture()
 	for _, path := range []string{"/", "/readyz/", "/metrics", "/debug", "/v1/messages:send"} {
 		status, _ := f.get(t, path)
