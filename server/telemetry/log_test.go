@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestALoggerWritesFromItsLevelOn(t *testing.T) {
+func TestALoggerDropsRecordsBelowItsLevel(t *testing.T) {
 	for level, want := range map[string]int{"debug": 4, "info": 3, "warn": 2, "error": 1, "ERROR": 1} {
 		for _, format := range []string{FormatText, FormatJSON} {
 			t.Run(level+" as "+format, func(t *testing.T) {
@@ -30,20 +30,20 @@ func TestEachRecordIsOneLine(t *testing.T) {
 	var text, lines bytes.Buffer
 	logger, err := NewLogger(&text, "info", FormatText)
 	require.NoError(t, err)
-	logger.Info("said\nmore", "key", "a\nb \"c\"")
+	logger.Info("one\ntwo", "key", "a\nb \"c\"")
 	assert.Equal(t, 1, bytes.Count(text.Bytes(), []byte("\n")))
 
 	logger, err = NewLogger(&lines, "info", FormatJSON)
 	require.NoError(t, err)
-	logger.Info("said\nmore", "key", "a\nb \"c\"")
+	logger.Info("one\ntwo", "key", "a\nb \"c\"")
 	assert.Equal(t, 1, bytes.Count(lines.Bytes(), []byte("\n")))
 	var record map[string]any
 	require.NoError(t, json.Unmarshal(lines.Bytes(), &record))
-	assert.Equal(t, "said\nmore", record["msg"])
+	assert.Equal(t, "one\ntwo", record["msg"])
 	assert.Equal(t, "a\nb \"c\"", record["key"])
 }
 
-func TestInvalidLevelsAndFormatsAreRejected(t *testing.T) {
+func TestAnInvalidLevelOrFormatIsRejected(t *testing.T) {
 	for _, tt := range []struct{ level, format, want string }{
 		{"", FormatText, `invalid log level "": use debug, info, warn or error`},
 		{"loud", FormatText, `invalid log level "loud": use debug, info, warn or error`},

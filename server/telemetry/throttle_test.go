@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-func TestAThrottleAllowsABurstAndThenALineEachInterval(t *testing.T) {
+func TestAThrottleAllowsABurstAndThenOneLinePerInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		throttle := NewThrottle(time.Second, 3)
 		lines := func(tries int) (allowed, suppressed int) {
@@ -26,27 +26,27 @@ func TestAThrottleAllowsABurstAndThenALineEachInterval(t *testing.T) {
 		time.Sleep(time.Second)
 		allowed, suppressed = lines(10)
 		assert.Equal(t, 1, allowed)
-		assert.Equal(t, 7, suppressed, "those of the first ten")
+		assert.Equal(t, 7, suppressed, "suppressed among the first ten")
 		time.Sleep(time.Hour)
 		allowed, suppressed = lines(1)
 		assert.Equal(t, 1, allowed)
 		assert.Equal(t, 9, suppressed)
 		_, suppressed = lines(1)
-		assert.Zero(t, suppressed, "they are counted once")
+		assert.Zero(t, suppressed, "suppressed lines must be counted once")
 	})
 }
 
-func TestAThrottleForgetsWhatItSuppressed(t *testing.T) {
+func TestResetReturnsTheSuppressedCount(t *testing.T) {
 	throttle := NewThrottle(time.Hour, 1)
 	assert.Zero(t, throttle.Reset())
 	for range 3 {
 		throttle.Allow()
 	}
 	assert.Equal(t, 2, throttle.Reset())
-	assert.Zero(t, throttle.Reset(), "they are counted once")
+	assert.Zero(t, throttle.Reset(), "suppressed lines must be counted once")
 }
 
-func TestEachKeyHasItsOwnThrottle(t *testing.T) {
+func TestEachKeyIsThrottledSeparately(t *testing.T) {
 	throttles := NewThrottles[string](time.Hour, 1)
 	for _, key := range []string{"a", "b"} {
 		_, ok := throttles.Allow(key)
