@@ -496,7 +496,7 @@ func TestAClaimThatCannotBeReadAtFirstIsRecognized(t *testing.T) {
 }
 
 // Claims and outcomes of concurrent calls are written in groups, some of which are rejected.
-func TestManyCallsAtOnceAreEachMadeOnce(t *testing.T) {
+func TestConcurrentCallsAreEachMadeOnce(t *testing.T) {
 	const keys, callers = 40, 5
 	each(t, func(t *testing.T, f *fixture) {
 		var made [keys]atomic.Int32

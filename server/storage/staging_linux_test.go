@@ -98,7 +98,7 @@ func TestADirectoryOpensWithLeftoverStagingFiles(t *testing.T) {
 }
 
 // On the disk, batches are larger, because each costs more.
-func TestBatchesAreStagedOnTheDiskIfThereIsNoMemoryForThem(t *testing.T) {
+func TestBatchesAreStagedOnTheDiskWithoutMemory(t *testing.T) {
 	for name, memory := range map[string]string{
 		"no such directory":     "/nowhere",
 		"a directory on a disk": t.TempDir(),

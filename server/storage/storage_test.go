@@ -156,7 +156,7 @@ func TestAcknowledgedDataSurvives(t *testing.T) {
 	})
 }
 
-func TestClosingTwiceIsNoError(t *testing.T) {
+func TestCloseMayBeCalledTwice(t *testing.T) {
 	storagetest.Each(t, func(t *testing.T, home *storagetest.Home) {
 		js := home.Open(t)
 		require.NoError(t, js.Close())
