@@ -69,13 +69,19 @@ func onEach(t *testing.T, transports []Transport, test func(*testing.T, Transpor
 	}
 }
 
-// onEachHomeAndTransport runs a test of the contract of streams on every home of the
-// log over every transport.
+// onEachHomeAndTransport runs a test of the contract of streams on every home of the log over
+// every transport, and over every stream behind every proxy.
 func onEachHomeAndTransport(t *testing.T, test func(*testing.T, home, Transport)) {
 	t.Helper()
 	onEachHome(t, func(t *testing.T, log home) {
 		onEachTransport(t, func(t *testing.T, transport Transport) { test(t, log, transport) })
 	})
+	for _, proxy := range Proxies() {
+		t.Run("behind "+proxy, func(t *testing.T) {
+			t.Parallel()
+			onEachStream(t, func(t *testing.T, transport Transport) { test(t, embedded, Behind(t, proxy, transport)) })
+		})
+	}
 }
 
 // getStatus returns the status of a page.
