@@ -72,7 +72,7 @@ func (b *behind) endpoints(e Endpoints) Endpoints {
 	})
 	for _, addr := range []string{proxied.HTTP, proxied.GRPC} {
 		require.Eventually(b.t, func() bool {
-			conn, err := net.Dial("tcp", addr)
+			conn, err := new(net.Dialer).DialContext(b.t.Context(), "tcp", addr)
 			return err == nil && conn.Close() == nil
 		}, patience, 10*time.Millisecond, b.proxy+" does not listen")
 	}
@@ -82,7 +82,7 @@ func (b *behind) endpoints(e Endpoints) Endpoints {
 // freeAddress returns an address on loopback on which nothing listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { _ = listener.Close() }() // for the proxy
 	return listener.Addr().String()
@@ -119,7 +119,7 @@ http {
 	}
 }
 `, user, at.HTTP, gateway.HTTP, at.GRPC, gateway.GRPC)
-	return exec.Command(program, "-e", "stderr", "-p", dir, "-c", config)
+	return exec.CommandContext(context.WithoutCancel(t.Context()), program, "-e", "stderr", "-p", dir, "-c", config) //nolint:gosec // the proxy of a test
 }
 
 // haproxy returns the command of an HAProxy in front of a gateway.
@@ -139,7 +139,7 @@ listen grpc
 	bind %[4]s proto h2
 	server gateway %[5]s proto h2
 `, at.HTTP, gateway.HTTP, at.GRPC, gateway.GRPC)
-	return exec.Command(program, "-db", "-f", config)
+	return exec.CommandContext(context.WithoutCancel(t.Context()), program, "-db", "-f", config) //nolint:gosec // the proxy of a test
 }
 
 // writeProxyConfig writes a configuration to a new directory, which is its first argument.
