@@ -16,6 +16,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/rest"
 	"github.com/ongair/ongair-gateway/server/storage"
+	"github.com/ongair/ongair-gateway/server/streamticket"
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
@@ -79,11 +80,11 @@ type parts struct {
 	readiness            *admin.Readiness
 }
 
-func (s *Server) assemble(ctx context.Context, gate *admission.Gate, store *storage.Storage, events *eventlog.Log, tail *fanout.Fanout, once *idempotency.Store) (*parts, error) {
+func (s *Server) assemble(ctx context.Context, gate *admission.Gate, store *storage.Storage, events *eventlog.Log, tail *fanout.Fanout, once *idempotency.Store, tickets *streamticket.Tickets) (*parts, error) {
 	log := s.cfg.Logger
 	p := &parts{
 		service: api.NewService(api.Config{
-			Channels: s.upstreams, Reauthenticate: s.authenticator.Reauthenticate, Fanout: tail, Once: once,
+			Channels: s.upstreams, Reauthenticate: s.authenticator.Reauthenticate, Fanout: tail, Once: once, Tickets: tickets,
 		}),
 		gate:      gate,
 		pipe:      rest.NewPipe(),
@@ -107,7 +108,7 @@ func (s *Server) assemble(ctx context.Context, gate *admission.Gate, store *stor
 	if err != nil {
 		return nil, err
 	}
-	handler, err := rest.New(ctx, p.conn, requests, listen.NewBodies())
+	handler, err := rest.New(ctx, rest.Config{Conn: p.conn, Requests: requests, Bodies: listen.NewBodies(), CORSOrigins: s.cfg.CORSOrigins})
 	if err != nil {
 		return nil, err
 	}

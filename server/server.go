@@ -30,6 +30,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 	"github.com/ongair/ongair-gateway/server/ongair"
 	"github.com/ongair/ongair-gateway/server/storage"
+	"github.com/ongair/ongair-gateway/server/streamticket"
 )
 
 // Server is a gateway. Make one with New.
@@ -139,8 +140,12 @@ func (s *Server) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer once.Wait()
+	tickets, err := streamticket.Open(ctx, store)
+	if err != nil {
+		return err
+	}
 	tail := fanout.New(events, fanout.Config{Logger: log})
-	p, err := s.assemble(ctx, gate, store, events, tail, once)
+	p, err := s.assemble(ctx, gate, store, events, tail, once, tickets)
 	if err != nil {
 		return err
 	}

@@ -3,8 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
@@ -89,4 +93,60 @@ func TestEventSourceInABrowserResumesOverAKill(t *testing.T) {
 	}
 	assert.Equal(t, want, evaluate[[]string](t, ctx, "window.got"), "each event once and in order")
 	r.Verify(g.endpoints())
+}
+
+// The page has another origin and no key. It uses the code of docs/calls.md.
+func TestAPageWithTicketsFollowsOverARestart(t *testing.T) {
+	ctx := browser(t)
+	_, url := silentSandbox(t)
+	const key = "the-key-of-the-backend"
+	dir, r := t.TempDir(), NewRecorder(t)
+	var g *gateway
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path != "/ticket" {
+			_, _ = io.WriteString(w, "<!doctype html>")
+			return
+		}
+		created := command(t, nil, "create-stream-ticket", "--addr", g.GRPC, "--api-key", key)
+		w.WriteHeader(map[bool]int{true: http.StatusOK, false: http.StatusBadGateway}[created.code == exitOK])
+		_, _ = io.WriteString(w, created.out)
+	}))
+	defer page.Close()
+	env := append(oneChannel(url), "ONGAIR_GATEWAY_API_KEY="+key, "ONGAIR_GATEWAY_CORS_ORIGINS="+page.URL)
+	g = serve(t, env, "--data-dir", dir)
+	document, err := os.ReadFile("../../docs/calls.md")
+	require.NoError(t, err)
+	follow := fenced(string(document), "js")
+	require.Len(t, follow, 1)
+	require.NoError(t, chromedp.Run(ctx, chromedp.Navigate(page.URL)))
+	evaluate[bool](t, ctx, follow[0]+`
+		window.got = []
+		const ticket = async () => { const r = await fetch("/ticket"); if (!r.ok) throw r.status; return (await r.json()).ticket }
+		follow("http://`+g.HTTP+`", ticket, undefined, event => window.got.push(event.cursor))
+		true`)
+	posted := 0
+	post := func() {
+		posted++
+		r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(posted, fmt.Sprint("text ", posted))...)
+	}
+	seen := func() int { return evaluate[int](t, ctx, "window.got.length") }
+	require.Eventually(t, func() bool { post(); return seen() > 0 }, patience, 50*time.Millisecond, "the page is connected")
+	for range 2 {
+		assert.Equal(t, exitOK, g.stop(t))
+		g = serve(t, env, "--data-dir", dir, "--http-addr", g.HTTP, "--grpc-addr", g.GRPC)
+		for range 20 {
+			post()
+		}
+	}
+	all := r.Subscribe("all", OverGRPC{}, Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, APIKey: key}, &ongairv1.SubscribeRequest{
+		Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},
+	})
+	var cursors []string
+	for _, e := range all.Events(posted) {
+		cursors = append(cursors, e.GetCursor())
+	}
+	first := evaluate[string](t, ctx, "window.got[0]")
+	want := cursors[slices.Index(cursors, first):]
+	require.Eventually(t, func() bool { return seen() >= len(want) }, patience, 50*time.Millisecond)
+	assert.Equal(t, want, evaluate[[]string](t, ctx, "window.got"), "each event once and in order")
 }

@@ -28,18 +28,19 @@ func main() {
 
 // cli is the command line: a field for each command.
 type cli struct {
-	Serve        serveCmd        `cmd:"" help:"Run the gateway."`
-	Sandbox      sandboxCmd      `cmd:"" help:"Run a sandbox that imitates Ongair."`
-	Send         sendCmd         `cmd:"" help:"Send a text message."`
-	SendImage    sendImageCmd    `cmd:"" help:"Send an image by its URL."`
-	SendDocument sendDocumentCmd `cmd:"" help:"Send a document by its URL."`
-	CreateTicket createTicketCmd `cmd:"" help:"Open a conversation with a contact."`
-	ListEvents   listEventsCmd   `cmd:"" help:"Print one page of events."`
-	Tail         tailCmd         `cmd:"" help:"Print events as they arrive."`
-	Proto        protoCmd        `cmd:"" help:"Write the .proto files for generating clients."`
-	Keys         keysCmd         `cmd:"" help:"Create API keys."`
-	Config       configCmd       `cmd:"" help:"Check the configuration."`
-	Version      versionCmd      `cmd:"" help:"Print the version."`
+	Serve              serveCmd              `cmd:"" help:"Run the gateway."`
+	Sandbox            sandboxCmd            `cmd:"" help:"Run a sandbox that imitates Ongair."`
+	Send               sendCmd               `cmd:"" help:"Send a text message."`
+	SendImage          sendImageCmd          `cmd:"" help:"Send an image by its URL."`
+	SendDocument       sendDocumentCmd       `cmd:"" help:"Send a document by its URL."`
+	CreateTicket       createTicketCmd       `cmd:"" help:"Open a conversation with a contact."`
+	ListEvents         listEventsCmd         `cmd:"" help:"Print one page of events."`
+	CreateStreamTicket createStreamTicketCmd `cmd:"" help:"Create a ticket with which a web page subscribes."`
+	Tail               tailCmd               `cmd:"" help:"Print events as they arrive."`
+	Proto              protoCmd              `cmd:"" help:"Write the .proto files for generating clients."`
+	Keys               keysCmd               `cmd:"" help:"Create API keys."`
+	Config             configCmd             `cmd:"" help:"Check the configuration."`
+	Version            versionCmd            `cmd:"" help:"Print the version."`
 }
 
 // streams are the output streams of a command.

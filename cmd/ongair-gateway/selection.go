@@ -16,6 +16,11 @@ import (
 type selectionFlags struct {
 	From string `default:"${from}" placeholder:"START" help:"Where to start: earliest, latest, a cursor, or a time such as 2026-01-31, 2026-01-31T12:00 or 2026-01-31T12:00:00Z, local without a zone (${default})."`
 
+	filterFlags `embed:""`
+}
+
+// filterFlags select events by their content.
+type filterFlags struct {
 	Channels           []string `placeholder:"NAME" help:"Only these channels."`
 	EventTypes         []string `name:"event-types" placeholder:"TYPE" help:"Only these types, such as message_received or MessageReceived."`
 	NotificationTypes  []string `name:"notification-types" placeholder:"NAME" help:"Only these types, by Ongair's names."`
@@ -23,8 +28,8 @@ type selectionFlags struct {
 	ConversationIDs    []string `name:"conversation-ids" placeholder:"ID" help:"Only these conversations."`
 }
 
-// subscription returns a request with the filters and the start.
-func (f selectionFlags) subscription() (*ongairv1.SubscribeRequest, error) {
+// filters returns a request with the filters.
+func (f filterFlags) filters() (*ongairv1.SubscribeRequest, error) {
 	req := &ongairv1.SubscribeRequest{
 		Channels:           f.Channels,
 		NotificationTypes:  f.NotificationTypes,
@@ -38,6 +43,15 @@ func (f selectionFlags) subscription() (*ongairv1.SubscribeRequest, error) {
 			return nil, usageError{fmt.Errorf("--event-types: unknown type %q: use one of %s", name, strings.Join(event.EnumNames(types), ", "))}
 		}
 		req.EventTypes = append(req.EventTypes, ongairv1.EventType(value.Number()))
+	}
+	return req, nil
+}
+
+// subscription returns a request with the filters and the start.
+func (f selectionFlags) subscription() (*ongairv1.SubscribeRequest, error) {
+	req, err := f.filters()
+	if err != nil {
+		return nil, err
 	}
 	switch f.From {
 	case "earliest":

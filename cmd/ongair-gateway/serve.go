@@ -47,6 +47,7 @@ type serveCmd struct {
 
 	WebhookAllowFrom string `env:"ONGAIR_GATEWAY_WEBHOOK_ALLOW_FROM" placeholder:"NETWORKS" help:"Networks that webhooks may come from, separated by commas."`
 	TrustedProxies   string `env:"ONGAIR_GATEWAY_TRUSTED_PROXIES" placeholder:"NETWORKS" help:"Proxies whose X-Forwarded-For is used, separated by commas."`
+	CORSOrigins      string `env:"ONGAIR_GATEWAY_CORS_ORIGINS" name:"cors-origins" placeholder:"ORIGINS" help:"Origins of web pages that may call the HTTP port from a browser, such as https://app.example.com, separated by commas (none)."`
 
 	MaxConnections string `env:"ONGAIR_GATEWAY_MAX_CONNECTIONS" placeholder:"N" help:"Maximum number of open connections of each port. Others wait (16384, and at most a quarter of the limit of open files)."`
 
@@ -78,6 +79,7 @@ func (c serveCmd) source() config.Source {
 			"tls_client_ca":              c.TLSClientCA,
 			"webhook_allow_from":         c.WebhookAllowFrom,
 			"trusted_proxies":            c.TrustedProxies,
+			"cors_origins":               c.CORSOrigins,
 			"max_connections":            c.MaxConnections,
 			"insecure_no_authentication": string(c.InsecureNoAuthentication),
 			"log_level":                  c.LogLevel,

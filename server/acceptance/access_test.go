@@ -90,6 +90,7 @@ func TestEveryRouteRequiresAuthentication(t *testing.T) {
 		{method: http.MethodGet, path: "/v1/events", salesQuery: "?channels=sales"},
 		{method: http.MethodGet, path: "/v1/events:subscribe", salesQuery: "?channels=sales"},
 		{method: http.MethodPost, path: "/v1/events:subscribe", salesBody: `{"channels":["sales"]}`},
+		{method: http.MethodPost, path: "/v1/events:createStreamTicket", salesBody: `{"channels":["sales"]}`},
 	}
 	service := ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService")
 	assert.Len(t, routes, service.Methods().Len()+1, "Subscribe has two")

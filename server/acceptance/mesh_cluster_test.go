@@ -24,7 +24,7 @@ func TestAChangeOfLeaderUnderLoadLosesAndDoublesNothing(t *testing.T) {
 	first := Start(t, on)
 	second := Start(t, on, func(c *config.Config) { c.Channels = first.Config.Channels })
 	streams := cluster.Replicate(t)
-	require.Len(t, streams, 2, "events and request_ids")
+	require.Len(t, streams, 3, "events, request_ids and the key of stream tickets")
 
 	r := NewRecorder(t)
 	for i, g := range []*Gateway{first, second} {

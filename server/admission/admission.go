@@ -46,7 +46,9 @@ type Request struct {
 	Origin Origin
 	// Authorization has the values of the header Authorization.
 	Authorization []string
-	Kind          Kind
+	// Authenticate authenticates the caller in place of Authorization. It may be nil.
+	Authenticate func() (auth.Principal, error)
+	Kind         Kind
 	// Action is the permission that the call requires. Empty means none. The call itself
 	// checks the channel.
 	Action auth.Action
@@ -95,7 +97,13 @@ func (g *Gate) Admit(req Request) (*Call, error) {
 		return call, err
 	case Unary, Stream:
 	}
-	if call.Principal, err = g.authenticator.Authenticate(req.Authorization, req.Origin.CertificateNames); err != nil {
+	authenticate := req.Authenticate
+	if authenticate == nil {
+		authenticate = func() (auth.Principal, error) {
+			return g.authenticator.Authenticate(req.Authorization, req.Origin.CertificateNames)
+		}
+	}
+	if call.Principal, err = authenticate(); err != nil {
 		return call, err
 	}
 	if req.Action != "" {

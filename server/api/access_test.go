@@ -109,7 +109,7 @@ func TestAnOpenGatewayRequiresNoKey(t *testing.T) {
 func TestEveryMethodRequiresItsAction(t *testing.T) {
 	allows := map[string]auth.Action{
 		"Send": auth.ActionSend, "SendImage": auth.ActionSend, "SendDocument": auth.ActionSend,
-		"CreateTicket": auth.ActionTickets, "Subscribe": auth.ActionSubscribe, "ListEvents": auth.ActionSubscribe,
+		"CreateTicket": auth.ActionTickets, "Subscribe": auth.ActionSubscribe, "ListEvents": auth.ActionSubscribe, "CreateStreamTicket": auth.ActionSubscribe,
 	}
 	service := ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService")
 	assert.Equal(t, service.Methods().Len(), len(allows))

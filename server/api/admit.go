@@ -74,7 +74,7 @@ func actionOf(method string) auth.Action {
 		return auth.ActionSend
 	case "CreateTicket":
 		return auth.ActionTickets
-	case "ListEvents", "Subscribe":
+	case "ListEvents", "Subscribe", "CreateStreamTicket":
 		return auth.ActionSubscribe
 	}
 	return auth.Action("call " + method)

@@ -32,6 +32,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 	"github.com/ongair/ongair-gateway/server/idempotency"
 	"github.com/ongair/ongair-gateway/server/ongair"
+	"github.com/ongair/ongair-gateway/server/streamticket"
 )
 
 // Deadlines of a sending call.
@@ -76,6 +77,8 @@ type Config struct {
 	// Fanout reads the log. Once stores the outcomes of calls.
 	Fanout Fanout
 	Once   Once
+	// Tickets issues the tickets of streams.
+	Tickets *streamticket.Tickets
 }
 
 // Service implements ongair.v1.OngairService. Its methods are safe for
@@ -87,6 +90,7 @@ type Service struct {
 	reauthenticate func(auth.Principal) (auth.Principal, error)
 	fanout         Fanout
 	once           Once
+	tickets        *streamticket.Tickets
 	validator      func() (protovalidate.Validator, error)
 
 	// draining ends, with a cause, when streams have to end.
@@ -107,6 +111,7 @@ func NewService(cfg Config) *Service {
 		reauthenticate: cfg.Reauthenticate,
 		fanout:         cfg.Fanout,
 		once:           cfg.Once,
+		tickets:        cfg.Tickets,
 		validator:      sync.OnceValues(newValidator),
 		subscriptions:  map[*subscription]struct{}{},
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/idempotency"
 	"github.com/ongair/ongair-gateway/server/listen/listentest"
 	"github.com/ongair/ongair-gateway/server/ongair"
+	"github.com/ongair/ongair-gateway/server/streamticket"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -143,7 +144,7 @@ func withCallers(keys map[string]string) func(*options) {
 
 // sends returns the configuration of a service with one channel and no log.
 func sends(upstream Upstream) Config {
-	return Config{Channels: map[string]Upstream{"support": upstream}, Once: &fakeOnce{}}
+	return Config{Channels: map[string]Upstream{"support": upstream}, Once: &fakeOnce{}, Tickets: newTickets()}
 }
 
 // invoke calls the sending method of req.
@@ -258,4 +259,13 @@ func (b *logBuffer) waitFor(t *testing.T, texts ...string) {
 		}
 		return false
 	}, 10*time.Second, time.Millisecond, "no log line contains %q:\n%s", texts, b)
+}
+
+// newTickets returns tickets with a constant key.
+func newTickets() *streamticket.Tickets {
+	tickets, err := streamticket.New(make([]byte, 32))
+	if err != nil {
+		panic(err)
+	}
+	return tickets
 }

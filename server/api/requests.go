@@ -6,11 +6,14 @@ import (
 	"time"
 
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/admission"
 	"github.com/ongair/ongair-gateway/server/auth"
 	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/fault"
 )
 
 // Requests handles requests to the HTTP port. It admits them before their bodies are read, and
@@ -43,7 +46,7 @@ func fullMethodOf(rpc string) string {
 // in memory MUST have the metadata.
 func (h *Requests) Admit(r *http.Request, rpc string) (md metadata.MD, done func(), err error) {
 	start := time.Now()
-	call, err := h.admit(r, rpc, false)
+	call, err := h.calls.gate.Admit(requestOf(fullMethodOf(rpc), false, admission.OriginOfRequest(r), r.Header.Values("Authorization")))
 	if err != nil {
 		h.calls.logEnd(r.Context(), ended{fullMethodOf(rpc), "unary", start, call, "", err})
 		return nil, nil, err
@@ -52,14 +55,10 @@ func (h *Requests) Admit(r *http.Request, rpc string) (md metadata.MD, done func
 	return md, func() { release(); call.Done() }, nil
 }
 
-func (h *Requests) admit(r *http.Request, rpc string, stream bool) (*admission.Call, error) {
-	return h.calls.gate.Admit(requestOf(fullMethodOf(rpc), stream, admission.OriginOfRequest(r), r.Header.Values("Authorization")))
-}
-
-// Subscribe serves a subscription. It admits the request, calls receive to decode it, and then
-// send with each response, the first one at once. When the gateway ends the stream and send is
+// Subscribe serves a subscription. It admits the request by its ticket, or by its headers if ticket
+// is empty. Then it calls receive to decode it, and send with each response, the first one at once. When the gateway ends the stream and send is
 // blocked, it calls interrupt, and send MUST return soon. Subscribe returns the reason for the end.
-func (h *Requests) Subscribe(r *http.Request, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, interrupt func()) (err error) {
+func (h *Requests) Subscribe(r *http.Request, ticket string, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, interrupt func()) (err error) {
 	const rpc = "Subscribe"
 	start, ctx := time.Now(), r.Context()
 	var call *admission.Call
@@ -71,7 +70,15 @@ func (h *Requests) Subscribe(r *http.Request, receive func(*ongairv1.SubscribeRe
 		err = explain(err)
 		h.calls.logEnd(ctx, ended{fullMethodOf(rpc), "server_stream", start, call, channel, err})
 	}()
-	if call, err = h.admit(r, rpc, true); err != nil {
+	var filters *ongairv1.SubscribeRequest
+	admit := requestOf(fullMethodOf(rpc), true, admission.OriginOfRequest(r), r.Header.Values("Authorization"))
+	if ticket != "" {
+		admit.Authenticate = func() (p auth.Principal, err error) {
+			p, filters, err = h.service.ticketOf(ticket)
+			return p, err
+		}
+	}
+	if call, err = h.calls.gate.Admit(admit); err != nil {
 		return err
 	}
 	defer call.Done()
@@ -80,9 +87,33 @@ func (h *Requests) Subscribe(r *http.Request, receive func(*ongairv1.SubscribeRe
 		if err := receive(req); err != nil {
 			return err
 		}
-		return validate(h.calls.validator, req)
+		if err := validate(h.calls.validator, req); err != nil {
+			return err
+		}
+		return applyTicket(req, filters)
 	}); err != nil {
 		return err
 	}
 	return h.service.stream(auth.NewContext(ctx, call.Principal), req, func(error) { interrupt() }, send)
+}
+
+// applyTicket sets the filters of a request to those of its ticket, if it has one.
+func applyTicket(req, filters *ongairv1.SubscribeRequest) error {
+	if filters == nil {
+		return nil
+	}
+	var violations []fault.Violation
+	req.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		if field.IsList() {
+			violations = append(violations, fault.Violation{
+				Field: string(field.Name()), Description: "the ticket has the filters", Reason: fault.ViolationConflict,
+			})
+		}
+		return true
+	})
+	if violations != nil {
+		return fault.Invalid(violations...)
+	}
+	proto.Merge(req, filters)
+	return nil
 }

@@ -59,11 +59,8 @@ func (s *Service) stream(ctx context.Context, req *ongairv1.SubscribeRequest, in
 // cancelled. If the caller may use only some channels and req names none, read sets them.
 func (s *Service) read(ctx context.Context, sub *subscription, req *ongairv1.SubscribeRequest) (reader *fanout.Reader, end func(), err error) {
 	caller := auth.FromContext(ctx)
-	if channels, limited := caller.Channels(); limited && len(req.GetChannels()) == 0 {
-		if len(channels) == 0 {
-			return nil, nil, caller.MayUse("") // an empty filter would match all channels
-		}
-		req.Channels = channels
+	if err := limitChannels(caller, req); err != nil {
+		return nil, nil, err
 	}
 	sub.caller, sub.channels = caller, req.GetChannels()
 	unregister, err := s.begin(sub)

@@ -16,6 +16,7 @@ func newValidator() (protovalidate.Validator, error) {
 	return protovalidate.New(protovalidate.WithMessages(
 		&ongairv1.SendRequest{}, &ongairv1.SendImageRequest{}, &ongairv1.SendDocumentRequest{},
 		&ongairv1.CreateTicketRequest{}, &ongairv1.ListEventsRequest{}, &ongairv1.SubscribeRequest{},
+		&ongairv1.CreateStreamTicketRequest{},
 	))
 }
 

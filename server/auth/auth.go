@@ -31,6 +31,38 @@ type credential struct {
 	name  string
 }
 
+// Credential returns the credential of a principal in a form for PrincipalWith. It MUST be kept
+// secret, because it may be the hash of a weak key. It is empty for the anonymous principal.
+func (p Principal) Credential() []byte {
+	switch {
+	case p.by.keyed:
+		return append([]byte{credentialKey}, p.by.hash[:]...)
+	case p.by.name != "":
+		return append([]byte{credentialName}, p.by.name...)
+	}
+	return nil
+}
+
+// PrincipalWith returns a principal with a credential that Credential returned. It may do nothing
+// until it is authenticated again (Reauthenticate).
+func PrincipalWith(encoded []byte) Principal {
+	var p Principal
+	switch {
+	case len(encoded) == 1+len(p.by.hash) && encoded[0] == credentialKey:
+		p.by.keyed = true
+		copy(p.by.hash[:], encoded[1:])
+	case len(encoded) > 1 && encoded[0] == credentialName:
+		p.by.name = string(encoded[1:])
+	}
+	return p
+}
+
+// Kinds of encoded credentials.
+const (
+	credentialKey  = 'k'
+	credentialName = 'n'
+)
+
 // Caller is a configured caller.
 type Caller struct {
 	// KeyHashes are the hashes of its API keys. Any of them is accepted, so a key can be

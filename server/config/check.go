@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -166,6 +167,11 @@ func (c *Config) checkPorts(problems *Problems) {
 		if (port.setting == "grpc_addr" || port.setting == "http_addr") &&
 			c.CallerCount() == 0 && !c.InsecureNoAuthentication && !isLoopback(port.addr) {
 			problems.Add(port.setting, "%s is reachable from other machines, and no caller is configured: set ONGAIR_GATEWAY_API_KEY, add callers to the config file, or listen on 127.0.0.1", port.addr)
+		}
+	}
+	for _, origin := range c.CORSOrigins {
+		if err := http.NewCrossOriginProtection().AddTrustedOrigin(origin); err != nil {
+			problems.Add("cors_origins", "invalid origin %q: use a scheme and a host, such as https://app.example.com", origin)
 		}
 	}
 	if c.MaxConnections < 1 {

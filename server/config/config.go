@@ -76,6 +76,9 @@ type Config struct {
 	// TrustedProxies are the networks whose X-Forwarded-For is used.
 	WebhookAllowFrom []netip.Prefix `reload:"webhook_allow_from"`
 	TrustedProxies   []netip.Prefix `reload:"trusted_proxies"`
+	// CORSOrigins are the origins of web pages that may call the HTTP port from a browser, such as
+	// https://app.example.com. Empty means that only pages of the gateway itself may.
+	CORSOrigins []string `restart:"cors_origins"`
 
 	// NATSURL is the URL of the NATS server with the log. Empty means an embedded one.
 	NATSURL string `restart:"nats_url"`

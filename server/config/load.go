@@ -56,6 +56,7 @@ type configFile struct {
 
 	WebhookAllowFrom list `yaml:"webhook_allow_from"`
 	TrustedProxies   list `yaml:"trusted_proxies"`
+	CORSOrigins      list `yaml:"cors_origins"`
 
 	Callers  map[string]callerConfig  `yaml:"callers"`
 	Channels map[string]channelConfig `yaml:"channels"`
@@ -217,6 +218,7 @@ func read(source Source) (cfg Config, r *reading, err error) {
 	}
 	cfg.WebhookAllowFrom = r.networks("webhook_allow_from", pick("webhook_allow_from", text(file.WebhookAllowFrom)))
 	cfg.TrustedProxies = r.networks("trusted_proxies", pick("trusted_proxies", text(file.TrustedProxies)))
+	cfg.CORSOrigins = items(pick("cors_origins", text(file.CORSOrigins)))
 	cfg.LogLevel, cfg.LogFormat = r.logging(pick("log_level", file.LogLevel), pick("log_format", file.LogFormat))
 	for _, name := range slices.Sorted(maps.Keys(file.Callers)) {
 		if cfg.Callers == nil {
@@ -241,10 +243,18 @@ func (r *reading) logging(level, format string) (slog.Level, string) {
 	return parsed, format
 }
 
+// items returns the items of a list, which are separated by commas or spaces.
+func items(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
 // networks reads a list of networks, such as "10.0.0.0/8, 2001:db8::/32". A single address is a
 // network.
 func (r *reading) networks(setting, list string) (all []netip.Prefix) {
-	for _, text := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }) {
+	for _, text := range items(list) {
 		network, err := netip.ParsePrefix(text)
 		if err != nil {
 			address, err := netip.ParseAddr(text)

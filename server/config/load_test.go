@@ -129,6 +129,8 @@ func TestAConfigFileThatContradictsItselfIsRejected(t *testing.T) {
 		{"an insecurity that is neither true nor false", "insecure_no_authentication: perhaps", "FILE:1: insecure_no_authentication: invalid value \"perhaps\": use true or false"},
 		{"a network that is none", "webhook_allow_from: everywhere", "FILE:1: webhook_allow_from: invalid network \"everywhere\""},
 		{"a list with a network that is none", "trusted_proxies:\n  - 10.0.0.0/8\n  - everywhere", "FILE:1: trusted_proxies: invalid network \"everywhere\""},
+		{"an origin with a path", "cors_origins: [https://app.example.com, https://app.example.com/page]", "FILE:1: cors_origins: invalid origin \"https://app.example.com/page\": use a scheme and a host"},
+		{"every origin", "cors_origins: '*'", "FILE:1: cors_origins: invalid origin \"*\""},
 		{"a list of networks that has a list", "trusted_proxies: [[10.0.0.0/8]]", "FILE:1: trusted_proxies: must be a list of single values"},
 		{"no connections", "max_connections: 0", "FILE:1: max_connections: "},
 		{"an empty file", " \n", "config file FILE is empty"},

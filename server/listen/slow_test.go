@@ -42,7 +42,7 @@ func (openRequests) Admit(*http.Request, string) (metadata.MD, func(), error) {
 	return nil, func() {}, nil
 }
 
-func (openRequests) Subscribe(r *http.Request, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, _ func()) error {
+func (openRequests) Subscribe(r *http.Request, _ string, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, _ func()) error {
 	if err := receive(&ongairv1.SubscribeRequest{}); err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (l noLog) Append(context.Context, *ongairv1.Event) (bool, error) {
 
 func TestAStreamIsNotCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		handler, err := rest.New(t.Context(), nil, openRequests{}, listen.NewBodies())
+		handler, err := rest.New(t.Context(), rest.Config{Requests: openRequests{}, Bodies: listen.NewBodies()})
 		require.NoError(t, err)
 		conn, done := listentest.ServeHTTP(t, listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler)))
 		defer done()
@@ -95,7 +95,7 @@ func webhookServer(log webhook.Log) *listen.HTTPServer {
 }
 
 func callsServer(t *testing.T) *listen.HTTPServer {
-	handler, err := rest.New(t.Context(), nil, openRequests{}, listen.NewBodies()) // no call is ever made
+	handler, err := rest.New(t.Context(), rest.Config{Requests: openRequests{}, Bodies: listen.NewBodies()}) // no call is ever made
 	require.NoError(t, err)
 	return listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler))
 }

@@ -37,7 +37,7 @@ func serveInMemory(t *testing.T, server *listen.HTTPServer) net.Conn {
 
 func restServer(t *testing.T) *listen.HTTPServer {
 	t.Helper()
-	handler, err := rest.New(t.Context(), answers{}, openRequests{}, listen.NewBodies())
+	handler, err := rest.New(t.Context(), rest.Config{Conn: answers{}, Requests: openRequests{}, Bodies: listen.NewBodies()})
 	require.NoError(t, err)
 	return listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler))
 }

@@ -36,6 +36,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen/listentest"
 	"github.com/ongair/ongair-gateway/server/ongair"
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
+	"github.com/ongair/ongair-gateway/server/streamticket"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -49,6 +50,10 @@ type gateway struct {
 	grpc    *grpc.Server
 	spy     *spy
 	bodies  *listen.Bodies
+	// authenticator has the callers, channels the channels, and origins are allowed by CORS.
+	authenticator *auth.Authenticator
+	channels      map[string]api.Upstream
+	origins       []string
 	// answer returns Ongair's answer. If it is nil, Ongair returns a receipt.
 	answer func(context.Context) (ongair.Receipt, error)
 	// log is the log that Subscribe reads.
@@ -84,13 +89,15 @@ func start(t *testing.T, options ...option) *gateway {
 	for _, o := range options {
 		o(g, callers)
 	}
-	cfg := api.Config{Channels: map[string]api.Upstream{"support": g}, Once: g}
+	tickets, err := streamticket.New(make([]byte, 32))
+	require.NoError(t, err)
+	g.authenticator, g.channels = auth.New(callers), map[string]api.Upstream{"support": g}
+	cfg := api.Config{Channels: g.channels, Once: g, Tickets: tickets, Reauthenticate: g.authenticator.Reauthenticate}
 	if g.log.Log != nil {
 		cfg.Fanout = fanouttest.Run(t, g.log)
 	}
 	g.service = api.NewService(cfg)
-	var err error
-	gate, discard := admission.New(auth.New(callers)), slog.New(slog.DiscardHandler)
+	gate, discard := admission.New(g.authenticator), slog.New(slog.DiscardHandler)
 	g.grpc, err = api.NewServer(api.ServerConfig{
 		Service: g.service, Health: health.NewServer(), Gate: gate, InMemory: true, Logger: discard,
 	})
@@ -98,7 +105,7 @@ func start(t *testing.T, options ...option) *gateway {
 	g.spy = &spy{ClientConnInterface: listentest.ServeGRPC(t, g.grpc)}
 	requests, err := api.NewRequests(g.service, gate, discard)
 	require.NoError(t, err)
-	handler, err := New(t.Context(), g.spy, requests, g.bodies)
+	handler, err := New(t.Context(), Config{Conn: g.spy, Requests: requests, Bodies: g.bodies, CORSOrigins: g.origins})
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
 	g.url = server.URL

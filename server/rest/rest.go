@@ -38,6 +38,7 @@ import (
 	"net/textproto"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"github.com/rs/cors"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -60,14 +61,26 @@ type Requests interface {
 	// Admit admits a request that calls a unary RPC, until done is called. The call MUST have the
 	// metadata.
 	Admit(r *http.Request, rpc string) (md metadata.MD, done func(), err error)
-	// Subscribe serves a subscription: it admits the request, decodes it with receive, and calls
-	// send with each response. It calls interrupt when a blocked send has to end.
-	Subscribe(r *http.Request, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, interrupt func()) error
+	// Subscribe serves a subscription: it admits the request by its ticket, or by its headers if
+	// ticket is empty. It decodes the request with receive, and calls send with each response. It
+	// calls interrupt when a blocked send has to end.
+	Subscribe(r *http.Request, ticket string, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, interrupt func()) error
 }
 
-// New returns the handler of the HTTP port, which makes its calls on conn and reads the bodies
-// of requests with bodies. It is safe for concurrent use.
-func New(ctx context.Context, conn grpc.ClientConnInterface, requests Requests, bodies *listen.Bodies) (http.Handler, error) {
+// Config configures the HTTP port. All fields are required except CORSOrigins.
+type Config struct {
+	// Conn is the connection for unary calls.
+	Conn grpc.ClientConnInterface
+	// Requests admits requests and serves subscriptions.
+	Requests Requests
+	// Bodies reads the bodies of requests.
+	Bodies *listen.Bodies
+	// CORSOrigins are the origins of web pages that may call the gateway, in addition to its own.
+	CORSOrigins []string
+}
+
+// New returns the handler of the HTTP port. It is safe for concurrent use.
+func New(ctx context.Context, cfg Config) (http.Handler, error) {
 	routes, err := routesOf(ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService"))
 	if err != nil {
 		return nil, err
@@ -84,7 +97,7 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, requests Requests, 
 		runtime.WithDisablePathLengthFallback(),
 		runtime.WithDisableHTTPMethodOverride(),
 	)
-	if err := ongairv1.RegisterOngairServiceHandlerClient(ctx, mux, ongairv1.NewOngairServiceClient(conn)); err != nil {
+	if err := ongairv1.RegisterOngairServiceHandlerClient(ctx, mux, ongairv1.NewOngairServiceClient(cfg.Conn)); err != nil {
 		return nil, err
 	}
 	// A web page of another origin must not be able to send messages. On loopback there may be no
@@ -94,7 +107,28 @@ func New(ctx context.Context, conn grpc.ClientConnInterface, requests Requests, 
 		write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_CROSS_ORIGIN,
 			"a browser made this request for a page of another origin"))
 	}))
-	return withWriteTimeout(withoutCaching(limitHeaders(sameOrigin.Handler(routes.handler(requests, bodies, mux))))), nil
+	for _, origin := range cfg.CORSOrigins {
+		if err := sameOrigin.AddTrustedOrigin(origin); err != nil {
+			return nil, err
+		}
+	}
+	handler := limitHeaders(sameOrigin.Handler(routes.handler(cfg.Requests, cfg.Bodies, mux)))
+	return withWriteTimeout(withoutCaching(allowOrigins(cfg.CORSOrigins, handler))), nil
+}
+
+// allowOrigins answers the preflight requests of browsers for pages of some origins, and lets those
+// pages read the answers. No cookie is a credential, so the pages need none.
+func allowOrigins(origins []string, next http.Handler) http.Handler {
+	if len(origins) == 0 {
+		return next // package cors would allow all
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: origins,
+		AllowedMethods: []string{http.MethodGet, http.MethodPost},
+		AllowedHeaders: []string{"Accept", "Authorization", "Content-Type", idempotencyKey, lastEventID},
+		ExposedHeaders: []string{idempotentReplayed, "Retry-After"},
+		MaxAge:         600,
+	}).Handler(next)
 }
 
 // withoutCaching prevents caches from storing answers: a page of events is private, and an error may

@@ -120,7 +120,7 @@ func (c *counted) Read(p []byte) (int, error) {
 
 func TestABodyThatIsTooLargeIsNotReadBeyondTheLimit(t *testing.T) {
 	const size = 64 << 20
-	handler, err := New(t.Context(), nil, openRequests{}, listen.NewBodies()) // no call is ever made
+	handler, err := New(t.Context(), Config{Requests: openRequests{}, Bodies: listen.NewBodies()}) // no call is ever made
 	require.NoError(t, err)
 	for name, length := range map[string]int64{"with a length": size, "in chunks": -1} {
 		for _, tt := range []struct {
@@ -488,6 +488,7 @@ func TestAnErrorWithoutAReasonHasAnUnknownEffectIfTheCallSends(t *testing.T) {
 	assert.Equal(t, map[string]string{
 		"POST /v1/messages:send": "unknown", "POST /v1/messages:sendImage": "unknown", "POST /v1/messages:sendDocument": "unknown",
 		"POST /v1/tickets": "unknown", "GET /v1/events": "", "GET /v1/events:subscribe": "", "POST /v1/events:subscribe": "",
+		"POST /v1/events:createStreamTicket": "",
 	}, effects)
 }
 
@@ -496,7 +497,7 @@ func TestTheRoutesMatchTheProto(t *testing.T) {
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{
 		"POST /v1/messages:send", "POST /v1/messages:sendImage", "POST /v1/messages:sendDocument", "POST /v1/tickets",
-		"GET /v1/events", "GET /v1/events:subscribe", "POST /v1/events:subscribe",
+		"GET /v1/events", "GET /v1/events:subscribe", "POST /v1/events:subscribe", "POST /v1/events:createStreamTicket",
 	}, listRoutes(found))
 	g := start(t, withCaller, withLog(t))
 	for _, listed := range listRoutes(found) {
@@ -524,7 +525,7 @@ func (openRequests) Admit(*http.Request, string) (metadata.MD, func(), error) {
 	return nil, func() {}, nil
 }
 
-func (o openRequests) Subscribe(r *http.Request, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, _ func()) error {
+func (o openRequests) Subscribe(r *http.Request, _ string, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, _ func()) error {
 	if err := receive(&ongairv1.SubscribeRequest{}); err != nil || o.stream == nil {
 		return err
 	}
@@ -538,13 +539,13 @@ func (closedRequests) Admit(*http.Request, string) (metadata.MD, func(), error) 
 	return nil, nil, fault.New(ongairv1.ErrorReason_ERROR_REASON_CREDENTIALS_MISSING, "no credentials")
 }
 
-func (c closedRequests) Subscribe(*http.Request, func(*ongairv1.SubscribeRequest) error, func(*event.Response) error, func()) error {
+func (c closedRequests) Subscribe(*http.Request, string, func(*ongairv1.SubscribeRequest) error, func(*event.Response) error, func()) error {
 	_, _, err := c.Admit(nil, "")
 	return err
 }
 
 func TestABodyIsNotReadBeforeItsRequestIsAdmitted(t *testing.T) {
-	handler, err := New(t.Context(), nil, closedRequests{}, listen.NewBodies()) // no call is ever made
+	handler, err := New(t.Context(), Config{Requests: closedRequests{}, Bodies: listen.NewBodies()}) // no call is ever made
 	require.NoError(t, err)
 	for _, route := range []string{"POST /v1/messages:send", "POST /v1/events:subscribe", "GET /v1/events"} {
 		method, path, _ := strings.Cut(route, " ")

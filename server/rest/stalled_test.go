@@ -33,7 +33,7 @@ func TestAStalledRESTClientBuffersOneResponse(t *testing.T) {
 						sent.Add(1)
 					}
 				}}
-				handler, err := New(t.Context(), nil, streams, listen.NewBodies()) // no call is ever made
+				handler, err := New(t.Context(), Config{Requests: streams, Bodies: listen.NewBodies()}) // no call is ever made
 				require.NoError(t, err)
 				conn, done := listentest.ServeHTTP(t, listen.NewHTTPServer(handler, nil, 0, slog.New(slog.DiscardHandler)))
 				defer done()

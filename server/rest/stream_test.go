@@ -151,7 +151,7 @@ func TestAClientThatDisconnectsEndsItsStream(t *testing.T) {
 		<-r.Context().Done()
 		return err
 	}}
-	handler, err := New(t.Context(), nil, streams, listen.NewBodies()) // no call is ever made
+	handler, err := New(t.Context(), Config{Requests: streams, Bodies: listen.NewBodies()}) // no call is ever made
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
 	defer server.Close()

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,8 @@ const (
 	typeNDJSON = "application/x-ndjson"
 	typeSSE    = "text/event-stream"
 
+	// ticketParameter is the parameter of the URL with a stream ticket.
+	ticketParameter = "ticket"
 	// lastEventID is the header with which EventSource resumes.
 	lastEventID = "Last-Event-ID"
 
@@ -60,9 +63,10 @@ func newSubscriptions(requests Requests, bodies *listen.Bodies) *subscriptions {
 // serve serves a stream, as Server-Sent Events or NDJSON. An error before the first response is
 // answered with its status. A later one is the last line or message of the stream.
 func (s *subscriptions) serve(w http.ResponseWriter, req *http.Request, target route) {
+	req, ticket := takeTicket(req)
 	answer := &interruptedWriter{ResponseWriter: w}
 	stream := &stream{subscriptions: s, w: answer, sse: acceptsSSE(req.Header)}
-	err := s.requests.Subscribe(req, func(m *ongairv1.SubscribeRequest) error { return s.receive(w, req, target, m) }, stream.send, answer.interrupt)
+	err := s.requests.Subscribe(req, ticket, func(m *ongairv1.SubscribeRequest) error { return s.receive(w, req, target, m) }, stream.send, answer.interrupt)
 	if err == nil {
 		return
 	}
@@ -99,6 +103,21 @@ func (s *subscriptions) receive(w http.ResponseWriter, req *http.Request, target
 		m.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}
 	}
 	return nil
+}
+
+// takeTicket returns the stream ticket of a request, and the request without it. A ticket is only a
+// parameter of the URL, because EventSource sends nothing else.
+func takeTicket(req *http.Request) (*http.Request, string) {
+	query, err := url.ParseQuery(req.URL.RawQuery)
+	tickets := query[ticketParameter]
+	if err != nil || len(tickets) != 1 {
+		return req, "" // checkQuery rejects the others
+	}
+	query.Del(ticketParameter)
+	without, address := *req, *req.URL
+	address.RawQuery = query.Encode()
+	without.URL = &address
+	return &without, tickets[0]
 }
 
 // acceptsSSE reports whether a client prefers Server-Sent Events to NDJSON.

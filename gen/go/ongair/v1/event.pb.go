@@ -1833,6 +1833,154 @@ func (x *RawBody) GetContent() []byte {
 	return nil
 }
 
+// CreateStreamTicketRequest has the filters of the streams that a ticket is for.
+type CreateStreamTicketRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Channels to deliver, by configured name: at most 100. Empty means every
+	// channel that the caller may use. A name that is not configured fails with
+	// CHANNEL_UNKNOWN.
+	Channels []string `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
+	// Documented types of event to deliver: at most 100. Empty means all types,
+	// unless notification_types has values: the two fields are one filter.
+	EventTypes []EventType `protobuf:"varint,2,rep,packed,name=event_types,json=eventTypes,proto3,enum=ongair.v1.EventType" json:"event_types,omitempty"`
+	// Types of event to deliver, by Ongair's name: at most 100, each of 1 to 256
+	// bytes. It is for types that EventType lacks. Empty means all types, unless
+	// event_types has values.
+	NotificationTypes []string `protobuf:"bytes,3,rep,name=notification_types,json=notificationTypes,proto3" json:"notification_types,omitempty"`
+	// Contacts to deliver the events of, by their id on the channel: at most 1,000,
+	// each of 1 to 256 bytes. Empty means all contacts. White space around an id and
+	// a plus before digits do not count: "+254722200200" and "254722200200" are one
+	// contact.
+	ExternalContactIds []string `protobuf:"bytes,4,rep,name=external_contact_ids,json=externalContactIds,proto3" json:"external_contact_ids,omitempty"`
+	// Conversations to deliver the events of, by Ongair's id: at most 1,000, each of
+	// 1 to 256 bytes. Empty means all conversations.
+	ConversationIds []string `protobuf:"bytes,5,rep,name=conversation_ids,json=conversationIds,proto3" json:"conversation_ids,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *CreateStreamTicketRequest) Reset() {
+	*x = CreateStreamTicketRequest{}
+	mi := &file_ongair_v1_event_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateStreamTicketRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateStreamTicketRequest) ProtoMessage() {}
+
+func (x *CreateStreamTicketRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ongair_v1_event_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateStreamTicketRequest.ProtoReflect.Descriptor instead.
+func (*CreateStreamTicketRequest) Descriptor() ([]byte, []int) {
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *CreateStreamTicketRequest) GetChannels() []string {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+func (x *CreateStreamTicketRequest) GetEventTypes() []EventType {
+	if x != nil {
+		return x.EventTypes
+	}
+	return nil
+}
+
+func (x *CreateStreamTicketRequest) GetNotificationTypes() []string {
+	if x != nil {
+		return x.NotificationTypes
+	}
+	return nil
+}
+
+func (x *CreateStreamTicketRequest) GetExternalContactIds() []string {
+	if x != nil {
+		return x.ExternalContactIds
+	}
+	return nil
+}
+
+func (x *CreateStreamTicketRequest) GetConversationIds() []string {
+	if x != nil {
+		return x.ConversationIds
+	}
+	return nil
+}
+
+// CreateStreamTicketResponse is a ticket.
+type CreateStreamTicketResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The ticket, of at most 8 KiB. It is safe in a URL. Every replica accepts it until it
+	// expires, as often as it is used. It is rejected with CREDENTIALS_INVALID after that,
+	// or if the caller's key has been revoked.
+	Ticket string `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
+	// Time at which the ticket expires: one minute after its creation.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateStreamTicketResponse) Reset() {
+	*x = CreateStreamTicketResponse{}
+	mi := &file_ongair_v1_event_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateStreamTicketResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateStreamTicketResponse) ProtoMessage() {}
+
+func (x *CreateStreamTicketResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ongair_v1_event_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateStreamTicketResponse.ProtoReflect.Descriptor instead.
+func (*CreateStreamTicketResponse) Descriptor() ([]byte, []int) {
+	return file_ongair_v1_event_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *CreateStreamTicketResponse) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+func (x *CreateStreamTicketResponse) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 var File_ongair_v1_event_proto protoreflect.FileDescriptor
 
 const file_ongair_v1_event_proto_rawDesc = "" +
@@ -1946,7 +2094,18 @@ const file_ongair_v1_event_proto_rawDesc = "" +
 	"\traw_value\x18\x04 \x01(\fR\brawValue\"F\n" +
 	"\aRawBody\x12!\n" +
 	"\fcontent_type\x18\x01 \x01(\tR\vcontentType\x12\x18\n" +
-	"\acontent\x18\x02 \x01(\fR\acontent*\x84\x03\n" +
+	"\acontent\x18\x02 \x01(\fR\acontent\"\xed\x02\n" +
+	"\x19CreateStreamTicketRequest\x12?\n" +
+	"\bchannels\x18\x01 \x03(\tB#\xbaH \x92\x01\x1d\x10d\"\x19r\x172\x15^[A-Za-z0-9_-]{1,64}$R\bchannels\x12H\n" +
+	"\vevent_types\x18\x02 \x03(\x0e2\x14.ongair.v1.EventTypeB\x11\xbaH\x0e\x92\x01\v\x10d\"\a\x82\x01\x04\x10\x01 \x00R\n" +
+	"eventTypes\x12@\n" +
+	"\x12notification_types\x18\x03 \x03(\tB\x11\xbaH\x0e\x92\x01\v\x10d\"\ar\x05 \x01(\x80\x02R\x11notificationTypes\x12D\n" +
+	"\x14external_contact_ids\x18\x04 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05 \x01(\x80\x02R\x12externalContactIds\x12=\n" +
+	"\x10conversation_ids\x18\x05 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05 \x01(\x80\x02R\x0fconversationIds\"q\n" +
+	"\x1aCreateStreamTicketResponse\x12\x16\n" +
+	"\x06ticket\x18\x01 \x01(\tR\x06ticket\x12;\n" +
+	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime*\x84\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17EVENT_TYPE_MESSAGE_SENT\x10\x01\x12\x1f\n" +
@@ -1985,44 +2144,46 @@ func file_ongair_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_ongair_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_ongair_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_ongair_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_ongair_v1_event_proto_goTypes = []any{
-	(EventType)(0),                  // 0: ongair.v1.EventType
-	(Position)(0),                   // 1: ongair.v1.Position
-	(TicketStatus)(0),               // 2: ongair.v1.TicketStatus
-	(*SubscribeRequest)(nil),        // 3: ongair.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),       // 4: ongair.v1.SubscribeResponse
-	(*ListEventsRequest)(nil),       // 5: ongair.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),      // 6: ongair.v1.ListEventsResponse
-	(*Event)(nil),                   // 7: ongair.v1.Event
-	(*Contact)(nil),                 // 8: ongair.v1.Contact
-	(*MessageSent)(nil),             // 9: ongair.v1.MessageSent
-	(*MessageReceived)(nil),         // 10: ongair.v1.MessageReceived
-	(*ImageReceived)(nil),           // 11: ongair.v1.ImageReceived
-	(*TicketStatusUpdated)(nil),     // 12: ongair.v1.TicketStatusUpdated
-	(*LocationReceived)(nil),        // 13: ongair.v1.LocationReceived
-	(*DeliveryReceipt)(nil),         // 14: ongair.v1.DeliveryReceipt
-	(*GroupMessageReceived)(nil),    // 15: ongair.v1.GroupMessageReceived
-	(*ContactAddedToGroup)(nil),     // 16: ongair.v1.ContactAddedToGroup
-	(*ContactRemovedFromGroup)(nil), // 17: ongair.v1.ContactRemovedFromGroup
-	(*GroupCreated)(nil),            // 18: ongair.v1.GroupCreated
-	(*WebhookField)(nil),            // 19: ongair.v1.WebhookField
-	(*RawBody)(nil),                 // 20: ongair.v1.RawBody
-	(*timestamppb.Timestamp)(nil),   // 21: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 22: google.protobuf.Duration
+	(EventType)(0),                     // 0: ongair.v1.EventType
+	(Position)(0),                      // 1: ongair.v1.Position
+	(TicketStatus)(0),                  // 2: ongair.v1.TicketStatus
+	(*SubscribeRequest)(nil),           // 3: ongair.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),          // 4: ongair.v1.SubscribeResponse
+	(*ListEventsRequest)(nil),          // 5: ongair.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 6: ongair.v1.ListEventsResponse
+	(*Event)(nil),                      // 7: ongair.v1.Event
+	(*Contact)(nil),                    // 8: ongair.v1.Contact
+	(*MessageSent)(nil),                // 9: ongair.v1.MessageSent
+	(*MessageReceived)(nil),            // 10: ongair.v1.MessageReceived
+	(*ImageReceived)(nil),              // 11: ongair.v1.ImageReceived
+	(*TicketStatusUpdated)(nil),        // 12: ongair.v1.TicketStatusUpdated
+	(*LocationReceived)(nil),           // 13: ongair.v1.LocationReceived
+	(*DeliveryReceipt)(nil),            // 14: ongair.v1.DeliveryReceipt
+	(*GroupMessageReceived)(nil),       // 15: ongair.v1.GroupMessageReceived
+	(*ContactAddedToGroup)(nil),        // 16: ongair.v1.ContactAddedToGroup
+	(*ContactRemovedFromGroup)(nil),    // 17: ongair.v1.ContactRemovedFromGroup
+	(*GroupCreated)(nil),               // 18: ongair.v1.GroupCreated
+	(*WebhookField)(nil),               // 19: ongair.v1.WebhookField
+	(*RawBody)(nil),                    // 20: ongair.v1.RawBody
+	(*CreateStreamTicketRequest)(nil),  // 21: ongair.v1.CreateStreamTicketRequest
+	(*CreateStreamTicketResponse)(nil), // 22: ongair.v1.CreateStreamTicketResponse
+	(*timestamppb.Timestamp)(nil),      // 23: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 24: google.protobuf.Duration
 }
 var file_ongair_v1_event_proto_depIdxs = []int32{
 	0,  // 0: ongair.v1.SubscribeRequest.event_types:type_name -> ongair.v1.EventType
-	21, // 1: ongair.v1.SubscribeRequest.start_time:type_name -> google.protobuf.Timestamp
+	23, // 1: ongair.v1.SubscribeRequest.start_time:type_name -> google.protobuf.Timestamp
 	1,  // 2: ongair.v1.SubscribeRequest.position:type_name -> ongair.v1.Position
-	22, // 3: ongair.v1.SubscribeRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	24, // 3: ongair.v1.SubscribeRequest.heartbeat_interval:type_name -> google.protobuf.Duration
 	7,  // 4: ongair.v1.SubscribeResponse.events:type_name -> ongair.v1.Event
 	0,  // 5: ongair.v1.ListEventsRequest.event_types:type_name -> ongair.v1.EventType
-	21, // 6: ongair.v1.ListEventsRequest.start_time:type_name -> google.protobuf.Timestamp
+	23, // 6: ongair.v1.ListEventsRequest.start_time:type_name -> google.protobuf.Timestamp
 	1,  // 7: ongair.v1.ListEventsRequest.position:type_name -> ongair.v1.Position
-	22, // 8: ongair.v1.ListEventsRequest.wait:type_name -> google.protobuf.Duration
+	24, // 8: ongair.v1.ListEventsRequest.wait:type_name -> google.protobuf.Duration
 	7,  // 9: ongair.v1.ListEventsResponse.events:type_name -> ongair.v1.Event
-	21, // 10: ongair.v1.Event.receive_time:type_name -> google.protobuf.Timestamp
+	23, // 10: ongair.v1.Event.receive_time:type_name -> google.protobuf.Timestamp
 	8,  // 11: ongair.v1.Event.contact:type_name -> ongair.v1.Contact
 	9,  // 12: ongair.v1.Event.message_sent:type_name -> ongair.v1.MessageSent
 	10, // 13: ongair.v1.Event.message_received:type_name -> ongair.v1.MessageReceived
@@ -2037,11 +2198,13 @@ var file_ongair_v1_event_proto_depIdxs = []int32{
 	19, // 22: ongair.v1.Event.fields:type_name -> ongair.v1.WebhookField
 	20, // 23: ongair.v1.Event.raw_body:type_name -> ongair.v1.RawBody
 	2,  // 24: ongair.v1.TicketStatusUpdated.ticket_status:type_name -> ongair.v1.TicketStatus
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	0,  // 25: ongair.v1.CreateStreamTicketRequest.event_types:type_name -> ongair.v1.EventType
+	23, // 26: ongair.v1.CreateStreamTicketResponse.expire_time:type_name -> google.protobuf.Timestamp
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_ongair_v1_event_proto_init() }
@@ -2077,7 +2240,7 @@ func file_ongair_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ongair_v1_event_proto_rawDesc), len(file_ongair_v1_event_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

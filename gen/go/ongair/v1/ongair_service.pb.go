@@ -37,7 +37,7 @@ var File_ongair_v1_ongair_service_proto protoreflect.FileDescriptor
 
 const file_ongair_v1_ongair_service_proto_rawDesc = "" +
 	"\n" +
-	"\x1eongair/v1/ongair_service.proto\x12\tongair.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x15ongair/v1/event.proto\x1a\x17ongair/v1/message.proto\x1a\x16ongair/v1/ticket.proto2\x94\x05\n" +
+	"\x1eongair/v1/ongair_service.proto\x12\tongair.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x15ongair/v1/event.proto\x1a\x17ongair/v1/message.proto\x1a\x16ongair/v1/ticket.proto2\xa2\x06\n" +
 	"\rOngairService\x12U\n" +
 	"\x04Send\x12\x16.ongair.v1.SendRequest\x1a\x17.ongair.v1.SendResponse\"\x1c\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/v1/messages:send\x12i\n" +
 	"\tSendImage\x12\x1b.ongair.v1.SendImageRequest\x1a\x1c.ongair.v1.SendImageResponse\"!\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/messages:sendImage\x12u\n" +
@@ -46,22 +46,25 @@ const file_ongair_v1_ongair_service_proto_rawDesc = "" +
 	"\n" +
 	"ListEvents\x12\x1c.ongair.v1.ListEventsRequest\x1a\x1d.ongair.v1.ListEventsResponse\"\x12\x82\xd3\xe4\x93\x02\f\x12\n" +
 	"/v1/events\x12\x81\x01\n" +
-	"\tSubscribe\x12\x1b.ongair.v1.SubscribeRequest\x1a\x1c.ongair.v1.SubscribeResponse\"7\x82\xd3\xe4\x93\x021Z\x19:\x01*\"\x14/v1/events:subscribe\x12\x14/v1/events:subscribe0\x01Bh\n" +
+	"\tSubscribe\x12\x1b.ongair.v1.SubscribeRequest\x1a\x1c.ongair.v1.SubscribeResponse\"7\x82\xd3\xe4\x93\x021Z\x19:\x01*\"\x14/v1/events:subscribe\x12\x14/v1/events:subscribe0\x01\x12\x8b\x01\n" +
+	"\x12CreateStreamTicket\x12$.ongair.v1.CreateStreamTicketRequest\x1a%.ongair.v1.CreateStreamTicketResponse\"(\x82\xd3\xe4\x93\x02\":\x01*\"\x1d/v1/events:createStreamTicketBh\n" +
 	"\x14im.ongair.gateway.v1B\x12OngairServiceProtoP\x01Z:github.com/ongair/ongair-gateway/gen/go/ongair/v1;ongairv1b\x06proto3"
 
 var file_ongair_v1_ongair_service_proto_goTypes = []any{
-	(*SendRequest)(nil),          // 0: ongair.v1.SendRequest
-	(*SendImageRequest)(nil),     // 1: ongair.v1.SendImageRequest
-	(*SendDocumentRequest)(nil),  // 2: ongair.v1.SendDocumentRequest
-	(*CreateTicketRequest)(nil),  // 3: ongair.v1.CreateTicketRequest
-	(*ListEventsRequest)(nil),    // 4: ongair.v1.ListEventsRequest
-	(*SubscribeRequest)(nil),     // 5: ongair.v1.SubscribeRequest
-	(*SendResponse)(nil),         // 6: ongair.v1.SendResponse
-	(*SendImageResponse)(nil),    // 7: ongair.v1.SendImageResponse
-	(*SendDocumentResponse)(nil), // 8: ongair.v1.SendDocumentResponse
-	(*CreateTicketResponse)(nil), // 9: ongair.v1.CreateTicketResponse
-	(*ListEventsResponse)(nil),   // 10: ongair.v1.ListEventsResponse
-	(*SubscribeResponse)(nil),    // 11: ongair.v1.SubscribeResponse
+	(*SendRequest)(nil),                // 0: ongair.v1.SendRequest
+	(*SendImageRequest)(nil),           // 1: ongair.v1.SendImageRequest
+	(*SendDocumentRequest)(nil),        // 2: ongair.v1.SendDocumentRequest
+	(*CreateTicketRequest)(nil),        // 3: ongair.v1.CreateTicketRequest
+	(*ListEventsRequest)(nil),          // 4: ongair.v1.ListEventsRequest
+	(*SubscribeRequest)(nil),           // 5: ongair.v1.SubscribeRequest
+	(*CreateStreamTicketRequest)(nil),  // 6: ongair.v1.CreateStreamTicketRequest
+	(*SendResponse)(nil),               // 7: ongair.v1.SendResponse
+	(*SendImageResponse)(nil),          // 8: ongair.v1.SendImageResponse
+	(*SendDocumentResponse)(nil),       // 9: ongair.v1.SendDocumentResponse
+	(*CreateTicketResponse)(nil),       // 10: ongair.v1.CreateTicketResponse
+	(*ListEventsResponse)(nil),         // 11: ongair.v1.ListEventsResponse
+	(*SubscribeResponse)(nil),          // 12: ongair.v1.SubscribeResponse
+	(*CreateStreamTicketResponse)(nil), // 13: ongair.v1.CreateStreamTicketResponse
 }
 var file_ongair_v1_ongair_service_proto_depIdxs = []int32{
 	0,  // 0: ongair.v1.OngairService.Send:input_type -> ongair.v1.SendRequest
@@ -70,14 +73,16 @@ var file_ongair_v1_ongair_service_proto_depIdxs = []int32{
 	3,  // 3: ongair.v1.OngairService.CreateTicket:input_type -> ongair.v1.CreateTicketRequest
 	4,  // 4: ongair.v1.OngairService.ListEvents:input_type -> ongair.v1.ListEventsRequest
 	5,  // 5: ongair.v1.OngairService.Subscribe:input_type -> ongair.v1.SubscribeRequest
-	6,  // 6: ongair.v1.OngairService.Send:output_type -> ongair.v1.SendResponse
-	7,  // 7: ongair.v1.OngairService.SendImage:output_type -> ongair.v1.SendImageResponse
-	8,  // 8: ongair.v1.OngairService.SendDocument:output_type -> ongair.v1.SendDocumentResponse
-	9,  // 9: ongair.v1.OngairService.CreateTicket:output_type -> ongair.v1.CreateTicketResponse
-	10, // 10: ongair.v1.OngairService.ListEvents:output_type -> ongair.v1.ListEventsResponse
-	11, // 11: ongair.v1.OngairService.Subscribe:output_type -> ongair.v1.SubscribeResponse
-	6,  // [6:12] is the sub-list for method output_type
-	0,  // [0:6] is the sub-list for method input_type
+	6,  // 6: ongair.v1.OngairService.CreateStreamTicket:input_type -> ongair.v1.CreateStreamTicketRequest
+	7,  // 7: ongair.v1.OngairService.Send:output_type -> ongair.v1.SendResponse
+	8,  // 8: ongair.v1.OngairService.SendImage:output_type -> ongair.v1.SendImageResponse
+	9,  // 9: ongair.v1.OngairService.SendDocument:output_type -> ongair.v1.SendDocumentResponse
+	10, // 10: ongair.v1.OngairService.CreateTicket:output_type -> ongair.v1.CreateTicketResponse
+	11, // 11: ongair.v1.OngairService.ListEvents:output_type -> ongair.v1.ListEventsResponse
+	12, // 12: ongair.v1.OngairService.Subscribe:output_type -> ongair.v1.SubscribeResponse
+	13, // 13: ongair.v1.OngairService.CreateStreamTicket:output_type -> ongair.v1.CreateStreamTicketResponse
+	7,  // [7:14] is the sub-list for method output_type
+	0,  // [0:7] is the sub-list for method input_type
 	0,  // [0:0] is the sub-list for extension type_name
 	0,  // [0:0] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name

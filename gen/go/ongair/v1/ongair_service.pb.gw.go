@@ -229,6 +229,33 @@ func request_OngairService_Subscribe_1(ctx context.Context, marshaler runtime.Ma
 	return stream, metadata, nil
 }
 
+func request_OngairService_CreateStreamTicket_0(ctx context.Context, marshaler runtime.Marshaler, client OngairServiceClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq CreateStreamTicketRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.CreateStreamTicket(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_OngairService_CreateStreamTicket_0(ctx context.Context, marshaler runtime.Marshaler, server OngairServiceServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq CreateStreamTicketRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	msg, err := server.CreateStreamTicket(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 // RegisterOngairServiceHandlerServer registers the http handlers for service OngairService to "mux".
 // UnaryRPC     :call OngairServiceServer directly.
 // StreamingRPC :currently unsupported pending https://github.com/grpc/grpc-go/issues/906.
@@ -348,6 +375,26 @@ func RegisterOngairServiceHandlerServer(ctx context.Context, mux *runtime.ServeM
 		_, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
 		runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
 		return
+	})
+	mux.Handle(http.MethodPost, pattern_OngairService_CreateStreamTicket_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/ongair.v1.OngairService/CreateStreamTicket", runtime.WithHTTPPathPattern("/v1/events:createStreamTicket"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_OngairService_CreateStreamTicket_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_OngairService_CreateStreamTicket_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
 
 	return nil
@@ -508,25 +555,44 @@ func RegisterOngairServiceHandlerClient(ctx context.Context, mux *runtime.ServeM
 		}
 		forward_OngairService_Subscribe_1(annotatedContext, mux, outboundMarshaler, w, req, func() (proto.Message, error) { return resp.Recv() }, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_OngairService_CreateStreamTicket_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/ongair.v1.OngairService/CreateStreamTicket", runtime.WithHTTPPathPattern("/v1/events:createStreamTicket"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_OngairService_CreateStreamTicket_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_OngairService_CreateStreamTicket_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	return nil
 }
 
 var (
-	pattern_OngairService_Send_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "messages"}, "send"))
-	pattern_OngairService_SendImage_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "messages"}, "sendImage"))
-	pattern_OngairService_SendDocument_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "messages"}, "sendDocument"))
-	pattern_OngairService_CreateTicket_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "tickets"}, ""))
-	pattern_OngairService_ListEvents_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "events"}, ""))
-	pattern_OngairService_Subscribe_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "events"}, "subscribe"))
-	pattern_OngairService_Subscribe_1    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "events"}, "subscribe"))
+	pattern_OngairService_Send_0               = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "messages"}, "send"))
+	pattern_OngairService_SendImage_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "messages"}, "sendImage"))
+	pattern_OngairService_SendDocument_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "messages"}, "sendDocument"))
+	pattern_OngairService_CreateTicket_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "tickets"}, ""))
+	pattern_OngairService_ListEvents_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "events"}, ""))
+	pattern_OngairService_Subscribe_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "events"}, "subscribe"))
+	pattern_OngairService_Subscribe_1          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "events"}, "subscribe"))
+	pattern_OngairService_CreateStreamTicket_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "events"}, "createStreamTicket"))
 )
 
 var (
-	forward_OngairService_Send_0         = runtime.ForwardResponseMessage
-	forward_OngairService_SendImage_0    = runtime.ForwardResponseMessage
-	forward_OngairService_SendDocument_0 = runtime.ForwardResponseMessage
-	forward_OngairService_CreateTicket_0 = runtime.ForwardResponseMessage
-	forward_OngairService_ListEvents_0   = runtime.ForwardResponseMessage
-	forward_OngairService_Subscribe_0    = runtime.ForwardResponseStream
-	forward_OngairService_Subscribe_1    = runtime.ForwardResponseStream
+	forward_OngairService_Send_0               = runtime.ForwardResponseMessage
+	forward_OngairService_SendImage_0          = runtime.ForwardResponseMessage
+	forward_OngairService_SendDocument_0       = runtime.ForwardResponseMessage
+	forward_OngairService_CreateTicket_0       = runtime.ForwardResponseMessage
+	forward_OngairService_ListEvents_0         = runtime.ForwardResponseMessage
+	forward_OngairService_Subscribe_0          = runtime.ForwardResponseStream
+	forward_OngairService_Subscribe_1          = runtime.ForwardResponseStream
+	forward_OngairService_CreateStreamTicket_0 = runtime.ForwardResponseMessage
 )

@@ -31,12 +31,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	OngairService_Send_FullMethodName         = "/ongair.v1.OngairService/Send"
-	OngairService_SendImage_FullMethodName    = "/ongair.v1.OngairService/SendImage"
-	OngairService_SendDocument_FullMethodName = "/ongair.v1.OngairService/SendDocument"
-	OngairService_CreateTicket_FullMethodName = "/ongair.v1.OngairService/CreateTicket"
-	OngairService_ListEvents_FullMethodName   = "/ongair.v1.OngairService/ListEvents"
-	OngairService_Subscribe_FullMethodName    = "/ongair.v1.OngairService/Subscribe"
+	OngairService_Send_FullMethodName               = "/ongair.v1.OngairService/Send"
+	OngairService_SendImage_FullMethodName          = "/ongair.v1.OngairService/SendImage"
+	OngairService_SendDocument_FullMethodName       = "/ongair.v1.OngairService/SendDocument"
+	OngairService_CreateTicket_FullMethodName       = "/ongair.v1.OngairService/CreateTicket"
+	OngairService_ListEvents_FullMethodName         = "/ongair.v1.OngairService/ListEvents"
+	OngairService_Subscribe_FullMethodName          = "/ongair.v1.OngairService/Subscribe"
+	OngairService_CreateStreamTicket_FullMethodName = "/ongair.v1.OngairService/CreateStreamTicket"
 )
 
 // OngairServiceClient is the client API for OngairService service.
@@ -79,6 +80,15 @@ type OngairServiceClient interface {
 	// response that was handled. Delivery over such reconnects is at least
 	// once; an event's id is the same each time.
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error)
+	// CreateStreamTicket creates a ticket for one kind of event stream.
+	//
+	// It is for web pages, whose EventSource cannot send an API key. A backend creates
+	// the ticket, and its page opens
+	// GET /v1/events:subscribe?ticket=TICKET. The stream has the caller's rights and
+	// limits, and the filters of the ticket. The page may set a start. After each end of
+	// the stream the page opens another one, with a new ticket and the last event id as
+	// cursor.
+	CreateStreamTicket(ctx context.Context, in *CreateStreamTicketRequest, opts ...grpc.CallOption) (*CreateStreamTicketResponse, error)
 }
 
 type ongairServiceClient struct {
@@ -158,6 +168,16 @@ func (c *ongairServiceClient) Subscribe(ctx context.Context, in *SubscribeReques
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type OngairService_SubscribeClient = grpc.ServerStreamingClient[SubscribeResponse]
 
+func (c *ongairServiceClient) CreateStreamTicket(ctx context.Context, in *CreateStreamTicketRequest, opts ...grpc.CallOption) (*CreateStreamTicketResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CreateStreamTicketResponse)
+	err := c.cc.Invoke(ctx, OngairService_CreateStreamTicket_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // OngairServiceServer is the server API for OngairService service.
 // All implementations must embed UnimplementedOngairServiceServer
 // for forward compatibility.
@@ -198,6 +218,15 @@ type OngairServiceServer interface {
 	// response that was handled. Delivery over such reconnects is at least
 	// once; an event's id is the same each time.
 	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error
+	// CreateStreamTicket creates a ticket for one kind of event stream.
+	//
+	// It is for web pages, whose EventSource cannot send an API key. A backend creates
+	// the ticket, and its page opens
+	// GET /v1/events:subscribe?ticket=TICKET. The stream has the caller's rights and
+	// limits, and the filters of the ticket. The page may set a start. After each end of
+	// the stream the page opens another one, with a new ticket and the last event id as
+	// cursor.
+	CreateStreamTicket(context.Context, *CreateStreamTicketRequest) (*CreateStreamTicketResponse, error)
 	mustEmbedUnimplementedOngairServiceServer()
 }
 
@@ -225,6 +254,9 @@ func (UnimplementedOngairServiceServer) ListEvents(context.Context, *ListEventsR
 }
 func (UnimplementedOngairServiceServer) Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error {
 	return status.Error(codes.Unimplemented, "method Subscribe not implemented")
+}
+func (UnimplementedOngairServiceServer) CreateStreamTicket(context.Context, *CreateStreamTicketRequest) (*CreateStreamTicketResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateStreamTicket not implemented")
 }
 func (UnimplementedOngairServiceServer) mustEmbedUnimplementedOngairServiceServer() {}
 func (UnimplementedOngairServiceServer) testEmbeddedByValue()                       {}
@@ -348,6 +380,24 @@ func _OngairService_Subscribe_Handler(srv interface{}, stream grpc.ServerStream)
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type OngairService_SubscribeServer = grpc.ServerStreamingServer[SubscribeResponse]
 
+func _OngairService_CreateStreamTicket_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateStreamTicketRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OngairServiceServer).CreateStreamTicket(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OngairService_CreateStreamTicket_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OngairServiceServer).CreateStreamTicket(ctx, req.(*CreateStreamTicketRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // OngairService_ServiceDesc is the grpc.ServiceDesc for OngairService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -374,6 +424,10 @@ var OngairService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListEvents",
 			Handler:    _OngairService_ListEvents_Handler,
+		},
+		{
+			MethodName: "CreateStreamTicket",
+			Handler:    _OngairService_CreateStreamTicket_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
