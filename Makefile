@@ -23,6 +23,7 @@ third_party/proto: tools/go.mod $(wildcard tools/protofiles/*.go) | tools
 # Generates gen/ from proto/.
 generate: tools third_party/proto
 	$(TOOLS)/buf generate
+	go run ./cmd/openapi gen/openapi/openapi.json gen/openapi/openapi.yaml
 	go -C tools run ./protofiles clients ../proto ../third_party/proto ../gen/proto
 	$(TOOLS)/buf format -w gen/proto/plain
 

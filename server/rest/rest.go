@@ -18,6 +18,11 @@
 //
 // JSON has the field names of the proto, as Ongair's API does. Requests may also use lowerCamelCase.
 //
+// # Pages
+//
+// The OpenAPI document, an interactive reference and a page at the root need no credentials
+// (docs.go).
+//
 // # Streams
 //
 // Subscribe reads the feed without gRPC (subscribe.go). The header Accept selects the format:
@@ -112,7 +117,7 @@ func New(ctx context.Context, cfg Config) (http.Handler, error) {
 			return nil, err
 		}
 	}
-	handler := limitHeaders(sameOrigin.Handler(routes.handler(cfg.Requests, cfg.Bodies, mux)))
+	handler := limitHeaders(withPages(sameOrigin.Handler(routes.handler(cfg.Requests, cfg.Bodies, mux))))
 	return withWriteTimeout(withoutCaching(allowOrigins(cfg.CORSOrigins, handler))), nil
 }
 

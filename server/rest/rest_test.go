@@ -185,7 +185,7 @@ func TestAnInvalidQueryIsRejected(t *testing.T) {
 
 func TestAnUnknownPathIsNotFound(t *testing.T) {
 	g := start(t)
-	for _, path := range []string{"/", "/v1", "/v1/messages", "/v1/messages:recall", "/v1/messages:Send", "/v1/ticket", "/healthz"} {
+	for _, path := range []string{"/x", "/v1", "/v1/messages", "/v1/messages:recall", "/v1/messages:Send", "/v1/ticket", "/healthz"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions} {
 			requireError(t, g.do(t, method, path, ""), ongairv1.ErrorReason_ERROR_REASON_ROUTE_UNKNOWN)
 		}
