@@ -80,14 +80,14 @@ func TestAStopLetsACallFinish(t *testing.T) {
 }
 
 // A client repeats what is UNAVAILABLE, which is what a connection says that just
-// breaks: a call that may have gone out has to be told so while it is there.
+// breaks: a call that may have been sent has to be told so while it is there.
 func TestACallThatOutlivesTheGraceGetsItsEffect(t *testing.T) {
 	for name, tt := range map[string]struct {
 		fault          sandbox.Fault
 		reason, effect string
 		again          string
 	}{
-		"it may have gone out":       {sandbox.Fault{Connection: sandbox.Hang}, "OUTCOME_UNKNOWN", "unknown", "OUTCOME_UNKNOWN"},
+		"it may have been sent":      {sandbox.Fault{Connection: sandbox.Hang}, "OUTCOME_UNKNOWN", "unknown", "OUTCOME_UNKNOWN"},
 		"it waits to be tried again": {sandbox.Fault{Status: 429, Headers: map[string]string{"Retry-After": "10"}}, "SHUTTING_DOWN", "none", ""},
 	} {
 		for transport, send := range senders() {

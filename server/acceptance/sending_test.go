@@ -124,7 +124,7 @@ func ongairThat(t *testing.T, accept func(net.Conn)) (url string) {
 
 // TestEveryWayACallCanEndHasOneReason is the matrix of what can happen to a call,
 // on the level of what is on the socket, over gRPC and REST, with and without a
-// request_id. Where a message may have gone out there is one POST and never another,
+// request_id. Where a message may have been sent there is one POST and never another,
 // not even when the same request_id comes again.
 func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 	const page = "<html><body>502 Bad Gateway</body></html>"

@@ -24,7 +24,7 @@ func (c *Config) checkCallers(problems *Problems) {
 	if c.PreviousAPIKey != "" && c.PreviousAPIKey == c.APIKey {
 		problems.Add("previous_api_key", "must differ from api_key")
 	}
-	// The caller of each key and certificate.
+	// These maps have the name of the caller for each key and each certificate.
 	keys, certificates := map[auth.KeyHash]string{}, map[string]string{}
 	for _, key := range []string{c.APIKey, c.PreviousAPIKey} {
 		if key != "" {
@@ -85,7 +85,8 @@ func isAPIKey(text string) bool {
 	return len(text) >= minAPIKeyLength && consistsOf(text, func(r rune) bool { return r >= '!' && r <= '~' })
 }
 
-// alsoOf describes a credential that another caller, or the same one, has already.
+// alsoOf returns the problem of a credential that is configured twice, for two callers or for the
+// same one.
 func alsoOf(other, name string) string {
 	if other == name {
 		return "is a duplicate"

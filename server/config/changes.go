@@ -7,11 +7,12 @@ import (
 	"slices"
 )
 
-// NeedsRestart returns Problems with each setting that differs between two configurations and
-// cannot change while the gateway runs.
+// NeedsRestart returns an error of type Problems. It lists every setting that differs between the
+// two configurations and requires a restart.
 func NeedsRestart(before, after Config) error {
 	if before.CallerCount() > 0 && after.CallerCount() == 0 {
-		// A file that is half written must not open the gateway.
+		// A config file that is only half written may have no callers. That must not let
+		// everybody call.
 		return Problems{{"callers", "removing all callers, which opens the gateway, requires a restart"}}
 	}
 	var problems Problems
@@ -26,8 +27,8 @@ func (l Loaded) Equal(other Loaded) bool {
 	return reflect.DeepEqual(l.Config, other.Config) && maps.Equal(l.files, other.files)
 }
 
-// Changes returns the names of the settings that differ from a later configuration and can
-// change while the gateway runs. Channels and callers are listed one by one.
+// Changes compares the configuration with a later one. It returns the names of the settings that
+// differ and that a reload can change. Channels and callers are listed one by one.
 func (l Loaded) Changes(now Loaded) []string {
 	names := changes(l.Config, now.Config, "reload")
 	for _, name := range slices.Sorted(maps.Keys(l.files)) {
@@ -38,8 +39,8 @@ func (l Loaded) Changes(now Loaded) []string {
 	return names
 }
 
-// hashFiles returns the hashes of the files that the gateway reads later. An unreadable file
-// has no hash. The gateway reports it when it reads it.
+// hashFiles returns the hashes of the TLS files, which the gateway reads later. If a file cannot
+// be read, its hash is zero. The gateway reports the error when it reads the file.
 func (r *reading) hashFiles(cfg Config) map[string][sha256.Size]byte {
 	hashes := map[string][sha256.Size]byte{}
 	for setting, path := range map[string]string{
@@ -59,7 +60,7 @@ func (r *reading) hashFiles(cfg Config) map[string][sha256.Size]byte {
 	return hashes
 }
 
-// changes returns the names of the settings with a tag that differ.
+// changes returns the names of those settings that have the given tag and that differ.
 func changes(before, after Config, tag string) (names []string) {
 	was, is := reflect.ValueOf(before), reflect.ValueOf(after)
 	for field, old := range was.Fields() {

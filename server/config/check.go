@@ -21,19 +21,21 @@ const (
 	maxSecretLength = 256
 	minAPIKeyLength = 16
 
-	// minRequestIDAge is longer than a call, the grace of its claim, and a retry.
+	// minRequestIDAge is longer than a call, the grace of its claim and a retry together.
 	minRequestIDAge = 2 * time.Minute
 	// minRetentionAge and minDuplicateWindow are the minimums of JetStream.
 	minRetentionAge    = 100 * time.Millisecond
 	minDuplicateWindow = 100 * time.Millisecond
-	// minRetentionBytes is the size of the largest event. A smaller log could never store it.
+	// minRetentionBytes is the maximum size of an event. A log with a smaller limit could not
+	// store such an event.
 	minRetentionBytes = storage.MaxPayload
-	// maxEncryptionKeys is the number of encryption keys: the current one and the previous one.
+	// maxEncryptionKeys is the maximum number of encryption keys, which are the current key and
+	// the previous key.
 	maxEncryptionKeys = 2
 )
 
 // Check returns all problems of the configuration as Problems. New and Reload reject a
-// configuration with problems. Check reads the TLS files and nothing else of the machine.
+// configuration with problems. The TLS files are the only files that Check reads.
 func (c Config) Check() error {
 	c.setDefaults()
 	var problems Problems
@@ -118,7 +120,7 @@ func isWebhookSecret(text string) bool {
 // portAddr is the address of a port.
 type portAddr struct{ setting, addr, host, port string }
 
-// ports returns the valid addresses of the ports, and adds the problems of the others.
+// ports returns the addresses that are valid, and adds a problem for each invalid one.
 func (c *Config) ports(problems *Problems) (all []portAddr) {
 	for _, p := range []portAddr{
 		{setting: "grpc_addr", addr: c.GRPCAddr},
@@ -139,7 +141,7 @@ func (c *Config) ports(problems *Problems) (all []portAddr) {
 	return all
 }
 
-// takes reports whether a port prevents the other one from listening.
+// takes reports whether p uses the same address as other, so that other could not listen.
 func (p portAddr) takes(other portAddr) bool {
 	host := func(p portAddr) string {
 		ip, err := netip.ParseAddr(p.host)

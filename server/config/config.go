@@ -1,16 +1,16 @@
-// Package config has all settings of the gateway: their defaults, where they are read from,
-// their validation, and which of them a reload may change.
+// Package config defines all settings of the gateway and their defaults. It reads and validates
+// them. It also defines which settings a reload can change.
 //
-// Load reads settings in this order of precedence: flags, environment variables, the config
-// file, defaults. It returns all problems at once, each with its place: a line of the file, a
-// flag or a variable. Check validates a Config, loaded or not. Errors and warnings contain no
-// secrets.
+// Load reads settings in this order of precedence: flags, environment variables, the config file,
+// defaults. It returns all problems at once. Each problem names its place, which is a line of the
+// file, a flag or an environment variable. Check validates a Config, loaded or not. Errors and
+// warnings contain no secrets.
 //
-// A running gateway reads these files while they may be edited, so everything is bounded: the
-// size of each file, the nesting of the YAML, the size after expanding aliases and variables,
-// and the number of listed problems. The work is proportional to the size of the file. Loaded
-// has the state of each file from before it was read. FilesChanged compares these states, so
-// that unchanged files are not read again.
+// A running gateway reads these files again, and somebody may be editing them at that moment.
+// Therefore there are limits on the size of each file, the nesting of the YAML, the size after
+// aliases and variables are expanded, and the number of listed problems. The work is proportional
+// to the size of the file. Loaded stores the state that each file had just before it was read.
+// FilesChanged compares these states, so that unchanged files are not read again.
 package config
 
 import (
@@ -49,7 +49,8 @@ const (
 // Settings with the tag "reload" can. The tag is the name in the config file.
 type Config struct {
 	// GRPCAddr, HTTPAddr, WebhookAddr and AdminAddr are the addresses to listen on, HOST:PORT.
-	// Port 0 takes a free port. Empty means the default, which is on loopback.
+	// Port 0 means that the system chooses a free port. Empty means the default, which is on
+	// loopback.
 	GRPCAddr    string `restart:"grpc_addr"`
 	HTTPAddr    string `restart:"http_addr"`
 	WebhookAddr string `restart:"webhook_addr"`
@@ -58,15 +59,15 @@ type Config struct {
 	TLSCertFile string `restart:"tls_cert"`
 	TLSKeyFile  string `restart:"tls_key"`
 	// TLSClientCAFile is a PEM file with the authorities of client certificates on the gRPC and
-	// HTTP ports. Certificates are optional, because a caller may have a key instead.
+	// HTTP ports. A client need not have a certificate, because it can send an API key instead.
 	TLSClientCAFile string `restart:"tls_client_ca"`
 	// APIKey is the key of a caller named "default", which has all rights. Empty means that
 	// this caller does not exist. PreviousAPIKey is also valid, until all clients have the new
 	// key.
 	APIKey         string `reload:"api_key"`
 	PreviousAPIKey string `reload:"previous_api_key"`
-	// Callers are further callers by name. Without any caller the gateway is open. That is
-	// allowed only on loopback, unless InsecureNoAuthentication is set.
+	// Callers are the other callers, by their names. If there is no caller at all, everybody may
+	// call. That is allowed only on loopback, unless InsecureNoAuthentication is set.
 	Callers                  map[string]auth.Caller `reload:"callers"`
 	InsecureNoAuthentication bool                   `restart:"insecure_no_authentication"`
 	// Channels are the channels of Ongair by name. At least one is required.
@@ -76,17 +77,18 @@ type Config struct {
 	// TrustedProxies are the networks whose X-Forwarded-For is used.
 	WebhookAllowFrom []netip.Prefix `reload:"webhook_allow_from"`
 	TrustedProxies   []netip.Prefix `reload:"trusted_proxies"`
-	// CORSOrigins are the origins of web pages that may call the HTTP port from a browser, such as
-	// https://app.example.com. Empty means that only pages of the gateway itself may.
+	// CORSOrigins are the origins of web pages that may call the HTTP port from a browser, such
+	// as https://app.example.com. Empty means that only pages with the gateway's own origin may
+	// call it.
 	CORSOrigins []string `restart:"cors_origins"`
 
 	// NATSURL is the URL of the NATS server with the log. Empty means an embedded one.
 	NATSURL string `restart:"nats_url"`
 	// DataDir is the directory of the embedded NATS server.
 	DataDir string `restart:"data_dir"`
-	// EncryptionKeys encrypt DataDir, which must be new at the first start with a key. There
-	// are at most two, of 32 or more characters. The first one is used from now on. DataDir may
-	// be encrypted with any of them.
+	// EncryptionKeys are the keys with which DataDir is encrypted. At the first start with a key,
+	// DataDir must be empty or must not exist. There are at most two, of 32 or more characters.
+	// DataDir may be encrypted with either key at the start. From then on the first key is used.
 	EncryptionKeys []string `reload:"encryption_key_file"`
 	// RetentionAge, at least 100 ms, and RetentionBytes, at least 4 MiB, bound the log. Zero
 	// means the default.
@@ -103,11 +105,11 @@ type Config struct {
 	// MaxConnections bounds the open connections of each port. Zero means 16,384. The maximum
 	// is a quarter of the process' limit of open files.
 	MaxConnections int `restart:"max_connections"`
-	// Grace is the time for which a stop waits for running calls. The error of a call that it
-	// ends has the effect. Zero means the default.
+	// Grace is the time for which a stop waits for running calls. If the stop ends a call, the
+	// error of the call has the metadata "effect". Zero means the default.
 	Grace time.Duration `restart:"grace"`
-	// LogLevel and LogFormat configure Logger, which is required. The owner of Logger applies a
-	// changed level.
+	// LogLevel and LogFormat configure Logger, which is required. When LogLevel changes, whoever
+	// created Logger must apply the new level.
 	LogLevel  slog.Level `reload:"log_level"`
 	LogFormat string     `restart:"log_format"`
 	Logger    *slog.Logger
@@ -127,7 +129,8 @@ type Channel struct {
 	// WebhookUsername and WebhookPassword, if set, are required as HTTP basic authentication.
 	// PreviousWebhookPassword is also valid, until Ongair has the new one.
 	WebhookUsername, WebhookPassword, PreviousWebhookPassword string
-	// AuthForm is the form of the Authorization header. The zero value detects it.
+	// AuthForm is the form of the Authorization header. With the zero value, the gateway detects
+	// the form.
 	AuthForm ongair.AuthForm
 	// MaxInFlight bounds the concurrent calls to Ongair. Zero means ongair.DefaultMaxInFlight.
 	// MaxRate bounds the calls per second. Zero means no bound.
@@ -192,10 +195,12 @@ func (c *Config) CallerCount() int {
 	return len(c.Callers)
 }
 
-// MaxStreams returns the bound on concurrent calls and streams of a gRPC connection: the
-// highest limit of a caller, and at least the defaults. It is high so that per-caller limits,
-// which return a reason, apply first. Beyond it a client waits. It is fixed while the gateway
-// runs, so a caller whose limit was raised may need another connection.
+// MaxStreams returns the maximum number of concurrent calls and streams on one gRPC connection.
+// It is the highest sum of MaxStreams and MaxInFlight of any caller, and at least the sum of the
+// defaults. It is so high that a caller reaches its own limits first, and gets an error with a
+// reason. Above this number, a client library waits without an error. It does not change while
+// the gateway runs. So if a reload raises a caller's limit, the caller may need a second
+// connection to use all of it.
 func (c *Config) MaxStreams() uint32 {
 	most := uint64(auth.DefaultMaxStreams + auth.DefaultMaxInFlight)
 	for _, caller := range c.Callers {
@@ -236,7 +241,7 @@ func (c *Config) loadTLS() (*listen.TLS, *Problem) {
 	return files, nil
 }
 
-// readCertificate is tls.LoadX509KeyPair with a bound on the size of the files.
+// readCertificate does the same as tls.LoadX509KeyPair, but limits the size of the files.
 func readCertificate(certFile, keyFile string) (tls.Certificate, error) {
 	cert, err := readFile(certFile, maxFile)
 	if err != nil {

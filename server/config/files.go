@@ -48,7 +48,7 @@ func readAnyFile(path string, limit int64) ([]byte, error) {
 	return readBounded(file, limit)
 }
 
-// readBounded reads the rest of a file. It fails if that is more than limit bytes.
+// readBounded reads the rest of a file. It fails if more than limit bytes remain.
 func readBounded(file *os.File, limit int64) ([]byte, error) {
 	content, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err == nil && int64(len(content)) > limit {
@@ -57,8 +57,8 @@ func readBounded(file *os.File, limit int64) ([]byte, error) {
 	return content, err
 }
 
-// contentOf reads a file for a setting, after it has recorded the file's state. While the
-// gateway runs, it rejects files that are not regular.
+// contentOf first records the state of a file, and then reads it for a setting. While the gateway
+// runs, it rejects files that are not regular.
 func (r *reading) contentOf(path string, limit int64) ([]byte, error) {
 	r.watch(path)
 	read := readAnyFile

@@ -25,8 +25,9 @@ import (
 // DefaultChannel is the name of the channel that environment variables configure.
 const DefaultChannel = "default"
 
-// configFile is the YAML file. It has the settings of `serve`, named like its flags with
-// underscores, and the channels and callers. An unknown key is an error.
+// configFile is the YAML file. It has the channels, the callers and the settings of `serve`. The
+// settings have the names of the flags, with underscores instead of hyphens. An unknown key is an
+// error.
 type configFile struct {
 	DataDir         text `yaml:"data_dir"`
 	EncryptionKey   text `yaml:"encryption_key_file"`
@@ -94,8 +95,9 @@ type callerConfig struct {
 	MaxConnections text `yaml:"max_connections"`
 }
 
-// SecretKeys returns the keys of the file whose values are secrets: those with a variant that
-// names a file, and key_hashes, where a key may stand by mistake.
+// SecretKeys returns the YAML keys whose values are secrets. These are the keys for which a key
+// with the suffix _file exists. key_hashes is one too, because somebody may put an API key there
+// by mistake.
 func SecretKeys() []string {
 	keys := []string{"key_hashes"}
 	for _, in := range []reflect.Type{reflect.TypeFor[configFile](), reflect.TypeFor[channelConfig]()} {
@@ -112,15 +114,15 @@ func SecretKeys() []string {
 type Source struct {
 	// File is the path of the config file. Empty means none.
 	File string
-	// Flags has the values of flags, or of their environment variables, by the names of the
-	// settings in the file. An empty value is not set.
+	// Flags has the values from flags and their environment variables. The map's keys are the
+	// names of the settings in the config file. An empty value means that the setting is not set.
 	Flags map[string]string
-	// Running means that a gateway runs. It must not wait for a pipe, so all files must be
-	// regular. At a start the config file and the files of secrets may be pipes. The TLS files
-	// may not, because they are read more than once.
+	// Running is true at a reload, while the gateway runs. A reload must not wait for a pipe, so
+	// all files must be regular files. At a start the config file and the files of secrets may be
+	// pipes. The TLS files may not, because they are read more than once.
 	Running bool
-	// Sandbox means that the gateway runs with a sandbox, which provides the channel and its
-	// token. No data directory is needed.
+	// Sandbox is true if the gateway runs with a built-in sandbox. The sandbox then provides the
+	// channel and its token. No data directory is needed.
 	Sandbox bool
 }
 
@@ -130,7 +132,8 @@ type Loaded struct {
 	Config Config
 
 	reading *reading
-	// files has the hashes of the files that Config names and does not contain, by setting.
+	// files has the hashes of the files whose names, but not contents, are in Config. Its keys
+	// are the settings.
 	files map[string][sha256.Size]byte
 }
 
@@ -156,11 +159,11 @@ func Load(source Source) (Loaded, error) {
 // Warnings returns the warnings about a valid configuration, each with its place.
 func (l Loaded) Warnings() []string { return l.reading.warnings.lines(l.reading.located) }
 
-// Locate returns an error of type Problems with the place of each problem, and any other error
+// Locate adds the place of each problem to an error of type Problems. It returns any other error
 // unchanged.
 func (l Loaded) Locate(err error) error { return l.reading.locate(err) }
 
-// read is Load without validation.
+// read does the same as Load, but does not validate.
 func read(source Source) (cfg Config, r *reading, err error) {
 	r = newReading(source)
 	var file configFile

@@ -7,7 +7,8 @@ import (
 
 // Problem is one problem of a setting.
 type Problem struct {
-	// Setting is the place in the config file, such as channels.support.token (SettingName).
+	// Setting is the name of the setting, in the form of SettingName, such as
+	// channels.support.token.
 	Setting string
 	// Says describes the problem, without secrets.
 	Says string
@@ -18,14 +19,16 @@ func (p Problem) Error() string { return p.Setting + ": " + p.Says }
 // Problems are all problems of a configuration. Only the first maxProblems are listed.
 type Problems []Problem
 
-// maxProblems is more than a person reads, and far fewer than a large file can have.
+// maxProblems is the maximum number of listed problems. Nobody reads more, and a large file can
+// have far more.
 const maxProblems = 100
 
 func (p Problems) Error() string {
 	return strings.Join(p.lines(Problem.Error), "\n")
 }
 
-// lines returns the problems as text, and a last line if there are more than are listed.
+// lines returns one line of text per listed problem. If there are more problems, a last line says
+// so.
 func (p Problems) lines(form func(Problem) string) (lines []string) {
 	for _, problem := range p[:min(len(p), maxProblems)] {
 		lines = append(lines, form(problem))
@@ -39,7 +42,7 @@ func (p Problems) lines(form func(Problem) string) (lines []string) {
 // full reports whether there are more problems than are listed.
 func (p Problems) full() bool { return len(p) > maxProblems }
 
-// Add adds a problem of a setting. It does nothing if there are more than are listed.
+// Add adds a problem of a setting. It does nothing if there are already more than maxProblems.
 func (p *Problems) Add(setting, format string, args ...any) {
 	if p.full() {
 		return
@@ -55,8 +58,8 @@ func (p Problems) err() error {
 	return p
 }
 
-// SettingName returns the place of a setting in the config file from its keys. An invalid name
-// is quoted, so that it cannot contain a line break.
+// SettingName joins the YAML keys that lead to a setting into the setting's name, such as
+// channels.support.token. An invalid name is quoted, so that it cannot contain a line break.
 func SettingName(keys ...string) string {
 	names := make([]string, len(keys))
 	for i, key := range keys {

@@ -13,18 +13,20 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// reading is the state of reading a configuration: its problems and the place of each setting.
-// The problems of Config.Check name settings as in the file, and get their places here.
+// reading holds what is known while a configuration is read. This is mainly the problems so far
+// and the place of each setting. Config.Check reports problems with the names of settings in the
+// config file. reading adds the place of each of these settings.
 type reading struct {
 	// file is the path of the config file, and root its content.
 	file string
 	root *yaml.Node
 	// running is Source.Running.
 	running bool
-	// lines are the lines of settings that root does not have, or has twice.
+	// lines has the line numbers of settings that are unknown or defined twice, because these
+	// cannot be looked up in root.
 	lines map[string]int
-	// given has the flags and environment variables of settings, and files the paths of the
-	// files that contain them.
+	// given has, for each setting from a flag or an environment variable, the name of that flag
+	// or variable. files has, for each setting that is read from a file, the path of that file.
 	given, files map[string]string
 	// states are the states of the files before they were read, by path.
 	states map[string]fileState
@@ -39,11 +41,12 @@ func newReading(source Source) *reading {
 	}
 }
 
-// unknown replaces the name of an unknown setting that is not shown.
+// unknown is shown instead of the name of an unknown setting, if the name may contain a part of a
+// secret.
 const unknown = "?"
 
-// pick returns the value of a setting: that of its flag or environment variable, which kong has
-// merged, or that of the file.
+// pick returns the value of a setting. If its flag or environment variable is set (kong has
+// merged the two), pick returns that value. Otherwise it returns the value in the config file.
 func (r *reading) pick(setting, given string, inFile text) string {
 	if given == "" {
 		return string(inFile)
@@ -107,8 +110,8 @@ func cause(err error) error {
 	return err
 }
 
-// check adds the problems of the configuration, except those that follow from a setting with a
-// problem already.
+// check adds the problems that Config.Check finds. It leaves out a problem if the same setting,
+// its parent or its child already has one.
 func (r *reading) check(cfg Config) {
 	follows := func(setting string) bool {
 		return slices.ContainsFunc(r.problems, func(p Problem) bool {
@@ -135,7 +138,8 @@ func (r *reading) err() error {
 	return r.locate(r.problems)
 }
 
-// locate adds the places to an error of type Problems. Other errors are returned unchanged.
+// locate adds the place of each problem to an error of type Problems. Other errors are returned
+// unchanged.
 func (r *reading) locate(err error) error {
 	problems, ok := errors.AsType[Problems](err)
 	if !ok {
@@ -154,8 +158,8 @@ func (r *reading) located(problem Problem) string {
 	return r.place(problem.Setting) + ": " + problem.Says
 }
 
-// place returns the place of a setting: a line of the file, a flag or an environment variable.
-// If the setting is in none, the place is that of its parent.
+// place returns the place of a setting: a line of the file, a flag or an environment variable. If
+// the setting is not set anywhere, the place is that of its parent.
 func (r *reading) place(setting string) string {
 	if _, ok := r.files[setting+"_file"]; ok {
 		setting += "_file"
@@ -173,8 +177,8 @@ func (r *reading) place(setting string) string {
 	return cmp.Or(place, r.file)
 }
 
-// line returns the line of a setting in the file, or of its parent. It returns 0 if there is
-// none.
+// line returns the line of a setting in the config file. If the file does not have the setting,
+// line returns the line of its closest parent, or 0.
 func (r *reading) line(setting string) int {
 	for part := setting; part != ""; part = part[:max(strings.LastIndexByte(part, '.'), 0)] {
 		if line := r.lines[part]; line > 0 {

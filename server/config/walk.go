@@ -15,7 +15,7 @@ import (
 // the YAML is parsed, so that a value cannot change the structure.
 type text string
 
-// list is several values: a YAML list, or a text with commas.
+// list holds several values. In the file it is a YAML list, or one text with commas.
 type list string
 
 // uselessTag is the message for a YAML tag.
@@ -25,13 +25,13 @@ const uselessTag = "a value that begins with ! is a YAML tag, which is not suppo
 // are found at once.
 type yamlReader struct {
 	*reading
-	// left is the rest of maxWrittenOut.
+	// left is how many bytes of maxWrittenOut are not used yet.
 	left int
-	// fields are the fields of each struct by key.
+	// fields has, for each struct type, the index of the field for each YAML key.
 	fields map[reflect.Type]map[string]int
 }
 
-// done reports whether decoding stops, because a bound is exceeded.
+// done reports whether decoding must stop because a limit is exceeded.
 func (y *yamlReader) done() bool { return y.left < 0 || y.problems.full() }
 
 // under returns the name of a setting below another one.
@@ -94,8 +94,8 @@ func (y *yamlReader) read(node *yaml.Node, into reflect.Value, setting string) {
 	}
 }
 
-// pairs returns the keys and values of a map: those of << if merges is true, and otherwise the
-// others.
+// pairs returns keys and values of a map. If merges is true, it returns only those whose key is
+// <<. Otherwise it returns only the others.
 func pairs(node *yaml.Node, merges bool) func(func(key, value *yaml.Node) bool) {
 	return func(yield func(key, value *yaml.Node) bool) {
 		for pair := range slices.Chunk(node.Content, 2) {
@@ -106,7 +106,8 @@ func pairs(node *yaml.Node, merges bool) func(func(key, value *yaml.Node) bool) 
 	}
 }
 
-// readPairs decodes a map into a struct, whose fields have the keys as tags, or into a map.
+// readPairs decodes a YAML map into a Go map, or into a struct. The tags of the struct's fields
+// are the YAML keys.
 func (y *yamlReader) readPairs(node *yaml.Node, into reflect.Value, setting string) {
 	// The values of << come first, because the map's own values override them.
 	for _, value := range pairs(node, true) {
@@ -135,7 +136,8 @@ func (y *yamlReader) readPairs(node *yaml.Node, into reflect.Value, setting stri
 		}
 		switch {
 		case !ok && value.Kind == yaml.ScalarNode && value.Value == "":
-			// Without a colon the name may be a part of a secret, after a comma between braces.
+			// The key has no value. In a map in braces, a secret with a comma is split, so this
+			// key may be the second part of a secret. Do not show it.
 			below = strings.TrimPrefix(setting+"."+unknown, ".")
 			y.lines[below] = key.Line
 			y.problems.Add(below, "unknown setting")
@@ -159,7 +161,7 @@ func (y *yamlReader) readPairs(node *yaml.Node, into reflect.Value, setting stri
 	}
 }
 
-// field returns the field of a struct that has key as its tag.
+// field returns the field whose tag is key.
 func (y *yamlReader) field(of reflect.Value, key string) (reflect.Value, bool) {
 	fields := y.fields[of.Type()]
 	if fields == nil {
@@ -176,7 +178,8 @@ func (y *yamlReader) field(of reflect.Value, key string) (reflect.Value, bool) {
 	return of.Field(i), true
 }
 
-// resolve returns a node, or the node of an alias, and subtracts its size from what is left.
+// resolve returns the node itself or, for an alias, the node that it refers to. It subtracts the
+// size of that node's value from left.
 func (y *yamlReader) resolve(node *yaml.Node) (*yaml.Node, error) {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
@@ -191,8 +194,8 @@ func (y *yamlReader) resolve(node *yaml.Node) (*yaml.Node, error) {
 	return node, nil
 }
 
-// expand replaces the variables. An unset variable is a problem, because an empty secret or
-// address would have another meaning.
+// expand replaces the variables. If a variable is not set, expand adds a problem. An empty value
+// would be wrong, because an empty secret or address has a meaning of its own.
 func (y *yamlReader) expand(setting, raw string) string {
 	if !strings.Contains(raw, "${") {
 		return raw
@@ -225,9 +228,9 @@ func isVariable(text string) bool {
 	return text != "" && (text[0] < '0' || text[0] > '9') && consistsOf(text, func(c rune) bool { return isWordCharacter(c) && c != '-' })
 }
 
-// lineOf returns the line of a setting below a node, or of its closest parent. It returns 0 if
-// there is none. Lines are looked up only for problems, because a file has many settings and
-// few problems.
+// lineOf looks for a setting below a node and returns its line. If it is missing, lineOf returns
+// the line of its closest parent that exists, or 0. Lines are looked up only for problems,
+// because a file has many settings and few problems.
 func lineOf(node *yaml.Node, setting string) (line int) {
 	for node != nil && setting != "" {
 		var at int
@@ -238,8 +241,8 @@ func lineOf(node *yaml.Node, setting string) (line int) {
 	return line
 }
 
-// below returns the node for the first part of a setting's name, its line, and the rest of the
-// name. The node is nil if there is none.
+// below looks up the first part of a setting's name in a node. It returns the value's node, the
+// line, and the remaining name. The node is nil if there is none.
 func below(node *yaml.Node, setting string) (value *yaml.Node, line int, rest string) {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// minAge is the age from which a file's modification time distinguishes it from a later
-// version. Some file systems store whole seconds, FAT every second one.
+// If a file is younger than minAge, a later version of it may have the same modification time.
+// Some file systems store times in whole seconds, and FAT in steps of two seconds.
 const minAge = 2 * time.Second
 
 // fileState is the state of a file before it was read.
@@ -16,19 +16,19 @@ type fileState struct {
 	at   time.Time
 }
 
-// stateOf returns the state of a file, and follows links.
+// stateOf returns the state of a file. For a link, it is the state of the target.
 func stateOf(path string) fileState {
 	state := fileState{at: time.Now()}
 	state.info, _ = os.Stat(path) // the error is reported when the file is read
 	return state
 }
 
-// changed reports whether the content of the file at path may differ from its content in this
-// state:
+// changed reports whether the file at path may have changed since this state was recorded.
+// Special cases:
 //
 //   - A file that could not be read may be readable now.
 //   - A file that was just written may have been written again with the same modification time.
-//   - A pipe does not change, because it was read to its end.
+//   - A pipe counts as unchanged, because it was read to its end and cannot be read again.
 func (s fileState) changed(path string) bool {
 	if s.info == nil {
 		return true
@@ -41,17 +41,18 @@ func (s fileState) changed(path string) bool {
 		s.info.Size() != now.Size() || s.info.Mode() != now.Mode() // a warning depends on the mode
 }
 
-// watch records the state of a file before it is read. If a file is read more than once, the
-// first state is kept, so that no change in between is missed.
+// watch records the state of a file before it is read. If a file is read several times, watch
+// keeps the state from before the first time. So a change between two of these reads is not
+// missed.
 func (r *reading) watch(path string) {
 	if _, ok := r.states[path]; !ok && path != "" {
 		r.states[path] = stateOf(path)
 	}
 }
 
-// FilesChanged reports whether a file of the configuration may have changed since it was read.
-// It reads none of them. The targets of links are part of a file's state, because Kubernetes
-// replaces links.
+// FilesChanged reports whether a file of the configuration may have changed since it was read. It
+// does not read the content of the files. For a link it compares the target, because Kubernetes
+// updates a mounted file by replacing a link.
 func (l Loaded) FilesChanged() bool {
 	for path, state := range l.reading.states {
 		if state.changed(path) {

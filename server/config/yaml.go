@@ -19,18 +19,18 @@ const byteOrderMark = "\ufeff"
 const (
 	// maxNesting bounds the nesting of lists and maps. The settings need four levels.
 	maxNesting = 32
-	// maxEntries bounds the commas and closing brackets. The parser keeps everything between
-	// two brackets, and takes 0.6 kB for each entry. A JSON file with as many callers as
-	// maxFile allows has two thirds of it.
+	// maxEntries bounds the commas and closing brackets. The parser keeps all entries between two
+	// brackets in memory, 0.6 kB for each. The largest JSON file that maxFile allows, filled with
+	// callers, has two thirds of maxEntries.
 	maxEntries = 100_000
-	// maxWrittenOut bounds the size of a file after its aliases and variables are expanded: the
-	// bytes of its values, plus one for each. A file of maxFile bytes without them is far
-	// smaller.
+	// maxWrittenOut limits the size of a file after its aliases and variables are expanded. The
+	// size is the number of bytes of all values, plus one per value. A file of maxFile bytes
+	// without aliases and variables is far below this limit.
 	maxWrittenOut = 8 << 20
 )
 
-// readConfigFile reads the config file and adds its problems. It fails if the file cannot be
-// read or parsed. No error and no problem contains a value of the file, because it may be a
+// readConfigFile reads the config file and adds its problems. It fails if the file cannot be read
+// or parsed. Values of the file never appear in errors or problems, because a value may be a
 // secret.
 func (r *reading) readConfigFile() (file configFile, err error) {
 	content, err := r.contentOf(r.file, maxFile)
@@ -85,8 +85,8 @@ type nestingLimit struct{}
 
 var errNesting = fmt.Errorf("lists and maps are nested more than %d levels deep", maxNesting)
 
-// CheckDepth is called at each level of nesting. The library counts brackets and indentation
-// separately, so checkShape counts again.
+// CheckDepth is called at each level of nesting. The library counts nesting by brackets and
+// nesting by indentation separately. So checkShape counts the total again.
 func (nestingLimit) CheckDepth(depth int, _ *yaml.DepthContext) error {
 	if depth > maxNesting {
 		return errNesting
@@ -97,8 +97,8 @@ func (nestingLimit) CheckDepth(depth int, _ *yaml.DepthContext) error {
 // CheckAlias allows all aliases. yamlReader bounds their expanded size.
 func (nestingLimit) CheckAlias(int, int) error { return nil }
 
-// unknownAnchor replaces an alias without an anchor. The parser continues, so that yamlReader
-// reports it with all other problems.
+// unknownAnchor is the tag of a node that stands for an alias without an anchor. So the parser
+// does not stop there, and yamlReader can report the alias together with all other problems.
 const unknownAnchor = "!unknown-anchor"
 
 // anchors is a plugin of the YAML library that resolves aliases. It has the anchors of a
@@ -113,7 +113,8 @@ func (anchors) NewAliasDataContext(yaml.AliasDataServices) (yaml.AliasDataContex
 // BeginDocument removes the anchors of the previous document.
 func (a anchors) BeginDocument() error { clear(a); return nil }
 
-// DefineAnchor is called for a node before its children, which may be aliases of it.
+// DefineAnchor is called for a node before it is called for the node's children. A child may be
+// an alias of the node.
 func (a anchors) DefineAnchor(name string, node *yaml.Node) error { a[name] = node; return nil }
 
 // ResolveAlias returns the node of an alias.
@@ -127,8 +128,9 @@ func (a anchors) ResolveAlias(name string) (node *yaml.Node, found bool, err err
 // EndDocument does nothing.
 func (anchors) EndDocument() error { return nil }
 
-// syntaxError returns the YAML error with its place. The messages of the reader, scanner and
-// parser quote nothing of the file. Those of other stages do and are replaced.
+// syntaxError returns the YAML error with its place. The messages of the YAML reader, scanner and
+// parser contain no text of the file, and are kept. Messages of the other stages contain such
+// text, and are replaced.
 func (r *reading) syntaxError(err error) error {
 	syntax, ok := errors.AsType[*yaml.LoadError](err)
 	if !ok {
@@ -148,8 +150,8 @@ func (r *reading) syntaxError(err error) error {
 	return fmt.Errorf("%s:%d:%d: %s", r.file, at.Line, at.Column, says)
 }
 
-// checkShape fails if a node is nested too deeply, or contains an alias of itself. above are
-// the nodes that contain it.
+// checkShape fails if a node is nested too deeply, or contains an alias of itself. above has all
+// nodes that contain the given node, from the outside to the inside.
 func (r *reading) checkShape(node *yaml.Node, above []*yaml.Node) error {
 	if node.Kind == yaml.AliasNode && slices.Contains(above, node.Alias) {
 		return fmt.Errorf("%s:%d: an alias refers to a value that contains it", r.file, node.Line)

@@ -5,17 +5,16 @@
 // (reader.go). It has no queue, no goroutine and no copy of an event.
 //
 //   - A reader whose position is in the ring gets events from the ring.
-//   - A reader that is behind the ring reads pages of the log (pages.go), until its
-//     position is in the ring. Readers at about the same position share pages.
+//   - If a reader's position is older than the ring, the reader reads pages of the log (pages.go)
+//     until its position is in the ring. Readers at about the same position share pages.
 //
-// One loop over positions does both, so no event is missed or repeated when a reader
-// changes from replay to live events. A slow reader does not delay the others, and memory
-// does not grow with how far it is behind.
+// The same loop reads from the log and from the ring, by position. So no event is missed or
+// repeated when a reader changes from old events to new ones. A slow reader does not delay the
+// others, and memory does not grow with how far it is behind.
 //
-// Most readers are at the end of the log, where thousands want the same event at the same
-// moment. The end is therefore an immutable value that readers load without a lock. The
-// first reader that needs the response with the newest events makes it, and the others
-// share it.
+// Most readers are at the end of the log, where thousands want the same event at the same moment.
+// Therefore the end of the ring (tail) is an immutable value. Readers load it without a lock. The
+// first reader that needs the response with the newest events makes it, and the others share it.
 package fanout
 
 import (
@@ -32,15 +31,15 @@ import (
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
-// DefaultRingBytes is the default bound of the ring: at 250 bytes an event,
-// nearly 100,000 events.
+// DefaultRingBytes is the default maximum size of the ring. It holds nearly 100,000 events of 250
+// bytes.
 const DefaultRingBytes = 32 << 20
 
 const (
 	// retryDelay is the pause before Run follows the log again after a failure.
 	retryDelay = 500 * time.Millisecond
-	// awayAfter is how long the log may be unavailable before waiting readers fail. It is
-	// longer than an election and a restart of a NATS server.
+	// awayAfter is how long the log may be unavailable before waiting readers fail. That is long
+	// enough for a NATS cluster to elect a leader, or for a NATS server to restart.
 	awayAfter = 10 * time.Second
 	// unavailableDelay is how long a client should wait before it subscribes again.
 	unavailableDelay = time.Second
@@ -48,40 +47,42 @@ const (
 	logInterval = time.Minute
 )
 
-// Log is what a Fanout needs of the event log. A position is right after the
-// event with that sequence.
+// Log has the methods of the event log that a Fanout uses. A position is a sequence number. It
+// stands for the place right after the event with that sequence number.
 type Log interface {
-	// Newest returns the position after which the events have about that many bytes.
+	// Newest returns a position such that all events after it together have about the given
+	// number of bytes.
 	Newest(ctx context.Context, bytes int) (from uint64, err error)
-	// Head is the newest sequence that is known without asking.
+	// Head returns the newest sequence that is known without a request to the storage.
 	Head() uint64
 	// Read returns the events after a position, bounded in count and bytes.
 	Read(ctx context.Context, position uint64, maxEvents, maxBytes int) (event.Segment, error)
-	// ReadMatching is Read for the events of a channel, a documented type, or both. An
-	// empty channel or type means all. It also returns the position up to which there are
-	// no other matching events. If the log cannot search, that is the given position.
+	// ReadMatching is like Read, but returns only the events of a channel, of a documented type,
+	// or of both. An empty channel or type means all. It also returns a position. Up to that
+	// position, the log has no matching events besides the returned ones. If the log cannot
+	// search, it returns no events and the given position.
 	ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int) (event.Segment, uint64, error)
-	// Follow delivers the events after a position until ctx ends or it fails. It calls
-	// caughtUp if there are none when it begins.
+	// Follow delivers the events after a position until ctx ends or it fails. If there are no
+	// events after the position when Follow begins, it calls caughtUp.
 	Follow(ctx context.Context, position uint64, caughtUp func(), deliver func(event.Entry)) error
-	// Earliest and Latest return the positions before the oldest event and after the newest
-	// one, and SeekTime the one before the first event at or after a time.
+	// Earliest returns the position before the oldest event. Latest returns the position after
+	// the newest event. SeekTime returns the position before the first event at or after a time.
 	Earliest(ctx context.Context) (uint64, error)
 	Latest(ctx context.Context) (uint64, error)
 	SeekTime(ctx context.Context, t time.Time) (uint64, error)
-	// Position returns the position that a cursor names. Seek also checks that the log
-	// still has the event that the cursor was made with. Reach checks that the log has the
-	// events after a position.
+	// Position returns the position that a cursor names. Seek also checks that the log still has
+	// the event from which the cursor was made. Reach checks that the log has the events after a
+	// position.
 	Position(cursor string) (uint64, error)
 	Seek(ctx context.Context, cursor string) (uint64, error)
 	Reach(ctx context.Context, position uint64) error
-	// CursorOf returns the cursor of a position, with the checksum of the event before it.
-	// Cursor returns a cursor without the checksum, and does not read the log.
+	// CursorOf returns the cursor of a position, with the checksum of the event before it. Cursor
+	// does not read the log, and so returns a cursor without that checksum.
 	Cursor(position uint64) string
 	CursorOf(ctx context.Context, position uint64) (string, error)
 }
 
-// Config of a Fanout. The zero value has the defaults.
+// Config configures a Fanout. Zero values mean the defaults.
 type Config struct {
 	// RingBytes bounds the events kept in memory.
 	RingBytes int
@@ -91,8 +92,8 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Fanout is a log with its tail in memory. Its methods are safe for concurrent
-// use.
+// Fanout keeps the newest events of a log in memory, for many readers. Its methods are safe for
+// concurrent use.
 type Fanout struct {
 	log    Log
 	pages  *pages
@@ -101,23 +102,25 @@ type Fanout struct {
 
 	// tail is the end of the ring as readers see it.
 	tail atomic.Pointer[tail]
-	// lostAt is when following the log failed, in nanoseconds since 1970; 0 while the log is
-	// followed.
+	// lostAt is the time at which Follow failed, in nanoseconds since 1970. It is 0 while Run
+	// follows the log.
 	lostAt atomic.Int64
 
 	mu   sync.RWMutex
 	ring ring
-	// waiting are the readers to wake with the next event. spare is the slice for the
-	// next ones. Only the goroutine that changes the ring uses spare.
+	// waiting are the readers to wake with the next event. spare is an empty slice that becomes
+	// the next waiting, so that its memory is used again. Only the goroutine that changes the
+	// ring uses spare.
 	waiting, spare []*Reader
 }
 
-// tail is the end of the ring at a moment. It is immutable, except for shared.
+// tail is a snapshot of the end of the ring. Only its field shared can change.
 type tail struct {
 	// newest holds the events after from, up to and including head.
 	newest     event.Segment
 	from, head uint64
-	// shared is a response with all events up to head.
+	// shared is a response with all events from its position (after) up to head. Readers at that
+	// position share it.
 	shared atomic.Pointer[sharedResponse]
 }
 
@@ -127,14 +130,14 @@ type sharedResponse struct {
 	response *event.Response
 }
 
-// pending returns how many events the log has after a position. It counts events that are
-// not in the ring yet.
+// pending returns how many events the log has after a position. The number includes events that
+// are in the log but not in the ring yet.
 func (f *Fanout) pending(t *tail, position uint64) uint64 {
 	return max(t.head, f.log.Head(), position) - position
 }
 
-// respond returns the response with the events that a filter matches. The events come
-// right after position.
+// respond returns a response with those of the given events that the filter matches. The given
+// events MUST be the ones right after position.
 func (f *Fanout) respond(t *tail, filter *event.Filter, position uint64, events event.Segment) *event.Response {
 	last := events.Last()
 	if last != t.head || !filter.MatchesAll() {
@@ -148,7 +151,7 @@ func (f *Fanout) respond(t *tail, filter *event.Filter, position uint64, events 
 	return response
 }
 
-// New returns a Fanout over log. Readers get no new events until Run.
+// New returns a Fanout over log. Readers get no new events until Run is called.
 func New(log Log, cfg Config) *Fanout {
 	if cfg.RingBytes == 0 {
 		cfg.RingBytes = DefaultRingBytes
@@ -170,8 +173,8 @@ func New(log Log, cfg Config) *Fanout {
 	return f
 }
 
-// Run follows the log until ctx ends, and then returns nil. If the log fails, Run follows
-// it again from the last event. Run MUST be called once.
+// Run follows the log until ctx ends, and then returns nil. If following the log fails, Run
+// starts again after the last event that it received. Run MUST be called once.
 func (f *Fanout) Run(ctx context.Context) error {
 	started := false
 	throttle := telemetry.NewThrottle(logInterval, 1)
@@ -202,8 +205,8 @@ func (f *Fanout) Ready() <-chan struct{} { return f.ready }
 
 func (f *Fanout) follow(ctx context.Context, started *bool) error {
 	if !*started {
-		// Most clients that resume after a restart need the newest events. So the ring
-		// starts that far back.
+		// Most clients that resume after a restart need recent events. So the ring first loads
+		// the newest events, as many as fit into it.
 		from, err := f.log.Newest(ctx, f.ring.maxBytes)
 		if err != nil {
 			return err
@@ -215,10 +218,12 @@ func (f *Fanout) follow(ctx context.Context, started *bool) error {
 	return f.log.Follow(ctx, f.tail.Load().head, f.regained, f.add)
 }
 
-// follows reports whether the log is followed. If it is, the ring has all new events.
+// follows reports whether Run is receiving the log's new events. If it is, the ring has all new
+// events.
 func (f *Fanout) follows() bool { return f.lostAt.Load() == 0 }
 
-// away fails with LOG_UNAVAILABLE if the log has been unavailable for awayAfter.
+// away returns the error LOG_UNAVAILABLE if the log has been unavailable for awayAfter or longer,
+// and nil otherwise.
 func (f *Fanout) away(now time.Time) error {
 	lost := f.lostAt.Load()
 	if lost == 0 || now.UnixNano()-lost < int64(awayAfter) {
@@ -241,7 +246,8 @@ func (f *Fanout) add(e event.Entry) {
 	f.regained()
 	f.change(func() {
 		if err := f.ring.add(e); err != nil {
-			// The log has verified the event, so this is a defect. Readers find the gap.
+			// The log has already verified the event, so this failure is a defect of the gateway.
+			// The event is missing in the ring, and readers detect the gap.
 			f.logger.Error("cannot read an event of the log", "error", err)
 		}
 	})
@@ -284,8 +290,8 @@ func (f *Fanout) wakeAll() {
 	}
 }
 
-// join registers a reader to be woken by the next event. It returns false if that event is
-// already there.
+// join registers a reader to be woken by the next event. If the ring already has that event, join
+// returns false and does not register the reader.
 func (f *Fanout) join(r *Reader) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -299,7 +305,7 @@ func (f *Fanout) join(r *Reader) bool {
 	return true
 }
 
-// leave removes a reader from those to be woken.
+// leave removes a reader from the list of waiting readers.
 func (f *Fanout) leave(r *Reader) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -321,8 +327,8 @@ func (f *Fanout) behind(position uint64) bool {
 	return position < f.ring.floor
 }
 
-// after returns the events of one segment after a position. behind is true if the position
-// is older than the ring.
+// after returns events that come after a position, at most those of one segment. behind is true
+// if the position is older than the ring.
 func (f *Fanout) after(position uint64) (events event.Segment, behind bool) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()

@@ -11,15 +11,18 @@ import (
 // usually arrive within milliseconds after their append.
 const catchUp = time.Second
 
-// List fills a page with the events after the position that the filter matches, and returns
-// its response. It returns
+// List fills a page with the events after the reader's position, if they match the filter. It
+// returns the page as a response. It returns
 //
 //   - when the page is full;
 //   - when the reader has caught up and has an event;
-//   - when the reader has caught up without an event, after wait or Hurry;
-//   - after scan, because a filter that matches next to nothing would read the whole log.
+//   - when the reader has caught up and the page is empty, and wait has passed or Hurry was
+//     called;
+//   - when the time scan has passed. Otherwise a filter that matches almost no events would make
+//     one call read the whole log.
 //
-// List fails with the error of the log, or with the cause of ctx.
+// If List fails, it returns the log's error, or the cause (context.Cause) of ctx if ctx has
+// ended.
 func (r *Reader) List(page *event.Page, wait, scan time.Duration) (*event.Response, error) {
 	start := time.Now()
 	cursor := "" // of the position; empty if unknown
@@ -70,7 +73,7 @@ func (r *Reader) Hurry() {
 	r.signal()
 }
 
-// respond returns the response with a page.
+// respond returns the response for a page.
 func (r *Reader) respond(page *event.Page, t *tail, cursor string) (*event.Response, error) {
 	if page.Events() == 0 && !r.fanout.follows() {
 		// The log may have events that the ring lacks.

@@ -17,8 +17,8 @@ const (
 	// pageEvents is the number of events of a page. Large events end a page early: it has
 	// at most segmentBytes and one event.
 	pageEvents = 512
-	// pagesAhead is how many pages are read ahead. A single reader then finds the next page
-	// in the cache while JetStream reads another one.
+	// pagesAhead is how many pages are read ahead. So the next page is already in the cache when
+	// a single reader needs it, while JetStream reads a later one.
 	pagesAhead = 3
 	// pageTimeout bounds the reading of a page. It usually takes milliseconds.
 	pageTimeout = 10 * time.Second
@@ -27,11 +27,11 @@ const (
 )
 
 // pages is a cache of the log behind the ring. Each page is read once for all readers. Pages
-// begin at multiples of pageEvents, whatever the position of a reader. If a page ends early,
-// because of its bytes or at the end of the log, the next one continues there. The least
-// recently used pages are evicted first.
+// begin at multiples of pageEvents, independent of the positions of readers, so that readers can
+// share them. If a page ends early, because of its bytes or at the end of the log, the next one
+// continues there. The least recently used pages are evicted first.
 //
-// A page may still have events that retention has removed from the log.
+// A page in the cache may contain events that retention has since removed from the log.
 type pages struct {
 	log      Log
 	maxBytes int
@@ -51,19 +51,21 @@ type page struct {
 	events   event.Segment
 }
 
-// border returns where the page ends, unless it ends early.
+// border returns the position at which the page ends if it does not end early.
 func (p *page) border() uint64 { return p.from - p.from%pageEvents + pageEvents }
 
 func newPages(log Log, maxBytes int, behind func(position uint64) bool) *pages {
 	return &pages{log: log, maxBytes: maxBytes, behind: behind, recent: list.New(), byFrom: map[uint64]*list.Element{}}
 }
 
-// after returns the events of one page after a position, if the log has any.
+// after returns events that come after a position, at most those of one page. If the log has
+// none, it returns none.
 func (p *pages) after(ctx context.Context, position uint64) (event.Segment, error) {
 	for from := position - position%pageEvents; ; {
 		found, err := p.page(ctx, from)
 		if err != nil && from < position {
-			// Retention may have removed the beginning of the page, and not the position.
+			// Retention may have removed the first events of the page, but not those after the
+			// position.
 			return p.log.Read(ctx, position, pageEvents, segmentBytes)
 		}
 		if err != nil || found.events.Len() == 0 {
@@ -77,7 +79,7 @@ func (p *pages) after(ctx context.Context, position uint64) (event.Segment, erro
 	}
 }
 
-// readAhead begins to read the pages after a used one.
+// readAhead starts to read the pages that follow the given page, without waiting for them.
 func (p *pages) readAhead(ctx context.Context, used *page) {
 	if used.to != used.border() {
 		return
@@ -89,7 +91,8 @@ func (p *pages) readAhead(ctx context.Context, used *page) {
 	}
 }
 
-// page returns the page that begins after from. If another reader is reading it, page waits.
+// page returns the page with the events after position from. If another reader is already reading
+// that page, page waits for the result.
 func (p *pages) page(ctx context.Context, from uint64) (*page, error) {
 	if found := p.cached(from); found != nil {
 		return found, nil
@@ -103,13 +106,14 @@ func (p *pages) page(ctx context.Context, from uint64) (*page, error) {
 	}
 }
 
-// begin reads a page unless it is being read.
+// begin starts to read a page, unless another call is already reading it.
 func (p *pages) begin(ctx context.Context, from uint64) <-chan singleflight.Result {
 	return p.reading.DoChan(strconv.FormatUint(from, 10), func() (any, error) {
 		if found := p.cached(from); found != nil {
 			return found, nil // another reader has just read it
 		}
-		// The page is for all waiting readers, so it does not end with the first one.
+		// All waiting readers get this page. So the reading continues even if the stream of the
+		// reader that started it ends.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pageTimeout)
 		defer cancel()
 		return p.read(ctx, from)

@@ -16,21 +16,23 @@ type Reader struct {
 	ctx      context.Context
 	filter   event.Filter
 	position uint64
-	// sparse means that the filter matched few of the events that were read from the log.
+	// sparse is true if the filter matched only few of the events in the last page from the log.
 	sparse bool
-	// hurry ends the waiting of List.
+	// hurry is true if List must not wait any more.
 	hurry atomic.Bool
 
-	// wake has a token if there may be something to do: an event, the timer, the end of ctx.
-	// It is one channel for all, because a select over several costs several times as much.
+	// wake contains a token if the reader may have something to do, because an event came, the
+	// timer fired or ctx ended. One channel serves all three purposes, because a select over
+	// three channels would cost several times as much.
 	wake chan struct{}
-	// place is the reader's index in Fanout.waiting, or less than 0. Fanout.mu protects it.
+	// place is the reader's index in Fanout.waiting. It is negative if the reader is not in it.
+	// Fanout.mu protects it.
 	place int
-	// timer sends a token at alarm. It is reset only if it has fired or would fire too late,
-	// so a stream with an event every few milliseconds does not reset it each time.
+	// timer puts a token into wake at the time alarm. To save work on streams with frequent
+	// events, it is reset only if it has fired or would fire too late.
 	timer *time.Timer
 	alarm time.Time
-	// stop ends the waking by ctx.
+	// stop unregisters the function that wakes the reader when ctx ends.
 	stop func() bool
 }
 
@@ -43,7 +45,7 @@ func (f *Fanout) NewReader(ctx context.Context, position uint64, filter event.Fi
 // Position returns the position of the last response.
 func (r *Reader) Position() uint64 { return r.position }
 
-// Close releases what the reader waits with.
+// Close releases the resources that the reader uses to wait (its timer and its registrations).
 func (r *Reader) Close() {
 	if r.stop == nil {
 		return // it never waited
@@ -53,16 +55,17 @@ func (r *Reader) Close() {
 	r.fanout.leave(r)
 }
 
-// Next waits for events that the filter matches, and returns a response with them. After
-// idle it returns a response without events. If the log is not followed then, it first waits
-// until it is. The cursor of a response is also after events that the filter hid.
+// Next waits for events that the filter matches, and returns a response with them. If none comes
+// within the time idle, it returns a response without events. If the log is not being followed at
+// that moment, Next first waits until it is followed again. The cursor of a response is also
+// after the events that Next read and the filter did not match.
 //
 // Next fails with the error of the log, with LOG_UNAVAILABLE if the log has been unavailable
 // for 10 s, or with the cause of ctx.
 func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 	var deadline time.Time // unset until the clock is needed
 	for {
-		// A reader that never waits has to end with ctx, too.
+		// Check ctx here, because a reader that always finds events never gets to the wait.
 		if r.ctx.Err() != nil {
 			return nil, context.Cause(r.ctx)
 		}
@@ -97,14 +100,15 @@ func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 			}
 			return event.Heartbeat(cursor, r.fanout.pending(tail, r.position)), nil
 		}
-		// If the filter hid all events, there may be more.
+		// If the position has moved (the filter matched none of the events read), read on instead
+		// of waiting.
 		if r.position == before {
 			r.wait(now, deadline)
 		}
 	}
 }
 
-// cause returns why ctx ended if it has, and else err.
+// cause returns the cause of ctx if ctx has ended, and err otherwise.
 func (r *Reader) cause(err error) error {
 	if r.ctx.Err() != nil {
 		return context.Cause(r.ctx)
@@ -112,8 +116,8 @@ func (r *Reader) cause(err error) error {
 	return err
 }
 
-// read returns events after the position. If it returns none, upTo is the position up to
-// which the filter matches no event.
+// read returns events after the position. If upTo is not 0, the filter matches no event up to
+// upTo other than the returned ones.
 func (r *Reader) read(t *tail) (events event.Segment, upTo uint64, err error) {
 	if r.position >= t.head {
 		return event.Segment{}, 0, nil
@@ -128,12 +132,13 @@ func (r *Reader) read(t *tail) (events event.Segment, upTo uint64, err error) {
 	return events, 0, nil
 }
 
-// sparseness is from how many events read for each match it is cheaper to let the log search.
-// The log searches by channel and type only, and readers do not share its results.
+// If a page has more than sparseness events for each match, it is cheaper to let the log search
+// for matching events. The log can search only by channel and type. The results of a search are
+// not shared with other readers.
 const sparseness = 16
 
-// replay returns events of the log after the position, and the position up to which the
-// filter matches no other event.
+// replay reads from the log. It returns events after the reader's position. If upTo is not 0, the
+// filter matches no other event up to upTo.
 func (r *Reader) replay() (events event.Segment, upTo uint64, err error) {
 	if channel, notificationType, ok := r.filter.Single(); ok && r.sparse {
 		events, upTo, err = r.fanout.log.ReadMatching(r.ctx, r.position, channel, notificationType, segmentEvents, segmentBytes)

@@ -6,9 +6,10 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// Bounds of a segment. A reader gets at most one segment at a time, so a response has at
-// most 256 KiB or one event, which is a sixteenth of what gRPC clients accept by default.
-// Hundreds of events then share the cost of a response, and a slow client holds little.
+// Bounds of a segment. A reader gets at most one segment at a time. So a response has at most 256
+// KiB, or one larger event. 256 KiB is one sixteenth of the 4 MiB that gRPC clients accept by
+// default. So the cost of a response is spread over hundreds of events, and a slow client keeps
+// only little memory in use.
 const (
 	segmentBytes  = 256 << 10
 	segmentEvents = 1024
@@ -17,8 +18,8 @@ const (
 	minSegments = 16
 )
 
-// ring holds every event after floor, without a gap. It evicts the oldest segments to stay
-// within maxBytes, but never the one that is being filled. It is not safe for concurrent
+// ring holds all events after the position floor, without gaps. It evicts the oldest segments to
+// stay within maxBytes, but never the one that is being filled. It is not safe for concurrent
 // use.
 type ring struct {
 	maxBytes int
@@ -49,10 +50,10 @@ func (r *ring) head() uint64 {
 	return r.newest().Last()
 }
 
-// add appends an event. If events before it are missing, because retention removed them
-// before the log delivered them, add resets the ring first. Readers that need the missing
-// events then read the log, which reports the gap. add fails if the event cannot be read,
-// and does not add it then.
+// add appends an event. Retention may remove events before the log delivers them. If events
+// before this one are missing, add first empties the ring. Readers that need the missing events
+// then read the log, which reports the gap. If the event cannot be decoded, add returns an error
+// and does not add it.
 func (r *ring) add(e event.Entry) error {
 	if e.Sequence <= r.head() {
 		return nil
@@ -111,8 +112,8 @@ func (r *ring) after(position uint64) (events event.Segment, behind bool) {
 	return r.segments[i].After(position), false
 }
 
-// cursorAt returns the cursor right after an event. It is empty if the ring does not have
-// the event.
+// cursorAt returns the cursor of the position right after an event. It is empty if the ring does
+// not have the event.
 func (r *ring) cursorAt(sequence uint64) string {
 	if sequence == 0 {
 		return ""

@@ -7,18 +7,18 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// Start is where a reader begins: at Cursor if that is set, else at Time if that is set, else
-// at the beginning of the log if Earliest is set, else at its end.
+// Start is the place where a reader begins. The first field that is set counts: Cursor, Time,
+// Earliest (the beginning of the log). If none is set, the reader begins at the end of the log.
 type Start struct {
-	// Cursor is where an earlier reader was.
+	// Cursor is a cursor from an earlier response. The reader continues after it.
 	Cursor string
-	// Time is that of the first event to read, or of the first one after it.
+	// Time selects the first event that was received at or after this time.
 	Time     time.Time
 	Earliest bool
 }
 
-// Open returns a reader that begins at start, for a stream that ends with ctx. If the cursor
-// cannot be served, Open fails with the error of the log. The caller MUST close the reader.
+// Open returns a reader that begins at start, for a stream that ends with ctx. If the log cannot
+// be read from the cursor, Open returns the log's error. The caller MUST close the reader.
 func (f *Fanout) Open(ctx context.Context, start Start, filter event.Filter) (*Reader, error) {
 	position, err := f.position(ctx, start)
 	if err != nil {
@@ -39,15 +39,16 @@ func (f *Fanout) position(ctx context.Context, start Start) (uint64, error) {
 	return f.log.Latest(ctx)
 }
 
-// seek returns the position of a cursor. It reads the log only if the ring does not have the
-// cursor, because many subscribers come back at the same time.
+// seek returns the position of a cursor. If the ring has the cursor, seek does not read the log.
+// This matters when many subscribers reconnect at the same time.
 func (f *Fanout) seek(ctx context.Context, cursor string) (uint64, error) {
 	position, err := f.log.Position(cursor)
 	if err != nil {
 		return 0, err
 	}
 	if f.ringCursor(position) == cursor {
-		// Events that retention has removed are not served, though they may be in memory.
+		// Check that retention has not removed the next events. Removed events must not be
+		// delivered, even if they are still in memory.
 		return position, f.log.Reach(ctx, position)
 	}
 	return f.log.Seek(ctx, cursor)

@@ -103,7 +103,7 @@ const RestartDelay = time.Second
 func Stopping(effect Effect, message string) *Fault {
 	if effect == EffectUnknown {
 		f := New(ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN,
-			"the gateway stopped during the call; the message may have gone out")
+			"the gateway stopped during the call; the message may have been sent")
 		f.Effect = effect
 		return f
 	}

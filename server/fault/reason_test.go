@@ -80,7 +80,7 @@ func TestEveryReasonHasItsRow(t *testing.T) {
 func TestAReasonWithAnUnknownEffectIsNotUnavailable(t *testing.T) {
 	mayHave := 0
 	for reason, comment := range protoComments(t) {
-		if strings.Contains(comment, "may have gone out") {
+		if strings.Contains(comment, "may have been sent") {
 			mayHave++
 			assert.NotEqual(t, codes.Unavailable, Code(reason), reason)
 			assert.Contains(t, document(t)[ReasonName(reason)].effect, "unknown", reason)

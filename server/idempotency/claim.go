@@ -9,7 +9,8 @@ import (
 )
 
 // claim stores the claim, or returns the existing record of the key. If it fails, the call MUST
-// NOT be made. A claim that is stored all the same is freed.
+// NOT be made. If claim returns an error but the claim is stored nevertheless, the key is freed
+// again.
 func (s *Store) claim(ctx context.Context, name string, claim record) (revision uint64, earlier *record, err error) {
 	var last uint64 // the last known revision of the key
 	tried := false
@@ -34,8 +35,8 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 		if !errors.Is(err, storage.ErrConflict) {
 			return 0, nil, unavailable(err)
 		}
-		// settlingOf comes before the read, because a claim that is read may be settled right
-		// after it.
+		// Call settlingOf before read. In the other order, the outcome of the claim that was read
+		// could be stored between the two calls, and would be missed.
 		settling := s.settlingOf(name)
 		there, sequence, err := s.read(ctx, name)
 		if err != nil {
@@ -58,12 +59,12 @@ func (s *Store) claim(ctx context.Context, name string, claim record) (revision 
 		}
 		last = sequence
 	}
-	// Other callers keep claiming and freeing the key. For this caller that is the same as a
-	// running call.
+	// Other callers keep claiming and freeing the key. This caller gets the same error as if such
+	// a call were running.
 	return 0, nil, inFlight()
 }
 
-// ready fails if nothing can be written.
+// ready returns an error if the storage cannot be written, or if ctx has ended.
 func (s *Store) ready(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -71,8 +72,8 @@ func (s *Store) ready(ctx context.Context) error {
 	return context.Cause(s.writable())
 }
 
-// tryClaim writes a claim, and waits for it until ctx ends. If it fails, the claim may be stored,
-// now or later.
+// tryClaim writes a claim, and waits for it until ctx ends. If tryClaim returns an error, the
+// claim may still have been stored, or may be stored later.
 func (s *Store) tryClaim(ctx context.Context, name string, claim record, last uint64) (uint64, error) {
 	type written struct {
 		revision uint64
@@ -93,8 +94,8 @@ func (s *Store) tryClaim(ctx context.Context, name string, claim record, last ui
 	}
 }
 
-// read returns the record of a key and its revision. A key without a record, or whose record an
-// operator deleted, is free.
+// read returns the record of a key and its revision. If a key has no record, or an operator has
+// deleted its record, read returns a free record.
 func (s *Store) read(ctx context.Context, name string) (r record, revision uint64, err error) {
 	there, err := s.records.Get(ctx, name)
 	switch {
@@ -107,9 +108,10 @@ func (s *Store) read(ctx context.Context, name string) (r record, revision uint6
 	return r, there.Revision, err
 }
 
-// write stores a record, which MUST have an id. It fails with storage.ErrConflict unless last is
-// the revision of the key, or 0 if the key has none. A cluster also reports a conflict while
-// another record of the key is being stored and cannot be read yet.
+// write stores a record, which MUST have an id. last MUST be the current revision of the key, or
+// 0 if the key has none. Otherwise write fails with storage.ErrConflict. In a cluster, write also
+// returns a conflict while another record of the key is being stored. That record may not be
+// readable yet.
 func (s *Store) write(ctx context.Context, name string, r record, last uint64) (revision uint64, err error) {
 	data, err := r.encode()
 	if err != nil {

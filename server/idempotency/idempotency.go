@@ -1,18 +1,20 @@
-// Package idempotency makes a call with a key at most once, on any replica, and replays its
-// outcome to later calls with the same key.
+// Package idempotency ensures that only one of all calls with the same key is made, on all
+// replicas together. Later calls with that key get the stored outcome.
 //
 // # Claims and outcomes
 //
-// Before the call, its key is claimed in a bucket of records (storage.Records). One claim of a
-// key succeeds, and it is on disk before the call begins. After the call, its outcome replaces
-// the claim:
+// Before the call, its key is claimed in a bucket of records (storage.Records). If several
+// callers claim a key, only one claim succeeds. It is synced to the disk before the call begins.
+// After the call, its outcome replaces the claim:
 //
 //   - A response is stored, and replayed to later calls.
-//   - A failure without an effect (fault.EffectNone) frees the key. The next call may claim it.
+//   - If the call failed without an effect (fault.EffectNone), the key becomes free, and the next
+//     call can claim it.
 //   - Any other failure is stored as unknown. Later calls get OUTCOME_UNKNOWN.
 //
-// The caller gets its answer while the outcome is being stored. That takes milliseconds, or
-// lasts until the log is back (settle.go). Until then:
+// The caller does not wait until the outcome is stored. Storing takes milliseconds. If the log is
+// unavailable, it is retried until the log is back (settle.go), within the limits below. Until
+// the outcome is stored:
 //
 //   - A later call on this replica gets the outcome from memory.
 //   - A later call on another replica gets IDEMPOTENCY_IN_FLIGHT until the deadline of the
@@ -25,25 +27,28 @@
 //
 // # Failed writes
 //
-// A claim whose write failed may be stored all the same, now or later, although its caller was
-// told that nothing was sent. The key is freed in the same way as after a call: the free record
-// replaces the claim, or takes the revision that the claim expects, so that the claim can no
-// longer be stored.
+// If writing a claim fails, the claim may still be stored, now or later. But its caller was told
+// that nothing was sent. So the gateway frees the key, in the same way as after a call without an
+// effect. It writes a free record. This record either replaces the stored claim, or takes the
+// revision at which the claim would have been stored. In the second case the claim can no longer
+// be stored.
 //
 // Storing an outcome is retried once a second for five minutes, or for 10 s during a stop. At
-// most 10,000 keys are retried at a time. At most half of them may be keys to be freed, so that
-// claims that fail in an outage leave room for calls that were made. Dropped outcomes are
-// logged once a minute with their number. Their keys behave as if the gateway had been killed.
+// most 10,000 keys are retried at a time. At most half of these may be keys that are only to be
+// freed. The other half is reserved for outcomes of calls that were made, even if many claims
+// fail in an outage. If outcomes are dropped, the gateway logs how many, at most once per minute.
+// A later call with such a key gets the same answers as after a kill of the gateway.
 //
 // Each record has an id, and is written only over the revision that it expects. So a retry
-// finds a record whose acknowledgement was lost, and never overwrites a newer one.
+// recognises a record that it has already stored without getting the acknowledgement. It never
+// overwrites a newer record.
 //
 // Claims and outcomes that are written at the same time share one sync of the disk
 // (storage.Records.Put).
 //
-// Keys are hashed, because a bucket does not accept spaces, colons or characters beyond ASCII
-// in them. Records expire with the bucket's time to live. A time to live per key would be lost
-// when the outcome replaces the claim.
+// Keys are hashed, because keys of a bucket must not contain spaces, colons or non-ASCII
+// characters. All records use the time to live of the bucket, not one of their own. One of their
+// own would be lost when the outcome replaces the claim.
 package idempotency
 
 import (
@@ -70,19 +75,20 @@ const (
 
 	// DefaultKeep is the time for which outcomes are kept.
 	DefaultKeep = 24 * time.Hour
-	// grace is added to a claim's deadline before its gateway is considered dead. It covers the
-	// time for storing the outcome and the difference of the replicas' clocks.
+	// If a claim still exists at its call's deadline plus grace, the gateway that made the call
+	// is considered dead. It covers the time for storing the outcome and the difference of the
+	// replicas' clocks.
 	grace = 10 * time.Second
-	// claimTimeout bounds the writing of a claim, which continues after its caller has left. It
-	// is longer than the storage retries.
+	// claimTimeout is the maximum time for writing a claim. The write continues even if the
+	// caller has cancelled. claimTimeout is longer than all retries of the storage together.
 	claimTimeout = 10 * time.Second
 	// storeTimeout bounds one attempt to store an outcome.
 	storeTimeout = 5 * time.Second
-	// inFlightDelay is the retry delay of IDEMPOTENCY_IN_FLIGHT. Most calls to Ongair take
-	// less.
+	// inFlightDelay is the retry delay of IDEMPOTENCY_IN_FLIGHT. Most calls to Ongair take less
+	// than this.
 	inFlightDelay = time.Second
-	// claimAttempts bounds the attempts to claim a key that other callers claim and free in
-	// between.
+	// claimAttempts is the maximum number of attempts to claim a key, if other calls claim and
+	// free the key between the attempts.
 	claimAttempts = 3
 	// logInterval is the interval at which dropped outcomes are logged.
 	logInterval = time.Minute
@@ -92,7 +98,7 @@ const (
 type Key struct {
 	// Caller is the name of the caller. Callers do not share keys.
 	Caller string
-	// Channel and Method are those of the call.
+	// Channel and Method are the channel and the gRPC method of the call.
 	Channel, Method string
 	// RequestID is the caller's request_id.
 	RequestID string
@@ -117,21 +123,22 @@ type records interface {
 	Put(ctx context.Context, key string, data []byte, last uint64) (revision uint64, err error)
 }
 
-// Store makes calls with a key at most once. Its methods are safe for concurrent use.
+// Store makes at most one call for each key. Its methods are safe for concurrent use.
 type Store struct {
 	mu sync.Mutex
-	// settling has the outcomes that are being stored, by the hash of their key. retrying is
-	// the number of those whose first attempt failed.
+	// settling has the outcomes that are being stored, by the hash of their key. retrying is the
+	// number of these outcomes that could not be stored at the first attempt and are being
+	// retried.
 	settling map[string][]*settlement
 	retrying int
 	storing  sync.WaitGroup
-	// open ends when Wait calls close.
+	// open is a context that ends when close is called. Wait calls close.
 	open  context.Context
 	close context.CancelFunc
 
 	records records
-	// writable returns a context that is cancelled, with the reason as its cause, while nothing
-	// can be written (storage.Storage.Writable).
+	// writable returns a context. While the storage cannot be written, that context is cancelled,
+	// and its cause is the reason (storage.Storage.Writable).
 	writable func() context.Context
 	logger   *slog.Logger
 	// unsettled limits the log lines about dropped outcomes.
@@ -139,8 +146,8 @@ type Store struct {
 	now       func() time.Time
 }
 
-// Open opens the store in a storage, and creates it if it does not exist. It does not take
-// ownership of the storage.
+// Open opens the store in a storage, and creates it if it does not exist. The caller must still
+// close the storage.
 func Open(ctx context.Context, in *storage.Storage, cfg Config) (*Store, error) {
 	if cfg.Keep == 0 {
 		cfg.Keep = DefaultKeep
@@ -175,12 +182,12 @@ func newStore(records records, writable func() context.Context, logger *slog.Log
 // Do makes call, which fills in response, unless a call with the same key was made before. Then
 // response gets the earlier response, and replayed is true. ctx MUST have a deadline.
 //
-// Do fails with:
+// Do returns the error of call, or one of these:
 //
-//   - IDEMPOTENCY_KEY_REUSED if the earlier call had another request
+//   - IDEMPOTENCY_KEY_REUSED if the request of the earlier call differs
 //   - IDEMPOTENCY_IN_FLIGHT if the earlier call is running
 //   - OUTCOME_UNKNOWN if the outcome of the earlier call is unknown
-//   - LOG_UNAVAILABLE if the key cannot be claimed; then call is not made
+//   - LOG_UNAVAILABLE if the key cannot be claimed. In that case Do does not run call
 func (s *Store) Do(ctx context.Context, key Key, request, response proto.Message,
 	call func(context.Context) error,
 ) (replayed bool, err error) {
@@ -202,7 +209,7 @@ func (s *Store) Do(ctx context.Context, key Key, request, response proto.Message
 		return true, s.replay(*earlier, print, response)
 	}
 	outcome := record{ID: rand.Text(), State: stateUnknown, Fingerprint: print}
-	// Deferred, so that a call that panics leaves an unknown outcome.
+	// This is deferred, so that the outcome is stored as unknown even if call panics.
 	defer func() { s.settle(newSettlement(name, claim, revision, true, outcome)) }()
 	err = call(ctx)
 	switch {
@@ -231,13 +238,13 @@ func (s *Store) replay(earlier record, print string, response proto.Message) err
 		return inFlight()
 	}
 	f := fault.New(ongairv1.ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN,
-		"an earlier call with this request_id may have gone out; it is not repeated")
+		"an earlier call with this request_id may have been sent; it is not repeated")
 	f.Effect = fault.EffectUnknown
 	return f
 }
 
-// Wait waits until all outcomes are stored and all failed claims are freed. It drops those that
-// are not stored after 10 s. It MUST be called after the last call.
+// Wait waits until all outcomes are stored and all failed claims are freed. Those that are not
+// stored or freed within 10 s are dropped. It MUST be called after the last call.
 func (s *Store) Wait() {
 	timer := time.AfterFunc(stopTimeout-storeTimeout, s.close)
 	s.storing.Wait()

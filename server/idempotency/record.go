@@ -21,9 +21,10 @@ const (
 	stateFree    state = "free"    // the call ended without an effect; the key may be claimed again
 )
 
-// record is the value of a key in the bucket, as JSON. It has only a hash of the request.
+// record is the value of a key in the bucket, as JSON. It does not contain the request, only a
+// hash of it.
 type record struct {
-	// ID identifies the write of the record.
+	// ID is a random id of this write. Each written record has another one.
 	ID          string    `json:"id"`
 	State       state     `json:"state"`
 	Fingerprint string    `json:"fingerprint"`
@@ -51,8 +52,8 @@ func decodeRecord(b []byte) (record, error) {
 }
 
 // fingerprint returns a hash of a request. Two releases of the gateway may encode a request
-// differently. A request_id that is repeated after an upgrade then fails as reused; it never
-// sends a second message.
+// differently. In that case, a call that is repeated after an upgrade fails with
+// IDEMPOTENCY_KEY_REUSED. No second message is sent.
 func fingerprint(request proto.Message) (string, error) {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(request)
 	if err != nil {

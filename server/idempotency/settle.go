@@ -11,16 +11,19 @@ import (
 )
 
 const (
-	// settleTimeout bounds the retries for one key. Most outages of a log are shorter.
+	// settleTimeout bounds the retries for one key. Most outages of the log are shorter than
+	// this.
 	settleTimeout = 5 * time.Minute
 	// settleDelay is the pause between two attempts.
 	settleDelay = inFlightDelay
-	// stopTimeout bounds Wait. The last attempt may begin storeTimeout before its end.
+	// stopTimeout is the maximum duration of Wait. The last attempt begins at the latest
+	// storeTimeout before Wait ends.
 	stopTimeout = 2 * storeTimeout
-	// maxSettling bounds the keys that are retried at a time. Each takes 8 to 12 KiB with its
-	// goroutine and its response, which is two ids of at most 256 bytes. In an outage several
-	// hundred claims a second fail. They may take maxFreeing of it. The rest is for calls that
-	// may have had an effect.
+	// maxSettling bounds the keys that are retried at a time. Each such key takes 8 to 12 KiB of
+	// memory for its goroutine and its response. A response consists of two ids of at most 256
+	// bytes each. In an outage several hundred claims a second fail. At most maxFreeing of the
+	// retried keys may come from failed claims. The remaining places are for calls that may have
+	// had an effect.
 	maxSettling = 10_000
 	maxFreeing  = maxSettling / 2
 )
@@ -30,12 +33,12 @@ var (
 	errReplaced        = errors.New("the claim was replaced by another record")
 )
 
-// settlement is an outcome that is to be stored in place of its claim. Its fields do not
-// change.
+// settlement is an outcome that will replace its claim in the storage. It is immutable.
 type settlement struct {
 	name string
-	// claim is the id of the claim. last is its revision if the call was made. Otherwise the
-	// claim may be stored or not, and last is the revision that it expects of the key.
+	// claim is the id of the claim. If the call was made, last is the revision of the claim. If
+	// it was not made, it is unknown whether the claim is stored, and last is the revision that
+	// the key must have for the claim to be stored.
 	claim string
 	last  uint64
 	made  bool
@@ -49,9 +52,9 @@ func newSettlement(name string, claim record, last uint64, made bool, outcome re
 	return &settlement{name: name, claim: claim.ID, last: last, made: made, outcome: outcome, tried: make(chan struct{})}
 }
 
-// settle stores the outcome of a claim in the background. It retries until the outcome is
-// stored, or until the claim neither is stored nor can be stored later. It drops the outcome
-// after settleTimeout, or if too many keys are retried.
+// settle stores the outcome of a claim in the background. It retries until one of two things is
+// certain: the outcome is stored, or the claim is not stored and cannot be stored any more. It
+// gives up after settleTimeout, or at once if too many keys are already being retried.
 func (s *Store) settle(x *settlement) {
 	s.mu.Lock()
 	s.settling[x.name] = append(s.settling[x.name], x)
@@ -87,9 +90,10 @@ func (s *Store) retrySettling(x *settlement, err error) error {
 	return err
 }
 
-// trySettle writes the outcome over the claim, or in its place. If that succeeds, the claim can
-// no longer be stored, because its key has another revision than it expects. If it conflicts,
-// the stored record decides what to do.
+// trySettle writes the outcome. If the claim is stored, the outcome overwrites it. If not, the
+// outcome takes the revision at which the claim would be stored, so that the claim can no longer
+// be stored. If the write conflicts with another record, trySettle reads that record and acts
+// accordingly.
 func (s *Store) trySettle(x *settlement) error {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
@@ -115,16 +119,17 @@ func (s *Store) trySettle(x *settlement) error {
 	return x.replaced()
 }
 
-// lost reports whether the log has lost the claim of a call that may have had an effect,
-// because it was restored from an older copy. Then the key is as free as before the claim, and
-// another call could claim it. A free key with a later revision was deleted by an operator and
-// stays free.
+// lost reports whether the log was restored from a copy that is older than the claim, and so has
+// lost the claim of a call that may have had an effect. The key then looks free, so another call
+// could claim it. If the key is free at a later revision than the claim's, an operator has
+// deleted the record. Then the key stays free.
 func (x *settlement) lost(there record, sequence uint64) bool {
 	return there.State == stateFree && sequence < x.last && x.outcome.State != stateFree
 }
 
-// replaced returns the result for a claim that another record has replaced. That record stays.
-// For a call without an effect it is a success, because its claim is gone.
+// replaced returns the result of trySettle if another record has replaced the claim. That record
+// is kept. If the call had no effect, the result is nil (success), because only the claim had to
+// be removed.
 func (x *settlement) replaced() error {
 	if x.outcome.State == stateFree {
 		return nil
@@ -164,8 +169,9 @@ func (s *Store) endSettling(x *settlement) {
 	s.settling[x.name] = rest
 }
 
-// outcomeOf returns the outcome that is being stored for a key, or nil. If that outcome frees
-// the key, outcomeOf waits for the first attempt to store it.
+// outcomeOf returns the outcome that is being stored for a key. It returns nil if there is none,
+// or if that outcome frees the key. If it frees the key after a call, outcomeOf first waits for
+// the first attempt to store it.
 func (s *Store) outcomeOf(ctx context.Context, name string) *record {
 	for _, x := range s.settlingOf(name) {
 		if x.outcome.State != stateFree {
@@ -199,7 +205,7 @@ func (s *Store) logUnsettled(x *settlement, err error) {
 	}
 }
 
-// logRest logs the number of outcomes dropped since the last such line.
+// logRest logs how many outcomes were dropped since the last line about dropped outcomes, if any.
 func (s *Store) logRest() {
 	if suppressed := s.unsettled.Reset(); suppressed > 0 {
 		s.logger.Error(unsettledText, "suppressed", suppressed)

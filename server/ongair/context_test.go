@@ -78,7 +78,7 @@ func TestAContextThatEndsWhileOngairHasTheCall(t *testing.T) {
 			_, err := client.Send(deadline, Text{ExternalID: testContact, Text: testText})
 			f := requireFault(t, err, deadlineExceeded, fault.EffectUnknown)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
-			assert.Equal(t, "the deadline passed; the message may have gone out", f.Message)
+			assert.Equal(t, "the deadline passed; the message may have been sent", f.Message)
 			require.Error(t, <-ended)
 
 			ctx, cancel := context.WithCancelCause(t.Context())
@@ -89,7 +89,7 @@ func TestAContextThatEndsWhileOngairHasTheCall(t *testing.T) {
 			_, err = client.Send(ctx, Text{ExternalID: testContact, Text: testText})
 			f = requireFault(t, err, cancelled, fault.EffectUnknown)
 			require.ErrorIs(t, err, context.Canceled)
-			assert.Equal(t, "the caller cancelled the call; the message may have gone out", f.Message)
+			assert.Equal(t, "the caller cancelled the call; the message may have been sent", f.Message)
 			require.Error(t, <-ended)
 		})
 	}

@@ -57,7 +57,7 @@ func (c *Client) judgeSuccess(got reply) (answer, error) {
 // broken returns the fault of a POST without a usable answer. Only ctx shows whether the context
 // ended: a timeout of the dialer is also a context.DeadlineExceeded to errors.Is.
 func (c *Client) broken(ctx context.Context, effect fault.Effect, cause error) error {
-	known := "the message may have gone out"
+	known := "the message may have been sent"
 	if effect == fault.EffectNone {
 		known = "nothing was sent"
 	}
@@ -109,7 +109,7 @@ func throttled(got reply) error {
 
 func failed(status int) error {
 	return newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_FAILED, fault.EffectUnknown, status,
-		fmt.Sprintf("Ongair failed with status %d; the message may have gone out", status))
+		fmt.Sprintf("Ongair failed with status %d; the message may have been sent", status))
 }
 
 // refused returns the fault of a refusal. text is Ongair's own text, and may be empty.
@@ -123,7 +123,7 @@ func (c *Client) refused(status int, text string) error {
 
 func (c *Client) unreadable(status int, cause error) error {
 	f := newFault(ongairv1.ErrorReason_ERROR_REASON_ONGAIR_ANSWER_UNREADABLE, fault.EffectUnknown, status,
-		fmt.Sprintf("Ongair's answer with status %d could not be parsed; the message may have gone out", status))
+		fmt.Sprintf("Ongair's answer with status %d could not be parsed; the message may have been sent", status))
 	f.Cause = c.redactError(cause)
 	return f
 }

@@ -389,7 +389,7 @@ func TestAnErrorWithoutAReasonGetsOne(t *testing.T) {
 			g.spy.ClientConnInterface = brokenConn{status.Error(code, "hidden")}
 			sent := g.send(t)
 			s := requireError(t, sent, reason)
-			assert.Equal(t, "unknown", fault.Info(s).GetMetadata()["effect"], "the message may have gone out")
+			assert.Equal(t, "unknown", fault.Info(s).GetMetadata()["effect"], "the message may have been sent")
 			assert.NotContains(t, sent.body, "hidden")
 			assert.Equal(t, "", sent.header.Get("Retry-After"), "a retry may send it twice")
 			page := g.do(t, http.MethodGet, "/v1/events", "")

@@ -22,114 +22,117 @@ const (
 )
 
 // ErrorReason says why a call failed. The google.rpc.ErrorInfo in the status has
-// it as reason, without the prefix ERROR_REASON_, under the domain
-// "gateway.ongair.im". docs/errors.md has a table of the reasons with gRPC code,
-// HTTP status, advice and an example each.
+// the name of this value as its reason, without the prefix ERROR_REASON_. Its
+// domain is "gateway.ongair.im". docs/errors.md lists all reasons, each with its
+// gRPC code, HTTP status, advice and an example.
 //
 // The ErrorInfo of a sending call has the metadata "effect": "none" if nothing
-// reached the contact, "unknown" if it may have. The details hold a
-// google.rpc.RetryInfo only if the same call can be repeated.
+// reached the contact, "unknown" if it may have. The details contain a
+// google.rpc.RetryInfo only if it is safe to repeat the same call.
 type ErrorReason int32
 
 const (
 	// Never sent.
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
-	// A field of the request is missing or malformed: google.rpc.BadRequest has
-	// one violation per field.
+	// A field of the request is missing or malformed. The details contain a
+	// google.rpc.BadRequest with one violation per field.
 	ErrorReason_ERROR_REASON_INVALID_REQUEST ErrorReason = 1
 	// The channel is not configured. Metadata: channel.
 	ErrorReason_ERROR_REASON_CHANNEL_UNKNOWN ErrorReason = 2
-	// The request names no channel and several are configured.
+	// The request has no channel, but several channels are configured.
 	ErrorReason_ERROR_REASON_CHANNEL_REQUIRED ErrorReason = 3
-	// The call has no credentials, and the gateway asks for some.
+	// The call has no credentials, but the gateway requires them.
 	ErrorReason_ERROR_REASON_CREDENTIALS_MISSING ErrorReason = 4
-	// The call's credentials are not those of any caller.
+	// No caller has the credentials of this call.
 	ErrorReason_ERROR_REASON_CREDENTIALS_INVALID ErrorReason = 5
-	// Ongair could not be reached: nothing was sent.
+	// The gateway could not reach Ongair. Nothing was sent.
 	ErrorReason_ERROR_REASON_ONGAIR_UNREACHABLE ErrorReason = 6
-	// Ongair refused the channel's token in both of its forms: nothing was sent.
-	// The gateway's operator has to mend it.
+	// Ongair rejected the channel's token, in both forms of the Authorization header.
+	// Nothing was sent. The gateway's operator must configure a valid token.
 	ErrorReason_ERROR_REASON_ONGAIR_TOKEN_REJECTED ErrorReason = 7
-	// Ongair refused the call and said why: nothing was sent. Metadata:
+	// Ongair rejected the call and gave the reason. Nothing was sent. Metadata:
 	// upstream_status.
 	ErrorReason_ERROR_REASON_ONGAIR_REFUSED ErrorReason = 8
 	// Ongair is throttling the channel: nothing was sent.
 	ErrorReason_ERROR_REASON_ONGAIR_THROTTLED ErrorReason = 9
-	// Ongair failed while it had the call; the message may have gone out.
+	// Ongair failed while it processed the call. The message may have been sent.
 	// Metadata: upstream_status.
 	ErrorReason_ERROR_REASON_ONGAIR_FAILED ErrorReason = 10
-	// Ongair's answer could not be understood; the message may have gone out.
+	// The gateway could not parse Ongair's answer. The message may have been sent.
 	// Metadata: upstream_status.
 	ErrorReason_ERROR_REASON_ONGAIR_ANSWER_UNREADABLE ErrorReason = 11
-	// Ongair answered with a redirect, which is never followed because the token
-	// would go with it. The channel's base URL is likely wrong. Metadata:
-	// upstream_status.
+	// Ongair answered with a redirect. The gateway never follows redirects, because
+	// it would send the token to another address. The channel's base URL is likely
+	// wrong. Metadata: upstream_status.
 	ErrorReason_ERROR_REASON_ONGAIR_REDIRECTED ErrorReason = 12
-	// The connection broke after the request was on its way; the message may have
-	// gone out.
+	// The connection to Ongair was lost after the gateway began to send the request.
+	// The message may have been sent.
 	ErrorReason_ERROR_REASON_ONGAIR_CONNECTION_LOST ErrorReason = 13
-	// The deadline passed. Metadata effect says whether the message may have gone
-	// out.
+	// The deadline passed. The metadata effect says whether the message may have been
+	// sent.
 	ErrorReason_ERROR_REASON_DEADLINE_EXCEEDED ErrorReason = 14
-	// The caller gave up. Metadata effect says whether the message may have gone
-	// out.
+	// The caller cancelled the call. The metadata effect says whether the message may
+	// have been sent.
 	ErrorReason_ERROR_REASON_CANCELLED ErrorReason = 15
-	// The request_id was used before with another body.
+	// An earlier call with this request_id had other field values.
 	ErrorReason_ERROR_REASON_IDEMPOTENCY_KEY_REUSED ErrorReason = 16
 	// A call with the same request_id is running.
 	ErrorReason_ERROR_REASON_IDEMPOTENCY_IN_FLIGHT ErrorReason = 17
-	// An earlier call with this request_id ended without the gateway learning how;
-	// the message may have gone out, and the gateway will not send it again.
+	// The gateway does not know how an earlier call with this request_id ended. The
+	// message may have been sent. The gateway does not send it again.
 	ErrorReason_ERROR_REASON_OUTCOME_UNKNOWN ErrorReason = 18
-	// What was given as a cursor is none.
+	// The text in the field cursor is not a cursor.
 	ErrorReason_ERROR_REASON_CURSOR_MALFORMED ErrorReason = 19
-	// The cursor is of another log: another gateway's, or from before this one's
-	// data was replaced.
+	// The cursor belongs to another log. It comes from another gateway, or from the
+	// time before this gateway's data was replaced.
 	ErrorReason_ERROR_REASON_CURSOR_FOREIGN ErrorReason = 20
 	// The cursor is after the newest event of the log.
 	ErrorReason_ERROR_REASON_CURSOR_AHEAD ErrorReason = 21
-	// Retention has removed events after the cursor. Metadata: oldest_cursor, the
-	// oldest one that still works, and lost_events, how many are gone.
+	// Retention has removed events after the cursor. Metadata: oldest_cursor is the
+	// oldest cursor that is still valid. lost_events is the number of removed events
+	// after the given cursor.
 	ErrorReason_ERROR_REASON_CURSOR_EXPIRED ErrorReason = 22
-	// The event log cannot be read or written at the moment. Metadata, if a stream
-	// ends after its first response: cursor, that of its last response.
+	// The event log cannot be read or written at the moment. If a stream ends with
+	// this error after its first response, the metadata cursor is the cursor of its
+	// last response.
 	ErrorReason_ERROR_REASON_LOG_UNAVAILABLE ErrorReason = 23
-	// The gateway is stopping; another replica, or this one after its restart,
-	// goes on. Metadata, if a stream ends after its first response: cursor, that of
-	// its last response.
+	// The gateway is stopping. Repeat the call: another replica answers, or this one
+	// after its restart. If a stream ends with this error after its first response,
+	// the metadata cursor is the cursor of its last response.
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 24
-	// A defect of the gateway, which its log describes.
+	// The gateway has a defect. Its log output describes the cause.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 25
-	// Over REST: there is no such path.
+	// REST only. The path does not exist.
 	ErrorReason_ERROR_REASON_ROUTE_UNKNOWN ErrorReason = 26
-	// Over REST: the path is there, with other methods. The header Allow has them.
+	// REST only. The path exists, but does not support this HTTP method. The header
+	// Allow lists the supported ones.
 	ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED ErrorReason = 27
-	// Over REST: a browser made the request for a page of another origin.
+	// REST only. A page of another origin made the request in a browser.
 	ErrorReason_ERROR_REASON_CROSS_ORIGIN ErrorReason = 28
 	// The gRPC method does not exist.
 	ErrorReason_ERROR_REASON_METHOD_UNKNOWN ErrorReason = 29
-	// The request is larger than the gateway takes: 1 MiB.
+	// The request is larger than 1 MiB, the most that the gateway accepts.
 	ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE ErrorReason = 30
-	// The channel has more calls than it may make, and the turn of this one did not
-	// come within a second: nothing was sent. Metadata: limit, which is "in_flight"
-	// or "rate".
+	// The channel has reached its limit of calls, and this call did not get its turn
+	// within one second. Nothing was sent. Metadata: limit, which is "in_flight" or
+	// "rate".
 	ErrorReason_ERROR_REASON_CHANNEL_BUSY ErrorReason = 31
-	// The channel's last calls to Ongair all failed, so this one was not made:
-	// nothing was sent.
+	// The channel's last calls to Ongair all failed, so the gateway did not make this
+	// call. Nothing was sent.
 	ErrorReason_ERROR_REASON_ONGAIR_CIRCUIT_OPEN ErrorReason = 32
-	// The caller may not do this, or not on this channel. Metadata: action or
-	// channel.
+	// The caller is not allowed to do this action, or not allowed to use this
+	// channel. Metadata: action or channel.
 	ErrorReason_ERROR_REASON_FORBIDDEN ErrorReason = 33
-	// The caller is over one of its limits: nothing was done. Metadata: limit, which
-	// is "rate", "in_flight", "streams" or "connections"; "body_bytes", if too many
-	// REST requests have a large body; or "health_calls" and "watches", of those who
-	// ask for the gateway's health.
+	// The caller exceeds one of its limits. The gateway did nothing. The metadata
+	// limit is "rate", "in_flight", "streams" or "connections" for a limit of the
+	// caller. It is "body_bytes" if too many REST requests with large bodies arrive.
+	// It is "health_calls" or "watches" for calls of grpc.health.v1.
 	ErrorReason_ERROR_REASON_CALLER_LIMITED ErrorReason = 34
-	// The gateway ended the connection because of its age: subscribe again from the
+	// The gateway closed the connection because it was old. Subscribe again from the
 	// last cursor. Nothing is wrong.
 	ErrorReason_ERROR_REASON_STREAM_MOVED ErrorReason = 35
-	// The log under an open stream was replaced or has lost its end, so the stream's
-	// cursor is of no use: start from POSITION_EARLIEST or a start_time.
+	// During a stream, the log was replaced or lost its newest events. The stream's
+	// cursors are not valid any more. Start from POSITION_EARLIEST or a start_time.
 	ErrorReason_ERROR_REASON_LOG_REPLACED ErrorReason = 36
 )
 

@@ -28,7 +28,7 @@ const (
 type EventType int32
 
 const (
-	// Not a type. A filter with this value is INVALID_REQUEST.
+	// No event has this type. A request with it as filter fails with INVALID_REQUEST.
 	EventType_EVENT_TYPE_UNSPECIFIED EventType = 0
 	// "MessageSent": the business sent a message.
 	EventType_EVENT_TYPE_MESSAGE_SENT EventType = 1
@@ -109,7 +109,7 @@ func (EventType) EnumDescriptor() ([]byte, []int) {
 	return file_ongair_v1_event_proto_rawDescGZIP(), []int{0}
 }
 
-// Position is an end of the log.
+// Position is the beginning or the end of the log.
 type Position int32
 
 const (
@@ -222,29 +222,29 @@ func (TicketStatus) EnumDescriptor() ([]byte, []int) {
 // SubscribeRequest selects the events to stream, and where to start.
 //
 // An event is delivered if it passes every filter that is not empty. It passes a
-// filter if it equals one of the filter's values. Over REST the fields are query
-// parameters of GET, a repeated field by repeating its name, or the JSON body of
-// POST.
+// filter if it equals one of the filter's values. Over REST, send the fields as
+// query parameters of a GET, or as the JSON body of a POST. In a query, repeat the
+// name of a repeated field for each value.
 type SubscribeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channels to deliver, by configured name: at most 100. Empty means every
-	// channel that the caller may use. A name that is not configured fails with
-	// CHANNEL_UNKNOWN.
+	// Names of the configured channels whose events are delivered, at most 100. Empty
+	// means every channel that the caller may use. If a name is not configured, the
+	// call fails with CHANNEL_UNKNOWN.
 	Channels []string `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
-	// Documented types of event to deliver: at most 100. Empty means all types,
-	// unless notification_types has values: the two fields are one filter.
+	// Documented types of event to deliver: at most 100. event_types and
+	// notification_types form one filter. If both are empty, all types are delivered.
 	EventTypes []EventType `protobuf:"varint,2,rep,packed,name=event_types,json=eventTypes,proto3,enum=ongair.v1.EventType" json:"event_types,omitempty"`
-	// Types of event to deliver, by Ongair's name: at most 100, each of 1 to 256
-	// bytes. It is for types that EventType lacks. Empty means all types, unless
-	// event_types has values.
+	// Event types to deliver, as Ongair writes them in notification_type. At most
+	// 100, each of 1 to 256 bytes. It is for types that EventType lacks. Empty means
+	// all types, unless event_types has values.
 	NotificationTypes []string `protobuf:"bytes,3,rep,name=notification_types,json=notificationTypes,proto3" json:"notification_types,omitempty"`
-	// Contacts to deliver the events of, by their id on the channel: at most 1,000,
-	// each of 1 to 256 bytes. Empty means all contacts. White space around an id and
-	// a plus before digits do not count: "+254722200200" and "254722200200" are one
-	// contact.
+	// Ids (on the channel) of the contacts whose events are delivered. At most 1,000,
+	// each of 1 to 256 bytes. Empty means all contacts. White space around an id, and
+	// a plus sign before digits, are ignored. So "+254722200200" and "254722200200"
+	// select the same contact.
 	ExternalContactIds []string `protobuf:"bytes,4,rep,name=external_contact_ids,json=externalContactIds,proto3" json:"external_contact_ids,omitempty"`
-	// Conversations to deliver the events of, by Ongair's id: at most 1,000, each of
-	// 1 to 256 bytes. Empty means all conversations.
+	// Ongair's ids of the conversations whose events are delivered. At most 1,000,
+	// each of 1 to 256 bytes. Empty means all conversations.
 	ConversationIds []string `protobuf:"bytes,5,rep,name=conversation_ids,json=conversationIds,proto3" json:"conversation_ids,omitempty"`
 	// Where to start. Unset means POSITION_LATEST.
 	//
@@ -254,8 +254,9 @@ type SubscribeRequest struct {
 	//	*SubscribeRequest_StartTime
 	//	*SubscribeRequest_Position
 	Start isSubscribeRequest_Start `protobuf_oneof:"start"`
-	// Longest time without a response: 0.1 s to 300 s, absent means 15 s. After it a
-	// response without events comes, whose cursor can be stored.
+	// Longest time between two responses. It is 0.1 s to 300 s. If it is not set, it
+	// is 15 s. If there is no event for that time, the gateway sends a response
+	// without events (a heartbeat). Its cursor can be stored.
 	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,9,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
@@ -376,20 +377,20 @@ type SubscribeRequest_Cursor struct {
 	// over any transport and from any replica. The errors are
 	//   - CURSOR_MALFORMED: it is not a cursor;
 	//   - CURSOR_FOREIGN: it belongs to another log;
-	//   - CURSOR_AHEAD: the log does not reach it;
-	//   - CURSOR_EXPIRED: retention has removed the next event.
+	//   - CURSOR_AHEAD if the cursor is after the newest event of the log;
+	//   - CURSOR_EXPIRED if retention has removed the event after the cursor.
 	Cursor string `protobuf:"bytes,6,opt,name=cursor,proto3,oneof"`
 }
 
 type SubscribeRequest_StartTime struct {
-	// Start with the first event received at or after this time. A time before the
-	// oldest event means the oldest event; a time in the future means the events
-	// that come from now on.
+	// Start with the first event received at or after this time. If the time is
+	// before the oldest event, the stream starts with the oldest event. If it is in
+	// the future, the stream starts with the next new event.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3,oneof"`
 }
 
 type SubscribeRequest_Position struct {
-	// Start at an end of the log.
+	// Start at the beginning or at the end of the log.
 	Position Position `protobuf:"varint,8,opt,name=position,proto3,enum=ongair.v1.Position,oneof"`
 }
 
@@ -399,19 +400,21 @@ func (*SubscribeRequest_StartTime) isSubscribeRequest_Start() {}
 
 func (*SubscribeRequest_Position) isSubscribeRequest_Start() {}
 
-// SubscribeResponse is a run of events, or a heartbeat.
+// SubscribeResponse has one or more consecutive events, or is a heartbeat without
+// events.
 type SubscribeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Events in the order of the log. Empty in a heartbeat, and in the first response
-	// if there are none yet. All events together have at most 1 MiB, or there is one
-	// event.
+	// Events in the order of the log. The list is empty in a heartbeat. It is also
+	// empty in the first response if no event is available yet. All events of a
+	// response together have at most 1 MiB. An event that is larger comes alone.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// Position after all of the events above, and after every event before them that
-	// the filters hid. Store it once the events are handled, and start from it next
-	// time.
+	// Position in the log up to which everything was processed. It is after all
+	// events above, and after the events that the filters have hidden so far. Store
+	// it once the events are handled, and start from it next time.
 	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// Number of events in the log after cursor at this moment, before filters. 0
-	// means that the subscriber has caught up; 2147483647 means that many or more.
+	// Number of events that the log has after the cursor now. It also counts events
+	// that the filters do not match. 0 means that the subscriber has caught up;
+	// 2147483647 means 2147483647 or more.
 	Pending       int32 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -470,27 +473,28 @@ func (x *SubscribeResponse) GetPending() int32 {
 
 // ListEventsRequest selects the events of a page, and where it starts.
 //
-// Filters and start are those of SubscribeRequest.
+// The fields for filters and start are those of SubscribeRequest. Only the default
+// start differs.
 type ListEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channels to deliver, by configured name: at most 100. Empty means every
-	// channel that the caller may use. A name that is not configured fails with
-	// CHANNEL_UNKNOWN.
+	// Names of the configured channels whose events are delivered, at most 100. Empty
+	// means every channel that the caller may use. If a name is not configured, the
+	// call fails with CHANNEL_UNKNOWN.
 	Channels []string `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
-	// Documented types of event to deliver: at most 100. Empty means all types,
-	// unless notification_types has values: the two fields are one filter.
+	// Documented types of event to deliver: at most 100. event_types and
+	// notification_types form one filter. If both are empty, all types are delivered.
 	EventTypes []EventType `protobuf:"varint,2,rep,packed,name=event_types,json=eventTypes,proto3,enum=ongair.v1.EventType" json:"event_types,omitempty"`
-	// Types of event to deliver, by Ongair's name: at most 100, each of 1 to 256
-	// bytes. It is for types that EventType lacks. Empty means all types, unless
-	// event_types has values.
+	// Event types to deliver, as Ongair writes them in notification_type. At most
+	// 100, each of 1 to 256 bytes. It is for types that EventType lacks. Empty means
+	// all types, unless event_types has values.
 	NotificationTypes []string `protobuf:"bytes,3,rep,name=notification_types,json=notificationTypes,proto3" json:"notification_types,omitempty"`
-	// Contacts to deliver the events of, by their id on the channel: at most 1,000,
-	// each of 1 to 256 bytes. Empty means all contacts. White space around an id and
-	// a plus before digits do not count: "+254722200200" and "254722200200" are one
-	// contact.
+	// Ids (on the channel) of the contacts whose events are delivered. At most 1,000,
+	// each of 1 to 256 bytes. Empty means all contacts. White space around an id, and
+	// a plus sign before digits, are ignored. So "+254722200200" and "254722200200"
+	// select the same contact.
 	ExternalContactIds []string `protobuf:"bytes,4,rep,name=external_contact_ids,json=externalContactIds,proto3" json:"external_contact_ids,omitempty"`
-	// Conversations to deliver the events of, by Ongair's id: at most 1,000, each of
-	// 1 to 256 bytes. Empty means all conversations.
+	// Ongair's ids of the conversations whose events are delivered. At most 1,000,
+	// each of 1 to 256 bytes. Empty means all conversations.
 	ConversationIds []string `protobuf:"bytes,5,rep,name=conversation_ids,json=conversationIds,proto3" json:"conversation_ids,omitempty"`
 	// Where to start. Unset means POSITION_EARLIEST.
 	//
@@ -500,11 +504,12 @@ type ListEventsRequest struct {
 	//	*ListEventsRequest_StartTime
 	//	*ListEventsRequest_Position
 	Start isListEventsRequest_Start `protobuf_oneof:"start"`
-	// Largest number of events to return: 1 to 1,000, 0 means 100. The page may have
-	// fewer although there are more; read on until pending is 0.
+	// Maximum number of events to return, 1 to 1,000. 0 means 100. A page may have
+	// fewer events than this even if the log has more. To read everything, call again
+	// until pending is 0.
 	PageSize int32 `protobuf:"varint,10,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// Longest time to wait for the first event: 0 to 60 s, absent means 0. The page
-	// comes as soon as it has an event.
+	// Longest time to wait for the first event, 0 to 60 s. If it is not set, it is 0.
+	// The call returns as soon as there is an event.
 	Wait          *durationpb.Duration `protobuf:"bytes,11,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -632,20 +637,20 @@ type ListEventsRequest_Cursor struct {
 	// over any transport and from any replica. The errors are
 	//   - CURSOR_MALFORMED: it is not a cursor;
 	//   - CURSOR_FOREIGN: it belongs to another log;
-	//   - CURSOR_AHEAD: the log does not reach it;
-	//   - CURSOR_EXPIRED: retention has removed the next event.
+	//   - CURSOR_AHEAD if the cursor is after the newest event of the log;
+	//   - CURSOR_EXPIRED if retention has removed the event after the cursor.
 	Cursor string `protobuf:"bytes,6,opt,name=cursor,proto3,oneof"`
 }
 
 type ListEventsRequest_StartTime struct {
-	// Start with the first event received at or after this time. A time before the
-	// oldest event means the oldest event; a time in the future means the events
-	// that come from now on.
+	// Start with the first event received at or after this time. If the time is
+	// before the oldest event, the stream starts with the oldest event. If it is in
+	// the future, the stream starts with the next new event.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3,oneof"`
 }
 
 type ListEventsRequest_Position struct {
-	// Start at an end of the log.
+	// Start at the beginning or at the end of the log.
 	Position Position `protobuf:"varint,8,opt,name=position,proto3,enum=ongair.v1.Position,oneof"`
 }
 
@@ -658,15 +663,16 @@ func (*ListEventsRequest_Position) isListEventsRequest_Start() {}
 // ListEventsResponse is a page of events.
 type ListEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Events in the order of the log, at most page_size. All events together have at
-	// most 1 MiB, or there is one event.
+	// Events in the order of the log, at most page_size. All events of a response
+	// together have at most 1 MiB. An event that is larger comes alone.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// Position after all of the events above, and after every event before them that
-	// the filters hid. Store it once the events are handled, and pass it to the next
-	// call.
+	// Position in the log up to which everything was processed. It is after all
+	// events above, and after the events that the filters have hidden so far. Store
+	// it once the events are handled, and pass it to the next call.
 	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// Number of events in the log after cursor at this moment, before filters. 0
-	// means that there is nothing more; 2147483647 means that many or more.
+	// Number of events that the log has after the cursor now. It also counts events
+	// that the filters do not match. 0 means that there is nothing more; 2147483647
+	// means 2147483647 or more.
 	Pending       int32 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -723,8 +729,9 @@ func (x *ListEventsResponse) GetPending() int32 {
 	return 0
 }
 
-// Event is one webhook from Ongair: its documented fields in typed ones, and
-// everything else that arrived. Nothing of a webhook is lost.
+// Event is one webhook from Ongair. The documented fields are in typed fields.
+// Everything else that arrived is in fields and raw_body. Nothing of a webhook is
+// lost.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the event: 32 hexadecimal digits. The id of a message notification is
@@ -733,7 +740,7 @@ type Event struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Position right after this event: 1 to 128 characters that are safe in a URL.
 	Cursor string `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	// Channel whose webhook this is, by configured name.
+	// Configured name of the channel that the webhook belongs to.
 	Channel string `protobuf:"bytes,3,opt,name=channel,proto3" json:"channel,omitempty"`
 	// Time at which the gateway received the webhook, by the gateway's clock. Ongair
 	// sends no time of its own.
@@ -763,15 +770,17 @@ type Event struct {
 	//	*Event_ContactRemovedFromGroup
 	//	*Event_GroupCreated
 	Payload isEvent_Payload `protobuf_oneof:"payload"`
-	// Fields of the webhook that have no typed place in this event, in the order in
-	// which they arrived:
+	// Fields of the webhook that are in none of the typed fields of this event, in
+	// the order in which they arrived:
 	//   - fields that Ongair does not document for this type;
-	//   - all values of a repeated field but the last, which is the typed one;
-	//   - the exact value of a typed field, if that was not UTF-8 or was trimmed.
+	//   - if a field occurs more than once, all its values except the last one (the
+	//     typed field has the last one);
+	//   - the exact original value of a typed field, if it was not valid UTF-8 or if
+	//     white space was removed from it.
 	Fields []*WebhookField `protobuf:"bytes,9,rep,name=fields,proto3" json:"fields,omitempty"`
-	// Body as it arrived, if the fields above cannot represent all of it: it could
-	// not be parsed, had more than 1,000 fields, or had parts that are more than a
-	// name and a value.
+	// The original body. It is set only if the fields above cannot represent all of
+	// it, because it could not be parsed, has more than 1,000 fields, or has parts
+	// with more than a name and a value.
 	RawBody       *RawBody `protobuf:"bytes,10,opt,name=raw_body,json=rawBody,proto3" json:"raw_body,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1053,7 +1062,7 @@ type Contact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the contact on the channel (Ongair's external_contact_id), for example
 	// "+254722200200", without white space around it. If the webhook has only a
-	// phone_number, it is that.
+	// phone_number, external_id is that phone_number.
 	ExternalId string `protobuf:"bytes,1,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
 	// Name of the contact; empty if Ongair does not know it.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
@@ -1122,7 +1131,7 @@ type MessageSent struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Text of the message, or caption of the image.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
-	// URL of the image that was sent; empty for a text.
+	// URL of the image that was sent. It is empty if the message is only a text.
 	Image         string `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1301,7 +1310,8 @@ func (x *ImageReceived) GetImage() string {
 // TicketStatusUpdated is a change of a conversation's status.
 type TicketStatusUpdated struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ongair's id; empty if the webhook had none.
+	// The id field of the webhook, verbatim. Ongair does not document what it
+	// identifies. Empty if the webhook had none.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// New status, verbatim, for example "Closed".
 	Status string `protobuf:"bytes,2,opt,name=status,proto3" json:"status,omitempty"`
@@ -1427,10 +1437,11 @@ func (x *LocationReceived) GetLongitude() string {
 }
 
 // DeliveryReceipt says that a message reached the contact's phone. Ongair may send
-// several receipts of one message.
+// several receipts for one message.
 type DeliveryReceipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ongair's id of the message: the id in the response of the call that sent it.
+	// Ongair's id of the message. It equals the id in the response of the call that
+	// sent the message.
 	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1480,7 +1491,7 @@ type GroupMessageReceived struct {
 	GroupId string `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
 	// Text of the message.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
-	// Ongair's account field, verbatim.
+	// The webhook's field account, verbatim. Ongair does not document its meaning.
 	Account       string `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1542,7 +1553,7 @@ type ContactAddedToGroup struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ongair's id of the group.
 	GroupId string `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
-	// Ongair's account field, verbatim.
+	// The webhook's field account, verbatim. Ongair does not document its meaning.
 	Account       string `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1597,7 +1608,7 @@ type ContactRemovedFromGroup struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ongair's id of the group.
 	GroupId string `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
-	// Ongair's account field, verbatim.
+	// The webhook's field account, verbatim. Ongair does not document its meaning.
 	Account       string `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1705,12 +1716,12 @@ func (x *GroupCreated) GetName() string {
 // WebhookField is one name and value of a webhook, as it arrived.
 type WebhookField struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the field. If it is not UTF-8, each invalid run of bytes is U+FFFD here
-	// and raw_name has the exact bytes.
+	// Name of the field. If the name is not valid UTF-8, each invalid sequence of
+	// bytes is replaced by U+FFFD here, and raw_name has the original bytes.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Value of the field. If it is not UTF-8, this is empty and raw_value has the
-	// exact bytes. In a JSON webhook, a string is itself and anything else is its
-	// JSON text.
+	// exact bytes. If the webhook is JSON, value has the content of a string, and the
+	// JSON text of any other type.
 	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	// Exact name, only if it is not UTF-8.
 	RawName []byte `protobuf:"bytes,3,opt,name=raw_name,json=rawName,proto3" json:"raw_name,omitempty"`
@@ -1833,27 +1844,28 @@ func (x *RawBody) GetContent() []byte {
 	return nil
 }
 
-// CreateStreamTicketRequest has the filters of the streams that a ticket is for.
+// CreateStreamTicketRequest has the filters of every stream that is opened with the
+// ticket.
 type CreateStreamTicketRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Channels to deliver, by configured name: at most 100. Empty means every
-	// channel that the caller may use. A name that is not configured fails with
-	// CHANNEL_UNKNOWN.
+	// Names of the configured channels whose events are delivered, at most 100. Empty
+	// means every channel that the caller may use. If a name is not configured, the
+	// call fails with CHANNEL_UNKNOWN.
 	Channels []string `protobuf:"bytes,1,rep,name=channels,proto3" json:"channels,omitempty"`
-	// Documented types of event to deliver: at most 100. Empty means all types,
-	// unless notification_types has values: the two fields are one filter.
+	// Documented types of event to deliver: at most 100. event_types and
+	// notification_types form one filter. If both are empty, all types are delivered.
 	EventTypes []EventType `protobuf:"varint,2,rep,packed,name=event_types,json=eventTypes,proto3,enum=ongair.v1.EventType" json:"event_types,omitempty"`
-	// Types of event to deliver, by Ongair's name: at most 100, each of 1 to 256
-	// bytes. It is for types that EventType lacks. Empty means all types, unless
-	// event_types has values.
+	// Event types to deliver, as Ongair writes them in notification_type. At most
+	// 100, each of 1 to 256 bytes. It is for types that EventType lacks. Empty means
+	// all types, unless event_types has values.
 	NotificationTypes []string `protobuf:"bytes,3,rep,name=notification_types,json=notificationTypes,proto3" json:"notification_types,omitempty"`
-	// Contacts to deliver the events of, by their id on the channel: at most 1,000,
-	// each of 1 to 256 bytes. Empty means all contacts. White space around an id and
-	// a plus before digits do not count: "+254722200200" and "254722200200" are one
-	// contact.
+	// Ids (on the channel) of the contacts whose events are delivered. At most 1,000,
+	// each of 1 to 256 bytes. Empty means all contacts. White space around an id, and
+	// a plus sign before digits, are ignored. So "+254722200200" and "254722200200"
+	// select the same contact.
 	ExternalContactIds []string `protobuf:"bytes,4,rep,name=external_contact_ids,json=externalContactIds,proto3" json:"external_contact_ids,omitempty"`
-	// Conversations to deliver the events of, by Ongair's id: at most 1,000, each of
-	// 1 to 256 bytes. Empty means all conversations.
+	// Ongair's ids of the conversations whose events are delivered. At most 1,000,
+	// each of 1 to 256 bytes. Empty means all conversations.
 	ConversationIds []string `protobuf:"bytes,5,rep,name=conversation_ids,json=conversationIds,proto3" json:"conversation_ids,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1927,9 +1939,9 @@ func (x *CreateStreamTicketRequest) GetConversationIds() []string {
 // CreateStreamTicketResponse is a ticket.
 type CreateStreamTicketResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The ticket, of at most 8 KiB. It is safe in a URL. Every replica accepts it until it
-	// expires, as often as it is used. It is rejected with CREDENTIALS_INVALID after that,
-	// or if the caller's key has been revoked.
+	// The ticket, of at most 8 KiB. It is safe in a URL. Until it expires, every
+	// replica accepts it, any number of times. After it has expired, or if the
+	// caller's key was revoked, it is rejected with CREDENTIALS_INVALID.
 	Ticket string `protobuf:"bytes,1,opt,name=ticket,proto3" json:"ticket,omitempty"`
 	// Time at which the ticket expires: one minute after its creation.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`

@@ -25,39 +25,42 @@ const (
 
 // SendRequest is a text message to one contact.
 //
-// A field that several requests have has the same number in all of them.
+// If several requests have a field with the same name, its number is the same in
+// all of them.
 type SendRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the configured channel to send through: 1 to 64 letters, digits,
-	// underscores and hyphens. Empty means the only channel that the caller may
-	// use; if there are several, the call fails with CHANNEL_REQUIRED. An unknown
-	// name fails with CHANNEL_UNKNOWN.
+	// underscores and hyphens. If it is empty and the caller may use only one
+	// channel, that one is used. If the caller may use several, the call fails with
+	// CHANNEL_REQUIRED. An unknown name fails with CHANNEL_UNKNOWN.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
-	// Id of the contact on the channel, for example "+254722200200": 1 to 256
-	// bytes. It is opaque and never checked as a phone number, because contacts on
-	// WeChat and Telegram have none.
+	// Id of the contact on the channel, for example "+254722200200": 1 to 256 bytes.
+	// The gateway does not check its format. It need not be a phone number, because
+	// contacts on WeChat and Telegram have none.
 	ExternalId string `protobuf:"bytes,2,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
 	// Id of the contact once more, at most 256 bytes. Ongair documents it as
 	// mandatory beside external_id, with the same meaning. Empty means the value of
 	// external_id.
 	ExternalContactId string `protobuf:"bytes,3,opt,name=external_contact_id,json=externalContactId,proto3" json:"external_contact_id,omitempty"`
-	// Key that makes the call safe to repeat (AIP-155): 1 to 128 printable ASCII
-	// characters, a UUID or not. Over REST the header Idempotency-Key is the same.
-	// Empty means that every call sends.
+	// Key that makes the call safe to repeat (AIP-155). It has 1 to 128 printable
+	// ASCII characters. It may be a UUID, but need not. Over REST you can set the
+	// header Idempotency-Key instead. If it is empty, each call sends a message, also
+	// a repeated one.
 	//
 	// Calls with the same caller, channel, method and request_id reach Ongair once.
 	// A repeated call gets
 	//   - the first call's response, with replayed set, if that succeeded;
-	//   - IDEMPOTENCY_KEY_REUSED if its other fields differ;
+	//   - IDEMPOTENCY_KEY_REUSED if its other fields differ from those of the first
+	//     call;
 	//   - IDEMPOTENCY_IN_FLIGHT while the first call is running;
 	//   - OUTCOME_UNKNOWN if the gateway does not know how the first call ended.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Whether to attach the message to the contact's open conversation on Ongair's
 	// dashboard. Absent means Ongair's own default.
 	Thread *bool `protobuf:"varint,5,opt,name=thread,proto3,oneof" json:"thread,omitempty"`
-	// Text of the message: 1 to 65,536 bytes of UTF-8, passed on unchanged. Channels
-	// have lower limits of their own, which Ongair reports (WhatsApp's is 4,096
-	// characters).
+	// Text of the message: 1 to 65,536 bytes of UTF-8, passed on unchanged. A channel
+	// may have a lower limit (WhatsApp: 4,096 characters). If the text exceeds it,
+	// Ongair returns an error.
 	Text          string `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -137,16 +140,17 @@ func (x *SendRequest) GetText() string {
 
 // SendResponse is Ongair's answer to a text message.
 //
-// A field that several responses have has the same number in all of them.
+// If several responses have a field with the same name, its number is the same in
+// all of them.
 type SendResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ongair's id of the message, verbatim; empty if Ongair gave none.
+	// Ongair's id of the message, verbatim. Empty if Ongair's answer has none.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Ongair's id of the conversation that the message belongs to; empty if Ongair
 	// gave none.
 	ConversationId string `protobuf:"bytes,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// Whether this is the stored response of an earlier call with the same
-	// request_id. This call then sent nothing.
+	// request_id. If it is true, this call sent nothing.
 	Replayed      bool `protobuf:"varint,3,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -207,33 +211,33 @@ func (x *SendResponse) GetReplayed() bool {
 type SendImageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the configured channel to send through: 1 to 64 letters, digits,
-	// underscores and hyphens. Empty means the only channel that the caller may
-	// use; if there are several, the call fails with CHANNEL_REQUIRED. An unknown
-	// name fails with CHANNEL_UNKNOWN.
+	// underscores and hyphens. If it is empty and the caller may use only one
+	// channel, that one is used. If the caller may use several, the call fails with
+	// CHANNEL_REQUIRED. An unknown name fails with CHANNEL_UNKNOWN.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
-	// Id of the contact on the channel, for example "+254722200200": 1 to 256
-	// bytes. It is opaque and never checked as a phone number, because contacts on
-	// WeChat and Telegram have none.
+	// Id of the contact on the channel, for example "+254722200200": 1 to 256 bytes.
+	// The gateway does not check its format. It need not be a phone number, because
+	// contacts on WeChat and Telegram have none.
 	ExternalId string `protobuf:"bytes,2,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
 	// Id of the contact once more, at most 256 bytes. Ongair documents it as
 	// mandatory beside external_id, with the same meaning. Empty means the value of
 	// external_id.
 	ExternalContactId string `protobuf:"bytes,3,opt,name=external_contact_id,json=externalContactId,proto3" json:"external_contact_id,omitempty"`
-	// Key that makes the call safe to repeat (AIP-155): 1 to 128 printable ASCII
-	// characters, a UUID or not. Over REST the header Idempotency-Key is the same.
-	// Empty means that every call sends. SendRequest.request_id lists what a
-	// repeated call gets.
+	// Key that makes the call safe to repeat (AIP-155). It has 1 to 128 printable
+	// ASCII characters. It may be a UUID, but need not. Over REST you can set the
+	// header Idempotency-Key instead. If it is empty, each call sends a message, also
+	// a repeated one. SendRequest.request_id lists what a repeated call gets.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Whether to attach the message to the contact's open conversation on Ongair's
 	// dashboard. Absent means Ongair's own default.
 	Thread *bool `protobuf:"varint,5,opt,name=thread,proto3,oneof" json:"thread,omitempty"`
 	// Caption under the image: at most 65,536 bytes of UTF-8. Empty means none.
 	Text string `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
-	// MIME type of the image: "image/jpeg" or "image/png", the two that Ongair
-	// documents.
+	// MIME type of the image. It is "image/jpeg" or "image/png". Ongair documents no
+	// others.
 	ContentType string `protobuf:"bytes,7,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// URL of the image: http or https, at most 2,048 bytes. Ongair fetches it, so it
-	// must be reachable from there.
+	// URL of the image: http or https, at most 2,048 bytes. Ongair downloads it, so
+	// Ongair's servers must be able to reach the URL.
 	Image         string `protobuf:"bytes,8,opt,name=image,proto3" json:"image,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -328,13 +332,13 @@ func (x *SendImageRequest) GetImage() string {
 // SendImageResponse is Ongair's answer to an image.
 type SendImageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ongair's id of the message, verbatim; empty if Ongair gave none.
+	// Ongair's id of the message, verbatim. Empty if Ongair's answer has none.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Ongair's id of the conversation that the message belongs to; empty if Ongair
 	// gave none.
 	ConversationId string `protobuf:"bytes,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// Whether this is the stored response of an earlier call with the same
-	// request_id. This call then sent nothing.
+	// request_id. If it is true, this call sent nothing.
 	Replayed      bool `protobuf:"varint,3,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -395,29 +399,30 @@ func (x *SendImageResponse) GetReplayed() bool {
 type SendDocumentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the configured channel to send through: 1 to 64 letters, digits,
-	// underscores and hyphens. Empty means the only channel that the caller may
-	// use; if there are several, the call fails with CHANNEL_REQUIRED. An unknown
-	// name fails with CHANNEL_UNKNOWN.
+	// underscores and hyphens. If it is empty and the caller may use only one
+	// channel, that one is used. If the caller may use several, the call fails with
+	// CHANNEL_REQUIRED. An unknown name fails with CHANNEL_UNKNOWN.
 	Channel string `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
-	// Id of the contact on the channel, for example "+254722200200": 1 to 256
-	// bytes. It is opaque and never checked as a phone number, because contacts on
-	// WeChat and Telegram have none.
+	// Id of the contact on the channel, for example "+254722200200": 1 to 256 bytes.
+	// The gateway does not check its format. It need not be a phone number, because
+	// contacts on WeChat and Telegram have none.
 	ExternalId string `protobuf:"bytes,2,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
-	// Id of the contact once more, at most 256 bytes. Ongair documents no such field
-	// for documents, so it is passed on only if it is set.
+	// Id of the contact once more, at most 256 bytes. Ongair's API for sending
+	// documents has no such field in its documentation. So the gateway passes it on
+	// only if it is set.
 	ExternalContactId string `protobuf:"bytes,3,opt,name=external_contact_id,json=externalContactId,proto3" json:"external_contact_id,omitempty"`
-	// Key that makes the call safe to repeat (AIP-155): 1 to 128 printable ASCII
-	// characters, a UUID or not. Over REST the header Idempotency-Key is the same.
-	// Empty means that every call sends. SendRequest.request_id lists what a
-	// repeated call gets.
+	// Key that makes the call safe to repeat (AIP-155). It has 1 to 128 printable
+	// ASCII characters. It may be a UUID, but need not. Over REST you can set the
+	// header Idempotency-Key instead. If it is empty, each call sends a message, also
+	// a repeated one. SendRequest.request_id lists what a repeated call gets.
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Whether to attach the message to the contact's open conversation on Ongair's
 	// dashboard. Absent means Ongair's own default.
 	Thread *bool `protobuf:"varint,5,opt,name=thread,proto3,oneof" json:"thread,omitempty"`
 	// MIME type of the document, at most 255 bytes. Empty means "application/pdf".
 	ContentType string `protobuf:"bytes,7,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
-	// URL of the document: http or https, at most 2,048 bytes. Ongair fetches it, so
-	// it must be reachable from there.
+	// URL of the document: http or https, at most 2,048 bytes. Ongair downloads it,
+	// so Ongair's servers must be able to reach the URL.
 	FileUrl string `protobuf:"bytes,9,opt,name=file_url,json=fileUrl,proto3" json:"file_url,omitempty"`
 	// Caption under the document: at most 65,536 bytes of UTF-8. Empty means none.
 	Caption       string `protobuf:"bytes,10,opt,name=caption,proto3" json:"caption,omitempty"`
@@ -514,13 +519,13 @@ func (x *SendDocumentRequest) GetCaption() string {
 // SendDocumentResponse is Ongair's answer to a document.
 type SendDocumentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Ongair's id of the message, verbatim; empty if Ongair gave none.
+	// Ongair's id of the message, verbatim. Empty if Ongair's answer has none.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Ongair's id of the conversation that the message belongs to; empty if Ongair
 	// gave none.
 	ConversationId string `protobuf:"bytes,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// Whether this is the stored response of an earlier call with the same
-	// request_id. This call then sent nothing.
+	// request_id. If it is true, this call sent nothing.
 	Replayed      bool `protobuf:"varint,3,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -4,17 +4,18 @@
 // 	protoc        (unknown)
 // source: ongair/v1/ongair_service.proto
 
-// Package ongair.v1 is the contract of Ongair Gateway: typed calls that reach
-// customers through Ongair, and one stream of everything that comes back.
+// Package ongair.v1 defines the API of Ongair Gateway. It has typed calls that send
+// to customers through Ongair, and one stream of everything that Ongair reports.
 //
-// Field names follow Ongair's where Ongair has one (external_id, thread,
-// conversation_id), so its documentation still helps. Every id is a string,
-// because Ongair sends ids as numbers and as strings.
+// If Ongair has a name for a field, this API uses the same name (external_id,
+// thread, conversation_id). So Ongair's documentation also applies here. Every id
+// is a string here, because Ongair sends some ids as numbers and some as strings.
 //
-// Every error that the gateway makes is a google.rpc.Status whose details hold a
-// google.rpc.ErrorInfo: its reason is a name of ErrorReason, its domain
-// "gateway.ongair.im". An error without an ErrorInfo was made by the transport: a
-// stream can be resumed, and a send may have gone out.
+// Every error of the gateway is a google.rpc.Status whose details contain a
+// google.rpc.ErrorInfo. The reason of the ErrorInfo is a name of ErrorReason
+// without its prefix. Its domain is "gateway.ongair.im". An error without an
+// ErrorInfo comes from the transport. After it, a stream can be resumed. A send may
+// or may not have been made.
 
 package ongairv1
 

@@ -4,17 +4,18 @@
 // - protoc             (unknown)
 // source: ongair/v1/ongair_service.proto
 
-// Package ongair.v1 is the contract of Ongair Gateway: typed calls that reach
-// customers through Ongair, and one stream of everything that comes back.
+// Package ongair.v1 defines the API of Ongair Gateway. It has typed calls that send
+// to customers through Ongair, and one stream of everything that Ongair reports.
 //
-// Field names follow Ongair's where Ongair has one (external_id, thread,
-// conversation_id), so its documentation still helps. Every id is a string,
-// because Ongair sends ids as numbers and as strings.
+// If Ongair has a name for a field, this API uses the same name (external_id,
+// thread, conversation_id). So Ongair's documentation also applies here. Every id
+// is a string here, because Ongair sends some ids as numbers and some as strings.
 //
-// Every error that the gateway makes is a google.rpc.Status whose details hold a
-// google.rpc.ErrorInfo: its reason is a name of ErrorReason, its domain
-// "gateway.ongair.im". An error without an ErrorInfo was made by the transport: a
-// stream can be resumed, and a send may have gone out.
+// Every error of the gateway is a google.rpc.Status whose details contain a
+// google.rpc.ErrorInfo. The reason of the ErrorInfo is a name of ErrorReason
+// without its prefix. Its domain is "gateway.ongair.im". An error without an
+// ErrorInfo comes from the transport. After it, a stream can be resumed. A send may
+// or may not have been made.
 
 package ongairv1
 
@@ -44,12 +45,13 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// OngairService sends through Ongair, and delivers what Ongair's webhooks bring.
+// OngairService sends messages through Ongair, and delivers the events from
+// Ongair's webhooks.
 //
-// Send, SendImage, SendDocument and CreateTicket make one HTTP call to Ongair
-// each. Ongair has no idempotency key: a call that failed with an unknown effect
-// (ErrorInfo metadata "effect" is "unknown") MUST NOT be repeated without a
-// request_id, unless a second message to the customer is acceptable.
+// Each call of Send, SendImage, SendDocument or CreateTicket makes one HTTP call to
+// Ongair. Ongair itself does not detect repeated calls. If a call without a
+// request_id failed and the ErrorInfo metadata "effect" is "unknown", do not repeat
+// it, unless a second message to the customer is acceptable.
 type OngairServiceClient interface {
 	// Send sends a text message to a contact.
 	Send(ctx context.Context, in *SendRequest, opts ...grpc.CallOption) (*SendResponse, error)
@@ -61,33 +63,35 @@ type OngairServiceClient interface {
 	CreateTicket(ctx context.Context, in *CreateTicketRequest, opts ...grpc.CallOption) (*CreateTicketResponse, error)
 	// ListEvents returns one page of events, in the order of the log.
 	//
-	// It is for programs that cannot hold a stream open: cron jobs, PHP, shells,
-	// serverless functions. To read on, call it again with the cursor of the last
-	// page. With wait it is a long poll, which counts as one of the caller's
-	// streams; a gateway that stops answers it with an empty page.
+	// It is for programs that cannot keep a stream open, such as cron jobs, PHP
+	// scripts, shell scripts and serverless functions. To read on, call it again with
+	// the cursor of the last page. With wait it is a long poll, which counts as one
+	// of the caller's streams; a gateway that stops answers it with an empty page.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
 	// Subscribe streams events, in the order of the log.
 	//
-	// The first response comes at once, possibly without events, so the client knows
-	// that it is connected and where. After it, a response comes whenever there are
-	// events, and an empty one as heartbeat after each heartbeat_interval without
-	// any. Heartbeats stop while the gateway cannot reach its log. After 10 s without
-	// the log the stream ends with LOG_UNAVAILABLE.
+	// The first response comes at once, even if there are no events. It tells the
+	// client that it is connected, and its cursor tells where the stream starts.
+	// After that, the gateway sends a response whenever there are events. If there
+	// are none for a heartbeat_interval, it sends a response without events (a
+	// heartbeat). Heartbeats stop while the gateway cannot reach its log. After 10 s
+	// without the log the stream ends with LOG_UNAVAILABLE.
 	//
-	// One stream never delivers an event twice and never skips one. If it cannot go
-	// on, it ends with a reason, and the ErrorInfo has the metadata "cursor": that of
-	// the last response. To resume, subscribe again from the cursor of the last
-	// response that was handled. Delivery over such reconnects is at least
-	// once; an event's id is the same each time.
+	// One stream never delivers an event twice and never skips one. If a stream
+	// cannot continue, it ends with an error. The metadata "cursor" of its ErrorInfo
+	// is the cursor of the last response. To resume, subscribe again from the cursor
+	// of the last response that was handled. After such a reconnect a client may get
+	// an event a second time. The event then has the same id.
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SubscribeResponse], error)
-	// CreateStreamTicket creates a ticket for one kind of event stream.
+	// CreateStreamTicket creates a ticket for event streams with given filters.
 	//
-	// It is for web pages, whose EventSource cannot send an API key. A backend creates
-	// the ticket, and its page opens
-	// GET /v1/events:subscribe?ticket=TICKET. The stream has the caller's rights and
-	// limits, and the filters of the ticket. The page may set a start. After each end of
-	// the stream the page opens another one, with a new ticket and the last event id as
-	// cursor.
+	// It is for web pages, whose EventSource cannot send an API key. A backend
+	// creates the ticket and gives it to its web page. The page then opens GET
+	// /v1/events:subscribe?ticket=TICKET. The stream has the caller's rights and
+	// limits, and the filters of the ticket. The page may choose where the stream
+	// starts, with cursor, start_time or position. While the ticket is valid,
+	// EventSource reconnects by itself. After that the page opens a new stream, with
+	// a new ticket and with the last event id as cursor.
 	CreateStreamTicket(ctx context.Context, in *CreateStreamTicketRequest, opts ...grpc.CallOption) (*CreateStreamTicketResponse, error)
 }
 
@@ -182,12 +186,13 @@ func (c *ongairServiceClient) CreateStreamTicket(ctx context.Context, in *Create
 // All implementations must embed UnimplementedOngairServiceServer
 // for forward compatibility.
 //
-// OngairService sends through Ongair, and delivers what Ongair's webhooks bring.
+// OngairService sends messages through Ongair, and delivers the events from
+// Ongair's webhooks.
 //
-// Send, SendImage, SendDocument and CreateTicket make one HTTP call to Ongair
-// each. Ongair has no idempotency key: a call that failed with an unknown effect
-// (ErrorInfo metadata "effect" is "unknown") MUST NOT be repeated without a
-// request_id, unless a second message to the customer is acceptable.
+// Each call of Send, SendImage, SendDocument or CreateTicket makes one HTTP call to
+// Ongair. Ongair itself does not detect repeated calls. If a call without a
+// request_id failed and the ErrorInfo metadata "effect" is "unknown", do not repeat
+// it, unless a second message to the customer is acceptable.
 type OngairServiceServer interface {
 	// Send sends a text message to a contact.
 	Send(context.Context, *SendRequest) (*SendResponse, error)
@@ -199,33 +204,35 @@ type OngairServiceServer interface {
 	CreateTicket(context.Context, *CreateTicketRequest) (*CreateTicketResponse, error)
 	// ListEvents returns one page of events, in the order of the log.
 	//
-	// It is for programs that cannot hold a stream open: cron jobs, PHP, shells,
-	// serverless functions. To read on, call it again with the cursor of the last
-	// page. With wait it is a long poll, which counts as one of the caller's
-	// streams; a gateway that stops answers it with an empty page.
+	// It is for programs that cannot keep a stream open, such as cron jobs, PHP
+	// scripts, shell scripts and serverless functions. To read on, call it again with
+	// the cursor of the last page. With wait it is a long poll, which counts as one
+	// of the caller's streams; a gateway that stops answers it with an empty page.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
 	// Subscribe streams events, in the order of the log.
 	//
-	// The first response comes at once, possibly without events, so the client knows
-	// that it is connected and where. After it, a response comes whenever there are
-	// events, and an empty one as heartbeat after each heartbeat_interval without
-	// any. Heartbeats stop while the gateway cannot reach its log. After 10 s without
-	// the log the stream ends with LOG_UNAVAILABLE.
+	// The first response comes at once, even if there are no events. It tells the
+	// client that it is connected, and its cursor tells where the stream starts.
+	// After that, the gateway sends a response whenever there are events. If there
+	// are none for a heartbeat_interval, it sends a response without events (a
+	// heartbeat). Heartbeats stop while the gateway cannot reach its log. After 10 s
+	// without the log the stream ends with LOG_UNAVAILABLE.
 	//
-	// One stream never delivers an event twice and never skips one. If it cannot go
-	// on, it ends with a reason, and the ErrorInfo has the metadata "cursor": that of
-	// the last response. To resume, subscribe again from the cursor of the last
-	// response that was handled. Delivery over such reconnects is at least
-	// once; an event's id is the same each time.
+	// One stream never delivers an event twice and never skips one. If a stream
+	// cannot continue, it ends with an error. The metadata "cursor" of its ErrorInfo
+	// is the cursor of the last response. To resume, subscribe again from the cursor
+	// of the last response that was handled. After such a reconnect a client may get
+	// an event a second time. The event then has the same id.
 	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[SubscribeResponse]) error
-	// CreateStreamTicket creates a ticket for one kind of event stream.
+	// CreateStreamTicket creates a ticket for event streams with given filters.
 	//
-	// It is for web pages, whose EventSource cannot send an API key. A backend creates
-	// the ticket, and its page opens
-	// GET /v1/events:subscribe?ticket=TICKET. The stream has the caller's rights and
-	// limits, and the filters of the ticket. The page may set a start. After each end of
-	// the stream the page opens another one, with a new ticket and the last event id as
-	// cursor.
+	// It is for web pages, whose EventSource cannot send an API key. A backend
+	// creates the ticket and gives it to its web page. The page then opens GET
+	// /v1/events:subscribe?ticket=TICKET. The stream has the caller's rights and
+	// limits, and the filters of the ticket. The page may choose where the stream
+	// starts, with cursor, start_time or position. While the ticket is valid,
+	// EventSource reconnects by itself. After that the page opens a new stream, with
+	// a new ticket and with the last event id as cursor.
 	CreateStreamTicket(context.Context, *CreateStreamTicketRequest) (*CreateStreamTicketResponse, error)
 	mustEmbedUnimplementedOngairServiceServer()
 }

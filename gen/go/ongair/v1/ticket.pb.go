@@ -27,7 +27,7 @@ const (
 type Direction int32
 
 const (
-	// Not set. Ongair takes it as DIRECTION_IN.
+	// Not set. Ongair then uses DIRECTION_IN.
 	Direction_DIRECTION_UNSPECIFIED Direction = 0
 	// The contact wrote to the business ("IN").
 	Direction_DIRECTION_IN Direction = 1
@@ -76,7 +76,8 @@ func (Direction) EnumDescriptor() ([]byte, []int) {
 	return file_ongair_v1_ticket_proto_rawDescGZIP(), []int{0}
 }
 
-// CreateTicketRequest opens a conversation with one contact.
+// CreateTicketRequest opens a conversation, which Ongair calls a ticket, with one
+// contact.
 type CreateTicketRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the configured channel to open the conversation through: 1 to 64
@@ -99,13 +100,14 @@ type CreateTicketRequest struct {
 	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Text of the message: at most 65,536 bytes of UTF-8. Empty means none.
 	Text string `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
-	// Id of the message that the ticket is about, unique on the caller's platform: 1
-	// to 256 bytes.
+	// Id of the message that the ticket is about, 1 to 256 bytes. The caller's own
+	// system assigns it, and it must be unique there.
 	MessageId string `protobuf:"bytes,11,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`
-	// Name of the contact: at most 1,024 bytes. Empty means that none is passed on.
+	// Name of the contact: at most 1,024 bytes. If it is empty, the gateway passes no
+	// name to Ongair.
 	Name string `protobuf:"bytes,12,opt,name=name,proto3" json:"name,omitempty"`
-	// Which side wrote first. Unspecified means Ongair's default, DIRECTION_IN. A
-	// number outside the enum is INVALID_REQUEST.
+	// Which side wrote first. Unspecified means Ongair's default, DIRECTION_IN. If
+	// the number is not in the enum, the call fails with INVALID_REQUEST.
 	Direction Direction `protobuf:"varint,13,opt,name=direction,proto3,enum=ongair.v1.Direction" json:"direction,omitempty"`
 	// URL of the contact's picture: http or https, at most 2,048 bytes. Empty means
 	// none.
@@ -226,13 +228,13 @@ func (x *CreateTicketRequest) GetPhoneNumber() string {
 	return ""
 }
 
-// CreateTicketResponse is Ongair's answer to a new conversation.
+// CreateTicketResponse is Ongair's answer to the request for a new conversation.
 type CreateTicketResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Ongair's id of the conversation, verbatim; empty if Ongair gave none.
 	ConversationId string `protobuf:"bytes,2,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// Whether this is the stored response of an earlier call with the same
-	// request_id. This call then opened nothing.
+	// request_id. If it is true, this call opened no conversation.
 	Replayed      bool `protobuf:"varint,3,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
