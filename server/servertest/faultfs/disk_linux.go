@@ -55,50 +55,50 @@ func New(t testing.TB) *Disk {
 	d.root = d.newNode(syscall.S_IFDIR | 0o755)
 	Mounted(t, d.mount())
 	t.Cleanup(func() {
-		d.PowerOff() // and so ends what is delayed
+		d.PowerOff() // ends delayed syncs
 		d.unmount()
 	})
 	return d
 }
 
-// Mounted skips a test that cannot mount a file system, because of err. If
-// ONGAIR_GATEWAY_REQUIRE_MOUNTS is set, as in continuous integration, it fails the test.
+// Mounted skips the test if err, the error of a mount, is not nil. If
+// ONGAIR_GATEWAY_REQUIRE_MOUNTS is set, as in continuous integration, it fails the test instead.
 func Mounted(t testing.TB, err error) {
 	t.Helper()
 	if err == nil {
 		return
 	}
 	if os.Getenv("ONGAIR_GATEWAY_REQUIRE_MOUNTS") != "" {
-		require.FailNow(t, "cannot mount a file system, which ONGAIR_GATEWAY_REQUIRE_MOUNTS demands", "%v", err)
+		require.FailNow(t, "ONGAIR_GATEWAY_REQUIRE_MOUNTS is set, but a file system cannot be mounted", "%v", err)
 	}
-	t.Skipf("cannot mount a file system, which takes root, and /dev/fuse for one that fails: %v", err)
+	t.Skipf("cannot mount a file system, which needs root, and /dev/fuse for faultfs: %v", err)
 }
 
 // Dir returns the mount point.
 func (d *Disk) Dir() string { return d.dir }
 
-// FailWrites makes all changes of the disk fail with errno, for example EROFS. 0 ends that.
+// FailWrites makes all changes of the disk fail with errno, for example EROFS. 0 ends the fault.
 func (d *Disk) FailWrites(errno syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.writeError = errno
 }
 
-// FailSyncs makes every fsync fail with errno. 0 ends that.
+// FailSyncs makes every fsync fail with errno. 0 ends the fault.
 func (d *Disk) FailSyncs(errno syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.syncError = errno
 }
 
-// FailDirectorySyncs makes every fsync of a directory fail with errno. 0 ends that.
+// FailDirectorySyncs makes every fsync of a directory fail with errno. 0 ends the fault.
 func (d *Disk) FailDirectorySyncs(errno syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.dirSyncError = errno
 }
 
-// DelaySyncs sets the duration of every later fsync. It ends running ones with another delay.
+// DelaySyncs sets the duration of every later fsync. It ends the delay of running ones.
 func (d *Disk) DelaySyncs(delay time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -106,8 +106,8 @@ func (d *Disk) DelaySyncs(delay time.Duration) {
 	d.release()
 }
 
-// PowerOff cuts the power: everything fails, and nothing more becomes safe. Processes with open
-// files SHOULD be ended before PowerOn, because these files stay broken.
+// PowerOff cuts the power: every operation fails, and no more data becomes safe. End processes
+// with open files before PowerOn, because these files stay broken.
 func (d *Disk) PowerOff() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -124,10 +124,10 @@ func (d *Disk) release() {
 func Nothing(int) int { return 0 }
 
 // Anything keeps a random amount of unsynced data.
-func Anything(n int) int { return rand.IntN(n + 1) } //nolint:gosec // which is chance, and no secret
+func Anything(n int) int { return rand.IntN(n + 1) } //nolint:gosec // not a secret
 
-// PowerOn mounts what survived the power cut, in the same place and without faults. survive
-// returns how many of n unsynced things survive, 0 to n.
+// PowerOn mounts the data that survived the power cut, in the same place and without faults.
+// survive returns how many of n unsynced entries or bytes survive, 0 to n.
 func (d *Disk) PowerOn(survive func(n int) int) {
 	d.t.Helper()
 	d.unmount()
@@ -181,7 +181,7 @@ func (d *Disk) record(e ...naming) {
 }
 
 func (d *Disk) mount() error {
-	forever := time.Hour // nobody else changes the disk
+	forever := time.Hour // only the kernel changes the disk
 	server, err := fs.Mount(d.dir, d.root, &fs.Options{
 		EntryTimeout: &forever,
 		AttrTimeout:  &forever,
@@ -189,7 +189,7 @@ func (d *Disk) mount() error {
 		MountOptions: fuse.MountOptions{
 			FsName: "faultfs",
 			Name:   "faultfs",
-			// With the system call, because fusermount may not be installed.
+			// Use the system call, because fusermount may not be installed.
 			DirectMountStrict: true,
 		},
 	})
@@ -207,15 +207,15 @@ func (d *Disk) addSurvivors(ctx context.Context) {
 	}
 }
 
-// unmount ends the mount, by force if files are open: nats-server does not close the file of a
-// batch whose sync failed.
+// unmount ends the mount, by force if files are open. nats-server leaves the file of a batch open
+// if its sync failed.
 func (d *Disk) unmount() {
 	if d.server.Unmount() != nil {
 		assert.NoError(d.t, syscall.Unmount(d.dir, syscall.MNT_FORCE|syscall.MNT_DETACH))
 	}
 }
 
-// waitForSync waits for the duration of an fsync.
+// waitForSync waits for the delay of an fsync.
 func (d *Disk) waitForSync() {
 	d.mu.Lock()
 	delay, released := d.syncDelay, d.released

@@ -17,13 +17,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// everything lets everything survive.
+// everything keeps all unsynced data.
 func everything(n int) int { return n }
 
-// half lets half of it survive, and of one thing that one.
+// half keeps half of the unsynced data, rounded up.
 func half(n int) int { return (n + 1) / 2 }
 
-// shell is a small language for what is done to a disk.
+// shell operates on the files of a disk, and fails the test on an error.
 type shell struct {
 	t   *testing.T
 	dir string
@@ -31,7 +31,7 @@ type shell struct {
 
 func (s shell) path(name string) string { return filepath.Join(s.dir, name) }
 
-// write opens a file with flags, writes at an offset, and syncs if told to.
+// write opens a file with flags, writes at an offset, and syncs if sync is true.
 func (s shell) write(name string, flags int, offset int64, data string, sync bool) {
 	s.t.Helper()
 	f, err := os.OpenFile(s.path(name), os.O_RDWR|flags, 0o600)
@@ -84,14 +84,14 @@ func (s shell) files() map[string]string {
 func TestAPowerCutKeepsSyncedData(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		// before is synced, all of it; then what happens, and the cut.
-		before, then func(shell)
-		survive      func(int) int
-		left         map[string]string
+		// setup makes synced changes, and change is followed by the power cut.
+		setup, change func(shell)
+		survive       func(int) int
+		want          map[string]string
 	}{
-		{"synced data are there", nil, func(s shell) { s.create("a", "one") }, faultfs.Nothing, map[string]string{"a": "one"}},
-		{"data written with O_SYNC are there", nil, func(s shell) { s.write("a", os.O_CREATE|os.O_SYNC, 0, "one", false) }, faultfs.Nothing, map[string]string{"a": "one"}},
-		{"a new file that nobody synced is gone", nil, func(s shell) { s.write("a", os.O_CREATE, 0, "one", false) }, faultfs.Nothing, map[string]string{}},
+		{"synced data survives", nil, func(s shell) { s.create("a", "one") }, faultfs.Nothing, map[string]string{"a": "one"}},
+		{"data written with O_SYNC survives", nil, func(s shell) { s.write("a", os.O_CREATE|os.O_SYNC, 0, "one", false) }, faultfs.Nothing, map[string]string{"a": "one"}},
+		{"a new unsynced file is lost", nil, func(s shell) { s.write("a", os.O_CREATE, 0, "one", false) }, faultfs.Nothing, map[string]string{}},
 		{"a name that was synced without its data is an empty file", nil, func(s shell) {
 			s.write("a", os.O_CREATE, 0, "one", false)
 			s.sync("")
@@ -101,21 +101,21 @@ func TestAPowerCutKeepsSyncedData(t *testing.T) {
 			s.mkdir("d/e")
 			s.create("d/e/a", "one")
 		}, faultfs.Nothing, map[string]string{"d/e/a": "one"}},
-		{"what was appended since is gone", func(s shell) { s.create("a", "one") }, func(s shell) { s.write("a", 0, 3, "two", false) }, faultfs.Nothing, map[string]string{"a": "one"}},
-		{"or a beginning of it is left", func(s shell) { s.create("a", "one") }, func(s shell) { s.write("a", 0, 3, "two", false) }, half, map[string]string{"a": "onetw"}},
-		{"what was overwritten since is as it was", func(s shell) { s.create("a", "abcdef") }, func(s shell) { s.write("a", 0, 2, "CD", false) }, faultfs.Nothing, map[string]string{"a": "abcdef"}},
-		{"or the rest of it is", func(s shell) { s.create("a", "abcdefgh") }, func(s shell) { s.write("a", 0, 2, "CDEFGH", false) }, half, map[string]string{"a": "abCDEfgh"}},
-		{"a truncation is undone", func(s shell) { s.create("a", "abcdef") }, func(s shell) { s.truncate("a", 2) }, faultfs.Nothing, map[string]string{"a": "abcdef"}},
-		{"or not", func(s shell) { s.create("a", "abcdef") }, func(s shell) { s.truncate("a", 2) }, half, map[string]string{"a": "ab"}},
-		{"a file that is written anew is cut short", func(s shell) { s.create("a", "abcdef") }, func(s shell) { s.write("a", os.O_TRUNC, 0, "ABCD", false) }, half, map[string]string{"a": "AB"}},
-		{"a gap is zeros", nil, func(s shell) { s.write("a", os.O_CREATE, 2, "c", true) }, faultfs.Nothing, map[string]string{"a": "\x00\x00c"}},
-		{"a link is there once its directory is synced, and leads where it did", func(s shell) { s.create("a", "one") }, func(s shell) {
+		{"an unsynced append is lost", func(s shell) { s.create("a", "one") }, func(s shell) { s.write("a", 0, 3, "two", false) }, faultfs.Nothing, map[string]string{"a": "one"}},
+		{"a prefix of an unsynced append survives", func(s shell) { s.create("a", "one") }, func(s shell) { s.write("a", 0, 3, "two", false) }, half, map[string]string{"a": "onetw"}},
+		{"an unsynced overwrite is undone", func(s shell) { s.create("a", "abcdef") }, func(s shell) { s.write("a", 0, 2, "CD", false) }, faultfs.Nothing, map[string]string{"a": "abcdef"}},
+		{"a prefix of an unsynced overwrite survives", func(s shell) { s.create("a", "abcdefgh") }, func(s shell) { s.write("a", 0, 2, "CDEFGH", false) }, half, map[string]string{"a": "abCDEfgh"}},
+		{"an unsynced truncation is undone", func(s shell) { s.create("a", "abcdef") }, func(s shell) { s.truncate("a", 2) }, faultfs.Nothing, map[string]string{"a": "abcdef"}},
+		{"an unsynced truncation survives", func(s shell) { s.create("a", "abcdef") }, func(s shell) { s.truncate("a", 2) }, half, map[string]string{"a": "ab"}},
+		{"a rewritten file is truncated", func(s shell) { s.create("a", "abcdef") }, func(s shell) { s.write("a", os.O_TRUNC, 0, "ABCD", false) }, half, map[string]string{"a": "AB"}},
+		{"a gap is filled with zeros", nil, func(s shell) { s.write("a", os.O_CREATE, 2, "c", true) }, faultfs.Nothing, map[string]string{"a": "\x00\x00c"}},
+		{"a symbolic link survives once its directory is synced, with its target", func(s shell) { s.create("a", "one") }, func(s shell) {
 			require.NoError(s.t, os.Symlink("a", s.path("b")))
 			s.sync("")
 		}, faultfs.Nothing, map[string]string{"a": "one", "b": "one"}},
-		{"a rename is undone, all of it", func(s shell) { s.create("a", "new"); s.create("b", "old") }, func(s shell) { s.rename("a", "b") }, faultfs.Nothing, map[string]string{"a": "new", "b": "old"}},
-		{"or not", func(s shell) { s.create("a", "new"); s.create("b", "old") }, func(s shell) { s.rename("a", "b") }, everything, map[string]string{"b": "new"}},
-		{"a rename whose directory was synced stays", func(s shell) { s.create("a", "new"); s.create("b", "old") }, func(s shell) {
+		{"an unsynced rename is undone completely", func(s shell) { s.create("a", "new"); s.create("b", "old") }, func(s shell) { s.rename("a", "b") }, faultfs.Nothing, map[string]string{"a": "new", "b": "old"}},
+		{"an unsynced rename survives", func(s shell) { s.create("a", "new"); s.create("b", "old") }, func(s shell) { s.rename("a", "b") }, everything, map[string]string{"b": "new"}},
+		{"a rename survives once its directory is synced", func(s shell) { s.create("a", "new"); s.create("b", "old") }, func(s shell) {
 			s.rename("a", "b")
 			s.sync("")
 		}, faultfs.Nothing, map[string]string{"b": "new"}},
@@ -124,15 +124,15 @@ func TestAPowerCutKeepsSyncedData(t *testing.T) {
 			s.rename("a", "b")
 			s.sync("")
 		}, faultfs.Nothing, map[string]string{"b": ""}},
-		{"a removed file is back", func(s shell) { s.create("a", "one") }, func(s shell) { s.remove("a") }, faultfs.Nothing, map[string]string{"a": "one"}},
-		{"or not", func(s shell) { s.create("a", "one") }, func(s shell) { s.remove("a") }, everything, map[string]string{}},
-		{"names survive in their order", nil, func(s shell) {
+		{"an unsynced removal is undone", func(s shell) { s.create("a", "one") }, func(s shell) { s.remove("a") }, faultfs.Nothing, map[string]string{"a": "one"}},
+		{"an unsynced removal survives", func(s shell) { s.create("a", "one") }, func(s shell) { s.remove("a") }, everything, map[string]string{}},
+		{"a prefix of the changes of names survives", nil, func(s shell) {
 			s.mkdir("d")
 			s.write("a", os.O_CREATE, 0, "", false)
 			s.write("d/b", os.O_CREATE, 0, "", false)
 			s.remove("a")
 		}, half, map[string]string{"a": ""}},
-		{"what a directory holds moves with it", func(s shell) { s.mkdir("d"); s.create("d/a", "one") }, func(s shell) {
+		{"the files of a renamed directory move with it", func(s shell) { s.mkdir("d"); s.create("d/a", "one") }, func(s shell) {
 			s.rename("d", "e")
 			s.sync("")
 		}, faultfs.Nothing, map[string]string{"e/a": "one"}},
@@ -140,18 +140,18 @@ func TestAPowerCutKeepsSyncedData(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			disk := faultfs.New(t)
 			s := shell{t, disk.Dir()}
-			if tt.before != nil {
-				tt.before(s)
+			if tt.setup != nil {
+				tt.setup(s)
 			}
-			tt.then(s)
+			tt.change(s)
 			disk.PowerOff()
 			disk.PowerOn(tt.survive)
-			assert.Equal(t, tt.left, s.files())
+			assert.Equal(t, tt.want, s.files())
 		})
 	}
 }
 
-func TestAReleasedDiskWorksAgain(t *testing.T) {
+func TestADiskWorksAfterEachPowerCut(t *testing.T) {
 	disk := faultfs.New(t)
 	s := shell{t, disk.Dir()}
 	s.mkdir("d")
@@ -170,7 +170,7 @@ func TestAReleasedDiskWorksAgain(t *testing.T) {
 	assert.Equal(t, fs.FileMode(0o600), info.Mode())
 }
 
-func TestNothingBecomesSafeOnceThePowerIsOff(t *testing.T) {
+func TestNothingIsSyncedAfterThePowerIsOff(t *testing.T) {
 	disk := faultfs.New(t)
 	s := shell{t, disk.Dir()}
 	f, err := os.Create(s.path("a"))
@@ -205,7 +205,7 @@ func TestAFaultLastsUntilItIsEnded(t *testing.T) {
 		require.ErrorIs(t, os.Remove(s.path("a")), errno)
 		_, err = os.Create(s.path("b"))
 		require.ErrorIs(t, err, errno)
-		assert.Equal(t, map[string]string{"a": "one"}, s.files(), "it can be read")
+		assert.Equal(t, map[string]string{"a": "one"}, s.files(), "reads work")
 	}
 	disk.FailWrites(0)
 	s.write("a", 0, 0, "two", false)
@@ -216,7 +216,7 @@ func TestAFaultLastsUntilItIsEnded(t *testing.T) {
 	require.NoError(t, f.Sync())
 }
 
-func TestASlowSyncEndsAtItsTimeoutOrWhenReleased(t *testing.T) {
+func TestASlowSyncEndsAfterItsDelayOrWhenReleased(t *testing.T) {
 	disk := faultfs.New(t)
 	s := shell{t, disk.Dir()}
 	s.create("a", "one")
@@ -236,12 +236,12 @@ func TestASlowSyncEndsAtItsTimeoutOrWhenReleased(t *testing.T) {
 			require.FailNow(t, "the sync did not wait")
 		case <-time.After(20 * time.Millisecond):
 		}
-		assert.Equal(t, map[string]string{"a": "one"}, s.files(), "all else goes on")
+		assert.Equal(t, map[string]string{"a": "one"}, s.files(), "other operations work")
 		end()
 		select {
 		case <-synced:
 		case <-time.After(10 * time.Second):
-			require.FailNow(t, "the sync was not let go")
+			require.FailNow(t, "the sync did not end")
 		}
 		require.NoError(t, f.Close())
 	}

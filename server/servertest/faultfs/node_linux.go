@@ -9,22 +9,20 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// node is a file or a directory, as FUSE knows it. The kernel serialises what
-// happens within one directory, and FUSE keeps the names as they are now, in its
-// tree; the disk's journal has how they came to be. All else is guarded by the
-// disk's mutex.
+// node is a file, directory or symbolic link. FUSE keeps the current names in its tree, and the
+// disk's journal has their changes. The kernel serialises the operations on one directory. The
+// disk's mutex guards everything else.
 type node struct {
 	fs.Inode
 	disk *Disk
 	// mode is the type and the permissions.
 	mode uint32
-	// lastEntry is the number, from 1, of the last entry of the journal about this
-	// node, or about a name in this directory.
+	// lastEntry is the number, from 1, of the last journal entry about this node or a name in
+	// this directory.
 	lastEntry int
 
-	// data are those of a file, synced those of its last fsync. They are the same
-	// before the offset same, and since then the file had no less than shortest
-	// bytes.
+	// data is the current data of a file, and synced its data at the last fsync. They are equal
+	// before the offset same. Since that fsync the file had at least shortest bytes.
 	data, synced   []byte
 	same, shortest int
 }
@@ -48,13 +46,13 @@ var (
 
 func (d *Disk) newNode(mode uint32) *node { return &node{disk: d, mode: mode} }
 
-// sync makes the data safe.
+// sync marks the data as synced.
 func (n *node) sync() {
 	n.synced = append(n.synced[:n.same], n.data[n.same:]...)
 	n.same, n.shortest = len(n.data), len(n.data)
 }
 
-// resize cuts the data short, or fills them up with zeros.
+// resize truncates the data, or extends it with zeros.
 func (n *node) resize(size int) {
 	if size > len(n.data) {
 		n.data = append(n.data, make([]byte, size-len(n.data))...)
@@ -64,7 +62,7 @@ func (n *node) resize(size int) {
 	n.same, n.shortest = min(n.same, size), min(n.shortest, size)
 }
 
-// remains returns what a power cut leaves of the data.
+// remains returns the data that survives a power cut.
 func (n *node) remains(survive func(n int) int) []byte {
 	if survive(1) == 0 {
 		return slices.Clone(n.synced)
@@ -73,7 +71,7 @@ func (n *node) remains(survive func(n int) int) []byte {
 	return slices.Concat(n.data[:written], n.synced[min(written, n.shortest):n.shortest])
 }
 
-// add makes a node with a name in a directory.
+// add adds a node under a name to a directory.
 func (n *node) add(ctx context.Context, name string, child *node, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
 	n.disk.mu.Lock()
 	defer n.disk.mu.Unlock()
@@ -94,7 +92,7 @@ func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.En
 	return n.add(ctx, name, n.disk.newNode(syscall.S_IFDIR|mode), out)
 }
 
-// Symlink makes a link, whose target is as safe as its name.
+// Symlink creates a link. Its target survives if its name does.
 func (n *node) Symlink(ctx context.Context, target, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
 	link := n.disk.newNode(syscall.S_IFLNK | 0o777)
 	link.data = []byte(target)
@@ -174,7 +172,7 @@ func (n *node) Write(_ context.Context, _ fs.FileHandle, data []byte, off int64)
 	return uint32(copy(n.data[start:], data)), 0
 }
 
-// Fsync of a directory is this one, too.
+// Fsync syncs a file or a directory.
 func (n *node) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	n.disk.waitForSync()
 	n.disk.mu.Lock()
@@ -193,8 +191,8 @@ func (n *node) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	return 0
 }
 
-// Flush tells the kernel not to ask when a file is closed: a process that ends with
-// files open on a disk of its own would wait for its own answer for ever.
+// Flush returns ENOSYS, so that the kernel sends no request when a file is closed. A process that
+// ends with open files on its own disk would wait for its own answer for ever.
 func (n *node) Flush(context.Context, fs.FileHandle) syscall.Errno { return syscall.ENOSYS }
 
 func (n *node) attributes(out *fuse.Attr) {
