@@ -15,15 +15,20 @@ import (
 	"github.com/ongair/ongair-gateway/server/sandbox"
 )
 
-// A gateway's log MUST NOT contain what tests give to it: secrets, contacts and texts. The
-// functions of this package record these values, so that no test has to: Start, Restart and
-// Reload those of a Config, Dial those of requests, a Recorder those of webhooks, and a sandbox
-// those of its calls. Given records values from elsewhere.
+// A gateway's log MUST NOT contain secrets, contacts or texts. This package records such values
+// and searches the log for them:
+//
+//   - Start, Restart and Reload record the secrets of a Config.
+//   - Dial records the values of requests.
+//   - A Recorder records the values of webhooks and subscriptions.
+//   - StartSandbox records the values of calls to the sandbox.
+//   - Given records any other value.
 
-// Shorter values could be words of the log. Of longer values the beginning is searched.
-const leastCanary, mostCanary = 8, 64
+// Values shorter than minCanary bytes are not recorded, because they could be words of the log.
+// Longer values are cut to maxCanary bytes.
+const minCanary, maxCanary = 8, 64
 
-// given has the values of all tests of a binary.
+// given has the recorded values of all tests of a binary.
 //
 //nolint:gochecknoglobals // a value may be logged by any gateway, such as that of a parent test
 var given = canaries{
@@ -37,7 +42,7 @@ type canaries struct {
 	mu        sync.Mutex
 	values    map[string]struct{}
 	hashes    map[auth.KeyHash]struct{}
-	sandboxes map[*sandbox.Sandbox]struct{} // those that run
+	sandboxes map[*sandbox.Sandbox]struct{} // running ones
 }
 
 // Given records values that no log may contain.
@@ -49,14 +54,14 @@ func Given(values ...string) {
 
 func (c *canaries) add(values ...string) {
 	for _, value := range values {
-		value = strings.TrimPrefix(value, "+") // a phone number is one without it, too
-		if len(value) >= leastCanary && !isDocumented(value) {
-			c.values[value[:min(len(value), mostCanary)]] = struct{}{}
+		value = strings.TrimPrefix(value, "+") // a phone number may be logged without it
+		if len(value) >= minCanary && !isDocumented(value) {
+			c.values[value[:min(len(value), maxCanary)]] = struct{}{}
 		}
 	}
 }
 
-// isDocumented reports whether a value is one of Ongair's own words, which may be logged.
+// isDocumented reports whether a value is a documented notification_type, which may be logged.
 func isDocumented(value string) bool {
 	switch value {
 	case "MessageSent", "MessageReceived", "ImageReceived", "TicketStatusUpdated", "LocationReceived", "DeliveryReceipt",
@@ -78,8 +83,8 @@ func givenConfig(cfg config.Config) {
 	}
 }
 
-// secretsOf returns every string in a value, except for fields that are public. So a new
-// setting is a secret by default.
+// secretsOf returns every string in a value, except for public fields. A new setting is a secret by
+// default.
 func secretsOf(v reflect.Value) (secrets []string) {
 	switch {
 	case v.Type() == reflect.TypeFor[string]():
@@ -181,11 +186,10 @@ func notInKey(r rune) bool {
 	return r != '_' && r != '-' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 }
 
-// AssertNoCanary asserts that a log of the default level or above has none of the recorded
-// values.
+// AssertNoCanary asserts that a log of the default level or above contains no recorded value.
 func AssertNoCanary(t T, log string) {
 	t.Helper()
-	assert.Empty(t, given.found(log), "a log has what a gateway was given")
+	assert.Empty(t, given.found(log), "the log contains secrets, contacts or texts")
 }
 
 // checkedLog is a writer for a gateway's log, which is checked at the end of the test.

@@ -14,7 +14,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/config"
 )
 
-// The test records nothing itself.
+// The test does not call Given. The functions that it tests record the values.
 func TestCanariesAreFoundInALog(t *testing.T) {
 	secrets := func(when string) func(*config.Config) {
 		return func(c *config.Config) {

@@ -29,7 +29,7 @@ const (
 	Contact = "+254722200200"
 )
 
-// stopTimeout bounds the stop of a gateway. It is well above its grace.
+// stopTimeout bounds the start and the stop of a gateway. It is well above the grace.
 const stopTimeout = 30 * time.Second
 
 // Gateway is a gateway in this process, with real ports and a sandbox instead of Ongair.
@@ -44,8 +44,8 @@ type Gateway struct {
 	reload func(config.Config) error
 }
 
-// Reload reloads the gateway with a changed configuration. change gets a copy of the current
-// one.
+// Reload reloads the gateway with a changed configuration. change receives a copy of the
+// current one.
 func (g *Gateway) Reload(change func(*config.Config)) error {
 	cfg := g.Config
 	cfg.Channels, cfg.Callers = maps.Clone(cfg.Channels), maps.Clone(cfg.Callers)
@@ -59,7 +59,7 @@ func (g *Gateway) Reload(change func(*config.Config)) error {
 }
 
 // Start starts a gateway with a silent sandbox, and stops both at the end of the test. edit may
-// change the configuration. The default data directory is a new one.
+// change the configuration. The default data directory is new.
 func Start(t T, edit ...func(*config.Config)) *Gateway {
 	t.Helper()
 	box, url := StartSandbox(t, sandbox.Config{Silent: true})
@@ -110,7 +110,7 @@ func run(t T, cfg config.Config, box *sandbox.Sandbox) *Gateway {
 		require.NoError(t, err, "the gateway ended before it was ready")
 	case <-time.After(stopTimeout):
 		cancel()
-		require.FailNow(t, "the gateway did not get ready")
+		require.FailNow(t, "the gateway did not become ready")
 	}
 	g := &Gateway{Addresses: gateway.Addresses(), Sandbox: box, Config: cfg, stop: cancel, reload: gateway.Reload}
 	stopped := false
@@ -122,7 +122,7 @@ func run(t T, cfg config.Config, box *sandbox.Sandbox) *Gateway {
 		cancel()
 		select {
 		case err := <-ended:
-			require.NoError(t, err, "the gateway did not stop in order")
+			require.NoError(t, err, "the gateway stopped with an error")
 		case <-time.After(stopTimeout):
 			require.FailNow(t, "the gateway did not stop")
 		}
@@ -147,7 +147,7 @@ func StartSandbox(t T, cfg sandbox.Config) (*sandbox.Sandbox, string) {
 	cfg.Token = Token
 	box := sandbox.New(cfg)
 	given.watch(box)
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's own port, open at once
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // listening on loopback does not block
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
@@ -155,7 +155,7 @@ func StartSandbox(t T, cfg sandbox.Config) (*sandbox.Sandbox, string) {
 	t.Cleanup(func() {
 		cancel()
 		given.unwatch(box)
-		require.NoError(t, <-ended, "the sandbox did not stop in order")
+		require.NoError(t, <-ended, "the sandbox stopped with an error")
 	})
 	return box, "http://" + listener.Addr().String()
 }

@@ -12,7 +12,7 @@ import (
 
 // Guarantee is a guarantee to users, and the function that checks it.
 type Guarantee struct {
-	// Name is the name of a section of docs/guarantees.md, and Sentence its summary.
+	// Name names a section of docs/guarantees.md. Sentence is its summary.
 	Name, Sentence string
 	// Check returns the violation, or nil.
 	Check func(*History) error
@@ -27,15 +27,15 @@ func Guarantees() []Guarantee {
 		{"Unique", "one stream never delivers an event twice, and the log holds a message notification once", unique},
 		{"Resumable", "any cursor continues exactly after it", resumable},
 		{"Bookmarked", "a cursor is never ahead of an event not yet delivered, and advances on a quiet stream", bookmarked},
-		{"Isolated", "a stalled subscriber does not change what others get", isolated},
-		{"Explicit", "a stream that cannot deliver an event ends with a reason", honest},
+		{"Isolated", "a stalled subscriber does not affect the others", isolated},
+		{"Explicit", "a stream that cannot deliver an event ends with a reason", explicit},
 		{"Once", "calls with one request_id reach Ongair once", once},
-		{"Whole", "every field of every webhook can be found in its event", whole},
+		{"Whole", "every field of every webhook is in its event", whole},
 	}
 }
 
-// durable compares, for each kind of webhook, the number that were answered with 200 with the
-// number in the log. A message notification counts once, however often it was posted.
+// durable compares the webhooks that were answered 200 with the log. It counts those that are
+// equal. A message notification counts once, however often it was posted.
 func durable(h *History) error {
 	stored := map[string]int{}
 	for _, e := range h.Log {
@@ -84,7 +84,7 @@ func complete(h *History) error {
 		}
 		for _, e := range s.events() {
 			if !matches(s.Request, e) {
-				errs = append(errs, fmt.Errorf("delivered event %s, which its filter does not take", e.GetId()))
+				errs = append(errs, fmt.Errorf("delivered event %s, which does not match its filter", e.GetId()))
 			}
 		}
 		return errors.Join(errs...)
@@ -98,7 +98,7 @@ func ordered(h *History) error {
 		for _, e := range s.events() {
 			p := positions.ofEvent(e)
 			if p == 0 {
-				return fmt.Errorf("delivered event %s, which the log does not have at its cursor", e.GetId())
+				return fmt.Errorf("delivered event %s, which is not in the log at its cursor", e.GetId())
 			}
 			if p < last {
 				return fmt.Errorf("delivered event %d after event %d", p, last)
@@ -147,7 +147,7 @@ func resumable(h *History) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("resumed with event %d, though the log has none for it", first)
+		return fmt.Errorf("resumed with event %d, but no later event matches", first)
 	})
 }
 
@@ -158,7 +158,7 @@ func bookmarked(h *History) error {
 		for i, r := range s.Responses {
 			next := positions.ofCursor(r.GetCursor())
 			if next < at {
-				return fmt.Errorf("response %d: the cursor went back from %d to %d", i, at, next)
+				return fmt.Errorf("response %d: the cursor moved back from %d to %d", i, at, next)
 			}
 			delivered := map[int]bool{}
 			for _, e := range r.GetEvents() {
@@ -192,13 +192,13 @@ func isolated(h *History) error {
 	}
 	return eachStream(h, func(s Stream) error {
 		if !s.Settled && !s.Stalled && !s.Left && !s.Killed && s.Err == nil {
-			return errors.New("did not reach the end of the log while another was stalled")
+			return errors.New("did not reach the end of the log while another stream was stalled")
 		}
 		return nil
 	})
 }
 
-func honest(h *History) error {
+func explicit(h *History) error {
 	var errs []error
 	for _, c := range h.Calls {
 		if err := explained(c.Err); err != nil {
@@ -216,7 +216,7 @@ func honest(h *History) error {
 	}))...)
 }
 
-// explained returns the missing parts of an error.
+// explained returns an error if err has no known reason, or lacks the metadata of its reason.
 func explained(err error) error {
 	if err == nil {
 		return nil
@@ -224,15 +224,15 @@ func explained(err error) error {
 	s := status.Convert(err)
 	info := fault.Info(s)
 	if info == nil {
-		return fmt.Errorf("ended with no reason: %w", err)
+		return fmt.Errorf("ended without a reason: %w", err)
 	}
 	if fault.ReasonOf(s) == ongairv1.ErrorReason_ERROR_REASON_UNSPECIFIED {
-		return fmt.Errorf("ended with reason %q, which is none: %w", info.GetReason(), err)
+		return fmt.Errorf("ended with unknown reason %q: %w", info.GetReason(), err)
 	}
 	if fault.ReasonOf(s) == ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED {
 		for _, key := range []string{"oldest_cursor", "lost_events"} {
 			if info.GetMetadata()[key] == "" {
-				return fmt.Errorf("expired with no %s: %w", key, err)
+				return fmt.Errorf("expired without %s: %w", key, err)
 			}
 		}
 	}
@@ -266,8 +266,8 @@ func once(h *History) error {
 	return errors.Join(errs...)
 }
 
-// whole finds each webhook that was answered with 200 among the events. It compares field by
-// field, not byte by byte.
+// whole checks that each webhook that was answered 200 has an event. It compares fields, not
+// bytes.
 func whole(h *History) error {
 	found := map[string]bool{}
 	for _, e := range h.Log {

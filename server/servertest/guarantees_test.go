@@ -103,10 +103,10 @@ func TestEachBreachIsFound(t *testing.T) {
 	all := func(h *History) *Stream { return &h.Streams[0] }
 	for _, tt := range []struct {
 		guarantee, breach string
-		commit            func(*History)
+		apply             func(*History)
 	}{
 		{"Durable", "an event that was answered 200 is not in the log", func(h *History) { h.Posts = append(h.Posts, post(6)) }},
-		{"Durable", "one of two equal ticket updates is gone", func(h *History) {
+		{"Durable", "one of two equal ticket updates is missing", func(h *History) {
 			ticket := Post{Channel: Channel, Status: 200, Fields: []Field{{"notification_type", "TicketStatusUpdated"}, {"status", "Closed"}}}
 			h.Posts = append(h.Posts, ticket, ticket)
 			h.Log = append(h.Log, &ongairv1.Event{
@@ -114,14 +114,14 @@ func TestEachBreachIsFound(t *testing.T) {
 				Payload: &ongairv1.Event_TicketStatusUpdated{TicketStatusUpdated: &ongairv1.TicketStatusUpdated{Status: "Closed"}},
 			})
 		}},
-		{"Durable", "the log has an event that nobody posted", func(h *History) { h.Posts = h.Posts[1:] }},
+		{"Durable", "the log has an event that was not posted", func(h *History) { h.Posts = h.Posts[1:] }},
 		{"Complete", "an event in the middle is missing", func(h *History) { all(h).Responses[1] = response(5, 3, 5) }},
 		{"Complete", "the first event is missing", func(h *History) { all(h).Responses[0] = response(2, 2) }},
 		{"Complete", "the first event since a start time is missing", func(h *History) { h.Streams[4].Responses[0] = response(4, 4) }},
-		{"Complete", "an event that the filter hides is there", func(h *History) { h.Streams[1].Responses[0] = response(3, 2, 3) }},
-		{"Ordered", "two events change places", func(h *History) { all(h).Responses[1] = response(5, 4, 3, 5) }},
-		{"Ordered", "an event is at another place than in the log", func(h *History) { all(h).Responses[0].Events[0].Cursor = "elsewhere" }},
-		{"Unique", "an event comes again in the next response", func(h *History) { all(h).Responses[1] = response(5, 2, 3, 4, 5) }},
+		{"Complete", "an event that the filter excludes is delivered", func(h *History) { h.Streams[1].Responses[0] = response(3, 2, 3) }},
+		{"Ordered", "two events are swapped", func(h *History) { all(h).Responses[1] = response(5, 4, 3, 5) }},
+		{"Ordered", "an event has another cursor than in the log", func(h *History) { all(h).Responses[0].Events[0].Cursor = "another cursor" }},
+		{"Unique", "an event is repeated in the next response", func(h *History) { all(h).Responses[1] = response(5, 2, 3, 4, 5) }},
 		{"Unique", "two events have one id", func(h *History) { h.Log[4].Id = h.Log[3].GetId() }},
 		{"Unique", "a redelivered notification is a second event", func(h *History) {
 			again := event(3)
@@ -129,24 +129,24 @@ func TestEachBreachIsFound(t *testing.T) {
 			h.Log = append(h.Log, again)
 		}},
 		{"Resumable", "the event after the cursor is skipped", func(h *History) { h.Streams[2].Responses[1] = response(5, 4, 5) }},
-		{"Resumable", "the event before the cursor comes again", func(h *History) { h.Streams[2].Responses[1] = response(5, 2, 3, 4, 5) }},
+		{"Resumable", "the event before the cursor is repeated", func(h *History) { h.Streams[2].Responses[1] = response(5, 2, 3, 4, 5) }},
 		{"Bookmarked", "a cursor is ahead of what was delivered", func(h *History) { all(h).Responses[0] = response(3, 1, 2) }},
 		{"Bookmarked", "a cursor is before its own event", func(h *History) { all(h).Responses[0] = response(1, 1, 2) }},
-		{"Bookmarked", "a cursor goes back", func(h *History) { all(h).Responses[2] = response(4) }},
+		{"Bookmarked", "a cursor moves back", func(h *History) { all(h).Responses[2] = response(4) }},
 		{"Bookmarked", "a cursor stays behind on a filtered stream", func(h *History) { h.Streams[1].Responses = h.Streams[1].Responses[:2] }},
-		{"Isolated", "another subscriber stops short", func(h *History) { h.Streams[3].Settled = false }},
-		{"Explicit", "a stream ends with a bare error", func(h *History) { all(h).Err = errors.New("broken pipe") }},
-		{"Explicit", "a cursor expired, and nothing says how far", func(h *History) {
+		{"Isolated", "another subscriber does not reach the end of the log", func(h *History) { h.Streams[3].Settled = false }},
+		{"Explicit", "a stream ends with an error without a reason", func(h *History) { all(h).Err = errors.New("broken pipe") }},
+		{"Explicit", "a cursor expired, and the number of lost events is missing", func(h *History) {
 			all(h).Err = fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_EXPIRED, "gone")
 		}},
-		{"Explicit", "a stream hangs without a word", func(h *History) { all(h).Responses = nil }},
-		{"Explicit", "a call fails with a bare error", func(h *History) { h.Calls[2].Err = errors.New("EOF") }},
-		{"Once", "a message goes out twice", func(h *History) { h.Upstream = append(h.Upstream, "Hello") }},
-		{"Once", "a call that failed goes out twice", func(h *History) { h.Upstream = append(h.Upstream, "Bye") }},
-		{"Once", "a call succeeds, and nothing went out", func(h *History) { h.Upstream = nil }},
-		{"Once", "one request_id has two answers", func(h *History) { h.Calls[1].MessageID = "8" }},
+		{"Explicit", "a stream has neither a response nor an error", func(h *History) { all(h).Responses = nil }},
+		{"Explicit", "a call fails with an error without a reason", func(h *History) { h.Calls[2].Err = errors.New("EOF") }},
+		{"Once", "a message is sent twice", func(h *History) { h.Upstream = append(h.Upstream, "Hello") }},
+		{"Once", "a failed call is sent twice", func(h *History) { h.Upstream = append(h.Upstream, "Bye") }},
+		{"Once", "a call succeeds, but nothing was sent", func(h *History) { h.Upstream = nil }},
+		{"Once", "one request_id has two outcomes", func(h *History) { h.Calls[1].MessageID = "8" }},
 		{"Whole", "a field is lost", func(h *History) { h.Posts[0].Fields = append(h.Posts[0].Fields, Field{"latitude", "-1.29"}) }},
-		{"Whole", "a body that is no form is cut short", func(h *History) {
+		{"Whole", "an unparsed body is truncated", func(h *History) {
 			h.Posts = append(h.Posts, Post{Channel: Channel, Status: 200, Fields: RawBody("text/plain", "Yes, please")})
 			h.Log = append(h.Log, &ongairv1.Event{Id: "r", Cursor: "cursor-6", Channel: Channel,
 				RawBody: &ongairv1.RawBody{ContentType: "text/plain", Content: []byte("Yes")}})
@@ -157,14 +157,14 @@ func TestEachBreachIsFound(t *testing.T) {
 	} {
 		t.Run(tt.guarantee+": "+tt.breach, func(t *testing.T) {
 			h := good()
-			tt.commit(h)
+			tt.apply(h)
 			for _, g := range Guarantees() {
 				if g.Name == tt.guarantee {
 					assert.Error(t, g.Check(h))
 					return
 				}
 			}
-			require.Fail(t, "there is no such guarantee")
+			require.Fail(t, "unknown guarantee")
 		})
 	}
 }

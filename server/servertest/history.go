@@ -3,9 +3,9 @@
 // recorder (recorder.go), and the gateway's guarantees as functions over a recording
 // (guarantees.go).
 //
-// It follows etcd's robustness tests: during a test a Recorder records what was posted, what
-// was answered and what each subscriber received. At the end Verify checks all guarantees. A
-// test may assert more.
+// It follows etcd's robustness tests. During a test a Recorder records the webhooks, their
+// statuses and the responses of each subscriber. At the end Verify checks all guarantees. A test
+// may assert more.
 package servertest
 
 import (
@@ -23,8 +23,7 @@ type History struct {
 	Log []*ongairv1.Event
 	// Streams are the subscriptions.
 	Streams []Stream
-	// Calls are the sending calls. Upstream are the texts that Ongair received, each as often
-	// as it did.
+	// Calls are the sending calls. Upstream are the texts that Ongair received, with repetitions.
 	Calls    []Call
 	Upstream []string
 }
@@ -42,7 +41,7 @@ type Post struct {
 // Field is one field of a form.
 type Field struct{ Name, Value string }
 
-// Form returns fields from names and values in turn.
+// Form returns fields from alternating names and values.
 func Form(namesAndValues ...string) []Field {
 	var fields []Field
 	for pair := range slices.Chunk(namesAndValues, 2) {

@@ -15,8 +15,8 @@ import (
 // This file computes the expected events. It shares no code with the gateway, so that it cannot
 // have the same defect.
 
-// positions maps cursors to positions in the log. An event's position counts from 1. 0 is
-// before the first event.
+// positions maps cursors to positions in the log. Positions count from 1. Position 0 is before
+// the first event.
 type positions struct {
 	log      []*ongairv1.Event
 	byCursor map[string]int
@@ -30,8 +30,8 @@ func positionsOf(log []*ongairv1.Event) positions {
 	return p
 }
 
-// ofCursor returns the position of a cursor. A cursor of no event is before the first one, so
-// its stream must deliver everything.
+// ofCursor returns the position of a cursor, or 0 if no event has it. A stream from 0 must deliver
+// everything.
 func (p positions) ofCursor(cursor string) int { return p.byCursor[cursor] }
 
 // ofEvent returns the position of an event, or 0 if it is not in the log.
@@ -70,7 +70,7 @@ func (p positions) reported(s Stream) int {
 	return p.ofCursor(first.GetCursor())
 }
 
-// matches reports whether a subscriber requested an event.
+// matches reports whether an event matches the filters of a request.
 func matches(req *ongairv1.SubscribeRequest, e *ongairv1.Event) bool {
 	in := func(values []string, value string) bool { return len(values) == 0 || slices.Contains(values, value) }
 	types := slices.Clone(req.GetNotificationTypes())
@@ -108,7 +108,8 @@ func contactIn(ids []string, contact string) bool {
 	return len(ids) == 0 || slices.ContainsFunc(ids, func(id string) bool { return bare.ReplaceAllString(id, "$1") == contact })
 }
 
-// documented are the fields that may be typed, in which empty and missing values look the same.
+// documented reports whether a field may become a typed field. A typed field is the same for an
+// empty and a missing value.
 func documented(name string) bool {
 	return slices.Contains([]string{
 		"notification_type", "id", "name", "text", "external_contact_id",
@@ -128,12 +129,12 @@ func postKey(p Post) (key string, once bool) {
 	case "MessageSent", "MessageReceived", "ImageReceived":
 		once = identifies(last["id"])
 	}
-	// In a webhook with only a phone number, that is also the contact's id.
+	// If a webhook has only a phone number, it is also the contact's id.
 	fields := slices.Clone(p.Fields)
 	if phone := strings.TrimSpace(last["phone_number"]); phone != "" && strings.TrimSpace(last["external_contact_id"]) == "" {
 		fields = append(fields, Field{"external_contact_id", phone})
 	}
-	return spell(p.Channel, fields), once
+	return formatKey(p.Channel, fields), once
 }
 
 // identifies reports whether Ongair's id is valid: a positive number.
@@ -221,20 +222,21 @@ func eventKey(e *ongairv1.Event) string {
 			text = strings.ToValidUTF8(value, "\uFFFD")
 		}
 		if trimmed := strings.TrimSpace(text); f.GetRawValue() != nil || name == "external_contact_id" && trimmed != text {
-			// The typed field has the same value, if that is text and has no surrounding space.
+			// The typed field repeats this value as valid UTF-8, perhaps trimmed. Count it once.
 			fields = slices.DeleteFunc(fields, func(typed Field) bool {
 				return typed.Name == name && (typed.Value == text || typed.Value == trimmed)
 			})
 		}
 		add(name, value)
 	}
-	return spell(e.GetChannel(), fields)
+	return formatKey(e.GetChannel(), fields)
 }
 
-// maxPlain is the length from which a value is replaced by its hash, to keep failures readable.
+// maxPlain is the longest value in bytes that a key contains. A longer value is replaced by its
+// hash, to keep failures readable.
 const maxPlain = 1000
 
-func spell(channel string, fields []Field) string {
+func formatKey(channel string, fields []Field) string {
 	var words []string
 	for _, f := range fields {
 		if f.Value == "" && documented(f.Name) {

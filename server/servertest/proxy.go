@@ -84,7 +84,7 @@ func freeAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer func() { _ = listener.Close() }() // for the proxy
+	defer func() { _ = listener.Close() }() // the proxy listens there
 	return listener.Addr().String()
 }
 
@@ -142,7 +142,7 @@ listen grpc
 	return exec.CommandContext(context.WithoutCancel(t.Context()), program, "-db", "-f", config) //nolint:gosec // the proxy of a test
 }
 
-// writeProxyConfig writes a configuration to a new directory, which is its first argument.
+// writeProxyConfig writes a configuration to a new directory. %[1]s in format is the directory.
 func writeProxyConfig(t *testing.T, format string, args ...any) (dir, path string) {
 	t.Helper()
 	dir = t.TempDir()

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Random returns a random source for a test, which is not safe for concurrent use, and logs its
-// seed. ONGAIR_GATEWAY_SEED sets the seed.
+// Random returns a random source for a test, and logs its seed. ONGAIR_GATEWAY_SEED sets the seed.
+// The source is not safe for concurrent use.
 func Random(t T) *rand.Rand {
 	t.Helper()
 	seed := rand.Uint64() //nolint:gosec // it need not be unpredictable
@@ -18,6 +18,6 @@ func Random(t T) *rand.Rand {
 		seed, err = strconv.ParseUint(s, 10, 64)
 		require.NoError(t, err, "ONGAIR_GATEWAY_SEED")
 	}
-	t.Logf("ONGAIR_GATEWAY_SEED=%d draws the same again", seed)
-	return rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it has to be predictable
+	t.Logf("ONGAIR_GATEWAY_SEED=%d repeats the random choices", seed)
+	return rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // it must be predictable
 }

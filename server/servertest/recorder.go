@@ -21,15 +21,15 @@ import (
 	"github.com/ongair/ongair-gateway/server/sandbox"
 )
 
-// patience bounds every wait of a test. It is long enough for a loaded machine, and reached
-// only in a failure.
+// patience bounds every wait of a test. Only a failing test reaches it, even on a loaded machine.
 const patience = 30 * time.Second
 
-// heartbeat is the default heartbeat interval of subscriptions, so that cursors advance within
-// a test.
+// heartbeat is the default heartbeat interval of subscriptions. It is short, so that cursors
+// advance within a test.
 const heartbeat = 100 * time.Millisecond
 
-// Recorder records what happens in a test. Its methods are safe for concurrent use.
+// Recorder records the webhooks, calls and streams of a test. Its methods are safe for concurrent
+// use.
 type Recorder struct {
 	t             T
 	client        *http.Client
@@ -57,7 +57,7 @@ func (r *Recorder) Post(webhookURL, channel string, fields ...Field) int {
 	response, err := r.client.Post(webhookURL, "application/x-www-form-urlencoded", strings.NewReader(strings.Join(pairs, "&"))) //nolint:noctx // bounded by the client
 	if err == nil {
 		status = response.StatusCode
-		_, _ = io.Copy(io.Discard, response.Body) // so that the connection is used again
+		_, _ = io.Copy(io.Discard, response.Body) // so that the connection is reused
 		_ = response.Body.Close()                 // read to its end
 	}
 	r.RecordPost(Post{Channel: channel, Fields: fields, Status: status})
@@ -77,8 +77,8 @@ func (r *Recorder) Trust(authorities *x509.CertPool) {
 	r.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authorities}, DisableKeepAlives: true}
 }
 
-// HangUp closes unused connections. Some had no request yet, and a gateway that stops waits 5 s
-// for one.
+// HangUp closes idle connections. A gateway that stops waits 5 s for a connection that has had no
+// request.
 func (r *Recorder) HangUp() { r.client.CloseIdleConnections() }
 
 // RecordDeliveries records the webhooks that a sandbox posted.
@@ -118,11 +118,11 @@ type Subscription struct {
 
 	mu      sync.Mutex
 	stream  Stream
-	changed chan struct{} // closed, and replaced, at each change
-	stall   chan struct{} // closed at its end; nil while the subscriber reads
+	changed chan struct{} // closed and replaced at each change
+	stall   chan struct{} // closed at its end, nil while the subscriber reads
 }
 
-// Subscribe subscribes. It returns after the first response or the end of the stream.
+// Subscribe starts a subscription. It returns after the first response or at the end of the stream.
 func (r *Recorder) Subscribe(name string, transport Transport, at Endpoints, req *ongairv1.SubscribeRequest) *Subscription {
 	r.t.Helper()
 	if req.GetHeartbeatInterval() == nil {
@@ -153,7 +153,7 @@ func (r *Recorder) Subscribe(name string, transport Transport, at Endpoints, req
 			s.change(func(stream *Stream) { stream.Err = err })
 		}
 	}()
-	s.wait("no first response", func(stream Stream) bool { return len(stream.Responses) > 0 || stream.Err != nil })
+	s.wait("got no first response", func(stream Stream) bool { return len(stream.Responses) > 0 || stream.Err != nil })
 	return s
 }
 
@@ -171,26 +171,27 @@ func (s *Subscription) snapshot() (Stream, <-chan struct{}) {
 	return s.stream, s.changed
 }
 
-// wait returns the stream when a condition is met.
-func (s *Subscription) wait(otherwise string, is func(Stream) bool) Stream {
+// wait waits until done reports true, and returns the stream. The test fails with failure if the
+// stream ends before that, or after patience.
+func (s *Subscription) wait(failure string, done func(Stream) bool) Stream {
 	s.t.Helper()
 	timeout := time.After(patience)
 	for {
 		stream, changed := s.snapshot()
-		if is(stream) {
+		if done(stream) {
 			return stream
 		}
 		select {
 		case <-changed:
 		case <-s.ended:
-			if stream, _ := s.snapshot(); is(stream) {
+			if stream, _ := s.snapshot(); done(stream) {
 				return stream
 			}
-			require.FailNow(s.t, otherwise, "stream %s ended: %v", stream.Name, stream.Err)
+			require.FailNow(s.t, failure, "stream %s ended: %v", stream.Name, stream.Err)
 		case <-timeout:
 			// Also logged, because rapid drops failures that do not repeat.
-			s.t.Logf("%s: stream %s has %d events", otherwise, stream.Name, len(stream.events()))
-			require.FailNow(s.t, otherwise, "stream %s has %d events", stream.Name, len(stream.events()))
+			s.t.Logf("%s: stream %s has %d events", failure, stream.Name, len(stream.events()))
+			require.FailNow(s.t, failure, "stream %s has %d events", stream.Name, len(stream.events()))
 		}
 	}
 }
@@ -241,7 +242,7 @@ func (s *Subscription) Stall() {
 	})
 }
 
-// ReadOn ends a stall, if there is one.
+// ReadOn ends a stall, if any.
 func (s *Subscription) ReadOn() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

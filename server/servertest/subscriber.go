@@ -36,8 +36,8 @@ type Transport interface {
 	Subscribe(ctx context.Context, addrs Endpoints, req *ongairv1.SubscribeRequest, handle func(*ongairv1.SubscribeResponse) error) error
 }
 
-// Endpoints has the addresses of a gateway, HOST:PORT, its key, if any, and its TLS
-// configuration.
+// Endpoints has the addresses of a gateway as HOST:PORT, and the key and TLS configuration of its
+// caller, if any.
 type Endpoints struct {
 	GRPC, HTTP, APIKey string
 	TLS                *tls.Config
@@ -51,9 +51,9 @@ func (g *Gateway) Endpoints() Endpoints {
 	return Endpoints{GRPC: g.GRPC, HTTP: g.HTTP, APIKey: g.Config.APIKey}
 }
 
-// window is the number of bytes that a subscriber buffers when it does not read. It is the
-// minimum of gRPC, so that a stalled one soon blocks the gateway. TCP gets the same, which
-// Linux doubles. Its default is megabytes.
+// window is the number of bytes that a stalled subscriber buffers. It is the minimum of gRPC, so
+// that such a subscriber soon blocks the gateway. The TCP buffer has the same size, which Linux
+// doubles. Its default is megabytes.
 const window = 64 << 10
 
 // Dial connects to a gateway. The caller MUST close the connection.
@@ -76,7 +76,7 @@ func Dial(e Endpoints, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return grpc.NewClient(e.GRPC, options...)
 }
 
-// noteCall records the requests of the gateway's own service.
+// noteCall records the requests to OngairService.
 func noteCall(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoker grpc.UnaryInvoker, options ...grpc.CallOption) error {
 	if m, ok := req.(proto.Message); ok && strings.HasPrefix(method, "/"+ongairv1.OngairService_ServiceDesc.ServiceName+"/") {
 		givenMessage(m)
@@ -121,12 +121,12 @@ func (c OverConnection) Subscribe(ctx context.Context, _ Endpoints, req *ongairv
 	}
 }
 
-// OverPages lists pages one by one instead of a stream.
+// OverPages calls ListEvents repeatedly instead of Subscribe.
 type OverPages struct{}
 
 func (OverPages) String() string { return "pages" }
 
-// pageSize is small, so that there are many full pages.
+// pageSize is small, so that many pages are full.
 const pageSize = 7
 
 // Subscribe implements Transport.

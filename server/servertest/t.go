@@ -14,8 +14,8 @@ type T interface {
 	Output() io.Writer
 }
 
-// Rounds returns the number of repetitions in a test: short in an ordinary run, and long if
-// ONGAIR_GATEWAY_SOAK is set, as by `make soak`.
+// Rounds returns the number of repetitions in a test: long if ONGAIR_GATEWAY_SOAK is set, as by
+// `make soak`, and short otherwise.
 func Rounds(short, long int) int {
 	if os.Getenv("ONGAIR_GATEWAY_SOAK") != "" {
 		return long
