@@ -21,9 +21,9 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// A client can have connections from one address and port to each of the gateway's addresses:
-// all of 127.0.0.0/8 here.
-func TestConnectionsFromOneAddressToSeveralAreSeveral(t *testing.T) {
+// A client can open connections from one address and port to several addresses of the gateway, here
+// of 127.0.0.0/8. Each is a connection towards the limit.
+func TestConnectionsFromOneAddressToSeveralAreCountedSeparately(t *testing.T) {
 	g := Start(t, func(c *config.Config) {
 		c.GRPCAddr, c.HTTPAddr = "0.0.0.0:0", "0.0.0.0:0"
 		caller, other := auth.Unrestricted(billingKey), auth.Unrestricted(auditorKey)
@@ -32,7 +32,7 @@ func TestConnectionsFromOneAddressToSeveralAreSeveral(t *testing.T) {
 	})
 	for name, tt := range map[string]struct {
 		addr string
-		call func(conn net.Conn) (fine bool)
+		call func(conn net.Conn) (admitted bool)
 	}{
 		"gRPC": {g.GRPC, func(conn net.Conn) bool {
 			client, err := Dial(Endpoints{GRPC: "passthrough:x", APIKey: billingKey},
@@ -52,7 +52,7 @@ func TestConnectionsFromOneAddressToSeveralAreSeveral(t *testing.T) {
 			req.Header.Set("Authorization", "Bearer "+auditorKey)
 			response, err := transport.RoundTrip(req)
 			require.NoError(t, err)
-			_, err = io.Copy(io.Discard, response.Body) // or the connection would end
+			_, err = io.Copy(io.Discard, response.Body) // otherwise the connection would close
 			require.NoError(t, err)
 			require.NoError(t, response.Body.Close())
 			return response.StatusCode == http.StatusOK
@@ -69,15 +69,15 @@ func TestConnectionsFromOneAddressToSeveralAreSeveral(t *testing.T) {
 					return err
 				},
 			}
-			var fine []bool
+			var admitted []bool
 			for _, host := range []string{"127.0.0.1", "127.0.0.2"} {
 				conn, err := dialer.DialContext(t.Context(), "tcp", net.JoinHostPort(host, port))
 				require.NoError(t, err)
-				t.Cleanup(func() { _ = conn.Close() }) // whatever state it is in
+				t.Cleanup(func() { _ = conn.Close() }) // may be closed already
 				dialer.LocalAddr = conn.LocalAddr()
-				fine = append(fine, tt.call(conn))
+				admitted = append(admitted, tt.call(conn))
 			}
-			assert.Equal(t, []bool{true, false}, fine)
+			assert.Equal(t, []bool{true, false}, admitted)
 		})
 	}
 }

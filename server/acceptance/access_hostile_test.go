@@ -24,7 +24,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
-// endless is a body without an end.
+// endless is an endless body. sent counts the bytes that were read.
 type endless struct{ sent atomic.Int64 }
 
 func (e *endless) Read(p []byte) (int, error) {
@@ -35,13 +35,12 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// mostOnTheWay is more than the gateway reads of a body and the buffers of both systems
-// hold, and much less than a hostile body has.
-const mostOnTheWay = 32 << 20
+// maxInTransit bounds the bytes of a body that the gateway reads or the buffers of both sides hold.
+// A hostile body is much larger.
+const maxInTransit = 32 << 20
 
-// raw sends bytes to a port and returns the status of what is answered, 0 where
-// nothing is, and how many bytes went out. An end of the connection by the other side
-// while it sends is fine.
+// raw sends bytes to a port. It returns the status of the answer, or 0 without one, and the number
+// of bytes sent. The other side may close the connection early.
 func raw(t *testing.T, addr string, content io.Reader) (status int, sent int64) {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
@@ -51,15 +50,15 @@ func raw(t *testing.T, addr string, content io.Reader) (status int, sent int64) 
 	sending.Go(func() { sent, _ = io.Copy(conn, content) })
 	if response, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
 		status = response.StatusCode
-		_ = response.Body.Close() // the connection goes with it
+		_ = response.Body.Close() // closed with the connection
 	}
-	_ = conn.Close() // whatever state it is in
+	_ = conn.Close() // may be closed already
 	sending.Wait()
 	return status, sent
 }
 
-// Whoever sends such a thing with the secret gets a clear status, and one event or
-// none; whoever does not have it gets a 404 at once; and the gateway goes on.
+// A hostile webhook with the secret gets the expected status, and at most one event. One without
+// the secret gets a 404 at once. The gateway still works.
 func TestHostileWebhooks(t *testing.T) {
 	g, r := Start(t), NewRecorder(t)
 	path, wrong := webhook.Path(Channel, Secret), webhook.Path(Channel, "not-the-secret-of-the-tests")
@@ -87,13 +86,13 @@ func TestHostileWebhooks(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, zip.Close())
 	chunked := func(path string, body io.Reader) io.Reader {
-		// Chunks of 64 KiB, for ever.
+		// 2000 chunks of 64 KiB are 131 MB.
 		chunk := &bytes.Buffer{}
 		fmt.Fprintf(chunk, "%x\r\n", 64<<10)
 		_, _ = io.CopyN(chunk, body, 64<<10) // it has no end
 		chunk.WriteString("\r\n")
 		content := []io.Reader{strings.NewReader(head(path, "Content-Type: "+form, "Transfer-Encoding: chunked"))}
-		for range 2000 { // 128 MB
+		for range 2000 {
 			content = append(content, bytes.NewReader(chunk.Bytes()))
 		}
 		return io.MultiReader(content...)
@@ -103,27 +102,27 @@ func TestHostileWebhooks(t *testing.T) {
 		name    string
 		content io.Reader
 		status  int
-		// event is what the event has, where there is one.
+		// event has the fields of the event, if any.
 		event []Field
 	}{
 		{"a form with 10,000 keys", sized(path, form, []byte(keys.String())), http.StatusOK, RawBody(form, keys.String())},
 		{"a multipart form of 8,000 parts", sized(path, bomb.FormDataContentType(), parts.Bytes()), http.StatusOK, RawBody(bomb.FormDataContentType(), parts.String())},
-		{"a multipart form without an end", sized(path, bomb.FormDataContentType(), parts.Bytes()[:1000]), http.StatusOK, RawBody(bomb.FormDataContentType(), parts.String()[:1000])},
-		{"an archive that grows", sized(path, form, zipped.Bytes(), "Content-Encoding: gzip"), http.StatusRequestEntityTooLarge, nil},
+		{"a truncated multipart form", sized(path, bomb.FormDataContentType(), parts.Bytes()[:1000]), http.StatusOK, RawBody(bomb.FormDataContentType(), parts.String()[:1000])},
+		{"a gzip bomb", sized(path, form, zipped.Bytes(), "Content-Encoding: gzip"), http.StatusRequestEntityTooLarge, nil},
 		{"a body of 100 MB", io.MultiReader(strings.NewReader(head(path, "Content-Type: "+form, "Content-Length: 104857600")), io.LimitReader(&endless{}, 100<<20)), http.StatusRequestEntityTooLarge, nil},
-		{"a body without an end", chunked(path, &endless{}), http.StatusRequestEntityTooLarge, nil},
-		{"headers without an end", io.MultiReader(strings.NewReader("POST "+path+" HTTP/1.1\r\nHost: x\r\nX: "), io.LimitReader(&endless{}, 1<<20)), http.StatusRequestHeaderFieldsTooLarge, nil},
-		{"a length that is none", strings.NewReader(head(path, "Content-Length: -1")), http.StatusBadRequest, nil},
+		{"an endless body", chunked(path, &endless{}), http.StatusRequestEntityTooLarge, nil},
+		{"endless headers", io.MultiReader(strings.NewReader("POST "+path+" HTTP/1.1\r\nHost: x\r\nX: "), io.LimitReader(&endless{}, 1<<20)), http.StatusRequestHeaderFieldsTooLarge, nil},
+		{"an invalid length", strings.NewReader(head(path, "Content-Length: -1")), http.StatusBadRequest, nil},
 		{"two lengths", strings.NewReader(head(path, "Content-Length: 3", "Content-Length: 4") + "a=b"), http.StatusBadRequest, nil},
 		{"a length and chunks", strings.NewReader(head(path, "Content-Length: 3", "Transfer-Encoding: chunked", "Content-Type: "+form) + "3\r\na=b\r\n0\r\n\r\n"), http.StatusOK, Form("a", "b")},
-		{"no HTTP", strings.NewReader("hello\r\n\r\n"), http.StatusBadRequest, nil},
-		{"HTTP/2 in clear", strings.NewReader("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 0, nil},
+		{"not HTTP", strings.NewReader("hello\r\n\r\n"), http.StatusBadRequest, nil},
+		{"HTTP/2 without TLS", strings.NewReader("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), 0, nil},
 		{"a body of 100 MB without the secret", io.MultiReader(strings.NewReader(head(wrong, "Content-Length: 104857600")), io.LimitReader(&endless{}, 100<<20)), http.StatusNotFound, nil},
-		{"a body without an end or a secret", chunked(wrong, &endless{}), http.StatusNotFound, nil},
+		{"an endless body without the secret", chunked(wrong, &endless{}), http.StatusNotFound, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			status, sent := raw(t, g.Webhook, tt.content)
-			assert.Less(t, sent, int64(mostOnTheWay))
+			assert.Less(t, sent, int64(maxInTransit))
 			if tt.status == 0 {
 				assert.NotEqual(t, http.StatusOK, status)
 			} else {
@@ -134,9 +133,9 @@ func TestHostileWebhooks(t *testing.T) {
 			r.RecordPost(Post{Channel: Channel, Fields: tt.event, Status: tt.status})
 		}
 	}
-	require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...), "the gateway goes on")
+	require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...), "the gateway still works")
 	r.Subscribe("all", OverGRPC{}, g.Endpoints(), earliest())
-	r.Verify(g.Endpoints()) // one event or none of each, and each whole
+	r.Verify(g.Endpoints()) // each webhook has at most one event, and each event is whole
 }
 
 func TestHostileWebhooksOverHTTP2(t *testing.T) {
@@ -153,12 +152,12 @@ func TestHostileWebhooksOverHTTP2(t *testing.T) {
 		length         int64
 		status         int
 	}{
-		"a body of 100 MB":                      {right, "", large, http.StatusRequestEntityTooLarge},
-		"a body without an end":                 {right, "", unknown, http.StatusRequestEntityTooLarge},
-		"an archive without an end":             {right, "gzip", unknown, http.StatusRequestEntityTooLarge},
-		"a body of 100 MB without the secret":   {wrong, "", large, http.StatusNotFound},
-		"a body without an end or a secret":     {wrong, "", unknown, http.StatusNotFound},
-		"an archive without an end or a secret": {wrong, "gzip", unknown, http.StatusNotFound},
+		"a body of 100 MB":                    {right, "", large, http.StatusRequestEntityTooLarge},
+		"an endless body":                     {right, "", unknown, http.StatusRequestEntityTooLarge},
+		"an endless gzip":                     {right, "gzip", unknown, http.StatusRequestEntityTooLarge},
+		"a body of 100 MB without the secret": {wrong, "", large, http.StatusNotFound},
+		"an endless body without the secret":  {wrong, "", unknown, http.StatusNotFound},
+		"an endless gzip without the secret":  {wrong, "gzip", unknown, http.StatusNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := &endless{}
@@ -173,11 +172,11 @@ func TestHostileWebhooksOverHTTP2(t *testing.T) {
 			require.NoError(t, response.Body.Close())
 			assert.Equal(t, 2, response.ProtoMajor)
 			assert.Equal(t, tt.status, response.StatusCode)
-			assert.Less(t, body.sent.Load(), int64(mostOnTheWay))
+			assert.Less(t, body.sent.Load(), int64(maxInTransit))
 		})
 	}
 	response, err := client.Post("https://"+g.Webhook+right, "application/x-www-form-urlencoded", strings.NewReader("a=b"))
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
-	assert.Equal(t, http.StatusOK, response.StatusCode, "the gateway goes on")
+	assert.Equal(t, http.StatusOK, response.StatusCode, "the gateway still works")
 }

@@ -17,8 +17,8 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// Whoever asks for nothing once would keep its place on the port for minutes.
-func TestAFullPortClosesAConnectionThatIsIdle(t *testing.T) {
+// Otherwise a client could keep a connection for minutes after one request.
+func TestAFullPortClosesAnIdleConnection(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := Certificate(t, dir)
 	trusted := Trusting(t, cert)
@@ -36,8 +36,8 @@ func TestAFullPortClosesAConnectionThatIsIdle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// connect returns what asks for nothing, on the same connection each time.
-			connect := func() (ask func() error) {
+			// connect returns a function that makes a request, each time on the same connection.
+			connect := func() (request func() error) {
 				dialed := false
 				dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 					if dialed {
@@ -58,9 +58,9 @@ func TestAFullPortClosesAConnectionThatIsIdle(t *testing.T) {
 					scheme = "https"
 				}
 				return func() error {
-					request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, scheme+"://x/nothing", http.NoBody)
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, scheme+"://x/nothing", http.NoBody)
 					require.NoError(t, err)
-					response, err := client.Do(request)
+					response, err := client.Do(req)
 					if err != nil {
 						return err
 					}
@@ -70,14 +70,14 @@ func TestAFullPortClosesAConnectionThatIsIdle(t *testing.T) {
 					return response.Body.Close()
 				}
 			}
-			asks := []func() error{connect(), connect(), connect()}
-			for _, ask := range asks {
-				require.NoError(t, ask())
+			requests := []func() error{connect(), connect(), connect()}
+			for _, request := range requests {
+				require.NoError(t, request())
 			}
-			require.NoError(t, connect()(), "a fourth of three")
+			require.NoError(t, connect()(), "a fourth connection, of three")
 			closed := 0
-			for _, ask := range asks {
-				if ask() != nil {
+			for _, request := range requests {
+				if request() != nil {
 					closed++
 				}
 			}

@@ -21,14 +21,13 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// callPath makes a call as no gRPC library would, on a path as it is given, and
-// returns the gRPC status, or how the server ended the stream. Of headers that it has
-// itself those that are given count.
+// callPath makes a call on an exact path, without a gRPC library. It returns the gRPC status, or the
+// error with which the server ended the stream. headers replace the default ones of their names.
 func callPath(t *testing.T, addr, path string, headers ...hpack.HeaderField) string {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
 	require.NoError(t, err)
-	defer func() { _ = conn.Close() }() // whatever state it is in
+	defer func() { _ = conn.Close() }() // may be closed already
 	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
 	_, err = io.WriteString(conn, http2.ClientPreface)
 	require.NoError(t, err)
@@ -37,13 +36,13 @@ func callPath(t *testing.T, addr, path string, headers ...hpack.HeaderField) str
 	require.NoError(t, framer.WriteSettings())
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
-	own := slices.DeleteFunc([]hpack.HeaderField{
+	defaults := slices.DeleteFunc([]hpack.HeaderField{
 		{Name: ":method", Value: "POST"}, {Name: ":scheme", Value: "http"}, {Name: ":authority", Value: "x"}, {Name: ":path", Value: path},
 		{Name: "content-type", Value: "application/grpc"}, {Name: "te", Value: "trailers"},
 	}, func(f hpack.HeaderField) bool {
 		return slices.ContainsFunc(headers, func(given hpack.HeaderField) bool { return given.Name == f.Name })
 	})
-	for _, f := range append(own, headers...) {
+	for _, f := range append(defaults, headers...) {
 		require.NoError(t, encoder.WriteField(f))
 	}
 	require.NoError(t, framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true}))
@@ -77,13 +76,13 @@ func callPath(t *testing.T, addr, path string, headers ...hpack.HeaderField) str
 	}
 }
 
-// grpc-go once passed a path without its slash on to the handler, and around what
-// looked for a path with one.
-func TestNoSpellingOfAMethodLeadsAroundTheKey(t *testing.T) {
+// grpc-go once called the handler for a path without the leading slash, which bypassed checks of the
+// path.
+func TestNoSpellingOfAMethodBypassesTheKey(t *testing.T) {
 	g := Start(t, withKeys(billingKey))
 	const ok, unauthenticated, unimplemented = "0", "16", "12"
 	key := hpack.HeaderField{Name: "authorization", Value: "Bearer " + billingKey}
-	assert.Equal(t, ok, callPath(t, g.GRPC, "/ongair.v1.OngairService/Send", key), "else this looks in the wrong place")
+	assert.Equal(t, ok, callPath(t, g.GRPC, "/ongair.v1.OngairService/Send", key), "the correct path with a key works")
 	require.Len(t, g.Sandbox.Requests(), 1)
 	assert.Equal(t, unauthenticated, callPath(t, g.GRPC, "/ongair.v1.OngairService/Send"))
 	for _, path := range []string{
@@ -99,7 +98,7 @@ func TestNoSpellingOfAMethodLeadsAroundTheKey(t *testing.T) {
 	assert.Len(t, g.Sandbox.Requests(), 1)
 }
 
-func TestNoContentTypeLeadsAroundTheKey(t *testing.T) {
+func TestNoContentTypeBypassesTheKey(t *testing.T) {
 	g := Start(t, withKeys(billingKey))
 	types := []string{"application/json", "text/plain", "application/x-www-form-urlencoded", "application/grpc-web", "application/grpc+json", "application/grpcx", ""}
 	for _, contentType := range types {
@@ -122,7 +121,7 @@ func TestNoContentTypeLeadsAroundTheKey(t *testing.T) {
 		}
 	}
 	assert.Empty(t, g.Sandbox.Requests())
-	// Nor is what is no gRPC served to who has the key.
+	// A call that is not gRPC is rejected even with the key.
 	key := hpack.HeaderField{Name: "authorization", Value: "Bearer " + billingKey}
 	json := hpack.HeaderField{Name: "content-type", Value: "application/json"}
 	assert.NotEqual(t, "0", callPath(t, g.GRPC, "/ongair.v1.OngairService/Send", json, key))

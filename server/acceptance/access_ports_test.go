@@ -15,7 +15,7 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-func TestEachPortHasAsManyConnectionsAsItMay(t *testing.T) {
+func TestEachPortLimitsItsConnections(t *testing.T) {
 	g := Start(t, func(c *config.Config) { c.MaxConnections = 2 })
 	for name, addr := range map[string]string{"gRPC": g.GRPC, "HTTP": g.HTTP, "webhook": g.Webhook, "admin": g.Admin} {
 		t.Run(name, func(t *testing.T) {
@@ -35,25 +35,25 @@ func TestEachPortHasAsManyConnectionsAsItMay(t *testing.T) {
 				_, err := conn.Read(make([]byte, 1))
 				return err
 			}
-			first, _, third := dial(), dial(), dial() // the first two are not idle: they have not begun
+			first, _, third := dial(), dial(), dial() // the first two have sent no request, so they are not idle
 			_, err := io.WriteString(third, hello)
 			require.NoError(t, err)
-			require.Error(t, answered(third, 200*time.Millisecond), "a third connection of two")
+			require.Error(t, answered(third, 200*time.Millisecond), "a third connection, of two")
 			require.NoError(t, first.Close())
 			require.NoError(t, answered(third, 10*time.Second))
 		})
 	}
 }
 
-// A client keeps back what is beyond that, and is told nothing; before it a caller's limits
-// say no.
-func TestAGRPCConnectionHasAllCallsAndStreamsThatACallerMayHave(t *testing.T) {
+// A client delays calls beyond MAX_CONCURRENT_STREAMS without an error. So it is not less than a
+// caller's limits, which reject calls.
+func TestAGRPCConnectionAllowsAllCallsAndStreamsOfACaller(t *testing.T) {
 	for name, tt := range map[string]struct {
 		edit func(*config.Config)
 		most uint32
 	}{
 		"by default": {func(*config.Config) {}, auth.DefaultMaxStreams + auth.DefaultMaxInFlight},
-		"where one may have more": {func(c *config.Config) {
+		"with a caller whose limits are higher": {func(c *config.Config) {
 			caller := auth.Unrestricted(billingKey)
 			caller.MaxStreams, caller.MaxInFlight = 50_000, 2
 			c.Callers = map[string]auth.Caller{"billing": caller}
@@ -70,7 +70,7 @@ func TestAGRPCConnectionHasAllCallsAndStreamsThatACallerMayHave(t *testing.T) {
 			require.NoError(t, err)
 			require.IsType(t, &http2.SettingsFrame{}, frame)
 			most, ok := frame.(*http2.SettingsFrame).Value(http2.SettingMaxConcurrentStreams)
-			require.True(t, ok, "without a bound")
+			require.True(t, ok, "MAX_CONCURRENT_STREAMS is missing")
 			assert.Equal(t, tt.most, most)
 		})
 	}

@@ -32,12 +32,12 @@ import (
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
-// withKeys has one caller, who may do everything, with API keys.
+// withKeys configures one unrestricted caller with API keys.
 func withKeys(keys ...string) func(*config.Config) {
 	return func(c *config.Config) { c.Callers = map[string]auth.Caller{"billing": auth.Unrestricted(keys...)} }
 }
 
-// withSecrets has the webhook secret of the channel, and the one before.
+// withSecrets sets the current and the previous webhook secret of the channel.
 func withSecrets(secret, previous string) func(*config.Config) {
 	return func(c *config.Config) {
 		channel := c.Channels[Channel]
@@ -46,19 +46,19 @@ func withSecrets(secret, previous string) func(*config.Config) {
 	}
 }
 
-// load is workers that do something over and over, with the secrets of a generation.
+// load is a set of workers that repeat an action with the secrets of a generation.
 type load struct {
 	t       *testing.T
 	current atomic.Int64
-	// done is with which generation each last did it, and times how often all did.
+	// done has the generation of each worker's last action. times counts the actions of all.
 	done    []atomic.Int64
 	times   atomic.Int64
 	stopped atomic.Bool
 	wg      sync.WaitGroup
 }
 
-// work has workers do something, each time with an id of its own, until stop.
-func work(t *testing.T, workers int, do func(id int, generation int64)) *load {
+// startLoad starts workers that call do until stop, each time with a unique id.
+func startLoad(t *testing.T, workers int, do func(id int, generation int64)) *load {
 	t.Helper()
 	l := &load{t: t, done: make([]atomic.Int64, workers)}
 	t.Cleanup(l.stop)
@@ -75,7 +75,7 @@ func work(t *testing.T, workers int, do func(id int, generation int64)) *load {
 	return l
 }
 
-// use has the workers use a generation, and waits until all have.
+// use makes the workers use a generation, and waits until all have used it.
 func (l *load) use(generation int64) {
 	l.t.Helper()
 	l.current.Store(generation)
@@ -102,8 +102,8 @@ func subscribeAll(r *Recorder, at Endpoints) (all []*Subscription) {
 	return all
 }
 
-// verifyNoneEnded is Verify, which also takes streams that ended with a reason, where
-// each has to go on.
+// verifyNoneEnded calls Verify, and fails the test if a stream has ended. Verify alone accepts
+// streams that ended with a reason.
 func verifyNoneEnded(t *testing.T, r *Recorder, at Endpoints, all []*Subscription) {
 	t.Helper()
 	r.CatchUp(at)
@@ -115,7 +115,7 @@ func verifyNoneEnded(t *testing.T, r *Recorder, at Endpoints, all []*Subscriptio
 	r.Verify(at)
 }
 
-// callREST calls over REST, and returns the HTTP status; 0 where there was no answer.
+// callREST makes a call over REST, and returns the HTTP status, or 0 without an answer.
 func callREST(t *testing.T, at Endpoints) int {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+at.HTTP+"/v1/messages:send",
@@ -130,23 +130,22 @@ func callREST(t *testing.T, at Endpoints) int {
 	if !assert.NoError(t, err) {
 		return 0
 	}
-	_, err = io.Copy(io.Discard, response.Body) // so that the connection is used again
+	_, err = io.Copy(io.Discard, response.Body) // so that the connection is reused
 	assert.NoError(t, err)
 	assert.NoError(t, response.Body.Close())
 	return response.StatusCode
 }
 
-// TestSecretsAreReplacedUnderLoad replaces the key of a caller, the secret and the
-// password of the webhooks and the channel's token over and over, each with a time in
-// which two are valid, while calls are made and webhooks come in with whichever is the
-// current one. No call fails, no webhook is refused, and no stream ends.
+// TestSecretsAreReplacedUnderLoad replaces a caller's key, the webhook secret and password, and the
+// channel's token repeatedly. During each replacement two are valid. Meanwhile calls and webhooks
+// use the current ones. No call fails, no webhook is rejected, and no stream ends.
 func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 	key := func(n int64) string { return fmt.Sprintf("ogk_the-key-of-the-tests-%d", n) }
 	secret := func(n int64) string { return fmt.Sprintf("the-secret-of-the-webhooks-%d", n) }
 	password := func(n int64) string { return fmt.Sprintf("the-password-of-the-webhooks-%d", n) }
 	token := func(n int64) string { return fmt.Sprintf("the-token-of-the-channel-%d", n) }
 	const none = -1
-	// Of none there is no previous one.
+	// previous may be none.
 	withChannel := func(n, previous int64) func(*config.Config) {
 		return func(c *config.Config) {
 			channel := c.Channels[Channel]
@@ -176,7 +175,7 @@ func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 		return err
 	}
 
-	load := work(t, 4, func(id int, n int64) {
+	load := startLoad(t, 4, func(id int, n int64) {
 		assert.NoError(t, callGRPC(n))
 		assert.Equal(t, http.StatusOK, callREST(t, as(n)))
 		assert.Equal(t, http.StatusOK, r.Post(urlOf(n, n), Channel, received(id, "Hi")...))
@@ -184,7 +183,7 @@ func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 	rounds := int64(Rounds(20, 500))
 	for n := int64(1); n <= rounds; n++ {
 		g.Sandbox.SetTokens(token(n-1), token(n))
-		// The streams' key stays, so that they may.
+		// The key of the streams stays valid, so that they continue.
 		keys := []string{key(0), key(n - 1), key(n)}
 		if n == 1 {
 			keys = keys[1:]
@@ -194,11 +193,11 @@ func TestSecretsAreReplacedUnderLoad(t *testing.T) {
 			withChannel(n, n-1)(c)
 		}))
 		load.use(n)
-		g.Sandbox.SetTokens(token(n)) // nobody needs the one before any more
+		g.Sandbox.SetTokens(token(n)) // the previous one is unused
 	}
 	previous := rounds - 1
-	assert.NoError(t, callGRPC(previous), "within the grace")
-	assert.Equal(t, http.StatusOK, r.Post(urlOf(previous, previous), Channel, received(-1, "Hi")...), "within the grace")
+	assert.NoError(t, callGRPC(previous), "during the grace")
+	assert.Equal(t, http.StatusOK, r.Post(urlOf(previous, previous), Channel, received(-1, "Hi")...), "during the grace")
 	require.NoError(t, g.Reload(func(c *config.Config) {
 		withKeys(key(0), key(rounds))(c)
 		withChannel(rounds, none)(c)
@@ -234,8 +233,8 @@ func TestTheEncryptionKeyIsReplacedUnderLoad(t *testing.T) {
 	conn, err := Dial(at)
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, conn.Close()) }()
-	load := work(t, 4, func(id int, _ int64) {
-		// With a request_id, since its outcome is written to the same disk.
+	load := startLoad(t, 4, func(id int, _ int64) {
+		// With a request_id, because its outcome is written to the same disk.
 		_, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{
 			RequestId: strconv.Itoa(id), ExternalId: Contact, Text: "Hello",
 		})
@@ -267,52 +266,52 @@ func TestSendersOfWebhooksAreReloaded(t *testing.T) {
 	}
 	networks := func(one string) []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix(one)} }
 	for _, step := range []struct {
-		why    string
+		name   string
 		change func(*config.Config)
 		status int
 	}{
-		{"anybody may", func(*config.Config) {}, http.StatusOK},
-		{"others may", func(c *config.Config) { c.WebhookAllowFrom = networks("203.0.113.0/24") }, http.StatusNotFound},
-		{"a proxy is believed", func(c *config.Config) { c.TrustedProxies = networks("127.0.0.0/8") }, http.StatusOK},
-		{"the proxy speaks for somebody who may not", func(c *config.Config) { c.WebhookAllowFrom = networks("127.0.0.0/8") }, http.StatusNotFound},
-		{"it is believed no more", func(c *config.Config) { c.TrustedProxies = nil }, http.StatusOK},
+		{"any sender is allowed", func(*config.Config) {}, http.StatusOK},
+		{"the sender's network is not allowed", func(c *config.Config) { c.WebhookAllowFrom = networks("203.0.113.0/24") }, http.StatusNotFound},
+		{"the proxy is trusted, and its client is allowed", func(c *config.Config) { c.TrustedProxies = networks("127.0.0.0/8") }, http.StatusOK},
+		{"the client of the proxy is not allowed", func(c *config.Config) { c.WebhookAllowFrom = networks("127.0.0.0/8") }, http.StatusNotFound},
+		{"the proxy is not trusted", func(c *config.Config) { c.TrustedProxies = nil }, http.StatusOK},
 	} {
 		require.NoError(t, g.Reload(step.change))
-		assert.Equal(t, step.status, post(), step.why)
+		assert.Equal(t, step.status, post(), step.name)
 	}
 }
 
-func TestAReloadReplacesTheEncryptionKeyThatTheStartCouldNot(t *testing.T) {
+func TestAReloadRetriesAFailedReplacementOfTheEncryptionKey(t *testing.T) {
 	dir := t.TempDir()
 	with := func(keys ...string) func(*config.Config) {
 		return func(c *config.Config) { c.DataDir, c.EncryptionKeys = dir, keys }
 	}
 	g := Start(t, with(encryptionKey(0)))
-	inTheWay := filepath.Join(dir, "encryption.new")
-	require.NoError(t, os.Mkdir(inTheWay, 0o700))
+	obstacle := filepath.Join(dir, "encryption.new")
+	require.NoError(t, os.Mkdir(obstacle, 0o700))
 	both := with(encryptionKey(1), encryptionKey(0))
 	both(&g.Config)
 	g = g.Restart(t)
 	require.ErrorContains(t, g.Reload(both), "encryption key")
-	require.NoError(t, os.Remove(inTheWay))
-	require.NoError(t, g.Reload(both), "the configuration is what it was, the directory is not")
+	require.NoError(t, os.Remove(obstacle))
+	require.NoError(t, g.Reload(both), "the same configuration is applied again")
 	with(encryptionKey(1))(&g.Config)
 	g.Restart(t)
 }
 
-func TestAStreamEndsWithTheReasonForWhichItsCallerLostIt(t *testing.T) {
+func TestAStreamEndsWithAReasonIfItsCallerLosesAccess(t *testing.T) {
 	onEachStream(t, func(t *testing.T, transport Transport) {
 		for name, tt := range map[string]struct {
 			change func(*config.Config)
 			reason string
 		}{
-			"its key is gone": {func(c *config.Config) { delete(c.Callers, "billing") }, "CREDENTIALS_INVALID"},
-			"the action": {func(c *config.Config) {
+			"its caller is removed": {func(c *config.Config) { delete(c.Callers, "billing") }, "CREDENTIALS_INVALID"},
+			"its caller loses the action": {func(c *config.Config) {
 				billing := c.Callers["billing"]
 				billing.Actions = []auth.Action{auth.ActionSend}
 				c.Callers["billing"] = billing
 			}, "FORBIDDEN"},
-			"the channel": {func(c *config.Config) {
+			"its caller loses the channel": {func(c *config.Config) {
 				billing := c.Callers["billing"]
 				billing.Channels = []string{"sales"}
 				c.Callers["billing"] = billing
@@ -326,14 +325,14 @@ func TestAStreamEndsWithTheReasonForWhichItsCallerLostIt(t *testing.T) {
 				require.NoError(t, g.Reload(tt.change))
 				assert.Equal(t, tt.reason, reasonOf(billing.Err()))
 				require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...))
-				assert.Len(t, auditor.Events(1), 1, "another caller's stream goes on")
+				assert.Len(t, auditor.Events(1), 1, "another caller's stream continues")
 				r.Verify(as(auditorKey))
 			})
 		}
 	})
 }
 
-func TestConfiguringCallersEndsTheStreamsOfAnOpenGateway(t *testing.T) {
+func TestConfiguringCallersEndsAnonymousStreams(t *testing.T) {
 	g, r := Start(t), NewRecorder(t)
 	s := r.Subscribe("anonymous", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
 	require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...))
@@ -343,16 +342,16 @@ func TestConfiguringCallersEndsTheStreamsOfAnOpenGateway(t *testing.T) {
 	r.Verify(Endpoints{GRPC: g.GRPC, APIKey: billingKey})
 }
 
-func TestAReloadThatIsWrongChangesNothing(t *testing.T) {
+func TestAnInvalidReloadChangesNothing(t *testing.T) {
 	g := Start(t, withKeys(billingKey))
 	for name, tt := range map[string]struct {
-		change func(*config.Config)
-		says   string
+		change  func(*config.Config)
+		message string
 	}{
 		"a caller without rights": {func(c *config.Config) { c.Callers = map[string]auth.Caller{"new": {}} }, "callers.new"},
 		"no callers":              {func(c *config.Config) { c.Callers = nil }, "all callers"},
 		"no channels":             {func(c *config.Config) { c.Channels = nil }, "no channel"},
-		"a channel that cannot be": {func(c *config.Config) {
+		"an invalid channel": {func(c *config.Config) {
 			c.Channels["new"] = config.Channel{BaseURL: "ftp://x", Token: "t", WebhookSecret: Secret}
 		}, "channels.new"},
 		"another data directory": {func(c *config.Config) { c.DataDir += "-2" }, "data_dir requires a restart"},
@@ -361,10 +360,10 @@ func TestAReloadThatIsWrongChangesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.ErrorContains(t, g.Reload(func(c *config.Config) {
-				withSecrets("a-secret-that-must-not-come", "")(c)
+				withSecrets("a-secret-that-must-not-apply", "")(c)
 				tt.change(c)
-			}), tt.says)
-			url := "http://" + g.Webhook + webhook.Path(Channel, "a-secret-that-must-not-come")
+			}), tt.message)
+			url := "http://" + g.Webhook + webhook.Path(Channel, "a-secret-that-must-not-apply")
 			assert.Equal(t, http.StatusNotFound, NewRecorder(t).Post(url, Channel, received(1, "Hi")...))
 		})
 	}
@@ -372,7 +371,7 @@ func TestAReloadThatIsWrongChangesNothing(t *testing.T) {
 	assert.NoError(t, s.Err())
 }
 
-func TestAReloadKeepsTheCircuitOfAChannelThatStaysAsItIs(t *testing.T) {
+func TestAReloadKeepsTheCircuitOfAnUnchangedChannel(t *testing.T) {
 	g := Start(t)
 	g.Sandbox.SetFaults(sandbox.Fault{Status: 500})
 	send := func(channel string) string {
@@ -385,22 +384,22 @@ func TestAReloadKeepsTheCircuitOfAChannelThatStaysAsItIs(t *testing.T) {
 	require.Equal(t, "ONGAIR_CIRCUIT_OPEN", send(Channel))
 	require.NoError(t, g.Reload(func(c *config.Config) { c.Channels["sales"] = c.Channels[Channel] }))
 	assert.Equal(t, "ONGAIR_CIRCUIT_OPEN", send(Channel))
-	assert.Equal(t, "ONGAIR_FAILED", send("sales"), "a new channel begins anew")
+	assert.Equal(t, "ONGAIR_FAILED", send("sales"), "a new channel has a closed circuit")
 }
 
-// secureURL is where the webhooks of a gateway with a certificate go.
+// secureURL returns the URL for webhooks of a gateway with a certificate.
 func secureURL(g *Gateway) string { return "https" + strings.TrimPrefix(g.WebhookURL(Channel), "http") }
 
-// The names of a caller's certificates, and the authority that signs them, are replaced
-// over and over, each with a time in which two are valid, while calls are made on
-// connections of their own. No call fails, and no stream ends.
+// The names and the authority of a caller's certificates are replaced repeatedly. During each
+// replacement two are valid. Meanwhile each call opens a new connection. No call fails, and no
+// stream ends.
 func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := Certificate(t, dir)
 	trusted := Trusting(t, cert)
 	name := func(n int64) string { return fmt.Sprintf("spiffe://mesh/billing/%d", n) }
 	clients := filepath.Join(dir, "clients.pem")
-	believe := func(authorities ...*Authority) {
+	trustClientsOf := func(authorities ...*Authority) {
 		var all []byte
 		for _, a := range authorities {
 			one, err := os.ReadFile(a.File(t, t.TempDir()))
@@ -419,7 +418,7 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 		}
 	}
 	authority := NewAuthority(t)
-	believe(authority)
+	trustClientsOf(authority)
 	g, r := Start(t, func(c *config.Config) {
 		c.TLSCertFile, c.TLSKeyFile, c.TLSClientCAFile = cert, key, clients
 		withNames(0)(c)
@@ -433,7 +432,7 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 		require.NoError(t, err)
 		return conn
 	}
-	standing := r.Subscribe("on a connection that stands", OverGRPC{}, as(authority.Client(t, []string{name(0)}, nil)), &ongairv1.SubscribeRequest{})
+	stream := r.Subscribe("on an existing connection", OverGRPC{}, as(authority.Client(t, []string{name(0)}, nil)), &ongairv1.SubscribeRequest{})
 	first := authority.Client(t, []string{name(0)}, nil)
 	certificates := []tls.Certificate{first}
 	var mu sync.Mutex
@@ -442,7 +441,7 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 		defer mu.Unlock()
 		return certificates[n]
 	}
-	load := work(t, 2, func(_ int, n int64) {
+	load := startLoad(t, 2, func(_ int, n int64) {
 		conn := dial(certificate(n))
 		_, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
 		assert.NoError(t, err)
@@ -450,8 +449,8 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 	})
 	for n := int64(1); n <= int64(Rounds(10, 200)); n++ {
 		next := NewAuthority(t)
-		believe(authority, next)
-		names := withNames(0, n-1, n) // the stream's name stays, so that the stream may
+		trustClientsOf(authority, next)
+		names := withNames(0, n-1, n) // the name of the stream stays valid, so that it continues
 		if n == 1 {
 			names = withNames(0, 1)
 		}
@@ -460,10 +459,10 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 		certificates = append(certificates, next.Client(t, []string{name(n)}, nil))
 		mu.Unlock()
 		load.use(n)
-		believe(next)
+		trustClientsOf(next)
 		require.NoError(t, g.Reload(names))
 		require.Equal(t, http.StatusOK, r.Post(secureURL(g), Channel, received(int(n), "Hi")...))
-		standing.Events(int(n))
+		stream.Events(int(n))
 		authority = next
 	}
 	load.stop()
@@ -471,11 +470,11 @@ func TestClientCertificatesAreReplacedUnderLoad(t *testing.T) {
 	conn := dial(first)
 	defer func() { assert.NoError(t, conn.Close()) }()
 	_, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
-	assert.Equal(t, codes.Unavailable, status.Code(err), "nobody vouches for it any more")
+	assert.Equal(t, codes.Unavailable, status.Code(err), "its authority is not trusted any more")
 }
 
-// A certificate is replaced while calls are made, each on a connection of its own.
-func TestACertificateIsReplacedUnderLoad(t *testing.T) {
+// A reload replaces the certificate for new connections. Existing connections and streams continue.
+func TestACertificateIsReplacedByAReload(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := Certificate(t, dir)
 	g, r := Start(t, func(c *config.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key }), NewRecorder(t)
@@ -495,7 +494,7 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 		require.NoError(t, err)
 		return conn
 	}
-	// serial returns that of the certificate that a port has now.
+	// serial returns the serial number of a port's current certificate.
 	serial := func(addr string) string {
 		conn, err := (&tls.Dialer{Config: &tls.Config{RootCAs: trusted.Clone()}}).DialContext(t.Context(), "tcp", addr)
 		require.NoError(t, err)
@@ -504,18 +503,18 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 	}
 	ports := []string{g.GRPC, g.HTTP, g.Webhook, g.Admin}
 
-	standing := dial()
-	defer func() { assert.NoError(t, standing.Close()) }()
+	existing := dial()
+	defer func() { assert.NoError(t, existing.Close()) }()
 	var streams []*Subscription
-	for _, transport := range []Transport{OverConnection{ClientConn: standing}, OverNDJSON{}} {
-		streams = append(streams, r.Subscribe("standing", transport, at(), &ongairv1.SubscribeRequest{}))
+	for _, transport := range []Transport{OverConnection{ClientConn: existing}, OverNDJSON{}} {
+		streams = append(streams, r.Subscribe("existing", transport, at(), &ongairv1.SubscribeRequest{}))
 	}
 	for n := range 5 {
 		before := serial(g.GRPC)
 		Certificate(t, dir)
 		trust()
 		for _, port := range ports {
-			assert.Equal(t, before, serial(port), "nothing changes by itself")
+			assert.Equal(t, before, serial(port), "only a reload replaces the certificate")
 		}
 		require.NoError(t, g.Reload(func(*config.Config) {}))
 		for _, port := range ports {
@@ -525,15 +524,15 @@ func TestACertificateIsReplacedUnderLoad(t *testing.T) {
 		_, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
 		require.NoError(t, err)
 		require.NoError(t, conn.Close())
-		_, err = ongairv1.NewOngairServiceClient(standing).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
-		require.NoError(t, err, "a connection that stands goes on")
+		_, err = ongairv1.NewOngairServiceClient(existing).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
+		require.NoError(t, err, "an existing connection continues")
 		require.Equal(t, http.StatusOK, r.Post(secureURL(g), Channel, received(n, "Hi")...))
 		for _, stream := range streams {
 			stream.Events(n + 1)
 		}
 	}
 
-	// Half of a pair is no reason to fall over.
+	// An invalid key fails the reload, and the gateway keeps its certificate.
 	now := serial(g.GRPC)
 	require.NoError(t, os.WriteFile(key, []byte("half a key"), 0o600))
 	require.ErrorContains(t, g.Reload(func(*config.Config) {}), "TLS certificate")

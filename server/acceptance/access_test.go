@@ -32,8 +32,8 @@ const (
 	billingKey = "ogk_billing-key-of-the-tests"
 )
 
-// twoChannels gives a gateway another channel, a caller who may do everything, and
-// one who may read the first channel.
+// twoChannels configures another channel, an unrestricted caller, and a caller that may only
+// subscribe to the first channel.
 func twoChannels(c *config.Config) {
 	c.Channels["sales"] = c.Channels[Channel]
 	c.Callers = map[string]auth.Caller{
@@ -63,23 +63,23 @@ func TestASubscriberGetsOnlyEventsOfItsChannels(t *testing.T) {
 			assert.Equal(t, fmt.Sprint(2*i), e.GetMessageReceived().GetId())
 		}
 		billing.Settle(cursor)
-		assert.Len(t, billing.Events(10), 10, "the others are hidden, not late")
+		assert.Len(t, billing.Events(10), 10, "events of the other channel are hidden, not late")
 
-		// A cursor of somebody who saw more gives no more.
+		// A cursor of another caller gives no access to its channels.
 		req := from(auditor.Events(20)[9].GetCursor())
 		req.Channels = []string{Channel}
 		again := r.Subscribe("billing from the auditor's cursor", Unnamed{Transport: transport}, as(billingKey), req)
 		for _, e := range again.Events(5) {
 			assert.Equal(t, Channel, e.GetChannel())
 		}
-		err := refused(t, r, "billing of sales", transport, as(billingKey), &ongairv1.SubscribeRequest{Channels: []string{"sales"}})
+		err := subscribeRejected(t, r, "billing of sales", transport, as(billingKey), &ongairv1.SubscribeRequest{Channels: []string{"sales"}})
 		assert.Equal(t, "FORBIDDEN", reasonOf(err))
 		r.Verify(as(auditorKey))
 	})
 }
 
-// Every route of the HTTP port is denied to a caller without a key, and to one that may
-// only subscribe, on another channel.
+// Every route of the HTTP port rejects calls without a key, with an unknown key, and of a caller
+// that may only subscribe to another channel.
 func TestEveryRouteRequiresAuthentication(t *testing.T) {
 	g := Start(t, twoChannels)
 	routes := []struct{ method, path, salesQuery, salesBody string }{
@@ -93,7 +93,7 @@ func TestEveryRouteRequiresAuthentication(t *testing.T) {
 		{method: http.MethodPost, path: "/v1/events:createStreamTicket", salesBody: `{"channels":["sales"]}`},
 	}
 	service := ongairv1.File_ongair_v1_ongair_service_proto.Services().ByName("OngairService")
-	assert.Len(t, routes, service.Methods().Len()+1, "Subscribe has two")
+	assert.Len(t, routes, service.Methods().Len()+1, "Subscribe has two routes")
 	for _, route := range routes {
 		path := route.path
 		for key, want := range map[string]int{"": http.StatusUnauthorized, "wrong": http.StatusUnauthorized, billingKey: http.StatusForbidden} {
@@ -114,12 +114,11 @@ func TestEveryRouteRequiresAuthentication(t *testing.T) {
 	assert.Empty(t, g.Sandbox.Requests())
 }
 
-// Callers are known by their certificates, over gRPC and REST alike, and nobody by
-// what it says of itself.
+// A certificate identifies its caller over gRPC and REST. Forged metadata does not.
 func TestACertificateIsACredential(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := Certificate(t, dir)
-	authority, stranger := NewAuthority(t), NewAuthority(t)
+	authority, unknown := NewAuthority(t), NewAuthority(t)
 	const spiffe = "spiffe://mesh/ns/billing/sa/api"
 	g := Start(t, func(c *config.Config) {
 		c.TLSCertFile, c.TLSKeyFile, c.TLSClientCAFile = cert, key, authority.File(t, dir)
@@ -130,7 +129,7 @@ func TestACertificateIsACredential(t *testing.T) {
 		c.Callers = map[string]auth.Caller{"billing": billing, "crm": crm}
 	})
 	trusted := Trusting(t, cert)
-	// What the HTTP port tells the connection in memory of a call that it admitted.
+	// callHeader marks a call that the HTTP port admitted, on the in-memory connection.
 	const callHeader = "ongair-gateway-call"
 	forged := metadata.Pairs(callHeader, "1")
 
@@ -143,23 +142,23 @@ func TestACertificateIsACredential(t *testing.T) {
 	}{
 		{"a SPIFFE id", []tls.Certificate{authority.Client(t, []string{spiffe}, nil)}, "", false, "UNSPECIFIED"},
 		{"one of several names", []tls.Certificate{authority.Client(t, []string{"spiffe://mesh/other", spiffe}, []string{"x"})}, "", false, "UNSPECIFIED"},
-		{"a host name of a caller who may not send", []tls.Certificate{authority.Client(t, nil, []string{"CRM.internal"})}, "", false, "FORBIDDEN"},
+		{"a host name of a caller that may not send", []tls.Certificate{authority.Client(t, nil, []string{"CRM.internal"})}, "", false, "FORBIDDEN"},
 		{"a host name that looks like the id", []tls.Certificate{authority.Client(t, nil, []string{"mesh"})}, "", false, "CREDENTIALS_INVALID"},
-		{"a name of nobody", []tls.Certificate{authority.Client(t, []string{spiffe + "/x"}, nil)}, "", false, "CREDENTIALS_INVALID"},
+		{"an unknown name", []tls.Certificate{authority.Client(t, []string{spiffe + "/x"}, nil)}, "", false, "CREDENTIALS_INVALID"},
 		{"a URI that looks like a host name", []tls.Certificate{authority.Client(t, []string{"dns:crm.internal"}, nil)}, "", false, "CREDENTIALS_MISSING"},
 		{"a name that metadata cannot carry", []tls.Certificate{authority.Client(t, nil, []string{"crm\x01internal"})}, "", false, "CREDENTIALS_MISSING"},
 		{"no name", []tls.Certificate{authority.Client(t, nil, nil)}, "", false, "CREDENTIALS_MISSING"},
 		{"no certificate", nil, "", false, "CREDENTIALS_MISSING"},
 		{"no certificate, and the metadata of an admitted call", nil, "", true, "CREDENTIALS_MISSING"},
 		{"a key", nil, billingKey, false, "UNSPECIFIED"},
-		{"a key before a certificate", []tls.Certificate{authority.Client(t, nil, []string{"crm.internal"})}, billingKey, false, "UNSPECIFIED"},
-		{"a wrong key in spite of a certificate", []tls.Certificate{authority.Client(t, []string{spiffe}, nil)}, "wrong", false, "CREDENTIALS_INVALID"},
-		{"a certificate of a stranger", []tls.Certificate{stranger.Client(t, []string{spiffe}, nil)}, "", false, "handshake"},
+		{"a key and the certificate of another caller", []tls.Certificate{authority.Client(t, nil, []string{"crm.internal"})}, billingKey, false, "UNSPECIFIED"},
+		{"an unknown key and a certificate", []tls.Certificate{authority.Client(t, []string{spiffe}, nil)}, "wrong", false, "CREDENTIALS_INVALID"},
+		{"a certificate of an unknown authority", []tls.Certificate{unknown.Client(t, []string{spiffe}, nil)}, "", false, "handshake"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			config := &tls.Config{
 				RootCAs: trusted,
-				// Also one of an authority that the gateway does not name.
+				// Send the certificate even if the gateway does not name its authority.
 				GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 					if len(tt.certificate) == 0 {
 						return &tls.Certificate{}, nil
@@ -206,16 +205,16 @@ func TestACertificateIsACredential(t *testing.T) {
 		})
 	}
 
-	// The webhook port asks nobody for a certificate.
+	// The webhook port does not request a client certificate.
 	conn, err := (&tls.Dialer{Config: &tls.Config{RootCAs: trusted, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		t.Error("asked for a client certificate")
+		t.Error("the webhook port requested a client certificate")
 		return &tls.Certificate{}, nil
 	}}}).DialContext(t.Context(), "tcp", g.Webhook)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
 }
 
-// A caller's limit is one for all ways to come in, and changes while the gateway runs.
+// A limit of a caller applies to all transports together. A reload changes it.
 func TestALimitIsSharedByGRPCAndREST(t *testing.T) {
 	limit := func(streams int) func(*config.Config) {
 		return func(c *config.Config) {
@@ -241,22 +240,23 @@ func TestALimitIsSharedByGRPCAndREST(t *testing.T) {
 	r.Verify(at)
 }
 
-// What comes on a connection more than a caller may have is refused, whichever port it
-// comes on, until one of the others ends.
-func TestACallerHasALimitOfConnectionsOverGRPCAndREST(t *testing.T) {
+// A call on a connection beyond the caller's limit is rejected, on either port, until another
+// connection ends.
+func TestALimitOfConnectionsIsSharedByGRPCAndREST(t *testing.T) {
 	g := Start(t, func(c *config.Config) {
 		caller := auth.Unrestricted(billingKey)
 		caller.MaxConnections = 2
 		c.Callers = map[string]auth.Caller{"billing": caller, "auditor": auth.Unrestricted(auditorKey)}
 	})
-	// Both return what calls on a connection of its own, and what ends that.
+	// overGRPC and overREST return a function that makes calls on a new connection, and one that
+	// closes the connection.
 	overGRPC := func(key string) (call func() string, end func()) {
 		conn, err := Dial(Endpoints{GRPC: g.GRPC, APIKey: key})
 		require.NoError(t, err)
 		call = func() string {
 			for {
 				_, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(), &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
-				if status.Code(err) != codes.Unavailable { // as where the connection was one too many, and is closed at this moment
+				if status.Code(err) != codes.Unavailable { // which a call gets while the gateway closes a connection beyond the limit
 					return reasonOf(err)
 				}
 			}
@@ -284,7 +284,7 @@ func TestACallerHasALimitOfConnectionsOverGRPCAndREST(t *testing.T) {
 		}
 		return call, transport.CloseIdleConnections
 	}
-	const fine, limited = "UNSPECIFIED", "CALLER_LIMITED"
+	const ok, limited = "UNSPECIFIED", "CALLER_LIMITED"
 	first, endFirst := overGRPC(billingKey)
 	second, endSecond := overREST(billingKey)
 	third, endThird := overGRPC(billingKey)
@@ -294,20 +294,20 @@ func TestACallerHasALimitOfConnectionsOverGRPCAndREST(t *testing.T) {
 		defer end()
 	}
 	for range 2 {
-		assert.Equal(t, fine, first())
-		assert.Equal(t, fine, second())
+		assert.Equal(t, ok, first())
+		assert.Equal(t, ok, second())
 		assert.Equal(t, limited, third())
 		assert.Equal(t, limited, fourth())
-		assert.Equal(t, fine, other())
+		assert.Equal(t, ok, other())
 	}
 	endFirst()
-	require.Eventually(t, func() bool { return fourth() == fine }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return fourth() == ok }, 10*time.Second, 10*time.Millisecond)
 	assert.Equal(t, limited, third())
 	endSecond()
-	require.Eventually(t, func() bool { return third() == fine }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return third() == ok }, 10*time.Second, 10*time.Millisecond)
 }
 
-// A caller who floods a channel takes no more of it than leaves room for another one.
+// The calls in flight of one caller leave room for another caller of the channel.
 func TestAFloodingCallerDoesNotStarveOthersOfItsChannel(t *testing.T) {
 	g := Start(t, func(c *config.Config) {
 		channel := c.Channels[Channel]
@@ -325,25 +325,25 @@ func TestAFloodingCallerDoesNotStarveOthersOfItsChannel(t *testing.T) {
 	}
 	var flood sync.WaitGroup
 	for range 30 {
-		flood.Go(func() { _ = send(billingKey) }) // most are turned away
+		flood.Go(func() { _ = send(billingKey) }) // most are rejected
 	}
 	require.Eventually(t, func() bool { return len(g.Sandbox.Requests()) >= 6 }, 10*time.Second, 10*time.Millisecond)
 	assert.NoError(t, send(auditorKey))
 	flood.Wait()
 }
 
-// The connections that it had too many would keep the others from the port.
+// Connections beyond a caller's limit must not fill the port.
 func TestACallerOverItsLimitDoesNotBlockOthers(t *testing.T) {
 	const most = 4
 	g := Start(t, func(c *config.Config) {
 		c.MaxConnections = most
-		wild := auth.Unrestricted(billingKey)
-		wild.MaxConnections = 1
-		c.Callers = map[string]auth.Caller{"wild": wild, "auditor": auth.Unrestricted(auditorKey)}
+		flooding := auth.Unrestricted(billingKey)
+		flooding.MaxConnections = 1
+		c.Callers = map[string]auth.Caller{"flooding": flooding, "auditor": auth.Unrestricted(auditorKey)}
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	// Both call on a connection of their own, which they leave open.
+	// Both call on a new connection, and leave it open.
 	for name, call := range map[string]func(key string) (done bool){
 		"gRPC": func(key string) bool {
 			conn, err := Dial(Endpoints{GRPC: g.GRPC, APIKey: key})
@@ -379,8 +379,8 @@ func TestACallerOverItsLimitDoesNotBlockOthers(t *testing.T) {
 	}
 }
 
-// Whoever guesses keys has an address, over REST, too.
-func TestTheLogHasTheAddressOfACall(t *testing.T) {
+// The address identifies a client that guesses keys.
+func TestARejectedCallIsLoggedWithItsAddress(t *testing.T) {
 	lines := &lockedBuffer{}
 	g := Start(t, twoChannels, func(c *config.Config) { c.Logger = slog.New(slog.NewTextHandler(lines, nil)) })
 	for transport, send := range senders() {

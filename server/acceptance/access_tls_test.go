@@ -20,7 +20,7 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// rsaCertificate writes a certificate of the kind that the weakest ciphers need.
+// rsaCertificate writes an RSA certificate, which the weakest ciphers need.
 func rsaCertificate(t *testing.T) (certFile, keyFile string) {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -46,25 +46,25 @@ func TestWeakTLSIsRejectedOnEveryPort(t *testing.T) {
 	g := Start(t, func(c *config.Config) { c.TLSCertFile, c.TLSKeyFile = cert, key })
 	trusted := Trusting(t, cert)
 	for name, tt := range map[string]struct {
-		client *tls.Config
-		taken  bool
+		client   *tls.Config
+		accepted bool
 	}{
 		"TLS 1.3": {&tls.Config{MinVersion: tls.VersionTLS13}, true},
 		"TLS 1.2": {&tls.Config{MaxVersion: tls.VersionTLS12}, true},
 		"TLS 1.1": {&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, false},
 		"TLS 1.0": {&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10}, false},
-		// Whoever gets the key later can read what was recorded before.
+		// Recorded traffic could be decrypted with a key that leaks later.
 		"a key exchange without forward secrecy": {&tls.Config{
 			MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_RSA_WITH_AES_128_GCM_SHA256},
 		}, false},
-		"a cipher that is broken": {&tls.Config{
+		"a broken cipher": {&tls.Config{
 			MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_RC4_128_SHA, tls.TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA},
 		}, false},
 	} {
 		tt.client.RootCAs = trusted
 		for port, addr := range map[string]string{"gRPC": g.GRPC, "HTTP": g.HTTP, "webhook": g.Webhook, "admin": g.Admin} {
 			conn, err := (&tls.Dialer{Config: tt.client}).DialContext(t.Context(), "tcp", addr)
-			if tt.taken {
+			if tt.accepted {
 				require.NoError(t, err, "%s on the %s port", name, port)
 				require.NoError(t, conn.Close())
 				continue

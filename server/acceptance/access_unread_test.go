@@ -24,8 +24,8 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// unread opens a stream of a channel, reads its first response and nothing after that, over
-// each transport by name. The streams are open until the test ends.
+// unread returns functions by the name of their transport. Each opens a stream of a channel, reads
+// its first response, and then stops reading. The stream is open until the test ends.
 func unread() map[string]func(*testing.T, Endpoints) {
 	return map[string]func(*testing.T, Endpoints){
 		"gRPC": func(t *testing.T, at Endpoints) {
@@ -59,8 +59,7 @@ func dial(t *testing.T, addr string) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// fillStreams posts more than a connection and its stream hold for a client that does not
-// read.
+// fillStreams posts more than the buffers of a stream hold if its client does not read.
 func fillStreams(t *testing.T, g *Gateway) {
 	t.Helper()
 	r := NewRecorder(t)
@@ -69,7 +68,7 @@ func fillStreams(t *testing.T, g *Gateway) {
 	}
 }
 
-func TestARevokedCallerLosesAStreamThatItDoesNotRead(t *testing.T) {
+func TestARevokedCallerLosesAnUnreadStream(t *testing.T) {
 	for name, open := range unread() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -95,14 +94,14 @@ func TestARevokedCallerLosesAStreamThatItDoesNotRead(t *testing.T) {
 				stream, err := ongairv1.NewOngairServiceClient(conn).Subscribe(ctx, &ongairv1.SubscribeRequest{})
 				require.NoError(c, err)
 				_, err = stream.Recv()
-				require.NoError(c, err, "the caller's only stream is the one that it lost")
+				require.NoError(c, err, "the lost stream still counts towards the limit")
 			}, 10*time.Second, 100*time.Millisecond)
 		})
 	}
 }
 
-func TestAStopDoesNotWaitForClientsThatDoNothing(t *testing.T) {
-	g := Start(t, func(c *config.Config) { c.Grace = 10 * time.Minute }) // the test fails long before
+func TestAStopDoesNotWaitForStalledClients(t *testing.T) {
+	g := Start(t, func(c *config.Config) { c.Grace = 10 * time.Minute }) // longer than the test may take
 	for _, open := range unread() {
 		open(t, g.Endpoints())
 	}
@@ -129,7 +128,7 @@ func TestAStopDoesNotWaitForClientsThatDoNothing(t *testing.T) {
 	_, err = reflectionv1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
 	require.NoError(t, err)
 
-	// A client that reads gets its reason, although others are in the way.
+	// A client that reads gets the reason, although others are stalled.
 	s := NewRecorder(t).Subscribe("reading", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
 	g.Stop()
 	assert.Equal(t, "SHUTTING_DOWN", reasonOf(s.Err()))
@@ -157,10 +156,10 @@ func TestAStopReachesClientsWhileAConnectionIsSilent(t *testing.T) {
 	}()
 	within, done := context.WithTimeout(t.Context(), api.HandshakeTimeout/2)
 	defer done()
-	assert.True(t, conn.WaitForStateChange(within, connectivity.Ready), "the client does not know that the gateway stops")
+	assert.True(t, conn.WaitForStateChange(within, connectivity.Ready), "the client received no GOAWAY")
 	select {
 	case err := <-ended:
-		assert.Fail(t, "the call did not go on", "%v", err)
+		assert.Fail(t, "the call ended before it was cancelled", "%v", err)
 	default:
 	}
 	cancel()

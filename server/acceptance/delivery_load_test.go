@@ -16,7 +16,7 @@ import (
 )
 
 func TestASubscriberThatWasOfflineDuringALoadGetsAllOfIt(t *testing.T) {
-	onEachHome(t, func(t *testing.T, log home) {
+	onEachLog(t, func(t *testing.T, log newLog) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		before := r.Subscribe("before", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
 		require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(0, "Hi")...))

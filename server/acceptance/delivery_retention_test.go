@@ -19,9 +19,9 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// continuesAfterTheGap asserts that a stream ended because retention had removed what
-// it was to deliver next, and that one from where it is told to go on delivers what is
-// left. after are all events that were ever stored after what it had.
+// continuesAfterTheGap asserts that a stream ended because retention had removed its next event. It
+// also asserts that a stream from oldest_cursor delivers the remaining events. after has all events
+// that were stored after those that the ended stream delivered.
 func continuesAfterTheGap(t *testing.T, g *Gateway, at Endpoints, transport Transport, ended error, after []*ongairv1.Event) {
 	t.Helper()
 	require.Equal(t, "CURSOR_EXPIRED", reasonOf(ended))
@@ -30,11 +30,11 @@ func continuesAfterTheGap(t *testing.T, g *Gateway, at Endpoints, transport Tran
 	require.NoError(t, err)
 	require.Less(t, lost, len(after))
 	left := after[lost:]
-	// Not the recorder of what is gone: that it is gone breaks Durable, as is meant. What
-	// is left is a log that all guarantees hold for, and its webhooks may come again.
+	// A new recorder, because the removed events violate Durable. All guarantees hold for the
+	// remaining ones, whose webhooks are posted to it again.
 	r := NewRecorder(t)
 	oldest := r.Subscribe("from the oldest", transport, at, from(metadata["oldest_cursor"])).Events(len(left))
-	assert.Equal(t, left[0].GetCursor(), oldest[0].GetCursor(), "what is lost and what is left are all there was")
+	assert.Equal(t, left[0].GetCursor(), oldest[0].GetCursor(), "lost_events is the number of removed events")
 	for _, e := range left {
 		id, err := strconv.Atoi(e.GetMessageReceived().GetId())
 		require.NoError(t, err)
@@ -43,8 +43,8 @@ func continuesAfterTheGap(t *testing.T, g *Gateway, at Endpoints, transport Tran
 	r.Verify(at)
 }
 
-func TestARetentionThatPassesACursorIsOneExplicitGap(t *testing.T) {
-	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+func TestAnExpiredCursorIsOneExplicitGap(t *testing.T) {
+	onEachLogAndTransport(t, func(t *testing.T, log newLog, transport Transport) {
 		g, r := Start(t, log(t), func(c *config.Config) { c.RetentionBytes = 4 << 20 }), NewRecorder(t)
 		at := g.Endpoints()
 		live := r.Subscribe("live", OverGRPC{}, at, &ongairv1.SubscribeRequest{})
@@ -54,20 +54,20 @@ func TestARetentionThatPassesACursorIsOneExplicitGap(t *testing.T) {
 			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(n, text)...))
 		}
 		all := live.Events(posted)
-		late := refused(t, r, "too late", transport, at, from(all[0].GetCursor()))
+		late := subscribeRejected(t, r, "too late", transport, at, from(all[0].GetCursor()))
 		continuesAfterTheGap(t, g, at, transport, late, all[1:])
 	})
 }
 
-// A subscriber stays connected while it reads nothing, until the log has lost what comes
-// next for it, and the ring, which outlasts a short retention, too.
-func TestARetentionThatOvertakesAConnectedReaderIsOneExplicitGap(t *testing.T) {
+// A subscriber stays connected but does not read, until the log and the ring have lost its next
+// event. The ring keeps more events than a short retention.
+func TestRetentionThatOvertakesAConnectedReaderIsOneExplicitGap(t *testing.T) {
 	const size, kept = 500_000, 4 << 20
 	onEachTransport(t, func(t *testing.T, transport Transport) {
 		g, r := Start(t, func(c *config.Config) {
 			c.RetentionBytes = kept
-			// One that goes on and one that reads the log in the end: a third, that has ended
-			// and is still there, would be in their way.
+			// One for the stream after the gap, and one for Verify. So the ended stream must not count
+			// any more.
 			billing := auth.Unrestricted(billingKey)
 			billing.MaxStreams = 2
 			c.Callers = map[string]auth.Caller{"auditor": auth.Unrestricted(auditorKey), "billing": billing}
@@ -77,7 +77,7 @@ func TestARetentionThatOvertakesAConnectedReaderIsOneExplicitGap(t *testing.T) {
 		slow := r.Subscribe("slow", transport, as(billingKey), &ongairv1.SubscribeRequest{})
 		slow.Stall()
 		text := strings.Repeat("x", size)
-		// More than the ring, and what is between the gateway and who does not read: 5 MB.
+		// More than the ring, and the buffers of a stalled stream (5 MB).
 		const posted, atOnce = (fanout.DefaultRingBytes + 16<<20) / size, 10
 		var all []*ongairv1.Event
 		for n := 0; n < posted; n += atOnce {
@@ -88,13 +88,13 @@ func TestARetentionThatOvertakesAConnectedReaderIsOneExplicitGap(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			all = live.Events(n + atOnce) // so that this one is not overtaken, too
+			all = live.Events(n + atOnce) // so that live is not overtaken
 		}
 		slow.ReadOn()
 		ended := slow.Err()
 		had := slow.Events(0)
 		for i, e := range had {
-			require.Equal(t, all[i].GetCursor(), e.GetCursor(), "until then, everything in its order")
+			require.Equal(t, all[i].GetCursor(), e.GetCursor(), "before the gap every event is delivered in order")
 		}
 		continuesAfterTheGap(t, g, as(billingKey), transport, ended, all[len(had):])
 	})

@@ -25,7 +25,7 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// received is the webhook of a text from a contact.
+// received returns the webhook of a text from a contact.
 func received(id int, text string, more ...string) []Field {
 	return Form(append([]string{
 		"notification_type", "MessageReceived",
@@ -50,20 +50,20 @@ func from(cursor string) *ongairv1.SubscribeRequest {
 	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}}
 }
 
-// refused subscribes to what cannot be served, and returns the answer: guarantees give
-// it a second.
-func refused(t *testing.T, r *Recorder, name string, transport Transport, at Endpoints, req *ongairv1.SubscribeRequest) error {
+// subscribeRejected makes a subscription that is rejected, and returns its error. It asserts that
+// the error arrives within a second.
+func subscribeRejected(t *testing.T, r *Recorder, name string, transport Transport, at Endpoints, req *ongairv1.SubscribeRequest) error {
 	t.Helper()
-	asked := time.Now()
+	started := time.Now()
 	err := r.Subscribe(name, transport, at, req).Err()
-	assert.Less(t, time.Since(asked), time.Second, "%s: %v", name, err)
+	assert.Less(t, time.Since(started), time.Second, "%s: %v", name, err)
 	return err
 }
 
 func reasonOf(err error) string { return fault.ReasonName(fault.ReasonOf(status.Convert(err))) }
 
 func TestASubscriberGetsPostedWebhooksInOrder(t *testing.T) {
-	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+	onEachLogAndTransport(t, func(t *testing.T, log newLog, transport Transport) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		live := r.Subscribe("live", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
 		for i := range 20 {
@@ -80,7 +80,7 @@ func TestASubscriberGetsPostedWebhooksInOrder(t *testing.T) {
 }
 
 func TestTheFirstResponseComesAtOnceAndEmpty(t *testing.T) {
-	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+	onEachLogAndTransport(t, func(t *testing.T, log newLog, transport Transport) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		s := r.Subscribe("first", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
 		assert.Empty(t, s.Events(0))
@@ -90,7 +90,7 @@ func TestTheFirstResponseComesAtOnceAndEmpty(t *testing.T) {
 }
 
 func TestEqualMessagesOfDifferentContactsAreDifferentEvents(t *testing.T) {
-	onEachHome(t, func(t *testing.T, log home) {
+	onEachLog(t, func(t *testing.T, log newLog) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
 		r.Post(g.WebhookURL(Channel), Channel, received(1, "Yes")...)
@@ -104,7 +104,7 @@ func TestEqualMessagesOfDifferentContactsAreDifferentEvents(t *testing.T) {
 }
 
 func TestARedeliveredNotificationIsOneEvent(t *testing.T) {
-	onEachHome(t, func(t *testing.T, log home) {
+	onEachLog(t, func(t *testing.T, log newLog) {
 		g, r := Start(t, log(t), func(c *config.Config) {
 			other := c.Channels[Channel]
 			c.Channels["sales"] = other
@@ -120,7 +120,7 @@ func TestARedeliveredNotificationIsOneEvent(t *testing.T) {
 		// The same id on another channel, or of another type, is another message.
 		r.Post(g.WebhookURL("sales"), "sales", received(1, "Yes")...)
 		r.Post(g.WebhookURL(Channel), Channel, Form("notification_type", "MessageSent", "id", "1", "text", "Yes")...)
-		// Without an id nothing can be told from anything.
+		// An id does not identify a LocationReceived, so each is an event.
 		r.Post(g.WebhookURL(Channel), Channel, Form("notification_type", "LocationReceived", "id", "1")...)
 		r.Post(g.WebhookURL(Channel), Channel, Form("notification_type", "LocationReceived", "id", "1")...)
 		s.Events(5)
@@ -133,7 +133,7 @@ func TestARedeliveredNotificationIsOneEvent(t *testing.T) {
 }
 
 func TestARedeliveryAfterTheDuplicateWindowIsAnotherEvent(t *testing.T) {
-	onEachHome(t, func(t *testing.T, log home) {
+	onEachLog(t, func(t *testing.T, log newLog) {
 		g, r := Start(t, log(t), func(c *config.Config) { c.DuplicateWindow = 100 * time.Millisecond }), NewRecorder(t)
 		s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
 		require.Eventually(t, func() bool {
@@ -141,13 +141,13 @@ func TestARedeliveryAfterTheDuplicateWindowIsAnotherEvent(t *testing.T) {
 			return len(s.Events(0)) == 2
 		}, 10*time.Second, 10*time.Millisecond)
 		events := s.Events(2)
-		assert.Equal(t, events[0].GetId(), events[1].GetId(), "a client can still tell")
-		// No Verify: the log has the notification twice, as is meant, and Unique denies it.
+		assert.Equal(t, events[0].GetId(), events[1].GetId(), "a client can still find the duplicate")
+		// No Verify, because the log has the notification twice, which Unique forbids.
 	})
 }
 
 func TestFiltersAreCombinedAndHideNothingElse(t *testing.T) {
-	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+	onEachLogAndTransport(t, func(t *testing.T, log newLog, transport Transport) {
 		g, r := Start(t, log(t), func(c *config.Config) { c.Channels["sales"] = c.Channels[Channel] }), NewRecorder(t)
 		at := g.Endpoints()
 		subscribe := func(name string, req *ongairv1.SubscribeRequest) {
@@ -162,7 +162,7 @@ func TestFiltersAreCombinedAndHideNothingElse(t *testing.T) {
 		subscribe("contact", &ongairv1.SubscribeRequest{ExternalContactIds: []string{"wxid_1"}})
 		subscribe("conversation", &ongairv1.SubscribeRequest{ConversationIds: []string{"22"}})
 		subscribe("channel and type", &ongairv1.SubscribeRequest{Channels: []string{"sales"}, EventTypes: types})
-		subscribe("nothing", &ongairv1.SubscribeRequest{ConversationIds: []string{"no such"}})
+		subscribe("nothing", &ongairv1.SubscribeRequest{ConversationIds: []string{"unknown"}})
 		for i := range 5 {
 			for _, channel := range []string{Channel, "sales"} {
 				r.Post(g.WebhookURL(channel), channel, received(i, "Hi")...)
@@ -175,7 +175,7 @@ func TestFiltersAreCombinedAndHideNothingElse(t *testing.T) {
 }
 
 func TestACursorContinuesExactlyAfterItOnAnyTransport(t *testing.T) {
-	onEachHome(t, func(t *testing.T, log home) {
+	onEachLog(t, func(t *testing.T, log newLog) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		at := g.Endpoints()
 		for i := range 10 {
@@ -193,7 +193,7 @@ func TestACursorContinuesExactlyAfterItOnAnyTransport(t *testing.T) {
 }
 
 func TestAStartTimeIsTheFirstEventAtOrAfterIt(t *testing.T) {
-	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+	onEachLogAndTransport(t, func(t *testing.T, log newLog, transport Transport) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		at := g.Endpoints()
 		r.Post(g.WebhookURL(Channel), Channel, received(1, "before")...)
@@ -210,7 +210,7 @@ func TestAStartTimeIsTheFirstEventAtOrAfterIt(t *testing.T) {
 }
 
 func TestAnInvalidCursorIsRejectedAtOnce(t *testing.T) {
-	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+	onEachLogAndTransport(t, func(t *testing.T, log newLog, transport Transport) {
 		g, other, r := Start(t, log(t)), Start(t, log(t)), NewRecorder(t)
 		at := g.Endpoints()
 		cursorOf := func(g *Gateway) string {
@@ -226,14 +226,14 @@ func TestAnInvalidCursorIsRejectedAtOnce(t *testing.T) {
 			code   codes.Code
 			reason string
 		}{
-			{"no cursor at all", from("latest"), codes.InvalidArgument, "CURSOR_MALFORMED"},
-			{"a character changed", from(strings.Replace(good, good[20:21], "_", 1)), codes.InvalidArgument, "CURSOR_MALFORMED"},
-			{"cut short", from(good[:len(good)-1]), codes.InvalidArgument, "CURSOR_MALFORMED"},
+			{"not a cursor", from("latest"), codes.InvalidArgument, "CURSOR_MALFORMED"},
+			{"a changed character", from(strings.Replace(good, good[20:21], "_", 1)), codes.InvalidArgument, "CURSOR_MALFORMED"},
+			{"truncated", from(good[:len(good)-1]), codes.InvalidArgument, "CURSOR_MALFORMED"},
 			{"of another gateway", from(cursorOf(other)), codes.FailedPrecondition, "CURSOR_FOREIGN"},
 			{"empty", from(""), codes.InvalidArgument, "INVALID_REQUEST"},
-			{"a channel that is not configured", &ongairv1.SubscribeRequest{Channels: []string{"nowhere"}}, codes.NotFound, "CHANNEL_UNKNOWN"},
+			{"an unknown channel", &ongairv1.SubscribeRequest{Channels: []string{"nowhere"}}, codes.NotFound, "CHANNEL_UNKNOWN"},
 		} {
-			err := refused(t, r, tt.name, transport, at, tt.req)
+			err := subscribeRejected(t, r, tt.name, transport, at, tt.req)
 			assert.Equal(t, tt.code, status.Code(err), "%s: %v", tt.name, err)
 			assert.Equal(t, tt.reason, reasonOf(err), tt.name)
 		}
@@ -241,23 +241,23 @@ func TestAnInvalidCursorIsRejectedAtOnce(t *testing.T) {
 	})
 }
 
-func TestAWipedDirectoryIsNoticed(t *testing.T) {
-	onEachHome(t, func(t *testing.T, log home) {
+func TestACursorOfAWipedLogIsRejected(t *testing.T) {
+	onEachLog(t, func(t *testing.T, log newLog) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		r.Post(g.WebhookURL(Channel), Channel, received(1, "Hi")...)
 		s := r.Subscribe("before", OverGRPC{}, g.Endpoints(), earliest())
 		cursor := s.Events(1)[0].GetCursor()
 		s.Stop()
 		fresh := Start(t, log(t))
-		err := refused(t, NewRecorder(t), "on a fresh directory", OverGRPC{}, fresh.Endpoints(), from(cursor))
+		err := subscribeRejected(t, NewRecorder(t), "on a fresh directory", OverGRPC{}, fresh.Endpoints(), from(cursor))
 		assert.Equal(t, "CURSOR_FOREIGN", reasonOf(err))
 		r.Verify(g.Endpoints())
 	})
 }
 
-// TestADirectoryThatWasReplacedByAnOlderCopyIsNoticed also after it has grown on, so
-// that the positions of the old cursors are there again, with other events.
-func TestADirectoryThatWasReplacedByAnOlderCopyIsNoticed(t *testing.T) {
+// The data directory is replaced by an older copy. Cursors of lost events are rejected, also after
+// other events have taken their positions.
+func TestACursorThatAnOlderCopyLacksIsRejected(t *testing.T) {
 	g := Start(t)
 	post := func(r *Recorder, first, last int, text string) {
 		for i := first; i <= last; i++ {
@@ -278,23 +278,23 @@ func TestADirectoryThatWasReplacedByAnOlderCopyIsNoticed(t *testing.T) {
 	require.NoError(t, os.CopyFS(g.Config.DataDir, os.DirFS(older)))
 
 	g, r = g.Restart(t), NewRecorder(t)
-	post(r, 1, 3, "before the copy") // again: they are there
-	refusedEverywhere := func(reason, name, cursor string) {
+	post(r, 1, 3, "before the copy") // duplicates of stored events
+	rejectedEverywhere := func(reason, name, cursor string) {
 		for _, transport := range Transports() {
-			err := refused(t, r, name, transport, g.Endpoints(), from(cursor))
+			err := subscribeRejected(t, r, name, transport, g.Endpoints(), from(cursor))
 			assert.Equal(t, reason, reasonOf(err), "%s, over %s", name, transport)
 		}
 	}
-	refusedEverywhere("CURSOR_AHEAD", "of an event that is gone", lost[5].GetCursor())
+	rejectedEverywhere("CURSOR_AHEAD", "of a lost event", lost[5].GetCursor())
 	post(r, 7, 10, "other events")
-	refusedEverywhere("CURSOR_FOREIGN", "of an event in whose place is another", lost[5].GetCursor())
-	common := r.Subscribe("of an event that both have", OverGRPC{}, g.Endpoints(), from(lost[1].GetCursor()))
+	rejectedEverywhere("CURSOR_FOREIGN", "of a lost event whose position another has", lost[5].GetCursor())
+	common := r.Subscribe("of an event in both logs", OverGRPC{}, g.Endpoints(), from(lost[1].GetCursor()))
 	assert.Equal(t, lost[2].GetCursor(), common.Events(5)[0].GetCursor())
 	r.Verify(g.Endpoints())
 }
 
 func TestASubscriberResumesAfterARestart(t *testing.T) {
-	onEachHome(t, func(t *testing.T, log home) {
+	onEachLog(t, func(t *testing.T, log newLog) {
 		onEachStream(t, func(t *testing.T, transport Transport) {
 			g, r := Start(t, log(t)), NewRecorder(t)
 			for i := range 5 {
@@ -304,7 +304,7 @@ func TestASubscriberResumesAfterARestart(t *testing.T) {
 			s.Events(5)
 			stopped := time.Now()
 			g = g.Restart(t)
-			assert.Less(t, time.Since(stopped), 5*time.Second, "open streams do not hold up a stop")
+			assert.Less(t, time.Since(stopped), 5*time.Second, "open streams do not delay a stop")
 			err := s.Err()
 			assert.Equal(t, codes.Unavailable, status.Code(err))
 			assert.Equal(t, "SHUTTING_DOWN", reasonOf(err))
@@ -318,7 +318,7 @@ func TestASubscriberResumesAfterARestart(t *testing.T) {
 }
 
 func TestASubscriberThatNeverReadsDelaysNoOther(t *testing.T) {
-	onEachHome(t, func(t *testing.T, log home) {
+	onEachLog(t, func(t *testing.T, log newLog) {
 		g, r := Start(t, log(t), func(c *config.Config) { c.Grace = time.Second }), NewRecorder(t)
 		conn, err := Dial(g.Endpoints())
 		require.NoError(t, err)
@@ -328,24 +328,24 @@ func TestASubscriberThatNeverReadsDelaysNoOther(t *testing.T) {
 		_, err = ongairv1.NewOngairServiceClient(conn).Subscribe(ctx, earliest())
 		require.NoError(t, err)
 		live := r.Subscribe("live", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
-		// Far more than the flow control window of the one that does not read.
+		// Far more than the flow control window of the stalled stream.
 		text := strings.Repeat("x", 32<<10)
 		for i := range 64 {
 			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(i, text)...))
 		}
 		live.Events(64)
 		r.Verify(g.Endpoints())
-		g.Stop() // in order, although that one would never end by itself
+		g.Stop() // without an error, although one stream is stalled
 	})
 }
 
 func TestAStalledSubscriberDelaysNoOtherAndGetsEverything(t *testing.T) {
-	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+	onEachLogAndTransport(t, func(t *testing.T, log newLog, transport Transport) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		stalled := r.Subscribe("stalled", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
 		stalled.Stall()
 		live := r.Subscribe("live", transport, g.Endpoints(), &ongairv1.SubscribeRequest{})
-		// More than fits between the gateway and one that does not read.
+		// More than the buffers of a stalled stream hold.
 		text := strings.Repeat("x", 500_000)
 		for i := range 16 {
 			require.Equal(t, http.StatusOK, r.Post(g.WebhookURL(Channel), Channel, received(i, text)...))
@@ -356,13 +356,13 @@ func TestAStalledSubscriberDelaysNoOtherAndGetsEverything(t *testing.T) {
 	})
 }
 
-func TestEventsThatArriveWhileASubscriberCatchesUpAreSeenOnce(t *testing.T) {
-	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+func TestEventsThatArriveWhileASubscriberCatchesUpAreDeliveredOnce(t *testing.T) {
+	onEachLogAndTransport(t, func(t *testing.T, log newLog, transport Transport) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		for i := range 50 {
 			r.Post(g.WebhookURL(Channel), Channel, received(i, "Hi")...)
 		}
-		// After a restart the ring is empty, so the first ones come from the log.
+		// After a restart the ring is empty, so the first events come from the log.
 		g = g.Restart(t)
 		var wg sync.WaitGroup
 		wg.Go(func() {
@@ -379,11 +379,11 @@ func TestEventsThatArriveWhileASubscriberCatchesUpAreSeenOnce(t *testing.T) {
 }
 
 func TestAWebhookOfAnyKindArrivesWhole(t *testing.T) {
-	onEachHome(t, func(t *testing.T, log home) {
+	onEachLog(t, func(t *testing.T, log newLog) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		url := g.WebhookURL(Channel)
 		for _, fields := range [][]Field{
-			received(1, "a field that nobody documents", "profile_pic", "https://example.com/p.jpg"),
+			received(1, "an undocumented field", "profile_pic", "https://example.com/p.jpg"),
 			received(2, "\x00 and \xff\xfe are kept"),
 			append(Form("text", "first", "text", "second"), received(3, "the last one counts")...),
 			Form("notification_type", "LocationReceived", "latitude", "-1.29", "longitude", "36.82", "id", "4"),
@@ -399,7 +399,7 @@ func TestAWebhookOfAnyKindArrivesWhole(t *testing.T) {
 }
 
 func TestAWebhookThatCannotBeParsedIsKeptWhole(t *testing.T) {
-	onEachHome(t, func(t *testing.T, log home) {
+	onEachLog(t, func(t *testing.T, log newLog) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		body := "<xml>\xff not what Ongair sends</xml>"
 		response, err := http.Post(g.WebhookURL(Channel), "application/xml", strings.NewReader(body))

@@ -18,7 +18,7 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// typedPart is what an event says in typed fields.
+// typedPart returns an event with only its typed fields, and a normalised notification_type.
 func typedPart(e *ongairv1.Event) *ongairv1.Event {
 	e = proto.CloneOf(e)
 	e.Id, e.Cursor, e.ReceiveTime, e.Fields, e.RawBody = "", "", nil, nil, nil
@@ -26,7 +26,7 @@ func typedPart(e *ongairv1.Event) *ongairv1.Event {
 	return e
 }
 
-// The sandbox makes the odd forms, and shares no code with the gateway that reads them.
+// The sandbox encodes the odd forms. It shares no code with the gateway.
 func TestAWebhookInAnyOddFormIsTheSameTypedEvent(t *testing.T) {
 	g, r := Start(t), NewRecorder(t)
 	box, _ := StartSandbox(t, sandbox.Config{WebhookURL: g.WebhookURL(Channel)})
@@ -68,8 +68,8 @@ func TestAWebhookInAnyOddFormIsTheSameTypedEvent(t *testing.T) {
 	// No Verify: the recorder did not post these webhooks.
 }
 
-func TestAnotherContentUnderAUsedIDIsAnotherEvent(t *testing.T) {
-	onEachHome(t, func(t *testing.T, log home) {
+func TestAUsedIDWithOtherContentIsAnotherEvent(t *testing.T) {
+	onEachLog(t, func(t *testing.T, log newLog) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		s := r.Subscribe("all", OverGRPC{}, g.Endpoints(), &ongairv1.SubscribeRequest{})
 		post := func(fields ...Field) {
@@ -90,7 +90,7 @@ func TestAnotherContentUnderAUsedIDIsAnotherEvent(t *testing.T) {
 	})
 }
 
-// What configuration.md says of the duplicate window.
+// docs/configuration.md documents the duplicate window.
 func TestTheDuplicateWindowOutlastsARestartButNotRetention(t *testing.T) {
 	g, r := Start(t, func(c *config.Config) { c.RetentionBytes = 4 << 20 }), NewRecorder(t)
 	text := strings.Repeat("x", 400<<10)
@@ -107,12 +107,12 @@ func TestTheDuplicateWindowOutlastsARestartButNotRetention(t *testing.T) {
 	post(posted)
 	post(posted + 1)
 	last := s.Events(posted + 1)[posted]
-	assert.Equal(t, "41", last.GetMessageReceived().GetId(), "known again, also the one that retention has removed")
+	assert.Equal(t, "41", last.GetMessageReceived().GetId(), "repetitions are dropped, also of the event that retention removed")
 
 	g = g.Restart(t)
 	s = r.Subscribe("restarted", OverGRPC{}, g.Endpoints(), from(last.GetCursor()))
 	post(posted)
 	post(1)
-	assert.Equal(t, "1", s.Events(1)[0].GetMessageReceived().GetId(), "of what is stored a restart knows the ids again, and of nothing else")
-	// No Verify: retention has removed events, as is meant.
+	assert.Equal(t, "1", s.Events(1)[0].GetMessageReceived().GetId(), "after a restart only the ids of stored events are known")
+	// No Verify, because retention removed events, which Durable forbids.
 }

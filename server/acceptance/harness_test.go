@@ -1,13 +1,14 @@
-// Package acceptance tests the promises of a whole gateway, on real ports, with a sandbox in
-// Ongair's place. The name of a file begins with what is promised:
+// Package acceptance tests the guarantees of a whole gateway, on real ports, with a sandbox
+// instead of Ongair. The name of a file begins with its subject:
 //
-//   - delivery: every subscriber gets every event, in order and once;
-//   - storage: what was answered 200 survives crashes, full disks and faulty ones;
-//   - sending: a call reaches Ongair once, and every failure says what is known;
-//   - access: only callers get in, within their limits, whatever clients do;
-//   - mesh: several replicas, clusters, and stops.
+//   - delivery: every subscriber gets every event, in order and once.
+//   - storage: an event that was answered 200 survives crashes and faults of the disk.
+//   - sending: a call reaches Ongair once, and every error states its effect.
+//   - access: only known callers are admitted, within their limits.
+//   - mesh: replicas, clusters and stops.
 //
-// Tests of streams run over every transport and on both homes of the log (harness_test.go).
+// Tests of streams run over every transport, with the embedded log and a log on NATS
+// (harness_test.go).
 package acceptance
 
 import (
@@ -21,24 +22,23 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
-// home makes a place for a log, an empty one each time, and returns what has a
-// gateway keep its log there.
-type home func(*testing.T) func(*config.Config)
+// newLog creates an empty log, and returns the configuration of a gateway that uses it.
+type newLog func(*testing.T) func(*config.Config)
 
-// embedded is what a gateway has that is told nothing.
+// embedded is the log of a gateway by default.
 func embedded(*testing.T) func(*config.Config) { return func(*config.Config) {} }
 
-// external is a NATS server.
+// external is a log on a NATS server.
 func external(t *testing.T) func(*config.Config) {
 	t.Helper()
 	url := storagetest.Serve(t, nil).URL()
 	return func(c *config.Config) { c.NATSURL, c.DataDir = url, "" }
 }
 
-// onEachHome runs a test of the contract of streams on every home of the log.
-func onEachHome(t *testing.T, test func(*testing.T, home)) {
+// onEachLog runs a test of the contract of streams with every kind of log.
+func onEachLog(t *testing.T, test func(*testing.T, newLog)) {
 	t.Helper()
-	for name, log := range map[string]home{"embedded": embedded, "external": external} {
+	for name, log := range map[string]newLog{"embedded": embedded, "external": external} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, log)
@@ -46,14 +46,13 @@ func onEachHome(t *testing.T, test func(*testing.T, home)) {
 	}
 }
 
-// onEachTransport runs a test of the contract of streams over every transport, and over
-// pages.
+// onEachTransport runs a test of the contract of streams over every transport, and over pages.
 func onEachTransport(t *testing.T, test func(*testing.T, Transport)) {
 	t.Helper()
 	onEach(t, append(Transports(), OverPages{}), test)
 }
 
-// onEachStream runs a test of what only a stream promises over every transport that has one.
+// onEachStream runs a test over every transport, except for pages.
 func onEachStream(t *testing.T, test func(*testing.T, Transport)) {
 	t.Helper()
 	onEach(t, Transports(), test)
@@ -69,11 +68,11 @@ func onEach(t *testing.T, transports []Transport, test func(*testing.T, Transpor
 	}
 }
 
-// onEachHomeAndTransport runs a test of the contract of streams on every home of the log over
-// every transport, and over every stream behind every proxy.
-func onEachHomeAndTransport(t *testing.T, test func(*testing.T, home, Transport)) {
+// onEachLogAndTransport runs a test of the contract of streams with every kind of log over every
+// transport and over pages. It also runs it over every transport behind every proxy.
+func onEachLogAndTransport(t *testing.T, test func(*testing.T, newLog, Transport)) {
 	t.Helper()
-	onEachHome(t, func(t *testing.T, log home) {
+	onEachLog(t, func(t *testing.T, log newLog) {
 		onEachTransport(t, func(t *testing.T, transport Transport) { test(t, log, transport) })
 	})
 	for _, proxy := range Proxies() {

@@ -16,9 +16,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
-// A leader steps down, or its server is killed, while webhooks come in through two
-// gateways.
-func TestAChangeOfLeaderUnderLoadLosesAndDoublesNothing(t *testing.T) {
+// A leader steps down, or its server is killed, while two gateways receive webhooks.
+func TestAChangeOfLeaderUnderLoadLosesAndDuplicatesNothing(t *testing.T) {
 	cluster := storagetest.ServeCluster(t)
 	on := func(c *config.Config) { c.NATSURL, c.DataDir = cluster.URL(), "" }
 	first := Start(t, on)
@@ -42,8 +41,8 @@ func TestAChangeOfLeaderUnderLoadLosesAndDoublesNothing(t *testing.T) {
 			}
 		})
 	}
-	// taken waits until webhooks are taken again.
-	taken := func(id int) {
+	// waitUntilAccepted waits until webhooks are accepted again.
+	waitUntilAccepted := func(id int) {
 		t.Helper()
 		require.Eventually(t, func() bool {
 			id++
@@ -53,14 +52,14 @@ func TestAChangeOfLeaderUnderLoadLosesAndDoublesNothing(t *testing.T) {
 	for round := range Rounds(1, 20) {
 		for i, stream := range streams {
 			cluster.StepDown(t, stream)
-			taken(10_000_000 + 1000*(2*round+i))
+			waitUntilAccepted(10_000_000 + 1000*(2*round+i))
 		}
 		leader := cluster.LeaderOf(streams[0])
 		require.Eventually(t, func() bool { leader = cluster.LeaderOf(streams[0]); return leader != nil }, 10*time.Second, time.Millisecond)
 		leader.Stop()
-		taken(20_000_000 + 1000*round)
+		waitUntilAccepted(20_000_000 + 1000*round)
 		leader.Start(t)
-		taken(30_000_000 + 1000*round)
+		waitUntilAccepted(30_000_000 + 1000*round)
 	}
 	stop()
 	wg.Wait()

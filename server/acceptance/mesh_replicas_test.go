@@ -21,8 +21,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
-// replicas starts two gateways on one NATS server, and with one Ongair: the first
-// one's sandbox.
+// replicas starts two gateways on one NATS server. Both use the sandbox of the first.
 func replicas(t *testing.T) (nats *storagetest.Server, first, second *Gateway) {
 	t.Helper()
 	nats = storagetest.Serve(t, nil)
@@ -31,7 +30,7 @@ func replicas(t *testing.T) (nats *storagetest.Server, first, second *Gateway) {
 	return nats, first, Start(t, on, func(c *config.Config) { c.Channels = first.Config.Channels })
 }
 
-func TestReplicasGiveEverySubscriberTheSame(t *testing.T) {
+func TestReplicasDeliverTheSameEvents(t *testing.T) {
 	_, first, second := replicas(t)
 	r := NewRecorder(t)
 	for i, g := range []*Gateway{first, second} {
@@ -80,7 +79,7 @@ func TestOneNotificationOnTwoReplicasAtOnceIsOneEvent(t *testing.T) {
 	r.Verify(second.Endpoints())
 }
 
-func TestARestartOfNATSUnderLoadLosesAndDoublesNothing(t *testing.T) {
+func TestARestartOfNATSUnderLoadLosesAndDuplicatesNothing(t *testing.T) {
 	nats, first, second := replicas(t)
 	r := NewRecorder(t)
 	for i, g := range []*Gateway{first, second} {
@@ -106,8 +105,8 @@ func TestARestartOfNATSUnderLoadLosesAndDoublesNothing(t *testing.T) {
 		nats.Stop()
 		require.Eventually(t, func() bool { return getStatus(t, "http://"+first.Admin+"/readyz") != http.StatusOK },
 			20*time.Second, 10*time.Millisecond)
-		assert.Equal(t, http.StatusOK, getStatus(t, "http://"+first.Admin+"/livez"), "an outage of NATS restarts nobody")
-		require.Eventually(t, func() bool { return !serving(t, first) }, 20*time.Second, 10*time.Millisecond, "gRPC and HTTP say the same")
+		assert.Equal(t, http.StatusOK, getStatus(t, "http://"+first.Admin+"/livez"), "an outage of NATS must not restart the gateway")
+		require.Eventually(t, func() bool { return !serving(t, first) }, 20*time.Second, 10*time.Millisecond, "grpc.health.v1 agrees with /readyz")
 		nats.Start(t)
 		require.Eventually(t, func() bool { return getStatus(t, "http://"+first.Admin+"/readyz") == http.StatusOK },
 			20*time.Second, 10*time.Millisecond)
@@ -145,8 +144,8 @@ func TestAnOutageOfTenSecondsEndsStreamsWithTheirCursor(t *testing.T) {
 	r.Verify(first.Endpoints())
 }
 
-func TestReconnectingDoesNotMultiplyDelivery(t *testing.T) {
-	onEachHomeAndTransport(t, func(t *testing.T, log home, transport Transport) {
+func TestReconnectingDoesNotRepeatEvents(t *testing.T) {
+	onEachLogAndTransport(t, func(t *testing.T, log newLog, transport Transport) {
 		g, r := Start(t, log(t)), NewRecorder(t)
 		at := g.Endpoints()
 		req := &ongairv1.SubscribeRequest{}
@@ -165,7 +164,7 @@ func TestReconnectingDoesNotMultiplyDelivery(t *testing.T) {
 	})
 }
 
-// serving asks grpc.health.v1 whether a gateway is.
+// serving reports whether a gateway is SERVING in grpc.health.v1.
 func serving(t *testing.T, g *Gateway) bool {
 	t.Helper()
 	conn, err := Dial(g.Endpoints())

@@ -33,12 +33,12 @@ func TestAStopEndsAThousandStreamsWithAReason(t *testing.T) {
 		defer conn.Close()
 		over := Transport(OverConnection{ClientConn: conn})
 		if i%5 == 4 {
-			over = OverNDJSON{} // each stream on a connection of its own
+			over = OverNDJSON{} // each stream has its own connection
 		}
 		opened.Go(func() {
 			for range perConn {
 				streams[i] = append(streams[i], r.Subscribe("open", over, g.Endpoints(), &ongairv1.SubscribeRequest{
-					HeartbeatInterval: durationpb.New(time.Minute), // a thousand fast ones are a load of their own
+					HeartbeatInterval: durationpb.New(time.Minute), // a thousand fast ones would be a heavy load
 				}))
 			}
 		})
@@ -56,8 +56,8 @@ func TestAStopEndsAThousandStreamsWithAReason(t *testing.T) {
 	r.Verify(g.Restart(t).Endpoints())
 }
 
-// sending makes a call, and returns once the sandbox has it.
-func sending(t *testing.T, g *Gateway) (result <-chan error) {
+// startCall starts a call, and returns when the sandbox has received it.
+func startCall(t *testing.T, g *Gateway) (result <-chan error) {
 	t.Helper()
 	conn, err := Dial(g.Endpoints())
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func sending(t *testing.T, g *Gateway) (result <-chan error) {
 func TestAStopLetsACallFinish(t *testing.T) {
 	g := Start(t)
 	g.Sandbox.SetFaults(sandbox.Fault{Path: "/send", Delay: time.Second})
-	result := sending(t, g)
+	result := startCall(t, g)
 	g.Stop()
 	assert.NoError(t, <-result)
 }
@@ -97,7 +97,7 @@ func TestACallThatOutlivesTheGraceGetsItsEffect(t *testing.T) {
 				req := &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello", RequestId: "the one"}
 				ended := make(chan *status.Status, 1)
 				go func() {
-					defer close(ended) // also where there is no answer at all
+					defer close(ended) // also without an answer
 					_, s, _ := send(t, g.Endpoints(), 30*time.Second, req)
 					ended <- s
 				}()
@@ -106,7 +106,7 @@ func TestACallThatOutlivesTheGraceGetsItsEffect(t *testing.T) {
 				g.Stop()
 				assert.Less(t, time.Since(started), 5*time.Second)
 				s := <-ended
-				require.NotNil(t, fault.Info(s), "there has to be an answer")
+				require.NotNil(t, fault.Info(s), "the call got no answer")
 				assert.Equal(t, tt.reason, reasonOf(s.Err()))
 				assert.Equal(t, tt.effect, fault.Info(s).GetMetadata()["effect"])
 				assert.Equal(t, tt.effect == "none", retryInfo(s) != nil)
@@ -115,7 +115,7 @@ func TestACallThatOutlivesTheGraceGetsItsEffect(t *testing.T) {
 				g.Sandbox.SetFaults()
 				_, s, _ = send(t, g.Endpoints(), 30*time.Second, req)
 				if tt.again != "" {
-					assert.Equal(t, tt.again, reasonOf(s.Err()), "it is never sent again")
+					assert.Equal(t, tt.again, reasonOf(s.Err()), "it is not sent again")
 				} else {
 					assert.NoError(t, s.Err(), "its request_id is free")
 				}
@@ -141,9 +141,9 @@ func TestReadinessFailsBeforeStreamsEnd(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, healthv1.HealthCheckResponse_SERVING, first.GetStatus())
 
-	// A call that is running keeps the gateway draining, while it is looked at.
+	// A running call keeps the gateway draining during the checks.
 	g.Sandbox.SetFaults(sandbox.Fault{Path: "/send", Delay: time.Second})
-	result := sending(t, g)
+	result := startCall(t, g)
 	stopped := make(chan struct{})
 	go func() {
 		g.Stop()
@@ -163,7 +163,7 @@ func TestReadinessFailsBeforeStreamsEnd(t *testing.T) {
 func TestAStopDuringTheStartLeavesNothingBehind(t *testing.T) {
 	g := Start(t)
 	g.Stop()
-	// At every moment of the start, from before its first step on.
+	// Cancel at different moments of the start, from before its first step.
 	for delay := time.Duration(0); delay < 40*time.Millisecond; delay += 2 * time.Millisecond {
 		gateway, err := server.New(g.Config)
 		require.NoError(t, err)

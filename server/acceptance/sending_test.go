@@ -29,22 +29,22 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// sender makes a Send over one transport, and returns its status and, over REST,
-// that of HTTP.
+// sender makes a Send call over one transport. It returns the response, its status and, over REST,
+// the HTTP status.
 type sender func(t *testing.T, at Endpoints, timeout time.Duration, req *ongairv1.SendRequest) (*ongairv1.SendResponse, *status.Status, int)
 
 func senders() map[string]sender {
 	return map[string]sender{"gRPC": sendOverGRPC, "REST": sendOverREST}
 }
 
-// patient is a context whose deadline is for the gateway to know: the client waits longer, so
-// that on a busy machine, too, it is the gateway that says what became of a call in time.
-type patient struct {
+// deadlineForGateway is a context that sends a deadline to the gateway. The client waits longer, so
+// that the gateway reports the end of a call even on a busy machine.
+type deadlineForGateway struct {
 	context.Context
 	deadline time.Time
 }
 
-func (p patient) Deadline() (time.Time, bool) { return p.deadline, true }
+func (d deadlineForGateway) Deadline() (time.Time, bool) { return d.deadline, true }
 
 func sendOverGRPC(t *testing.T, at Endpoints, timeout time.Duration, req *ongairv1.SendRequest) (*ongairv1.SendResponse, *status.Status, int) {
 	t.Helper()
@@ -53,7 +53,7 @@ func sendOverGRPC(t *testing.T, at Endpoints, timeout time.Duration, req *ongair
 	defer func() { assert.NoError(t, conn.Close()) }()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout+10*time.Second)
 	defer cancel()
-	response, err := ongairv1.NewOngairServiceClient(conn).Send(patient{ctx, time.Now().Add(timeout)}, req)
+	response, err := ongairv1.NewOngairServiceClient(conn).Send(deadlineForGateway{ctx, time.Now().Add(timeout)}, req)
 	return response, status.Convert(err), 0
 }
 
@@ -96,9 +96,8 @@ func retryInfo(s *status.Status) *errdetails.RetryInfo {
 	return nil
 }
 
-// ongairThat is an Ongair that does something else than answer with HTTP: accept has
-// each connection.
-func ongairThat(t *testing.T, accept func(net.Conn)) (url string) {
+// fakeOngair listens in Ongair's place, and calls accept with each connection.
+func fakeOngair(t *testing.T, accept func(net.Conn)) (url string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -111,7 +110,7 @@ func ongairThat(t *testing.T, accept func(net.Conn)) (url string) {
 			}
 			wg.Go(func() {
 				accept(conn)
-				_ = conn.Close() // where accept did not
+				_ = conn.Close() // if accept did not
 			})
 		}
 	})
@@ -131,25 +130,25 @@ func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 	html := map[string]string{"Content-Type": "text/html"}
 	type row struct {
 		name string
-		// faults are the sandbox's; upstream, where it is set, is in its place.
+		// faults are the sandbox's. upstream, if set, replaces the sandbox.
 		faults   []sandbox.Fault
 		upstream func(t *testing.T) (url string)
-		timeout  time.Duration // 10 s where it is not set
+		timeout  time.Duration // 10 s if not set
 
 		reason string // empty for success
 		code   codes.Code
 		http   int
 		effect fault.Effect
-		// posts are those of one call.
+		// posts is the number of POSTs of one call.
 		posts int
-		// retry says that the error tells when to try again.
+		// retry means that the error has a RetryInfo.
 		retry bool
 	}
 	always := func(f sandbox.Fault) []sandbox.Fault { return []sandbox.Fault{f} }
 	for _, tt := range []row{
 		{name: "an answer", http: 200, posts: 1},
 		{
-			name: "a connection that is refused", reason: "ONGAIR_UNREACHABLE", code: codes.Unavailable, http: 503, effect: fault.EffectNone, retry: true,
+			name: "a refused connection", reason: "ONGAIR_UNREACHABLE", code: codes.Unavailable, http: 503, effect: fault.EffectNone, retry: true,
 			upstream: func(t *testing.T) string {
 				listener, err := net.Listen("tcp", "127.0.0.1:0")
 				require.NoError(t, err)
@@ -159,16 +158,16 @@ func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 		},
 		{
 			name: "a TLS handshake that never ends", reason: "DEADLINE_EXCEEDED", code: codes.DeadlineExceeded, http: 504, effect: fault.EffectNone,
-			timeout: time.Second, // when REST itself gives up, and says unknown: a tenth is for the gateway to answer before
+			timeout: time.Second, // the gateway answers a tenth of it earlier, before REST times out with an unknown effect
 			upstream: func(t *testing.T) string {
-				url := ongairThat(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }) // until the gateway gives up
+				url := fakeOngair(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }) // until the gateway closes it
 				return strings.Replace(url, "http:", "https:", 1)
 			},
 		},
 		{
 			name: "an HTTP server where TLS is expected", reason: "ONGAIR_UNREACHABLE", code: codes.Unavailable, http: 503, effect: fault.EffectNone, retry: true,
 			upstream: func(t *testing.T) string {
-				url := ongairThat(t, func(conn net.Conn) {
+				url := fakeOngair(t, func(conn net.Conn) {
 					_, _ = conn.Read(make([]byte, 1<<20))
 					_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
 				})
@@ -176,12 +175,11 @@ func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 			},
 		},
 		{
-			// Over TLS, as Ongair is reached, a request is written when the handshake is over. Without
-			// it the gateway may already be writing when the reset arrives, and whether it is cannot be
-			// known from here: server/ongair/connection_test.go has that.
+			// Over TLS the gateway writes the request only after the handshake. Without TLS it may be
+			// writing when the reset arrives, which server/ongair/connection_test.go tests.
 			name: "a reset before the request", reason: "ONGAIR_UNREACHABLE", code: codes.Unavailable, http: 503, effect: fault.EffectNone, retry: true,
 			upstream: func(t *testing.T) string {
-				url := ongairThat(t, func(conn net.Conn) { assert.NoError(t, conn.(*net.TCPConn).SetLinger(0)) })
+				url := fakeOngair(t, func(conn net.Conn) { assert.NoError(t, conn.(*net.TCPConn).SetLinger(0)) })
 				return strings.Replace(url, "http:", "https:", 1)
 			},
 		},
@@ -210,19 +208,19 @@ func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 			reason: "ONGAIR_THROTTLED", code: codes.ResourceExhausted, http: 429, effect: fault.EffectNone, posts: 1, retry: true,
 		},
 		{
-			name: "429 for longer than the call has", faults: always(sandbox.Fault{Status: 429, Headers: map[string]string{"Retry-After": "60"}}),
+			name: "429 with a delay beyond the deadline", faults: always(sandbox.Fault{Status: 429, Headers: map[string]string{"Retry-After": "60"}}),
 			reason: "ONGAIR_THROTTLED", code: codes.ResourceExhausted, http: 429, effect: fault.EffectNone, posts: 1, retry: true,
 		},
 		{
-			name: "429 for a second", faults: always(sandbox.Fault{Status: 429, Headers: map[string]string{"Retry-After": "1"}, Times: 1}),
+			name: "429 with a delay of 1 s", faults: always(sandbox.Fault{Status: 429, Headers: map[string]string{"Retry-After": "1"}, Times: 1}),
 			http: 200, posts: 2,
 		},
 		{
-			name: "503 for a second", faults: always(sandbox.Fault{Status: 503, Headers: map[string]string{"Retry-After": "1"}, Times: 1}),
+			name: "503 with a delay of 1 s", faults: always(sandbox.Fault{Status: 503, Headers: map[string]string{"Retry-After": "1"}, Times: 1}),
 			http: 200, posts: 2,
 		},
 		{
-			name: "503 for longer than the call has", faults: always(sandbox.Fault{Status: 503, Headers: map[string]string{"Retry-After": "60"}}),
+			name: "503 with a delay beyond the deadline", faults: always(sandbox.Fault{Status: 503, Headers: map[string]string{"Retry-After": "60"}}),
 			reason: "ONGAIR_THROTTLED", code: codes.ResourceExhausted, http: 429, effect: fault.EffectNone, posts: 1, retry: true,
 		},
 		{
@@ -230,7 +228,7 @@ func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 			reason: "ONGAIR_FAILED", code: codes.Unknown, http: 500, effect: fault.EffectUnknown, posts: 1,
 		},
 		{
-			name: "503 with a delay that is none", faults: always(sandbox.Fault{Status: 503, Headers: map[string]string{"Retry-After": "soon"}, Effect: true}),
+			name: "503 with an invalid delay", faults: always(sandbox.Fault{Status: 503, Headers: map[string]string{"Retry-After": "soon"}, Effect: true}),
 			reason: "ONGAIR_FAILED", code: codes.Unknown, http: 500, effect: fault.EffectUnknown, posts: 1,
 		},
 		{
@@ -250,11 +248,11 @@ func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 			reason: "ONGAIR_ANSWER_UNREADABLE", code: codes.Unknown, http: 500, effect: fault.EffectUnknown, posts: 1,
 		},
 		{
-			name: "200 empty", faults: always(sandbox.Fault{Status: 200}),
+			name: "200 without a body", faults: always(sandbox.Fault{Status: 200}),
 			reason: "ONGAIR_ANSWER_UNREADABLE", code: codes.Unknown, http: 500, effect: fault.EffectUnknown, posts: 1,
 		},
 		{
-			name: "200 that says sent: false", faults: always(sandbox.Fault{Status: 200, Body: `{"sent":false}`}),
+			name: "200 with sent: false", faults: always(sandbox.Fault{Status: 200, Body: `{"sent":false}`}),
 			reason: "ONGAIR_REFUSED", code: codes.FailedPrecondition, http: 400, effect: fault.EffectNone, posts: 1,
 		},
 		{
@@ -325,7 +323,7 @@ func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 					if !keyed {
 						continue
 					}
-					// The same call once more: replayed, or tried again, or never again.
+					// Repeat the call. It is replayed, sent again, or rejected.
 					again, s, httpStatus := send(t, g.Endpoints(), tt.timeout, req)
 					switch {
 					case tt.reason == "":
@@ -335,7 +333,7 @@ func TestEveryWayACallCanEndHasOneReason(t *testing.T) {
 						assert.Equal(t, tt.posts, posts(), transport)
 					case tt.effect == fault.EffectUnknown:
 						check(s, httpStatus, "OUTCOME_UNKNOWN")
-						assert.Equal(t, tt.posts, posts(), "never a second POST")
+						assert.Equal(t, tt.posts, posts(), "no second POST")
 					default:
 						check(s, httpStatus, tt.reason)
 						assert.Equal(t, 2*tt.posts, posts(), transport)
@@ -362,7 +360,7 @@ func TestACancelledCallEndsTheCallToOngair(t *testing.T) {
 	require.Eventually(t, func() bool { return len(g.Sandbox.Requests()) == 1 }, 10*time.Second, time.Millisecond)
 	cancel()
 	assert.Equal(t, codes.Canceled, status.Code(<-ended))
-	// Nobody is there to be told, but whoever asks later is.
+	// A later call with the same request_id learns that the outcome is unknown.
 	require.Eventually(t, func() bool {
 		_, err := ongairv1.NewOngairServiceClient(conn).Send(t.Context(), req)
 		return reasonOf(err) == "OUTCOME_UNKNOWN"
@@ -370,14 +368,14 @@ func TestACancelledCallEndsTheCallToOngair(t *testing.T) {
 	assert.Len(t, g.Sandbox.Requests(), 1)
 }
 
-// A channel whose Ongair is dead, and is flooded with calls, costs another one
-// nothing; and its own callers are soon told at once.
-func TestOneDeadChannelDoesNotHurtTheOthers(t *testing.T) {
+// A channel whose Ongair does not answer is flooded with calls. Calls of another channel succeed.
+// The flooded channel rejects calls at once.
+func TestADeadChannelDoesNotAffectOthers(t *testing.T) {
 	dead := make(chan struct{})
-	hangUp := sync.OnceFunc(func() { close(dead) })
-	defer hangUp() // before the Ongair waits for its connections, where the test fails
+	closeAll := sync.OnceFunc(func() { close(dead) })
+	defer closeAll() // also if the test fails, because fakeOngair waits for its connections
 	g := Start(t, func(c *config.Config) {
-		url := ongairThat(t, func(net.Conn) { <-dead })
+		url := fakeOngair(t, func(net.Conn) { <-dead })
 		c.Channels["dead"] = config.Channel{BaseURL: url, Token: Token, WebhookSecret: Secret, MaxInFlight: 50}
 	})
 	conn, err := Dial(g.Endpoints())
@@ -396,10 +394,10 @@ func TestOneDeadChannelDoesNotHurtTheOthers(t *testing.T) {
 		_, err := client.Send(t.Context(), &ongairv1.SendRequest{Channel: Channel, ExternalId: Contact, Text: "Hello"})
 		require.NoError(t, err)
 	}
-	const share = 34 // of one caller, of 50 in flight
+	const share = 34 // one caller's share of 50 in flight
 	require.Eventually(t, func() bool { return len(reasons) == cap(reasons)-share }, 10*time.Second, time.Millisecond,
-		"all but those that Ongair has are turned away")
-	hangUp()
+		"all calls that are not in flight are rejected")
+	closeAll()
 	flood.Wait()
 	close(reasons)
 	seen := map[string]int{}
@@ -412,7 +410,7 @@ func TestOneDeadChannelDoesNotHurtTheOthers(t *testing.T) {
 	assert.Len(t, g.Sandbox.Requests(), 100)
 }
 
-// TestAThousandCallsWithOneIDOverTwoGatewaysAreOnePOST has half of them over REST.
+// Half of the calls are made over REST.
 func TestAThousandCallsWithOneIDOverTwoGatewaysAreOnePOST(t *testing.T) {
 	const calls = 1000
 	_, first, second := replicas(t)
@@ -434,7 +432,7 @@ func TestAThousandCallsWithOneIDOverTwoGatewaysAreOnePOST(t *testing.T) {
 		if !assert.NoError(t, err) {
 			return outcome{}
 		}
-		defer func() { _ = response.Body.Close() }() // it is read to its end
+		defer func() { _ = response.Body.Close() }() // read to its end
 		var answer struct {
 			ID      string
 			Details []struct{ Reason string }
@@ -480,17 +478,16 @@ func TestAThousandCallsWithOneIDOverTwoGatewaysAreOnePOST(t *testing.T) {
 		assert.Equal(t, calls, answered+inFlight, "%v", seen)
 		assert.Positive(t, answered)
 		if round > 0 {
-			assert.Equal(t, calls, answered, "all are replayed once it is over")
+			assert.Equal(t, calls, answered, "all calls are replayed when the first has ended")
 		}
 	}
 	assert.Len(t, first.Sandbox.Requests(), 1)
 	assert.Empty(t, second.Sandbox.Requests())
 }
 
-// NATS is killed while calls are with Ongair, and started again once their outcomes could
-// not be stored at first. All ids are then asked for at the other gateway, which has none
-// of the outcomes in memory.
-func TestAnOutageOfNATSLeavesNoCallThatSucceededUnknown(t *testing.T) {
+// NATS is killed while calls are in flight, and starts again after outcomes could not be stored. Then
+// all calls are repeated on the other gateway, which has no outcome in memory.
+func TestSuccessfulCallsAreReplayedAfterAnOutageOfNATS(t *testing.T) {
 	const calls, atOnce = 1200, 256
 	nats, first, second := replicas(t)
 	first.Sandbox.SetFaults(sandbox.Fault{Delay: 10 * time.Millisecond, Effect: true})
@@ -528,12 +525,12 @@ func TestAnOutageOfNATSLeavesNoCallThatSucceededUnknown(t *testing.T) {
 	nats.Start(t)
 	sending.Wait()
 
-	ask := send(second)
+	repeat := send(second)
 	for call := range calls {
 		var response *ongairv1.SendResponse
 		var reason string
 		require.Eventually(t, func() bool {
-			response, reason = ask(call)
+			response, reason = repeat(call)
 			return reason != "LOG_UNAVAILABLE" && reason != "IDEMPOTENCY_IN_FLIGHT"
 		}, time.Minute, 10*time.Millisecond, "call %d", call)
 		if assert.Equal(t, "UNSPECIFIED", reason, "call %d, which succeeded: %t", call, answered[call] != nil) && answered[call] != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/servertest/faultfs"
 )
 
-// smallDisk mounts a file system of its own that holds size bytes, until the
-// test ends. It takes root, which continuous integration has.
+// smallDisk mounts a file system of size bytes until the test ends. It requires root, which
+// continuous integration has.
 func smallDisk(t *testing.T, size int) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -55,7 +55,7 @@ func TestAFullDiskRejectsWebhooksUntilThereIsRoom(t *testing.T) {
 	for range 10 {
 		started := time.Now()
 		assert.Equal(t, http.StatusServiceUnavailable, post())
-		assert.Less(t, time.Since(started), time.Second, "refused at once, once the state is known")
+		assert.Less(t, time.Since(started), time.Second, "rejected at once when the disk is known to be full")
 	}
 	assert.Equal(t, http.StatusServiceUnavailable, getStatus(t, "http://"+g.Admin+"/readyz"))
 	assert.Equal(t, http.StatusOK, getStatus(t, "http://"+g.Admin+"/livez"))
@@ -63,6 +63,6 @@ func TestAFullDiskRejectsWebhooksUntilThereIsRoom(t *testing.T) {
 	require.NoError(t, os.Remove(filler))
 	require.Eventually(t, func() bool { return post() == http.StatusOK }, 60*time.Second, 100*time.Millisecond)
 	assert.Equal(t, http.StatusOK, getStatus(t, "http://"+g.Admin+"/readyz"))
-	live.Events(2) // the same stream goes on
+	live.Events(2) // the same stream continues
 	r.Verify(at)
 }

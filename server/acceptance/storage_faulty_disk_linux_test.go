@@ -18,8 +18,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/servertest/faultfs"
 )
 
-// faultyDisk is a gateway whose log is on a disk that misbehaves, and a subscriber
-// that is there all the time.
+// faultyDisk is a gateway with its log on a faultfs.Disk, and a subscriber during the whole test.
 type faultyDisk struct {
 	*Gateway
 	t        *testing.T
@@ -29,8 +28,7 @@ type faultyDisk struct {
 	posted   int
 }
 
-// startOnFaultyDisk starts the gateway while the disk still behaves, and stores one
-// event.
+// startOnFaultyDisk starts the gateway while the disk works, and stores one event.
 func startOnFaultyDisk(t *testing.T) *faultyDisk {
 	t.Helper()
 	f := &faultyDisk{t: t, disk: faultfs.New(t), recorder: NewRecorder(t)}
@@ -40,7 +38,7 @@ func startOnFaultyDisk(t *testing.T) *faultyDisk {
 	return f
 }
 
-// post posts n webhooks at once, and returns what was answered.
+// post posts n webhooks concurrently, and returns their statuses.
 func (f *faultyDisk) post(n int) []int {
 	statuses := make([]int, n)
 	var senders sync.WaitGroup
@@ -53,9 +51,9 @@ func (f *faultyDisk) post(n int) []int {
 	return statuses
 }
 
-// refuses posts n webhooks at once, none of which the gateway can store, and says
-// how long it took to be told so.
-func (f *faultyDisk) refuses(n int) (took time.Duration) {
+// postRejected posts n webhooks concurrently, asserts that all are rejected, and returns the
+// duration.
+func (f *faultyDisk) postRejected(n int) (took time.Duration) {
 	f.t.Helper()
 	started := time.Now()
 	for _, status := range f.post(n) {
@@ -64,11 +62,11 @@ func (f *faultyDisk) refuses(n int) (took time.Duration) {
 	return time.Since(started)
 }
 
-// saysSo asks what else tells that the gateway cannot store anything, and that it
-// lives.
-func (f *faultyDisk) saysSo() {
+// assertNotReady asserts that the gateway is live, not ready, and rejects a webhook with
+// Retry-After.
+func (f *faultyDisk) assertNotReady() {
 	f.t.Helper()
-	// The recorder does not need to know of it: it is stored already.
+	// Not recorded, because it is a duplicate of a stored event.
 	form := url.Values{}
 	for _, field := range received(1, "Hi") {
 		form.Set(field.Name, field.Value)
@@ -82,9 +80,9 @@ func (f *faultyDisk) saysSo() {
 	assert.Equal(f.t, http.StatusOK, getStatus(f.t, "http://"+f.Admin+"/livez"))
 }
 
-// recovers waits until the gateway takes webhooks again, by itself, and the
-// subscriber's stream goes on.
-func (f *faultyDisk) recovers() {
+// waitForRecovery waits until the gateway accepts webhooks again and the subscriber's stream
+// continues. Then it verifies the guarantees.
+func (f *faultyDisk) waitForRecovery() {
 	f.t.Helper()
 	require.Eventually(f.t, func() bool { return f.post(1)[0] == http.StatusOK }, 30*time.Second, 10*time.Millisecond)
 	assert.Equal(f.t, http.StatusOK, getStatus(f.t, "http://"+f.Admin+"/readyz"))
@@ -98,33 +96,33 @@ func (f *faultyDisk) recovers() {
 	f.recorder.Verify(f.Endpoints())
 }
 
-func TestADiskThatFailsRejectsWebhooksUntilItWorksAgain(t *testing.T) {
+func TestAFailingDiskRejectsWebhooksUntilItRecovers(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		fail func(*faultfs.Disk, syscall.Errno)
 		with syscall.Errno
-		// first is how many webhooks find out: one, or those that are a batch.
+		// first is the number of webhooks that are first to fail: one, or a batch.
 		first int
 	}{
-		{"read-only, found by a webhook", (*faultfs.Disk).FailWrites, syscall.EROFS, 1},
-		{"read-only, found by many", (*faultfs.Disk).FailWrites, syscall.EROFS, 64},
-		{"not writing, found by a webhook", (*faultfs.Disk).FailWrites, syscall.EIO, 1},
-		{"not writing, found by many", (*faultfs.Disk).FailWrites, syscall.EIO, 64},
-		{"not syncing, found by a webhook", (*faultfs.Disk).FailSyncs, syscall.EIO, 1},
-		{"not syncing, found by many", (*faultfs.Disk).FailSyncs, syscall.EIO, 64},
+		{"writes fail with EROFS, one webhook", (*faultfs.Disk).FailWrites, syscall.EROFS, 1},
+		{"writes fail with EROFS, a batch", (*faultfs.Disk).FailWrites, syscall.EROFS, 64},
+		{"writes fail with EIO, one webhook", (*faultfs.Disk).FailWrites, syscall.EIO, 1},
+		{"writes fail with EIO, a batch", (*faultfs.Disk).FailWrites, syscall.EIO, 64},
+		{"syncs fail with EIO, one webhook", (*faultfs.Disk).FailSyncs, syscall.EIO, 1},
+		{"syncs fail with EIO, a batch", (*faultfs.Disk).FailSyncs, syscall.EIO, 64},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			f := startOnFaultyDisk(t)
 			tt.fail(f.disk, tt.with)
 			for _, n := range []int{tt.first, 1, 64} {
-				assert.Less(t, f.refuses(n), time.Second, "refused at once")
+				assert.Less(t, f.postRejected(n), time.Second, "rejected at once")
 			}
-			f.saysSo()
-			// What can be read is served as before.
+			f.assertNotReady()
+			// Stored events are still served.
 			f.recorder.Subscribe("newcomer", OverGRPC{}, f.Endpoints(), earliest()).Events(1)
 			tt.fail(f.disk, 0)
-			f.recovers()
+			f.waitForRecovery()
 		})
 	}
 }
@@ -135,21 +133,21 @@ func TestASlowDiskMakesWebhooksWait(t *testing.T) {
 	f.disk.DelaySyncs(300 * time.Millisecond)
 	for _, n := range []int{1, 19, 64} {
 		for _, status := range f.post(n) {
-			assert.Equal(t, http.StatusOK, status, "of %d at once", n)
+			assert.Equal(t, http.StatusOK, status, "of %d concurrent ones", n)
 		}
 	}
 	assert.Equal(t, http.StatusOK, getStatus(t, "http://"+f.Admin+"/readyz"))
 	f.disk.DelaySyncs(0)
-	f.recovers()
+	f.waitForRecovery()
 }
 
 func TestAHangingDiskRejectsWebhooksUntilItRecovers(t *testing.T) {
 	t.Parallel()
 	f := startOnFaultyDisk(t)
 	f.disk.DelaySyncs(time.Hour)
-	// It may go on at any moment, so a webhook waits, but not for long.
-	assert.Less(t, f.refuses(1), 8*time.Second)
-	f.saysSo()
-	f.disk.DelaySyncs(0) // and those under way end
-	f.recovers()
+	// The sync may end at any moment, so a webhook waits, but not for long.
+	assert.Less(t, f.postRejected(1), 8*time.Second)
+	f.assertNotReady()
+	f.disk.DelaySyncs(0) // ends the delay of running ones, too
+	f.waitForRecovery()
 }

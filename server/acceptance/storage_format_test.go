@@ -21,19 +21,18 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-var writeData = flag.Bool("write-data", false, "make the data directories of testdata/format-1 if they are missing")
+var writeData = flag.Bool("write-data", false, "write the data directories of testdata/format-1 if they are missing")
 
-// forever keeps what testdata has, whenever the test runs.
+// forever is a retention that keeps the events of testdata, whenever the test runs.
 const forever = 200 * 365 * 24 * time.Hour
 
-// pinned is the call whose outcome the directories have.
+// pinned returns the call whose outcome is stored in testdata.
 func pinned() *ongairv1.SendRequest {
 	return &ongairv1.SendRequest{Channel: Channel, ExternalId: Contact, Text: "Habari", RequestId: "pinned"}
 }
 
-// The directories of testdata/format-1 were written by the first gateway of this format,
-// and stay as they are: every later one opens them, serves their events and cursors, and
-// knows their idempotency records.
+// The first gateway of this format wrote the directories of testdata/format-1. They MUST NOT change.
+// Every later gateway opens them, serves their events and cursors, and replays their calls.
 func TestADataDirectoryOfThisFormatIsServed(t *testing.T) {
 	for name, keys := range map[string][]string{"clear": nil, "encrypted": {"a-key-for-tests-of-32-characters"}} {
 		t.Run(name, func(t *testing.T) {
@@ -73,7 +72,7 @@ func TestADataDirectoryOfThisFormatIsServed(t *testing.T) {
 	}
 }
 
-// readAll reads page after page, which may be short, and returns them as one.
+// readAll reads all pages, and returns them as one.
 func readAll(t *testing.T, client ongairv1.OngairServiceClient, req *ongairv1.ListEventsRequest) *ongairv1.ListEventsResponse {
 	t.Helper()
 	all := &ongairv1.ListEventsResponse{}
@@ -88,7 +87,7 @@ func readAll(t *testing.T, client ongairv1.OngairServiceClient, req *ongairv1.Li
 	}
 }
 
-// writeDirectory makes a data directory, and the page of its events.
+// writeDirectory writes a data directory and a page of its events.
 func writeDirectory(t *testing.T, golden string, kept func(string) func(*config.Config)) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
@@ -116,7 +115,7 @@ func writeDirectory(t *testing.T, golden string, kept func(string) func(*config.
 	require.NoError(t, os.WriteFile(filepath.Join(golden, "events.json"), append(text, '\n'), 0o644))
 }
 
-// withoutLock hides the lock, which is no data.
+// withoutLock hides the lock file.
 type withoutLock struct{ fs.FS }
 
 func (w withoutLock) ReadDir(name string) ([]fs.DirEntry, error) {
