@@ -20,7 +20,7 @@ type benchCmd struct {
 	JSON      string        `help:"Write the figures of all rounds to this file as JSON." type:"path" placeholder:"FILE"`
 	Dir       string        `help:"Directory for the files, on the disk whose fsync is measured (default: the system's temporary directory)." type:"path"`
 	Profile   string        `help:"Write a CPU profile of each gateway's first round into this directory." type:"path" placeholder:"DIR"`
-	Workloads []string      `arg:"" optional:"" name:"workload" help:"Workloads to run: F1 to F5, R1 to R3, I1, I2, S1, S2, K1, B1, B2."`
+	Workloads []string      `arg:"" optional:"" name:"workload" help:"Workloads to run: F1 to F5, R1 to R3, I1, I2, S1 to S3, K1, B1, B2."`
 }
 
 // Run runs the named workloads.
@@ -76,6 +76,7 @@ func workloads() []workload {
 		{"I2", "intake, one at a time", sequentialIntake},
 		{"S1", "sends", sends},
 		{"S2", "sends with a request_id", keyedSends},
+		{"S3", "sends over REST", restSends},
 		{"K1", "an idle gateway with many callers", idleCallers},
 		{"B1", "start with a full log", startTime},
 		{"B2", "footprint", footprint},

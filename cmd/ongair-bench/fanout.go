@@ -60,7 +60,7 @@ func (f fanOut) run(ctx context.Context, r *runner) (_ sample, err error) {
 		return nil, err
 	}
 	defer readers.close()
-	posters, err := dialPosters(ctx, server.Post, max(fanOutPosters, pacedPosters))
+	posters, err := dialPosters(ctx, server.Post, typeForm, max(fanOutPosters, pacedPosters))
 	if err != nil {
 		return nil, err
 	}

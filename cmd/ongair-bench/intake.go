@@ -10,7 +10,7 @@ import (
 // intakeOf posts to a server over concurrent connections, and then stops it.
 func (r *runner) intakeOf(ctx context.Context, server *process, concurrency int) (_ sample, err error) {
 	defer func() { err = errors.Join(err, server.stop()) }()
-	posters, err := dialPosters(ctx, server.Post, concurrency)
+	posters, err := dialPosters(ctx, server.Post, typeForm, concurrency)
 	if err != nil {
 		return nil, err
 	}

@@ -27,26 +27,42 @@ func postAll(ctx context.Context, posters []*poster, events *bodies, n int) erro
 
 // postUntilDone posts through all posters until ctx ends, and returns the latency of each post.
 func postUntilDone(ctx context.Context, posters []*poster, events *bodies) ([]time.Duration, error) {
+	var posts []func(context.Context) error
+	for _, p := range posters {
+		var body []byte
+		posts = append(posts, func(context.Context) error {
+			body = events.appendBody(body[:0], time.Now())
+			return p.post(body)
+		})
+	}
+	return repeat(ctx, posts)
+}
+
+// repeat makes calls until ctx ends, and returns their latencies. Each of the calls is made again
+// and again, at the same time as the others. ctx does not end a call.
+func repeat(ctx context.Context, calls []func(context.Context) error) ([]time.Duration, error) {
 	var mu sync.Mutex
 	var all []time.Duration
-	err := eachPoster(context.WithoutCancel(ctx), posters, func(_ context.Context, p *poster) error {
-		var body []byte
-		var took []time.Duration
-		defer func() {
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, took...)
-		}()
-		for ctx.Err() == nil {
-			began := time.Now()
-			body = events.appendBody(body[:0], began)
-			if err := p.post(body); err != nil {
-				return err
+	group, running := errgroup.WithContext(context.WithoutCancel(ctx))
+	for _, call := range calls {
+		group.Go(func() error {
+			var took []time.Duration
+			defer func() {
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, took...)
+			}()
+			for ctx.Err() == nil {
+				began := time.Now()
+				if err := call(running); err != nil {
+					return err
+				}
+				took = append(took, time.Since(began))
 			}
-			took = append(took, time.Since(began))
-		}
-		return nil
-	})
+			return nil
+		})
+	}
+	err := group.Wait()
 	return all, err
 }
 

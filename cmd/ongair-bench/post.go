@@ -26,7 +26,13 @@ type poster struct {
 	request []byte
 }
 
-func dialPoster(ctx context.Context, target string) (*poster, error) {
+// Media types of posts.
+const (
+	typeForm = "application/x-www-form-urlencoded"
+	typeJSON = "application/json"
+)
+
+func dialPoster(ctx context.Context, target, mediaType string) (*poster, error) {
 	u, err := url.Parse(target)
 	if err != nil {
 		return nil, err
@@ -39,15 +45,15 @@ func dialPoster(ctx context.Context, target string) (*poster, error) {
 		conn:    conn,
 		answers: bufio.NewReader(conn),
 		head: "POST " + u.Path + " HTTP/1.1\r\nHost: " + u.Host +
-			"\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: ",
+			"\r\nContent-Type: " + mediaType + "\r\nContent-Length: ",
 	}, nil
 }
 
-// dialPosters returns n posters. The caller MUST close them with closePosters.
-func dialPosters(ctx context.Context, target string, n int) ([]*poster, error) {
+// dialPosters returns n posters of bodies of a media type. The caller MUST close them with closePosters.
+func dialPosters(ctx context.Context, target, mediaType string, n int) ([]*poster, error) {
 	var posters []*poster
 	for range n {
-		p, err := dialPoster(ctx, target)
+		p, err := dialPoster(ctx, target, mediaType)
 		if err != nil {
 			closePosters(posters)
 			return nil, err

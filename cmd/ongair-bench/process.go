@@ -26,6 +26,8 @@ const (
 type addresses struct {
 	// GRPC is host:port.
 	GRPC string `json:"grpc,omitempty"`
+	// HTTP is host:port of a server that serves REST.
+	HTTP string `json:"http,omitempty"`
 	// Post is the URL to which events are posted.
 	Post string `json:"post,omitempty"`
 	// Admin is host:port of a gateway's admin port.

@@ -46,7 +46,7 @@ func replayFromMemory(ctx context.Context, w *workbench) ([]trial, error) {
 			return nil, err
 		}
 		w.atEnd(server.stop)
-		posters, err := dialPosters(ctx, server.Post, fillPosters)
+		posters, err := dialPosters(ctx, server.Post, typeForm, fillPosters)
 		if err != nil {
 			return nil, err
 		}
@@ -118,7 +118,7 @@ func replayFromDisk(ctx context.Context, w *workbench) ([]trial, error) {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, server.stop()) }()
-		poster, err := dialPoster(ctx, server.Post)
+		poster, err := dialPoster(ctx, server.Post, typeForm)
 		if err != nil {
 			return nil, err
 		}

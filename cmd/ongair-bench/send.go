@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/encoding/proto"
@@ -17,7 +15,8 @@ import (
 )
 
 const (
-	// sendsInFlight is the number of concurrent calls. They share sendConnections connections.
+	// sendsInFlight is the number of concurrent calls. Over gRPC they share sendConnections
+	// connections.
 	sendsInFlight   = 64
 	sendConnections = 8
 )
@@ -28,10 +27,10 @@ func sends(_ context.Context, w *workbench) ([]trial, error) {
 	return []trial{{
 		name: "S1", unit: "calls",
 		variants: []variant{
-			w.sendVariant(baseline, false, func(ctx context.Context, upstream string) (*process, error) {
+			w.sendVariant(baseline, overGRPC, func(ctx context.Context, upstream string) (*process, error) {
 				return w.start(ctx, "serve-send", "--upstream", upstream)
 			}),
-			w.sendVariant(gateway, false, w.gatewayTo),
+			w.sendVariant(gateway, overGRPC, w.gatewayTo),
 		},
 		goals: []goal{{metric: rate, against: baseline, compare: ratio, limit: 0.85, text: "≥ 0.85 × calls/s"}},
 	}}, nil
@@ -43,10 +42,23 @@ func keyedSends(_ context.Context, w *workbench) ([]trial, error) {
 	return []trial{{
 		name: "S2", unit: "calls",
 		variants: []variant{
-			w.sendVariant(baseline, false, w.gatewayTo),
-			w.sendVariant(gateway, true, w.gatewayTo),
+			w.sendVariant(baseline, overGRPC, w.gatewayTo),
+			w.sendVariant(gateway, keyedOverGRPC, w.gatewayTo),
 		},
 		goals: []goal{{metric: rate, against: baseline, compare: ratio, limit: 0.25, text: "≥ 0.25 × calls/s"}},
+	}}, nil
+}
+
+// restSends compares calls over REST and over gRPC.
+func restSends(_ context.Context, w *workbench) ([]trial, error) {
+	const baseline = "over gRPC"
+	return []trial{{
+		name: "S3", unit: "calls",
+		variants: []variant{
+			w.sendVariant(baseline, overGRPC, w.gatewayTo),
+			w.sendVariant(gateway, overREST, w.gatewayTo),
+		},
+		goals: []goal{{metric: rate, against: baseline, compare: ratio, limit: 0.45, text: "≥ 0.45 × calls/s"}},
 	}}, nil
 }
 
@@ -59,8 +71,9 @@ func (r *runner) gatewayTo(ctx context.Context, upstream string) (*process, erro
 	return r.start(ctx, "serve-gateway", "--dir", dir, "--upstream", upstream)
 }
 
-// sendVariant starts a server that sends to a stand-in for Ongair.
-func (r *runner) sendVariant(name string, keyed bool, start func(ctx context.Context, upstream string) (*process, error)) variant {
+// sendVariant starts a server that sends to a stand-in for Ongair, and calls it over connections
+// that dial opens.
+func (r *runner) sendVariant(name string, dial dialSenders, start func(ctx context.Context, upstream string) (*process, error)) variant {
 	return variant{name, func(ctx context.Context) (_ sample, err error) {
 		upstream, err := startStandIn(ctx)
 		if err != nil {
@@ -72,16 +85,16 @@ func (r *runner) sendVariant(name string, keyed bool, start func(ctx context.Con
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, server.stop()) }()
-		conns, err := dialGRPC(ctx, server.GRPC, sendConnections)
+		senders, closeAll, err := dial(ctx, server)
 		if err != nil {
 			return nil, err
 		}
-		defer conns.close()
+		defer closeAll()
 		calls := 0
 		send := func(ctx context.Context, duration time.Duration) (took []time.Duration, err error) {
 			timed, cancel := context.WithTimeout(ctx, duration)
 			defer cancel()
-			took, err = conns.send(timed, keyed)
+			took, err = repeat(timed, senders)
 			calls += len(took)
 			return took, err
 		}
@@ -105,36 +118,61 @@ func (r *runner) sendVariant(name string, keyed bool, start func(ctx context.Con
 	}}
 }
 
-// send makes calls until ctx ends, sendsInFlight at a time, and returns their latencies. If keyed,
-// each call has a new request_id.
-func (c connections) send(ctx context.Context, keyed bool) ([]time.Duration, error) {
-	var mu sync.Mutex
-	var all []time.Duration
-	group, calls := errgroup.WithContext(context.WithoutCancel(ctx))
+// dialSenders connects to a server. It returns sendsInFlight functions that make one call each and
+// may run at the same time.
+type dialSenders func(ctx context.Context, server *process) (senders []func(context.Context) error, closeAll func(), err error)
+
+// The text and the recipient of all calls.
+const (
+	sentText = "Habari yako rafiki"
+	sentTo   = "+254722200200"
+)
+
+// overGRPC makes calls over gRPC.
+func overGRPC(ctx context.Context, server *process) (senders []func(context.Context) error, closeAll func(), err error) {
+	return grpcSenders(ctx, server, func(int) func() string { return func() string { return "" } })
+}
+
+// keyedOverGRPC makes calls over gRPC, each with a new request_id.
+func keyedOverGRPC(ctx context.Context, server *process) (senders []func(context.Context) error, closeAll func(), err error) {
 	run := strconv.FormatInt(time.Now().UnixNano(), 36)
+	return grpcSenders(ctx, server, func(sender int) func() string {
+		n := 0
+		return func() string {
+			n++
+			return run + "-" + strconv.Itoa(sender) + "-" + strconv.Itoa(n)
+		}
+	})
+}
+
+// grpcSenders dials senders over gRPC. ids returns a function that returns the request_id of each
+// call of a sender.
+func grpcSenders(ctx context.Context, server *process, ids func(sender int) func() string) (senders []func(context.Context) error, closeAll func(), err error) {
+	conns, err := dialGRPC(ctx, server.GRPC, sendConnections)
+	if err != nil {
+		return nil, nil, err
+	}
 	for i := range sendsInFlight {
-		group.Go(func() error {
-			client := ongairv1.NewOngairServiceClient(c[i%len(c)])
-			request := &ongairv1.SendRequest{ExternalId: "+254722200200", Text: "Habari yako rafiki"}
-			var took []time.Duration
-			defer func() {
-				mu.Lock()
-				defer mu.Unlock()
-				all = append(all, took...)
-			}()
-			for n := 0; ctx.Err() == nil; n++ {
-				if keyed {
-					request.RequestId = run + "-" + strconv.Itoa(i) + "-" + strconv.Itoa(n)
-				}
-				began := time.Now()
-				if _, err := client.Send(calls, request, grpc.ForceCodecV2(encoding.GetCodecV2(proto.Name))); err != nil {
-					return err
-				}
-				took = append(took, time.Since(began))
-			}
-			return nil
+		client, id := ongairv1.NewOngairServiceClient(conns[i%len(conns)]), ids(i)
+		request := &ongairv1.SendRequest{ExternalId: sentTo, Text: sentText}
+		senders = append(senders, func(ctx context.Context) error {
+			request.RequestId = id()
+			_, err := client.Send(ctx, request, grpc.ForceCodecV2(encoding.GetCodecV2(proto.Name)))
+			return err
 		})
 	}
-	err := group.Wait()
-	return all, err
+	return senders, conns.close, nil
+}
+
+// overREST makes calls over REST. Each sender has its own kept connection.
+func overREST(ctx context.Context, server *process) (senders []func(context.Context) error, closeAll func(), err error) {
+	posters, err := dialPosters(ctx, "http://"+server.HTTP+"/v1/messages:send", typeJSON, sendsInFlight)
+	if err != nil {
+		return nil, nil, err
+	}
+	body := []byte(`{"external_id":"` + sentTo + `","text":"` + sentText + `"}`)
+	for _, p := range posters {
+		senders = append(senders, func(context.Context) error { return p.post(body) })
+	}
+	return senders, func() { closePosters(posters) }, nil
 }

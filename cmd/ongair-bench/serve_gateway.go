@@ -49,6 +49,7 @@ func (c *serveGatewayCmd) Run(ctx context.Context, io stdio) error {
 		a := gateway.Addresses()
 		return announce(io.out, addresses{
 			GRPC:  a.GRPC,
+			HTTP:  a.HTTP,
 			Post:  "http://" + a.Webhook + webhook.Path(channel, secret),
 			Admin: a.Admin,
 		})
