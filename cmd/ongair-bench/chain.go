@@ -75,10 +75,15 @@ func (c *chain) add(body []byte) {
 		l.record = mem.SliceBuffer(frame[:size:size])
 		l.frame = mem.BufferSlice{mem.SliceBuffer(frame)}
 	}
+	c.push(l)
+}
+
+// push appends a link and wakes the streams. c.mu MUST be held.
+func (c *chain) push(l *link) {
 	c.newest.next.Store(l)
 	close(c.newest.linked)
 	c.newest = l
-	for c.bytes += size; c.bytes > c.maxBytes; {
+	for c.bytes += l.record.Len(); c.bytes > c.maxBytes; {
 		c.oldest = c.oldest.next.Load()
 		c.bytes -= c.oldest.record.Len()
 	}

@@ -30,6 +30,9 @@ type fanOut struct {
 	start                func(context.Context) (*process, error)
 	connections, streams int
 	stalled, sampleEvery int
+	// sse means that the streams are Server-Sent Events, each on its own connection. They are over
+	// gRPC otherwise.
+	sse bool
 	// before is the number of events that each stream gets before the measured time. If it is zero,
 	// the measured time begins after the warm-up.
 	before int64
@@ -50,15 +53,11 @@ func (f fanOut) run(ctx context.Context, r *runner) (_ sample, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, server.stop()) }()
-	conns, err := dialGRPC(ctx, server.GRPC, f.connections)
+	readers, closeConnections, err := f.open(ctx, server)
 	if err != nil {
 		return nil, err
 	}
-	defer conns.close()
-	readers, err := conns.open(ctx, subscription{streams: f.streams, stalled: f.stalled, sampleEvery: f.sampleEvery, request: live})
-	if err != nil {
-		return nil, err
-	}
+	defer closeConnections()
 	defer readers.close()
 	posters, err := dialPosters(ctx, server.Post, typeForm, max(fanOutPosters, pacedPosters))
 	if err != nil {
@@ -92,10 +91,20 @@ func (f fanOut) run(ctx context.Context, r *runner) (_ sample, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var delivered, writes int64
 	s, err := r.measure(ctx, server, func(ctx context.Context) (float64, error) {
-		before := readers.delivered.Load()
-		err := sleep(ctx, r.duration)
-		return float64(readers.delivered.Load() - before), err
+		before, err := writesMade(server.pid)
+		if err != nil {
+			return 0, err
+		}
+		delivered = -readers.delivered.Load()
+		if err := sleep(ctx, r.duration); err != nil {
+			return 0, err
+		}
+		delivered += readers.delivered.Load()
+		writes, err = writesMade(server.pid)
+		writes -= before
+		return float64(delivered), err
 	})
 	stopLoad()
 	if err = errors.Join(err, <-loaded); err != nil {
@@ -104,11 +113,33 @@ func (f fanOut) run(ctx context.Context, r *runner) (_ sample, err error) {
 	if err := readers.await(ctx, posted*readers.reading); err != nil {
 		return nil, err
 	}
+	if f.sse && writes > 0 {
+		s[perWrite] = float64(delivered) / float64(writes)
+	}
 	if f.before > 0 {
 		s[memoryGrowth] = s[memory] - float64(memoryBefore)/megabyte
 	}
 	s.latencies(readers.close())
 	return s, nil
+}
+
+// open opens the streams. The caller MUST close them before it calls closeConnections.
+func (f fanOut) open(ctx context.Context, server *process) (readers *streams, closeConnections func(), err error) {
+	sub := subscription{streams: f.streams, stalled: f.stalled, sampleEvery: f.sampleEvery, request: live}
+	if f.sse {
+		readers, err = openSSE(ctx, server.HTTP, sub)
+		return readers, func() {}, err // the streams close their connections
+	}
+	conns, err := dialGRPC(ctx, server.GRPC, f.connections)
+	if err != nil {
+		return nil, nil, err
+	}
+	readers, err = conns.open(ctx, sub)
+	if err != nil {
+		conns.close()
+		return nil, nil, err
+	}
+	return readers, conns.close, nil
 }
 
 // variant returns the fan-out as a variant of a trial.

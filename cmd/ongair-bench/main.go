@@ -10,6 +10,7 @@
 // process is the load:
 //   - Posts go over kept connections, without net/http (post.go).
 //   - Streams use grpc-go with a codec that counts events without decoding them (scan.go).
+//   - Server-Sent Events are counted by their blank lines, without net/http's client (sse.go).
 //
 // CPU time is the kernel's account of the server process during the measured time, in steps of 10
 // ms. Memory is its anonymous memory at the end of that time. Load and server share the cores of
@@ -52,6 +53,7 @@ type cli struct {
 	ServePublish   servePublishCmd   `cmd:"" hidden:""`
 	ServeFsync     serveFsyncCmd     `cmd:"" hidden:""`
 	ServeSend      serveSendCmd      `cmd:"" hidden:""`
+	ServeSSE       serveSSECmd       `cmd:"" hidden:"" name:"serve-sse"`
 }
 
 // stdio holds the standard streams of a command.

@@ -185,6 +185,10 @@ func anonymousMemory(pid int) (int64, error) {
 // cached or not, and from sockets.
 func bytesRead(pid int) (int64, error) { return procField(pid, "io", "rchar:") }
 
+// writesMade returns the number of system calls with which a process has written to sockets and
+// files.
+func writesMade(pid int) (int64, error) { return procField(pid, "io", "syscw:") }
+
 // procField returns the number after a name in a file of /proc/PID.
 func procField(pid int, file, name string) (int64, error) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))

@@ -11,7 +11,8 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// Tags of SubscribeResponse: field number and wire type. They never change.
+// Tags of SubscribeResponse and ListEventsResponse, which have the same fields: field number and wire
+// type. They never change.
 const (
 	tagEvents  = 1<<3 | 2
 	tagCursor  = 2<<3 | 2
@@ -25,8 +26,10 @@ type tally struct {
 	// since is the earliest sending time of the events that are sampled, in Unix nanoseconds.
 	since *atomic.Int64
 
-	// events is the number of events in the last response.
-	events int64
+	// events is the number of events in the last response. cursor and pending are its other fields.
+	events  int64
+	cursor  []byte
+	pending uint64
 	// latencies has the latencies of all sampled events so far.
 	latencies []time.Duration
 }
@@ -44,46 +47,55 @@ func (c countingCodec) Unmarshal(data mem.BufferSlice, v any) error {
 		return c.CodecV2.Unmarshal(data, v)
 	}
 	if t.sampled {
-		now, since := time.Now().UnixNano(), t.since.Load()
-		eachStamp(data.Materialize(), func(sent int64) {
-			if sent >= since {
-				t.latencies = append(t.latencies, time.Duration(now-sent))
-			}
-		})
+		t.sample(data.Materialize())
 	}
-	var err error
-	t.events, err = countEvents(data)
-	return err
+	return t.scan(data)
 }
 
-// countEvents returns the number of events in an encoded SubscribeResponse.
-func countEvents(data mem.BufferSlice) (events int64, err error) {
+// sample adds the latency of each event in encoded events.
+func (t *tally) sample(encoded []byte) {
+	now, since := time.Now().UnixNano(), t.since.Load()
+	eachStamp(encoded, func(sent int64) {
+		if sent >= since {
+			t.latencies = append(t.latencies, time.Duration(now-sent))
+		}
+	})
+}
+
+// scan reads an encoded response.
+func (t *tally) scan(data mem.BufferSlice) error {
+	t.events, t.cursor, t.pending = 0, t.cursor[:0], 0
 	r := data.Reader()
 	defer func() { _ = r.Close() }() // never fails
 	for {
 		tag, err := r.ReadByte()
 		if errors.Is(err, io.EOF) {
-			return events, nil
+			return nil
 		}
 		if err != nil {
-			return events, err
+			return err
 		}
 		value, err := readVarint(r)
 		if err != nil {
-			return events, err
+			return err
 		}
 		switch tag {
 		case tagEvents:
-			events++
+			t.events++
 			_, err = r.Discard(int(value))
 		case tagCursor:
-			_, err = r.Discard(int(value))
+			if value > uint64(r.Remaining()) {
+				return io.ErrUnexpectedEOF
+			}
+			t.cursor = append(t.cursor, make([]byte, value)...)
+			_, err = io.ReadFull(r, t.cursor)
 		case tagPending:
+			t.pending = value
 		default:
 			err = fmt.Errorf("unknown tag %d in a response", tag)
 		}
 		if err != nil {
-			return events, err
+			return err
 		}
 	}
 }

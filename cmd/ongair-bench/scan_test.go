@@ -13,7 +13,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-func TestEventsAreCountedAcrossBuffers(t *testing.T) {
+func TestResponsesAreReadAcrossBuffers(t *testing.T) {
 	response := &ongairv1.SubscribeResponse{Cursor: "somewhere", Pending: 1 << 30}
 	for range 3 {
 		response.Events = append(response.Events, newEvent())
@@ -25,12 +25,23 @@ func TestEventsAreCountedAcrossBuffers(t *testing.T) {
 		for at := 0; at < len(encoded); at += size {
 			buffers = append(buffers, mem.SliceBuffer(encoded[at:min(at+size, len(encoded))]))
 		}
-		events, err := countEvents(buffers)
-		require.NoError(t, err)
-		require.EqualValues(t, 3, events)
+		facts := tally{events: 9, cursor: []byte("elsewhere"), pending: 9}
+		require.NoError(t, facts.scan(buffers))
+		require.EqualValues(t, 3, facts.events)
+		require.Equal(t, "somewhere", string(facts.cursor))
+		require.EqualValues(t, 1<<30, facts.pending)
 	}
-	_, err = countEvents(mem.BufferSlice{mem.SliceBuffer(encoded[:len(encoded)/2])})
-	require.Error(t, err)
+	for _, invalid := range [][]byte{
+		encoded[:len(encoded)/2],
+		encoded[:len(encoded)-1],
+		{tagCursor, 5, 'a'},
+		{tagCursor, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}, // 4 TB
+	} {
+		require.Error(t, (&tally{}).scan(mem.BufferSlice{mem.SliceBuffer(invalid)}), "%x", invalid)
+	}
+	facts := tally{cursor: []byte("elsewhere"), pending: 9}
+	require.NoError(t, facts.scan(nil))
+	require.Equal(t, tally{cursor: []byte{}}, facts, "an empty response has none of the last one")
 }
 
 func TestTheBareServerSendsValidResponses(t *testing.T) {

@@ -75,8 +75,8 @@ type subscription struct {
 	stalled int
 	// sampleEvery is N to measure latencies on every Nth stream, or 0 for none.
 	sampleEvery int
-	// request returns the request of a stream, and the number of events after which the stream
-	// ends, or 0 for no end.
+	// request returns the request of a stream over gRPC, and the number of events after which the
+	// stream ends, or 0 for no end.
 	request func(stream int) (*ongairv1.SubscribeRequest, int64)
 	// storm opens all streams at once, and ignores streams that fail.
 	storm bool
@@ -102,8 +102,21 @@ type streams struct {
 	latencies []time.Duration
 }
 
+// receiver waits for the next response of a stream, and writes its facts to the tally.
+type receiver func(*tally) error
+
 // open opens streams over all connections. It returns when each has its first response.
 func (c connections) open(ctx context.Context, sub subscription) (*streams, error) {
+	return openStreams(ctx, sub, func(ctx context.Context, i int) (receiver, int64, error) {
+		request, events := sub.request(i)
+		stream, err := subscribe(ctx, c[i%len(c)], request)
+		return func(t *tally) error { return stream.RecvMsg(t) }, events, err
+	})
+}
+
+// openStreams opens streams with connect. It returns the receiver of a stream, and the number of
+// events after which the stream ends, or 0 for no end. The stream MUST end when ctx does.
+func openStreams(ctx context.Context, sub subscription, connect func(ctx context.Context, i int) (receiver, int64, error)) (*streams, error) {
 	s := &streams{reading: int64(sub.streams - sub.stalled), progress: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	var opened errgroup.Group
@@ -113,10 +126,9 @@ func (c connections) open(ctx context.Context, sub subscription) (*streams, erro
 	for i := range sub.streams {
 		opened.Go(func() error {
 			t := &tally{since: &s.since, sampled: sub.sampleEvery > 0 && i%sub.sampleEvery == 0}
-			request, events := sub.request(i)
-			stream, err := subscribe(s.ctx, c[i%len(c)], request)
+			receive, events, err := connect(s.ctx, i)
 			if err == nil {
-				err = stream.RecvMsg(t)
+				err = receive(t)
 			}
 			if err != nil {
 				s.broken.Add(1)
@@ -129,7 +141,7 @@ func (c connections) open(ctx context.Context, sub subscription) (*streams, erro
 				return nil
 			}
 			s.count(t.events)
-			s.group.Go(func() error { return s.read(stream, t, events, sub.storm) })
+			s.group.Go(func() error { return s.read(receive, t, events, sub.storm) })
 			return nil
 		})
 	}
@@ -153,7 +165,7 @@ func subscribe(ctx context.Context, conn *grpc.ClientConn, request *ongairv1.Sub
 
 // read reads until the stream has delivered the given number of events, or fails. A failed stream
 // ends all streams, unless mayBreak is set.
-func (s *streams) read(stream grpc.ClientStream, t *tally, events int64, mayBreak bool) error {
+func (s *streams) read(receive receiver, t *tally, events int64, mayBreak bool) error {
 	got := t.events
 	defer func() {
 		s.mu.Lock()
@@ -161,7 +173,7 @@ func (s *streams) read(stream grpc.ClientStream, t *tally, events int64, mayBrea
 		s.latencies = append(s.latencies, t.latencies...)
 	}()
 	for events == 0 || got < events {
-		if err := stream.RecvMsg(t); err != nil {
+		if err := receive(t); err != nil {
 			if s.ctx.Err() != nil {
 				return nil // ctx ended, or another stream failed and returns the error
 			}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 )
@@ -16,7 +18,7 @@ func walkFrames(stream grpc.ServerStream, at *link) error {
 	for {
 		next := at.next.Load()
 		if next == nil {
-			if err := at.wait(stream); err != nil {
+			if err := at.wait(stream.Context()); err != nil {
 				return err
 			}
 			continue
@@ -43,7 +45,7 @@ func walkBatches(stream grpc.ServerStream, at *link) error {
 			bytes += at.record.Len()
 		}
 		if len(batch) == 0 {
-			if err := at.wait(stream); err != nil {
+			if err := at.wait(stream.Context()); err != nil {
 				return err
 			}
 			continue
@@ -77,7 +79,7 @@ func walkRuns(stream grpc.ServerStream, at *link) error {
 			bytes += at.end - at.start
 		}
 		if first == nil {
-			if err := at.wait(stream); err != nil {
+			if err := at.wait(stream.Context()); err != nil {
 				return err
 			}
 			continue
@@ -90,11 +92,11 @@ func walkRuns(stream grpc.ServerStream, at *link) error {
 }
 
 // wait waits for the event after l.
-func (l *link) wait(stream grpc.ServerStream) error {
+func (l *link) wait(ctx context.Context) error {
 	select {
 	case <-l.linked:
 		return nil
-	case <-stream.Context().Done():
-		return stream.Context().Err()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
