@@ -20,7 +20,7 @@ type benchCmd struct {
 	JSON      string        `help:"Write the figures of all rounds to this file as JSON." type:"path" placeholder:"FILE"`
 	Dir       string        `help:"Directory for the files, on the disk whose fsync is measured (default: the system's temporary directory)." type:"path"`
 	Profile   string        `help:"Write a CPU profile of each gateway's first round into this directory." type:"path" placeholder:"DIR"`
-	Workloads []string      `arg:"" optional:"" name:"workload" help:"Workloads to run: F1 to F5, R1 to R3, I1, I2, S1 to S3, W1, W2, K1, B1, B2."`
+	Workloads []string      `arg:"" optional:"" name:"workload" help:"Workloads to run: F1 to F5, R1 to R3, I1, I2, S1 to S3, W1, W2, L1, K1, B1, B2."`
 }
 
 // Run runs the named workloads.
@@ -79,6 +79,7 @@ func workloads() []workload {
 		{"S3", "sends over REST", restSends},
 		{"W1", "streams of Server-Sent Events", webStreams},
 		{"W2", "latency of Server-Sent Events", webLatency},
+		{"L1", "pages of events", listPages},
 		{"K1", "an idle gateway with many callers", idleCallers},
 		{"B1", "start with a full log", startTime},
 		{"B2", "footprint", footprint},

@@ -41,21 +41,10 @@ func replayFromMemory(ctx context.Context, w *workbench) ([]trial, error) {
 	}
 	servers := make([]*process, len(starts))
 	for i, s := range starts {
-		server, err := s.start(ctx)
-		if err != nil {
-			return nil, err
-		}
-		w.atEnd(server.stop)
-		posters, err := dialPosters(ctx, server.Post, typeForm, fillPosters)
-		if err != nil {
-			return nil, err
-		}
-		err = postAll(ctx, posters, newBodies(), w.replayEvents)
-		closePosters(posters)
-		if err != nil {
+		var err error
+		if servers[i], err = w.filled(ctx, s.start); err != nil {
 			return nil, fmt.Errorf("filling the %s: %w", s.name, err)
 		}
-		servers[i] = server
 	}
 	var trials []trial
 	for _, subscribers := range w.replaySubscribers {
@@ -73,6 +62,21 @@ func replayFromMemory(ctx context.Context, w *workbench) ([]trial, error) {
 		trials = append(trials, t)
 	}
 	return trials, nil
+}
+
+// filled starts a server, fills its ring, and stops it at the end of the workload.
+func (w *workbench) filled(ctx context.Context, start func(context.Context) (*process, error)) (*process, error) {
+	server, err := start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.atEnd(server.stop)
+	posters, err := dialPosters(ctx, server.Post, typeForm, fillPosters)
+	if err != nil {
+		return nil, err
+	}
+	defer closePosters(posters)
+	return server, postAll(ctx, posters, newBodies(), w.replayEvents)
 }
 
 // replay reads the ring repeatedly.
@@ -125,24 +129,26 @@ func replayFromDisk(ctx context.Context, w *workbench) ([]trial, error) {
 		defer func() { _ = poster.conn.Close() }() // no post is in flight
 		return w.measure(ctx, server, func(context.Context) (float64, error) { return float64(w.logEvents), poster.post(nil) })
 	}}
-	ours := variant{gateway, func(ctx context.Context) (_ sample, err error) {
-		server, err := w.startGateway(ctx, dir)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { err = errors.Join(err, server.stop()) }()
-		conns, err := dialGRPC(ctx, server.GRPC, 1)
-		if err != nil {
-			return nil, err
-		}
-		defer conns.close()
-		return w.measure(ctx, server, func(ctx context.Context) (float64, error) {
-			got, err := readToEnd(ctx, conns, subscription{streams: 1, request: earliest(w.logEvents)})
-			return float64(got), err
-		})
-	}}
 	return []trial{{
-		name: "R2", unit: "events", variants: []variant{consumer, ours},
+		name: "R2", unit: "events", variants: []variant{consumer, {gateway, func(ctx context.Context) (sample, error) { return w.replayLog(ctx, dir) }}},
 		goals: []goal{{metric: rate, against: consumer.name, compare: ratio, limit: 0.8, text: "≥ 0.8 × events/s"}},
 	}}, nil
+}
+
+// replayLog reads a log from the disk with one subscriber.
+func (r *runner) replayLog(ctx context.Context, dir string) (_ sample, err error) {
+	server, err := r.startGateway(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, server.stop()) }()
+	conns, err := dialGRPC(ctx, server.GRPC, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer conns.close()
+	return r.measure(ctx, server, func(ctx context.Context) (float64, error) {
+		got, err := readToEnd(ctx, conns, subscription{streams: 1, request: earliest(r.logEvents)})
+		return float64(got), err
+	})
 }

@@ -31,6 +31,7 @@ const (
 	finished     metric = "finished"             // share of the streams that reached the end
 	broken       metric = "broken"               // streams that ended with an error
 	readySeconds metric = "ready_s"              // time from the start of the process until it is ready
+	emptyPages   metric = "empty_pages"          // pages without events before the end of the log
 	perWrite     metric = "per_write"            // deliveries per write to a socket or file
 	binary       metric = "binary_mb"            // size of the stripped binary
 	checkSeconds metric = "check_s"              // duration of a config check

@@ -22,6 +22,8 @@ type scale struct {
 	replaySubscribers []int
 	// logEvents is the number of events in the log on the disk.
 	logEvents int
+	// pageSizes lists the numbers of events per page of L1.
+	pageSizes []int
 	// stormSubscribers streams start within the last stormEvents of the log. They are canceled
 	// after stormLimit.
 	stormSubscribers, stormEvents int
@@ -47,7 +49,7 @@ func fullScale() scale {
 		stallEvents: 600,
 		idleStreams: 10_000, idleConnections: 1000,
 		replayEvents: 80_000, replaySubscribers: []int{1, 20, 200},
-		logEvents:        1_000_000,
+		logEvents: 1_000_000, pageSizes: []int{100, 1000},
 		stormSubscribers: 1000, stormEvents: 100_000, stormLimit: 30 * time.Second,
 		intake:      []int{1, 16, 64, 256},
 		idleCallers: 2000, idleChannels: 200, watch: 20 * time.Second,

@@ -29,7 +29,7 @@ func TestEveryWorkloadRuns(t *testing.T) {
 		streams: 20, connections: 4, pacedStreams: 10, latencyStreams: 10, stallEvents: 50,
 		idleStreams: 20, idleConnections: 4,
 		replayEvents: 200, replaySubscribers: []int{1, 3},
-		logEvents:        2000,
+		logEvents: 2000, pageSizes: []int{7, 1000},
 		stormSubscribers: 10, stormEvents: 1000, stormLimit: 10 * time.Second,
 		intake:      []int{1, 4},
 		idleCallers: 20, idleChannels: 2, watch: 100 * time.Millisecond,

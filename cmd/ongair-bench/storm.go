@@ -96,32 +96,39 @@ func (r *runner) lastCursors(ctx context.Context, dir string) (cursors []string,
 	if err != nil {
 		return nil, 0, err
 	}
+	cursors, err = r.cursors(ctx, dir, func(seen int) bool { return seen >= r.logEvents-r.stormEvents })
+	return cursors, size * float64(r.stormEvents) / float64(r.logEvents), err
+}
+
+// cursors reads the log and returns the cursor of each event, except the newest, for which wanted
+// returns true. seen is the number of events up to and including it. The cursor is the position
+// before the next event.
+func (r *runner) cursors(ctx context.Context, dir string, wanted func(seen int) bool) (cursors []string, err error) {
 	server, err := r.startGateway(ctx, dir)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, server.stop()) }()
 	conns, err := dialGRPC(ctx, server.GRPC, 1)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer conns.close()
 	request, _ := earliest(0)(0)
 	stream, err := subscribe(ctx, conns[0], request)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	for seen := 0; seen < r.logEvents; {
 		response := &ongairv1.SubscribeResponse{}
 		if err := stream.RecvMsg(response); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		for _, e := range response.GetEvents() {
-			// The cursor of an event is the position before the next one.
-			if seen++; seen >= r.logEvents-r.stormEvents && seen < r.logEvents {
+			if seen++; seen < r.logEvents && wanted(seen) {
 				cursors = append(cursors, e.GetCursor())
 			}
 		}
 	}
-	return cursors, size * float64(r.stormEvents) / float64(r.logEvents), nil
+	return cursors, nil
 }
