@@ -485,8 +485,8 @@ func TestAThousandCallsWithOneIDOverTwoGatewaysAreOnePOST(t *testing.T) {
 	assert.Empty(t, second.Sandbox.Requests())
 }
 
-// NATS is killed while calls are in flight, and starts again after outcomes could not be stored. Then
-// all calls are repeated on the other gateway, which has no outcome in memory.
+// NATS is killed while calls are in flight, and starts again after outcomes could not be stored.
+// Then all calls are repeated on the other gateway, which has no outcome in memory.
 func TestSuccessfulCallsAreReplayedAfterAnOutageOfNATS(t *testing.T) {
 	const calls, atOnce = 1200, 256
 	nats, first, second := replicas(t)
