@@ -22,14 +22,14 @@ import (
 )
 
 const (
-	// maxResponseBytes is more than the largest response of a gateway.
+	// maxResponseBytes bounds a response. The responses of a gateway are smaller.
 	maxResponseBytes = 8 << 20
-	// keepaliveInterval and keepaliveTimeout detect a gateway that is gone or frozen during a
-	// call. Gateways allow a ping every 5 s.
+	// keepaliveInterval and keepaliveTimeout detect a dead or frozen gateway during a call.
+	// Gateways allow a ping every 5 s.
 	keepaliveInterval = 20 * time.Second
 	keepaliveTimeout  = 20 * time.Second
-	// callTimeout bounds a call, in addition to the wait that it requests. It is longer than
-	// the gateway's default deadline of 15 s.
+	// callTimeout bounds a call. A wait that the call requests is added to it. It is longer
+	// than the gateway's default deadline of 15 s.
 	callTimeout = 20 * time.Second
 )
 
@@ -48,7 +48,7 @@ type clientFlags struct {
 // certificates.
 func (f clientFlags) dial(more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	if _, port, err := net.SplitHostPort(f.Addr); err != nil || port == "" {
-		return nil, usageError{fmt.Errorf("--addr: %q is not HOST:PORT", f.Addr)}
+		return nil, usageError{fmt.Errorf("--addr: invalid address %q: use HOST:PORT", f.Addr)}
 	}
 	transport, err := f.transport()
 	if err != nil {
@@ -99,8 +99,8 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 	return map[string]string{"authorization": "Bearer " + string(b)}, nil
 }
 
-// RequireTransportSecurity returns false, because a gateway on loopback or behind a mesh's
-// proxy may have a key and no TLS.
+// RequireTransportSecurity returns false, because a gateway on loopback or behind a mesh proxy
+// may require a key without TLS.
 func (b bearer) RequireTransportSecurity() bool { return false }
 
 // call makes one call and prints its response as a line of JSON. wait is the time that the call
@@ -115,12 +115,12 @@ func call[Req, Resp proto.Message](ctx context.Context, f clientFlags, out io.Wr
 	defer func() { _ = conn.Close() }() // the call has ended
 	timed, cancel := context.WithTimeout(ctx, max(wait, 0)+callTimeout)
 	defer cancel()
-	var taken peer.Peer
-	response, err := rpc(ongairv1.NewOngairServiceClient(conn), timed, req, grpc.Peer(&taken))
+	var server peer.Peer
+	response, err := rpc(ongairv1.NewOngairServiceClient(conn), timed, req, grpc.Peer(&server))
 	if err != nil {
 		err = f.diagnose(ctx, err)
 		_, sends := any(req).(interface{ GetRequestId() string })
-		if sends && taken.Addr != nil {
+		if sends && server.Addr != nil {
 			return sentError{err}
 		}
 		return err
@@ -139,7 +139,7 @@ func printJSON(out io.Writer, m proto.Message) error {
 	if err != nil {
 		return err
 	}
-	// protojson adds random spaces, so that its output cannot be compared. Encoding it again
-	// removes them.
+	// protojson adds random spaces. Encoding its output again removes them, so that scripts can
+	// compare lines.
 	return json.NewEncoder(out).Encode(json.RawMessage(b))
 }

@@ -11,7 +11,7 @@ import (
 
 // configCmd has the commands for the configuration.
 type configCmd struct {
-	Check configCheckCmd `cmd:"" help:"Check the configuration of serve, without starting anything."`
+	Check configCheckCmd `cmd:"" help:"Check the configuration of serve without starting it."`
 }
 
 // configCheckCmd has the flags of serve, because they are part of the configuration.
@@ -19,8 +19,8 @@ type configCheckCmd struct {
 	serveCmd `embed:""`
 }
 
-// Run checks the configuration that serve would use: flags, environment, config file, and the
-// files that it names. It does not check the machine, such as whether a port is free.
+// Run checks the flags, the environment, the config file and the files that it names. It does
+// not check the machine, for example whether a port is free.
 func (c configCheckCmd) Run(s streams) error {
 	loaded, err := config.Load(c.source())
 	if err != nil {

@@ -89,7 +89,7 @@ func TestWarningsAreLoggedAndTheConfigurationIsUsed(t *testing.T) {
 
 	_, url := silentSandbox(t)
 	g := serve(t, oneChannel(url), "--data-dir", t.TempDir(), "--admin-addr", ":0")
-	assert.Contains(t, g.errOut(), `"level":"WARN","msg":"the configuration may have a mistake","warning":"--admin-addr: :0 is reachable`)
+	assert.Contains(t, g.errOut(), `"level":"WARN","msg":"configuration warning","warning":"--admin-addr: :0 is reachable`)
 	r := command(t, nil, "config", "check", "--config", writeFile(t, "gateway.yaml", channel("")))
 	assert.Empty(t, r.errOut, "what is usual is no mistake")
 }

@@ -14,7 +14,7 @@ type createTicketCmd struct {
 
 	MessageID         string `name:"message-id" required:"" group:"Request" placeholder:"ID" help:"The message's unique id on your platform."`
 	Name              string `group:"Request" help:"The contact's name." emptyok:""`
-	Direction         string `group:"Request" placeholder:"IN|OUT" help:"Who wrote first: IN for the contact, OUT for the business. Ongair's default is IN."`
+	Direction         string `group:"Request" placeholder:"IN|OUT" help:"Direction of the first message: IN from the contact, OUT from the business. Ongair's default is IN."`
 	Text              string `group:"Request" help:"Text of the message." emptyok:""`
 	ProfilePictureURL string `name:"profile-picture-url" group:"Request" placeholder:"URL" help:"The contact's picture." emptyok:""`
 	Email             string `group:"Request" help:"The contact's e-mail address." emptyok:""`
@@ -42,7 +42,7 @@ func (c createTicketCmd) Run(ctx context.Context, s streams) error {
 	}, ongairv1.OngairServiceClient.CreateTicket)
 }
 
-// parseDirection parses Ongair's name of a direction, or the enum's.
+// parseDirection parses IN, OUT or a name of the enum, in any case.
 func parseDirection(s string) (ongairv1.Direction, error) {
 	if s == "" {
 		return ongairv1.Direction_DIRECTION_UNSPECIFIED, nil
@@ -50,7 +50,7 @@ func parseDirection(s string) (ongairv1.Direction, error) {
 	name := "DIRECTION_" + strings.TrimPrefix(strings.ToUpper(s), "DIRECTION_")
 	direction, ok := ongairv1.Direction_value[name]
 	if !ok {
-		return 0, usageError{fmt.Errorf("--direction %q: use IN or OUT", s)}
+		return 0, usageError{fmt.Errorf("--direction: invalid direction %q: use IN or OUT", s)}
 	}
 	return ongairv1.Direction(direction), nil
 }

@@ -17,7 +17,7 @@ const probeTimeout = 3 * time.Second
 // Advice for a server that uses another protocol than the command.
 const (
 	adviceTLS      = "the server uses TLS: use --tls or --tls-ca"
-	adviceClear    = "the server does not use TLS: remove the flags --tls…"
+	adviceClear    = "the server does not use TLS: remove --tls, --tls-ca, --tls-cert and --tls-key"
 	adviceHTTPPort = "this looks like an HTTP port: the gRPC port is 9090 by default"
 )
 
@@ -29,27 +29,27 @@ type advisedError struct {
 
 func (e advisedError) Unwrap() error { return e.error }
 
-// diagnose adds advice to the error of a call if the server uses another protocol. gRPC's error
-// does not contain that protocol, because many servers close the connection without an answer.
-// So diagnose probes the server.
+// diagnose adds advice to the error of a call if the server uses another protocol. It probes the
+// server, because many servers close the connection without an answer and gRPC's error does not
+// name the protocol.
 func (f clientFlags) diagnose(ctx context.Context, err error) error {
 	s := statusOf(err)
 	if s == nil {
 		return err
 	}
-	failed := func(how string) bool { return strings.Contains(s.Message(), how) }
-	switch noPreface, noHandshake := failed("error reading server preface"), failed("does not look like a TLS handshake"); {
+	contains := func(text string) bool { return strings.Contains(s.Message(), text) }
+	switch noPreface, noHandshake := contains("error reading server preface"), contains("does not look like a TLS handshake"); {
 	case noPreface, noHandshake:
 		answer := f.probe(ctx)
 		switch {
 		case isTLS(answer):
 			return advisedError{err, adviceTLS}
-		case bytes.HasPrefix(answer, []byte("HTTP/")), failed("looked like an HTTP/1.1 header"):
+		case bytes.HasPrefix(answer, []byte("HTTP/")), contains("looked like an HTTP/1.1 header"):
 			return advisedError{err, adviceHTTPPort}
 		case noHandshake:
 			return advisedError{err, adviceClear}
 		}
-	case s.Code() == codes.Unimplemented && failed("unexpected HTTP status code"), failed("missing selected ALPN property"):
+	case s.Code() == codes.Unimplemented && contains("unexpected HTTP status code"), contains("missing selected ALPN property"):
 		return advisedError{err, adviceHTTPPort}
 	}
 	return err
@@ -63,7 +63,7 @@ func (f clientFlags) probe(ctx context.Context) []byte {
 	if err != nil {
 		return nil
 	}
-	defer func() { _ = conn.Close() }() // the probe is done
+	defer func() { _ = conn.Close() }() // the answer is recorded
 	host, _, _ := net.SplitHostPort(f.Addr)
 	recorder := &recordingConn{Conn: conn}
 	config := &tls.Config{
@@ -74,7 +74,7 @@ func (f clientFlags) probe(ctx context.Context) []byte {
 	return recorder.read
 }
 
-// recordingConn records the bytes that are read.
+// recordingConn records the bytes that are read from it.
 type recordingConn struct {
 	net.Conn
 	read []byte

@@ -29,7 +29,7 @@ const (
 	exitUnknown = 5
 )
 
-// usageError is an error in the command line.
+// usageError is an error in the command line or the configuration.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -59,8 +59,8 @@ func exitCode(err error) int {
 		if !sent {
 			return exitUnavailable
 		}
-		// Without an effect, the connection may have been lost after the gateway received the
-		// call.
+		// The error does not state the effect. The connection may have been lost after the gateway
+		// received the call.
 		return exitUnknown
 	default:
 		return exitRejected
@@ -79,8 +79,8 @@ func statusOf(err error) *status.Status {
 	return nil
 }
 
-// describe returns the text for an error. For an error of the gateway it has the reason, the
-// message and, if several fields are invalid, each of them. Advice comes last.
+// describe returns the text for an error. The first line has the gateway's reason, the message
+// and any advice. If several fields are invalid, a line for each field follows.
 func describe(err error) string {
 	s := statusOf(err)
 	if s == nil {

@@ -8,10 +8,10 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// rejectEmptyFlags fails if a flag of the command line is empty, or a list has an empty item.
-// An empty value usually comes from an unset variable, and would mean everything or the
-// default: all contacts, any channel, no TLS. Flags with the tag emptyok may be empty.
-// Environment variables are not checked, because an empty one usually means that it is not set.
+// rejectEmptyFlags returns an error if a flag has an empty value or an empty list item. Such a
+// value usually comes from an unset shell variable. It would select all contacts, any channel or
+// no TLS. Flags with the tag emptyok may be empty. Environment variables are not checked, because
+// an empty one usually means that it is not set.
 func rejectEmptyFlags(command *kong.Context) error {
 	for _, path := range command.Path {
 		flag := path.Flag

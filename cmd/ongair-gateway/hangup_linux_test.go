@@ -20,7 +20,7 @@ func TestSIGHUPNeverEndsTheGateway(t *testing.T) {
 		args []string
 		says string
 	}{
-		"with a sandbox": {nil, []string{"--sandbox", "--sandbox-addr=127.0.0.1:0"}, "configuration not reloaded: it is fixed with --sandbox"},
+		"with a sandbox": {nil, []string{"--sandbox", "--sandbox-addr=127.0.0.1:0"}, "configuration not reloaded: --sandbox requires a restart"},
 		"without":        {oneChannel(url), []string{"--data-dir", t.TempDir()}, "configuration unchanged"},
 	} {
 		t.Run(name, func(t *testing.T) {

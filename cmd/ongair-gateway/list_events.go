@@ -14,7 +14,7 @@ type listEventsCmd struct {
 	selectionFlags `group:"Request" set:"from=earliest"`
 
 	PageSize int32         `name:"page-size" group:"Request" placeholder:"N" help:"Maximum number of events: 1 to 1000. The default is 100."`
-	Wait     time.Duration `group:"Request" placeholder:"DURATION" help:"Wait up to this time for an event if there is none, such as 20s. At most 60s. The default is not to wait."`
+	Wait     time.Duration `group:"Request" placeholder:"DURATION" help:"Maximum time to wait for an event, such as 20s. At most 60s. By default the call does not wait."`
 }
 
 // Run prints a page of events as a line of JSON.

@@ -23,12 +23,13 @@ import (
 
 const (
 	defaultSandboxAddr = "127.0.0.1:4010"
-	// webhookTimeout bounds the sandbox' wait for the gateway's answer.
+	// webhookTimeout bounds each webhook request of the sandbox.
 	webhookTimeout = 30 * time.Second
 )
 
 // localSandbox is the sandbox of `serve --sandbox`. It listens before the gateway is created,
-// which needs its address. It starts after the gateway, whose address it needs.
+// because the gateway needs the sandbox's address. It starts after the gateway, because it needs
+// the gateway's address.
 type localSandbox struct {
 	listener net.Listener
 	token    string
@@ -36,7 +37,7 @@ type localSandbox struct {
 }
 
 // newLocalSandbox listens on addr. If addr is empty, it listens on the default port, or on a
-// free one if that is taken.
+// free port if that is in use.
 func newLocalSandbox(ctx context.Context, addr string) (*localSandbox, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", cmp.Or(addr, defaultSandboxAddr))
@@ -54,7 +55,7 @@ func (b *localSandbox) url() string { return "http://" + b.listener.Addr().Strin
 // close closes the listener. Stopping the sandbox also closes it.
 func (b *localSandbox) close() { _ = b.listener.Close() }
 
-// start creates the sandbox, which posts its webhooks to the gateway.
+// start creates a sandbox that posts its webhooks to the gateway.
 func (b *localSandbox) start(cfg config.Config, addrs server.Addresses, secret string) error {
 	client, err := webhookClient(cfg.TLSCertFile)
 	if err != nil {
@@ -69,8 +70,8 @@ func (b *localSandbox) start(cfg config.Config, addrs server.Addresses, secret s
 	return nil
 }
 
-// webhookClient returns a client that trusts the gateway's certificate for any host name. It
-// connects to a port of this process.
+// webhookClient returns a client that trusts the gateway's certificate for any host name. This
+// is safe, because it connects only to a port of this process.
 func webhookClient(certFile string) (*http.Client, error) {
 	client := &http.Client{Timeout: webhookTimeout}
 	if certFile == "" {
@@ -82,7 +83,7 @@ func webhookClient(certFile string) (*http.Client, error) {
 	}
 	client.Transport = &http.Transport{TLSClientConfig: &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		// VerifyConnection replaces the check, except for the host name.
+		// VerifyConnection verifies the certificate, but not the host name.
 		InsecureSkipVerify: true, //nolint:gosec // VerifyConnection verifies.
 		VerifyConnection: func(state tls.ConnectionState) error {
 			_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots})
@@ -129,7 +130,7 @@ func printExamples(out io.Writer, cfg config.Config, addrs server.Addresses, san
   # print events as they arrive
   %[1]s tail%[2]s --from earliest
 
-  # send a text, which the contact answers
+  # send a text, which the simulated contact answers
   %[1]s send%[2]s --external-id +254722200200 --text "Hello"
 
   # send and subscribe over REST, with one JSON object per line

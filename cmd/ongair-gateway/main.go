@@ -1,4 +1,5 @@
-// Ongair-gateway runs Ongair Gateway, and has commands to use it.
+// Ongair-gateway runs Ongair Gateway. Its other commands call a gateway, run a sandbox, create
+// API keys and check a configuration.
 package main
 
 import (
@@ -16,7 +17,7 @@ import (
 )
 
 func main() {
-	// This comes first, because SIGHUP would end the process otherwise. Only serve handles it.
+	// Register this first, because an unhandled SIGHUP ends the process. Only serve handles it.
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -35,7 +36,7 @@ type cli struct {
 	SendDocument       sendDocumentCmd       `cmd:"" help:"Send a document by its URL."`
 	CreateTicket       createTicketCmd       `cmd:"" help:"Open a conversation with a contact."`
 	ListEvents         listEventsCmd         `cmd:"" help:"Print one page of events."`
-	CreateStreamTicket createStreamTicketCmd `cmd:"" help:"Create a ticket with which a web page subscribes."`
+	CreateStreamTicket createStreamTicketCmd `cmd:"" help:"Create a ticket that a web page uses to subscribe."`
 	Tail               tailCmd               `cmd:"" help:"Print events as they arrive."`
 	Proto              protoCmd              `cmd:"" help:"Write the .proto files for generating clients."`
 	Keys               keysCmd               `cmd:"" help:"Create API keys."`
@@ -45,11 +46,12 @@ type cli struct {
 
 // streams are the output streams of a command.
 type streams struct {
-	// out is for data, and err for everything else.
+	// out receives data. err receives everything else.
 	out, err io.Writer
 }
 
-// parserExit is the value of a panic that ends parsing where kong would end the process.
+// parserExit is an exit code of kong. run recovers it from a panic, so that kong does not end the
+// process.
 type parserExit int
 
 // run runs the command of args and returns the exit code.
@@ -91,7 +93,7 @@ func run(ctx context.Context, hangup hangups, args []string, stdout, stderr io.W
 	return exitOK
 }
 
-// fail prints the error of a command, in one line if it is one fact.
+// fail prints the error of a command and returns the exit code.
 func fail(stderr io.Writer, err error) int {
 	_, _ = fmt.Fprintln(stderr, "ongair-gateway:", describe(err)) // stderr may be closed
 	_, configured := errors.AsType[config.Error](err)

@@ -10,7 +10,7 @@ import (
 	"github.com/ongair/ongair-gateway/gen"
 )
 
-// bufFile is not replaced, because an existing project may have its own.
+// bufFile is written only if it does not exist, because a project may have its own.
 const bufFile = "buf.yaml"
 
 type protoCmd struct {

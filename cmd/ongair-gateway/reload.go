@@ -11,18 +11,16 @@ import (
 	"github.com/ongair/ongair-gateway/server/config"
 )
 
-// reloadInterval is the interval at which the files of the configuration are checked for
-// changes.
+// reloadInterval is the interval between checks of the configuration's files.
 const reloadInterval = 5 * time.Second
 
-// hangups receives SIGHUP. It is registered first, because SIGHUP would end the process
-// otherwise.
+// hangups receives SIGHUP.
 type hangups <-chan os.Signal
 
 // logWarnings logs the warnings of a valid configuration.
 func logWarnings(log *slog.Logger, l config.Loaded) {
 	for _, warning := range l.Warnings() {
-		log.Warn("the configuration may have a mistake", "warning", warning)
+		log.Warn("configuration warning", "warning", warning)
 	}
 }
 
@@ -32,12 +30,12 @@ type reloader struct {
 	gateway *server.Server
 	level   *slog.LevelVar
 	log     *slog.Logger
-	// before is the configuration that the gateway uses. complaint is the last logged error of
-	// a later one.
-	before    config.Loaded
-	complaint string
+	// current is the configuration in use.
+	current config.Loaded
+	// loggedErr is the last logged error of a newer configuration.
+	loggedErr string
 	// last is the configuration that was read last, and lastErr its error. It is pending if it
-	// is valid and the gateway rejected it.
+	// is valid but the gateway rejected it.
 	last    config.Loaded
 	lastErr error
 	pending bool
@@ -65,12 +63,11 @@ func (r *reloader) run(ctx context.Context, hangup hangups) {
 	}
 }
 
-// reload applies a changed configuration to the gateway and logs the result. If it was not
-// asked for, it reads nothing unless a file has changed, and does not log that nothing changed.
-// A configuration that the gateway rejected is applied again, because the cause may have been
-// its disk.
-func (r *reloader) reload(asked bool) {
-	if asked || r.last.FilesChanged() {
+// reload applies a changed configuration to the gateway and logs the result. Unless requested,
+// it reads the files only if one has changed, and does not log an unchanged configuration. It
+// retries a configuration that the gateway rejected, because the cause may have been its disk.
+func (r *reloader) reload(requested bool) {
+	if requested || r.last.FilesChanged() {
 		source := r.source
 		source.Running = true
 		r.last, r.lastErr = config.Load(source)
@@ -79,26 +76,26 @@ func (r *reloader) reload(asked bool) {
 		return
 	}
 	now, err := r.last, r.lastErr
-	unchanged := err == nil && now.Equal(r.before)
+	unchanged := err == nil && now.Equal(r.current)
 	r.pending = false
 	if err == nil && !unchanged {
 		err = now.Locate(r.gateway.Reload(now.Config))
 		r.pending = err != nil
 	}
 	switch {
-	case err != nil && (asked || err.Error() != r.complaint):
-		r.complaint = err.Error()
+	case err != nil && (requested || err.Error() != r.loggedErr):
+		r.loggedErr = err.Error()
 		r.log.Error("configuration not reloaded: the previous one stays in use", "error", err)
 	case err != nil:
-	case unchanged && r.complaint != "":
-		r.complaint = ""
+	case unchanged && r.loggedErr != "":
+		r.loggedErr = ""
 		r.log.Info("configuration valid again and unchanged")
-	case unchanged && asked:
+	case unchanged && requested:
 		r.log.Info("configuration unchanged")
 	case !unchanged:
-		changed := r.before.Changes(now)
-		r.level.Set(min(r.before.Config.LogLevel, now.Config.LogLevel)) // so that the next line is logged
-		r.before, r.complaint = now, ""
+		changed := r.current.Changes(now)
+		r.level.Set(min(r.current.Config.LogLevel, now.Config.LogLevel)) // logs the next line at either level
+		r.current, r.loggedErr = now, ""
 		r.log.Info("configuration reloaded", "changed", strings.Join(changed, ", "),
 			"channels", len(now.Config.Channels), "callers", now.Config.CallerCount())
 		logWarnings(r.log, now)

@@ -214,10 +214,10 @@ func watched(t *testing.T, settings string) (r *reloader, path string, log *stri
 	log = &strings.Builder{}
 	r = &reloader{source: config.Source{File: path}, level: &slog.LevelVar{}, log: slog.New(slog.NewTextHandler(log, nil))}
 	var err error
-	r.before, err = config.Load(r.source)
+	r.current, err = config.Load(r.source)
 	require.NoError(t, err)
-	r.before.Config.Logger = slog.New(slog.DiscardHandler)
-	r.last = r.before
+	r.current.Config.Logger = slog.New(slog.DiscardHandler)
+	r.last = r.current
 	return r, path, log
 }
 
@@ -246,7 +246,7 @@ func TestFilesAreReadOnlyAfterAChangeOrOnRequest(t *testing.T) {
 
 func TestARejectedConfigurationIsAppliedAgain(t *testing.T) {
 	r, path, log := watched(t, "")
-	gateway, err := server.New(r.before.Config)
+	gateway, err := server.New(r.current.Config)
 	require.NoError(t, err)
 	r.gateway = gateway
 	content, err := os.ReadFile(path)

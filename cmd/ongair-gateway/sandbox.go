@@ -12,7 +12,7 @@ import (
 type sandboxCmd struct {
 	Addr       string `default:"127.0.0.1:4010" placeholder:"HOST:PORT" help:"Address to listen on (${default})."`
 	Token      string `env:"ONGAIR_TOKEN" required:"" help:"The API token that the sandbox accepts."`
-	WebhookURL string `placeholder:"URL" help:"URL to post webhooks to. Without it none are posted."`
+	WebhookURL string `placeholder:"URL" help:"URL that receives webhooks. By default the sandbox posts none."`
 	LogLevel   string `env:"ONGAIR_GATEWAY_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"Log level: debug, info, warn or error (${default})."`
 	LogFormat  string `env:"ONGAIR_GATEWAY_LOG_FORMAT" default:"text" placeholder:"FORMAT" help:"Log format: text or json (${default})."`
 }

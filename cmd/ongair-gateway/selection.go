@@ -11,10 +11,10 @@ import (
 	"github.com/ongair/ongair-gateway/server/event"
 )
 
-// selectionFlags select the events that a command reads. The variable from is the default of
-// --from.
+// selectionFlags select the events that a command reads. Kong's variable from sets the default
+// of --from.
 type selectionFlags struct {
-	From string `default:"${from}" placeholder:"START" help:"Where to start: earliest, latest, a cursor, or a time such as 2026-01-31, 2026-01-31T12:00 or 2026-01-31T12:00:00Z, local without a zone (${default})."`
+	From string `default:"${from}" placeholder:"START" help:"Start: earliest, latest, a cursor, or a time such as 2026-01-31, 2026-01-31T12:00 or 2026-01-31T12:00:00Z (${default}). A time without a zone is local."`
 
 	filterFlags `embed:""`
 }
@@ -23,7 +23,7 @@ type selectionFlags struct {
 type filterFlags struct {
 	Channels           []string `placeholder:"NAME" help:"Only these channels."`
 	EventTypes         []string `name:"event-types" placeholder:"TYPE" help:"Only these types, such as message_received or MessageReceived."`
-	NotificationTypes  []string `name:"notification-types" placeholder:"NAME" help:"Only these types, by Ongair's names."`
+	NotificationTypes  []string `name:"notification-types" placeholder:"NAME" help:"Only these types, as Ongair names them."`
 	ExternalContactIDs []string `name:"external-contact-ids" placeholder:"ID" help:"Only these contacts."`
 	ConversationIDs    []string `name:"conversation-ids" placeholder:"ID" help:"Only these conversations."`
 }
@@ -74,7 +74,7 @@ func (f selectionFlags) subscription() (*ongairv1.SubscribeRequest, error) {
 }
 
 // mayBeCursor reports whether s looks like a cursor. Only the gateway can validate it. A cursor
-// has the characters of a URL, and begins with a letter, because its first byte is a small
+// has only URL-safe characters. It begins with a letter, because its first byte is a small
 // version number.
 func mayBeCursor(s string) bool {
 	for i, r := range s {
@@ -86,8 +86,8 @@ func mayBeCursor(s string) bool {
 	return s != ""
 }
 
-// parseTime parses a date, or a date and a time separated by T or a space. Without a zone in s
-// it uses zone.
+// parseTime parses a date, or a date and a time separated by T or a space. If s has no zone, it
+// is in zone.
 func parseTime(s string, zone *time.Location) (t time.Time, ok bool) {
 	s = strings.Replace(strings.ToUpper(s), " ", "T", 1)
 	for _, layout := range []string{time.DateOnly, "2006-01-02T15:04", "2006-01-02T15:04:05", "2006-01-02T15:04Z07:00", time.RFC3339} {

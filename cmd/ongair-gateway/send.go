@@ -11,12 +11,12 @@ type contactFlags struct {
 	Channel           string `placeholder:"NAME" help:"Channel. Optional if only one is configured."`
 	ExternalID        string `name:"external-id" required:"" placeholder:"ID" help:"The contact's id on the channel, for example +254722200200."`
 	ExternalContactID string `name:"external-contact-id" placeholder:"ID" help:"The contact's id in Ongair, if it differs."`
-	RequestID         string `name:"request-id" placeholder:"KEY" help:"Makes the call safe to repeat: a call with the same key is made once."`
+	RequestID         string `name:"request-id" placeholder:"KEY" help:"Key that makes the call safe to repeat. A message with the same key is sent once."`
 }
 
 // threadFlag is the flag of commands that send messages.
 type threadFlag struct {
-	Thread *bool `negatable:"" help:"Attach the message to the contact's open conversation, or do not. By default Ongair decides."`
+	Thread *bool `negatable:"" help:"Whether to attach the message to the contact's open conversation. By default Ongair decides."`
 }
 
 type sendCmd struct {
@@ -24,7 +24,7 @@ type sendCmd struct {
 	contactFlags `group:"Request"`
 	threadFlag   `group:"Request"`
 
-	Text string `required:"" group:"Request" help:"The text."`
+	Text string `required:"" group:"Request" help:"Text of the message."`
 }
 
 // Run sends the text.

@@ -14,18 +14,18 @@ import (
 	"github.com/ongair/ongair-gateway/server/telemetry"
 )
 
-// serveCmd has a flag for each setting. A flag has precedence over its environment variable,
-// then the config file, then the default. So no flag has a default of kong's, which would look
-// like a flag that is set.
+// serveCmd has a flag for each setting. The order of precedence is flag, environment variable,
+// config file, default. The flags have no defaults in kong, because those would take precedence
+// over the config file.
 //
 // Secrets have no flags, because all users of the machine could read them. They come from the
-// environment (ONGAIR_TOKEN, ONGAIR_WEBHOOK_SECRET, ONGAIR_GATEWAY_API_KEY and their previous
-// ones) or from the config file.
+// environment (ONGAIR_TOKEN, ONGAIR_WEBHOOK_SECRET, ONGAIR_GATEWAY_API_KEY and the variables for
+// previous values) or from the config file.
 type serveCmd struct {
 	Config string `env:"ONGAIR_GATEWAY_CONFIG" placeholder:"FILE" help:"YAML file with channels and settings."`
 
 	Sandbox     bool   `env:"ONGAIR_GATEWAY_SANDBOX" help:"Use a built-in sandbox instead of Ongair."`
-	SandboxAddr string `env:"ONGAIR_GATEWAY_SANDBOX_ADDR" placeholder:"HOST:PORT" help:"Address of the sandbox (127.0.0.1:4010, or a free port if that is taken)."`
+	SandboxAddr string `env:"ONGAIR_GATEWAY_SANDBOX_ADDR" placeholder:"HOST:PORT" help:"Address of the sandbox (127.0.0.1:4010, or a free port if that is in use)."`
 
 	DataDir           string `env:"ONGAIR_GATEWAY_DATA_DIR" placeholder:"DIR" help:"Directory of the event log (ongair-data)."`
 	EncryptionKeyFile string `env:"ONGAIR_GATEWAY_ENCRYPTION_KEY_FILE" placeholder:"FILE" help:"File with the key that encrypts a new event log, of 32 or more characters. A second line may have the previous key."`
@@ -46,10 +46,10 @@ type serveCmd struct {
 	TLSClientCA string `env:"ONGAIR_GATEWAY_TLS_CLIENT_CA" name:"tls-client-ca" placeholder:"FILE" help:"PEM file with the authorities of client certificates, which identify callers."`
 
 	WebhookAllowFrom string `env:"ONGAIR_GATEWAY_WEBHOOK_ALLOW_FROM" placeholder:"NETWORKS" help:"Networks that webhooks may come from, separated by commas."`
-	TrustedProxies   string `env:"ONGAIR_GATEWAY_TRUSTED_PROXIES" placeholder:"NETWORKS" help:"Proxies whose X-Forwarded-For is used, separated by commas."`
+	TrustedProxies   string `env:"ONGAIR_GATEWAY_TRUSTED_PROXIES" placeholder:"NETWORKS" help:"Proxies whose X-Forwarded-For header is trusted, separated by commas."`
 	CORSOrigins      string `env:"ONGAIR_GATEWAY_CORS_ORIGINS" name:"cors-origins" placeholder:"ORIGINS" help:"Origins of web pages that may call the HTTP port from a browser, such as https://app.example.com, separated by commas (none)."`
 
-	MaxConnections string `env:"ONGAIR_GATEWAY_MAX_CONNECTIONS" placeholder:"N" help:"Maximum number of open connections of each port. Others wait (16384, and at most a quarter of the limit of open files)."`
+	MaxConnections string `env:"ONGAIR_GATEWAY_MAX_CONNECTIONS" placeholder:"N" help:"Maximum number of open connections of each port. More connections wait (16384, and at most a quarter of the limit of open files)."`
 
 	InsecureNoAuthentication boolFlag `env:"ONGAIR_GATEWAY_INSECURE_NO_AUTHENTICATION" help:"Accept calls from other machines without a key. Every program that reaches the gateway can read messages and write to your customers (false)."`
 
@@ -91,23 +91,23 @@ func (c serveCmd) source() config.Source {
 
 // Run runs the gateway until ctx ends.
 func (c serveCmd) Run(ctx context.Context, s streams, hangup hangups) error {
-	before, err := config.Load(c.source())
+	loaded, err := config.Load(c.source())
 	if err != nil {
 		return usageError{err}
 	}
 	level := &slog.LevelVar{}
-	level.Set(before.Config.LogLevel)
-	log, err := telemetry.NewLoggerFrom(s.err, level, before.Config.LogFormat)
+	level.Set(loaded.Config.LogLevel)
+	log, err := telemetry.NewLoggerFrom(s.err, level, loaded.Config.LogFormat)
 	if err != nil {
 		return usageError{err}
 	}
 	telemetry.RedirectGRPCLog(log)
-	before.Config.Logger = log
-	logWarnings(log, before)
+	loaded.Config.Logger = log
+	logWarnings(log, loaded)
 	if c.Sandbox {
-		return serveWithSandbox(ctx, s, before.Config, c.SandboxAddr, hangup)
+		return serveWithSandbox(ctx, s, loaded.Config, c.SandboxAddr, hangup)
 	}
-	gateway, err := server.New(before.Config)
+	gateway, err := server.New(loaded.Config)
 	if err != nil {
 		return err
 	}
@@ -118,16 +118,16 @@ func (c serveCmd) Run(ctx context.Context, s streams, hangup hangups) error {
 		return gateway.Run(groupCtx)
 	})
 	group.Go(func() error {
-		(&reloader{source: c.source(), gateway: gateway, level: level, log: log, before: before, last: before}).run(ended, hangup)
+		(&reloader{source: c.source(), gateway: gateway, level: level, log: log, current: loaded, last: loaded}).run(ended, hangup)
 		return nil
 	})
 	return group.Wait()
 }
 
-// boolFlag is a flag that is true if it has no value, and empty if it is not set.
+// boolFlag is true if the flag is set without a value. It is empty if the flag is not set.
 type boolFlag string
 
-// Decode implements kong's interface. It reads the value after "=", if there is one.
+// Decode implements kong.MapperValue. It reads the value after "=", if any.
 func (b *boolFlag) Decode(ctx *kong.DecodeContext) error {
 	if ctx.Scan.Peek().Type != kong.FlagValueToken {
 		*b = "true"
@@ -138,7 +138,7 @@ func (b *boolFlag) Decode(ctx *kong.DecodeContext) error {
 	return err
 }
 
-// IsBool implements kong's interface. The flag needs no value.
+// IsBool implements kong.BoolMapperValue. The flag does not require a value.
 func (boolFlag) IsBool() bool { return true }
 
 // serveWithSandbox runs a gateway with a sandbox, and prints examples.
@@ -188,7 +188,7 @@ func serveWithSandbox(ctx context.Context, s streams, cfg config.Config, sandbox
 			case <-ended.Done():
 				return nil
 			case <-hangup:
-				cfg.Logger.Info("configuration not reloaded: it is fixed with --sandbox")
+				cfg.Logger.Info("configuration not reloaded: --sandbox requires a restart")
 			}
 		}
 	})

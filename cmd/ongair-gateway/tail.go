@@ -20,12 +20,12 @@ import (
 )
 
 const (
-	// minReconnectDelay and maxReconnectDelay bound the delay before a reconnect. The first is
-	// short, because a gateway that restarts is back within a second.
+	// minReconnectDelay and maxReconnectDelay bound the delay before a reconnect. The minimum is
+	// short, because a gateway restarts within a second.
 	minReconnectDelay = 200 * time.Millisecond
 	maxReconnectDelay = 5 * time.Second
 	// minSilence is the shortest silence that ends a connection, even if heartbeats are more
-	// frequent. A handshake with a distant gateway takes some time.
+	// frequent. It leaves time for a handshake with a distant gateway.
 	minSilence = 2 * time.Second
 )
 
@@ -38,8 +38,8 @@ type tailCmd struct {
 	Output string `enum:"text,json" default:"text" placeholder:"FORMAT" help:"Output format: text, or json with one event per line (${default})."`
 }
 
-// Run prints events until ctx ends or the gateway rejects the subscription. If the connection
-// is lost or silent, Run reconnects and resumes.
+// Run prints events until ctx ends or the gateway rejects the subscription. It reconnects and
+// resumes if the connection is lost or silent.
 func (c tailCmd) Run(ctx context.Context, s streams) error {
 	return c.run(ctx, s)
 }
@@ -86,9 +86,9 @@ func (c tailCmd) run(ctx context.Context, s streams, options ...grpc.DialOption)
 	return nil
 }
 
-// follow calls handle with every response of a subscription. It ends a subscription that is
-// silent for two heartbeats. Each subscription has its own connection, because the connection
-// may be the cause of the silence.
+// follow calls handle with every response of a subscription. It ends a subscription without a
+// response for two heartbeats, and at least minSilence. Each subscription has its own connection,
+// because the connection may be the cause of the silence.
 func (f clientFlags) follow(ctx context.Context, req *ongairv1.SubscribeRequest, options []grpc.DialOption,
 	handle func(*ongairv1.SubscribeResponse) error,
 ) error {
@@ -145,7 +145,7 @@ func isRetryable(err error) bool {
 	}
 }
 
-// printText prints an event for people: time, channel, type, contact and content.
+// printText prints an event as a line of text: time, channel, type, contact and content.
 func printText(out io.Writer, e *ongairv1.Event) error {
 	line := []string{
 		e.GetReceiveTime().AsTime().Local().Format("2006-01-02 15:04:05.000"),
@@ -186,8 +186,8 @@ func printText(out io.Writer, e *ongairv1.Event) error {
 	return err
 }
 
-// quoteUnprintable returns s, quoted if it has unprintable characters. A webhook must not be
-// able to add lines or control a terminal.
+// quoteUnprintable returns s, quoted if it has unprintable characters. Without quotes, a webhook
+// could add lines or control a terminal.
 func quoteUnprintable(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(s)

@@ -18,8 +18,8 @@ func (versionCmd) Run(s streams) error {
 	return err
 }
 
-// version returns the version that the Go toolchain recorded: that of the module, or one
-// derived from the commit.
+// version returns the version that the Go toolchain recorded. It is the module's version, or a
+// version derived from the commit.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
