@@ -39,7 +39,7 @@ func browser(t *testing.T) context.Context {
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
-	require.NoError(t, chromedp.Run(ctx)) // starts it
+	require.NoError(t, chromedp.Run(ctx)) // starts Chromium
 	return ctx
 }
 
@@ -50,8 +50,8 @@ func evaluate[T any](t *testing.T, ctx context.Context, expression string) (valu
 	return value
 }
 
-// The page is of the gateway's origin, and uses EventSource as it is.
-func TestEventSourceInABrowserResumesOverAKill(t *testing.T) {
+// The page has the gateway's origin and uses a plain EventSource.
+func TestEventSourceInABrowserResumesAfterAKill(t *testing.T) {
 	ctx := browser(t)
 	_, url := silentSandbox(t)
 	env, dir, r := oneChannel(url), t.TempDir(), NewRecorder(t)
@@ -76,7 +76,7 @@ func TestEventSourceInABrowserResumesOverAKill(t *testing.T) {
 	require.Eventually(t, func() bool { return seen() >= 20 }, patience, 10*time.Millisecond)
 	for round := range 3 {
 		post(30)
-		g.kill() // while events are on their way to the page
+		g.kill() // while events are in transit to the page
 		g = serve(t, env, "--data-dir", dir, "--http-addr", g.HTTP)
 		post(10)
 		require.Eventually(t, func() bool { return evaluate[int](t, ctx, "window.opened") == round+2 }, patience, 10*time.Millisecond)
@@ -96,7 +96,7 @@ func TestEventSourceInABrowserResumesOverAKill(t *testing.T) {
 }
 
 // The page has another origin and no key. It uses the code of docs/calls.md.
-func TestAPageWithTicketsFollowsOverARestart(t *testing.T) {
+func TestAPageWithTicketsResumesAfterARestart(t *testing.T) {
 	ctx := browser(t)
 	_, url := silentSandbox(t)
 	const key = "the-key-of-the-backend"

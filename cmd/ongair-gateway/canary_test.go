@@ -15,10 +15,11 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// secretVariable are the names of variables with secrets. Those with a path are others.
+// secretVariable matches the names of variables that contain secrets. Variables that contain a
+// path to a secret do not match.
 var secretVariable = regexp.MustCompile(`(TOKEN|SECRET|PASSWORD|API_KEY)$`)
 
-// secretValue finds the secrets in a config file, also in one that is no YAML.
+// secretValue matches the secrets in a config file, even if the file is not valid YAML.
 var secretValue = regexp.MustCompile(`\b(?:` + strings.Join(config.SecretKeys(), "|") + `)\s*:[ \t]*([^,}\n]*)`)
 
 // writeFile writes a new file for the gateway.
@@ -29,8 +30,8 @@ func writeFile(t *testing.T, name, content string) string {
 	return path
 }
 
-// rewriteFile writes a file for the gateway, whose secrets are not to be seen: those of a
-// config file, and all that is in another one.
+// rewriteFile writes a file for the gateway and records its secrets. The secrets are the secret
+// settings of a config file (.yaml), and every word of any other file.
 func rewriteFile(t *testing.T, path, content string) {
 	t.Helper()
 	if filepath.Ext(path) == ".yaml" {
@@ -43,39 +44,39 @@ func rewriteFile(t *testing.T, path, content string) {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 }
 
-// assertDiscreet asserts that what a command wrote has nothing in it that a gateway was
-// given.
-func assertDiscreet(t T, args []string, out, errOut string) {
+// assertNoSecrets asserts that the output of a command contains no secret or content that a
+// gateway received.
+func assertNoSecrets(t T, args []string, out, errOut string) {
 	t.Helper()
 	switch args[0] {
 	case "serve":
 		if slices.Contains(args, "--sandbox") {
-			out = withoutSandbox(t, out)
+			out = removeSandboxExamples(t, out)
 		}
-		assert.Empty(t, out, "serve has nothing to say on stdout")
+		assert.Empty(t, out, "serve writes nothing to stdout")
 	case "config":
 	case "tail":
 		out = "" // events
 	default:
-		return // what a client is told of its own message, and new keys
+		return // responses to the caller's own calls, and new keys
 	}
 	AssertNoCanary(t, out+errOut)
 }
 
-// tryOut is what `serve --sandbox` prints, from its first line to its last.
-var tryOut = regexp.MustCompile(`(?s)^Ongair Gateway is running with .*\nAll functions of the sandbox: \S+ \S+\n$`)
+// sandboxExamples matches the examples that `serve --sandbox` prints.
+var sandboxExamples = regexp.MustCompile(`(?s)^Ongair Gateway is running with .*\nAll functions of the sandbox: \S+ \S+\n$`)
 
-// withoutSandbox takes out of the output what a sandbox is announced with. It has the
-// contact of the examples, and the webhook's path with its secret, which works for nothing
-// but this process, to be pasted: these two alone, and nowhere else.
-func withoutSandbox(t T, out string) string {
+// removeSandboxExamples removes the examples of `serve --sandbox` from the output. The examples
+// may contain a contact and the webhook's path with its secret, which is valid only for this
+// process. They must contain no other secret, and that secret must not occur elsewhere.
+func removeSandboxExamples(t T, out string) string {
 	t.Helper()
-	said := tryOut.FindString(out)
-	said = strings.ReplaceAll(said, Contact, "CONTACT")
+	examples := sandboxExamples.FindString(out)
+	examples = strings.ReplaceAll(examples, Contact, "CONTACT")
 	path := regexp.MustCompile(`/webhooks/` + config.DefaultChannel + `/([\w-]+)`)
-	if match := path.FindStringSubmatch(said); match != nil {
+	if match := path.FindStringSubmatch(examples); match != nil {
 		Given(match[1])
 	}
-	AssertNoCanary(t, path.ReplaceAllString(said, "WEBHOOK"))
-	return tryOut.ReplaceAllString(out, "")
+	AssertNoCanary(t, path.ReplaceAllString(examples, "WEBHOOK"))
+	return sandboxExamples.ReplaceAllString(out, "")
 }

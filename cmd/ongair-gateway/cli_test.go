@@ -21,7 +21,7 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-func TestEveryCallReachesOngairAsItIsDocumented(t *testing.T) {
+func TestEveryCallSendsTheDocumentedRequest(t *testing.T) {
 	box, url := silentSandbox(t)
 	g := serve(t, oneChannel(url), "--data-dir", t.TempDir())
 	for _, tt := range []struct {
@@ -101,7 +101,7 @@ func TestExitCodesOfAllErrors(t *testing.T) {
 		args []string
 		set  *sandbox.Fault
 		code int
-		says string
+		want string
 	}{
 		{"sent", []string{"--external-id", Contact, "--text", "Hello"}, nil, exitOK, ""},
 		{"a missing flag", []string{"--text", "Hello"}, nil, exitUsage, "--external-id"},
@@ -109,7 +109,7 @@ func TestExitCodesOfAllErrors(t *testing.T) {
 		{"a contact that does not exist", []string{"--external-id", "+254705865640", "--text", "Hello"}, nil, exitRejected, "ONGAIR_REFUSED"},
 		{"throttled", []string{"--external-id", Contact, "--text", "Hello"}, &sandbox.Fault{Status: 429}, exitUnavailable, "ONGAIR_THROTTLED"},
 		{"no gateway", []string{"--addr", dead.Addr().String(), "--external-id", Contact, "--text", "Hello"}, nil, exitUnavailable, "connection refused"},
-		{"a connection that breaks", []string{"--addr", breaking(t), "--external-id", Contact, "--text", "Hello"}, nil, exitUnknown, "error reading from server"},
+		{"a connection that breaks", []string{"--addr", abortingServer(t), "--external-id", Contact, "--text", "Hello"}, nil, exitUnknown, "error reading from server"},
 		{"no port", []string{"--addr", "localhost", "--external-id", Contact, "--text", "Hello"}, nil, exitUsage, "HOST:PORT"},
 		{"a URL", []string{"--addr", "http://localhost:9090", "--external-id", Contact, "--text", "Hello"}, nil, exitUsage, "HOST:PORT"},
 		{"Ongair failed", []string{"--external-id", Contact, "--text", "Hello"}, &sandbox.Fault{Status: 500}, exitUnknown, "ONGAIR_FAILED"},
@@ -121,13 +121,13 @@ func TestExitCodesOfAllErrors(t *testing.T) {
 			}
 			got := command(t, []string{"ONGAIR_GATEWAY_ADDR=" + g.GRPC}, append([]string{"send"}, tt.args...)...)
 			assert.Equal(t, tt.code, got.code, got.errOut)
-			assert.Contains(t, got.errOut, tt.says)
+			assert.Contains(t, got.errOut, tt.want)
 		})
 	}
 }
 
-// breaking is the address of a gateway that is killed by its first call.
-func breaking(t *testing.T) string {
+// abortingServer returns the address of a gRPC server that stops during its first call.
+func abortingServer(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -141,7 +141,7 @@ func breaking(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-func TestARequestIDSendsOnce(t *testing.T) {
+func TestACallWithTheSameRequestIDIsSentOnce(t *testing.T) {
 	box, url := silentSandbox(t)
 	env, dir := oneChannel(url), t.TempDir()
 	g := serve(t, env, "--data-dir", dir)
@@ -169,7 +169,7 @@ func TestTailResumesAfterARestartOfTheGateway(t *testing.T) {
 	r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(1, "before")...)
 	tail.waitFor(t, "the first event", func() bool { return strings.Count(tail.out(), "\n") == 1 })
 	g.kill()
-	tail.waitFor(t, "noticing", func() bool { return strings.Contains(tail.errOut(), "reconnecting") })
+	tail.waitFor(t, "reconnecting", func() bool { return strings.Contains(tail.errOut(), "reconnecting") })
 	g = serve(t, env, "--data-dir", dir, "--grpc-addr", g.GRPC)
 	r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(2, "after")...)
 	tail.waitFor(t, "the second event", func() bool { return strings.Count(tail.out(), "\n") >= 2 })
@@ -193,7 +193,7 @@ func TestTailPrintsAFatalError(t *testing.T) {
 	for _, tt := range []struct {
 		args []string
 		code int
-		says string
+		want string
 	}{
 		{[]string{"--from", "yesterday"}, exitUsage, "CURSOR_MALFORMED"},
 		{[]string{"--channels", "nowhere"}, exitRejected, "CHANNEL_UNKNOWN"},
@@ -202,11 +202,11 @@ func TestTailPrintsAFatalError(t *testing.T) {
 	} {
 		got := command(t, []string{"ONGAIR_GATEWAY_ADDR=" + g.GRPC}, append([]string{"tail"}, tt.args...)...)
 		assert.Equal(t, tt.code, got.code, tt.args)
-		assert.Contains(t, got.errOut, tt.says)
+		assert.Contains(t, got.errOut, tt.want)
 	}
 }
 
-func TestContentsOfMessagesCannotControlATerminal(t *testing.T) {
+func TestTailEscapesControlCharacters(t *testing.T) {
 	_, url := silentSandbox(t)
 	g := serve(t, oneChannel(url), "--data-dir", t.TempDir())
 	NewRecorder(t).Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel,
@@ -226,10 +226,10 @@ func TestAKeyAndTLSProtectTheCallersPorts(t *testing.T) {
 		name string
 		args []string
 		code int
-		says string
+		want string
 	}{
 		{"no TLS", []string{"--api-key", apiKey}, exitUnavailable, "--tls-ca"},
-		{"a certificate that nobody vouches for", []string{"--tls", "--api-key", apiKey}, exitUnavailable, "certificate"},
+		{"an untrusted certificate", []string{"--tls", "--api-key", apiKey}, exitUnavailable, "certificate"},
 		{"no key", []string{"--tls-ca", cert}, exitRejected, "CREDENTIALS_MISSING"},
 		{"a wrong key", []string{"--tls-ca", cert, "--api-key", apiKey + "!"}, exitRejected, "CREDENTIALS_INVALID"},
 		{"the key", []string{"--tls-ca", cert, "--api-key", apiKey}, exitOK, ""},
@@ -237,15 +237,15 @@ func TestAKeyAndTLSProtectTheCallersPorts(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got := command(t, nil, append(args, tt.args...)...)
 			assert.Equal(t, tt.code, got.code, got.errOut)
-			assert.Contains(t, got.errOut, tt.says)
+			assert.Contains(t, got.errOut, tt.want)
 		})
 	}
-	// The sandbox's webhooks reach a port that speaks TLS, too.
+	// The sandbox posts its webhooks over TLS.
 	tail := start(t, []string{"ONGAIR_GATEWAY_API_KEY=" + apiKey}, "tail", "--addr", g.GRPC, "--tls-ca", cert, "--from", "earliest")
 	tail.waitFor(t, "the message", func() bool { return strings.Contains(tail.out(), "MessageSent") })
 }
 
-func TestTheCommandsCanHaveACertificateInPlaceOfAKey(t *testing.T) {
+func TestACertificateReplacesAKey(t *testing.T) {
 	dir := t.TempDir()
 	authority := NewAuthority(t)
 	cert, key := Certificate(t, dir)

@@ -15,21 +15,21 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// timedCalls keeps how long calls may take.
-type timedCalls struct {
+// deadlineServer sends the time left until the deadline of each call.
+type deadlineServer struct {
 	ongairv1.UnimplementedOngairServiceServer
 	left chan time.Duration
 }
 
-func (c *timedCalls) ListEvents(ctx context.Context, _ *ongairv1.ListEventsRequest) (*ongairv1.ListEventsResponse, error) {
-	return &ongairv1.ListEventsResponse{}, c.keep(ctx)
+func (c *deadlineServer) ListEvents(ctx context.Context, _ *ongairv1.ListEventsRequest) (*ongairv1.ListEventsResponse, error) {
+	return &ongairv1.ListEventsResponse{}, c.record(ctx)
 }
 
-func (c *timedCalls) Send(ctx context.Context, _ *ongairv1.SendRequest) (*ongairv1.SendResponse, error) {
-	return &ongairv1.SendResponse{}, c.keep(ctx)
+func (c *deadlineServer) Send(ctx context.Context, _ *ongairv1.SendRequest) (*ongairv1.SendResponse, error) {
+	return &ongairv1.SendResponse{}, c.record(ctx)
 }
 
-func (c *timedCalls) keep(ctx context.Context) error {
+func (c *deadlineServer) record(ctx context.Context) error {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return errors.New("the call has no deadline")
@@ -38,10 +38,10 @@ func (c *timedCalls) keep(ctx context.Context) error {
 	return nil
 }
 
-func TestACallEndsWithoutAnAnswer(t *testing.T) {
+func TestEveryCallHasADeadline(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	server, calls := grpc.NewServer(), &timedCalls{left: make(chan time.Duration, 1)}
+	server, calls := grpc.NewServer(), &deadlineServer{left: make(chan time.Duration, 1)}
 	ongairv1.RegisterOngairServiceServer(server, calls)
 	go func() { _ = server.Serve(listener) }() // until it is stopped
 	t.Cleanup(server.Stop)
@@ -51,6 +51,6 @@ func TestACallEndsWithoutAnAnswer(t *testing.T) {
 	got = command(t, nil, "list-events", "--addr", listener.Addr().String(), "--wait", "1h")
 	require.Zero(t, got.code, got.errOut)
 	left := <-calls.left
-	assert.Greater(t, left, callTimeout, "what it asks the gateway to wait is added")
+	assert.Greater(t, left, callTimeout, "the wait is added")
 	assert.LessOrEqual(t, left, time.Hour+callTimeout)
 }

@@ -27,39 +27,39 @@ func TestConfigCheckReportsTheErrorsOfServe(t *testing.T) {
 		name, file string
 		args       []string
 		code       int
-		says       string
+		want       string
 	}{
-		{"what is valid", valid, nil, exitOK, "valid: 1 channel, 0 callers.\nNo caller is configured: every program on this machine"},
+		{"a valid file", valid, nil, exitOK, "valid: 1 channel, 0 callers.\nNo caller is configured: every program on this machine"},
 		{"a caller", valid + "api_key: 0123456789abcdef\n", nil, exitOK, "valid: 1 channel, 1 caller.\n"},
 		{"an unknown key", valid + "data_directory: x\n", nil, exitUsage, "gateway.yaml:2: data_directory: unknown setting\n"},
 		{"a caller without rights", valid + "callers: {a: {key_hashes: [\"" + auth.HashKey("k").String() + "\"]}}\n", nil, exitUsage, "gateway.yaml:2: callers.a.actions: caller a has no actions"},
-		{"a channel that a caller has and nobody else", valid + "callers: {a: {key_hashes: [\"" + auth.HashKey("k").String() +
+		{"a caller with an unknown channel", valid + "callers: {a: {key_hashes: [\"" + auth.HashKey("k").String() +
 			"\"], actions: [send], channels: [sales]}}\n", nil, exitUsage, `gateway.yaml:2: callers.a.channels: unknown channel "sales"`},
-		{"an open gateway for everybody", valid, []string{"--grpc-addr", "0.0.0.0:9090"}, exitUsage, "no caller is configured"},
-		{"one that says so", valid, []string{"--grpc-addr", "0.0.0.0:9090", "--insecure-no-authentication=true"}, exitOK, "valid"},
-		{"one that says so in short", valid, []string{"--insecure-no-authentication", "--grpc-addr", "0.0.0.0:9090"}, exitOK, "warning: --insecure-no-authentication: 0.0.0.0:9090 is reachable"},
-		{"one that says the opposite", valid, []string{"--insecure-no-authentication=false", "--grpc-addr", "0.0.0.0:9090"}, exitUsage, "--grpc-addr: 0.0.0.0:9090 is reachable"},
+		{"an exposed gateway without callers", valid, []string{"--grpc-addr", "0.0.0.0:9090"}, exitUsage, "no caller is configured"},
+		{"an exposed gateway with the flag", valid, []string{"--grpc-addr", "0.0.0.0:9090", "--insecure-no-authentication=true"}, exitOK, "valid"},
+		{"an exposed gateway with the short flag", valid, []string{"--insecure-no-authentication", "--grpc-addr", "0.0.0.0:9090"}, exitOK, "warning: --insecure-no-authentication: 0.0.0.0:9090 is reachable"},
+		{"an exposed gateway with the flag set to false", valid, []string{"--insecure-no-authentication=false", "--grpc-addr", "0.0.0.0:9090"}, exitUsage, "--grpc-addr: 0.0.0.0:9090 is reachable"},
 		{"no channels", "data_dir: x\n", nil, exitUsage, "no channel is configured"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			args := append([]string{"config", "check", "--config", writeFile(t, "gateway.yaml", tt.file)}, tt.args...)
 			r := command(t, nil, args...)
 			assert.Equal(t, tt.code, r.code, r.errOut)
-			assert.Contains(t, r.out+r.errOut, tt.says)
-			assert.NotContains(t, r.errOut, "--help", "the command line is right")
+			assert.Contains(t, r.out+r.errOut, tt.want)
+			assert.NotContains(t, r.errOut, "--help", "the command line is valid")
 			if tt.code == exitUsage {
 				args[0], args = "serve", slices.Delete(args, 1, 2)
 				served := command(t, nil, args...)
-				assert.Equal(t, r, served, "serve says the same")
+				assert.Equal(t, r, served, "serve prints the same")
 			}
 		})
 	}
 }
 
-func TestWarningsAreLoggedAndTheConfigurationIsUsed(t *testing.T) {
+func TestAConfigurationWithWarningsIsUsed(t *testing.T) {
 	cert, key := servertest.Certificate(t, t.TempDir())
 	expired, expiredKey := expiredCertificate(t)
-	open := writeFile(t, "secret", "a-secret-in-a-file-of-its-own\n")
+	open := writeFile(t, "secret", "the-previous-secret-in-a-file\n")
 	require.NoError(t, os.Chmod(open, 0o644))
 	require.NoError(t, os.Chmod(key, 0o644))
 	channel := func(settings string) string {
@@ -68,21 +68,21 @@ func TestWarningsAreLoggedAndTheConfigurationIsUsed(t *testing.T) {
 	for _, tt := range []struct {
 		name, file string
 		env        []string
-		says       string
+		want       string
 	}{
-		{"an admin port for everybody", channel("") + "admin_addr: :9091", nil, "gateway.yaml:3: admin_addr: :9091 is reachable from other machines"},
+		{"an exposed admin port", channel("") + "admin_addr: :9091", nil, "gateway.yaml:3: admin_addr: :9091 is reachable from other machines"},
 		{"a token in clear text", channel(", base_url: http://ongair.im"), nil, "gateway.yaml:2: channels.support.base_url: http:// exposes"},
-		{"an open gateway for everybody", channel("") + "http_addr: :8080\ninsecure_no_authentication: true", nil, "gateway.yaml:4: insecure_no_authentication: :8080 is reachable"},
-		{"a secret that everybody can read", channel(", previous_webhook_secret_file: " + open), nil, "gateway.yaml:2: channels.support.previous_webhook_secret_file (" + open + "): readable by all users of this machine"},
-		{"a key that everybody can read", channel("") + "tls_cert: " + cert + "\ntls_key: " + key, nil, "gateway.yaml:4: tls_key (" + key + "): readable by all users of this machine"},
-		{"a certificate of the past", channel("") + "tls_cert: " + expired + "\ntls_key: " + expiredKey, nil, "gateway.yaml:3: tls_cert: " + expired + ": the certificate expired at 2001-"},
-		{"a channel of the environment beside others", channel(""), []string{"ONGAIR_TOKEN=t", "ONGAIR_WEBHOOK_SECRET=another-" + servertest.Secret}, "gateway.yaml:1: channels.default: ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET add this channel"},
+		{"an exposed gateway without callers", channel("") + "http_addr: :8080\ninsecure_no_authentication: true", nil, "gateway.yaml:4: insecure_no_authentication: :8080 is reachable"},
+		{"a secret that all users can read", channel(", previous_webhook_secret_file: " + open), nil, "gateway.yaml:2: channels.support.previous_webhook_secret_file (" + open + "): readable by all users of this machine"},
+		{"a key that all users can read", channel("") + "tls_cert: " + cert + "\ntls_key: " + key, nil, "gateway.yaml:4: tls_key (" + key + "): readable by all users of this machine"},
+		{"an expired certificate", channel("") + "tls_cert: " + expired + "\ntls_key: " + expiredKey, nil, "gateway.yaml:3: tls_cert: " + expired + ": the certificate expired at 2001-"},
+		{"a channel from the environment and one from the file", channel(""), []string{"ONGAIR_TOKEN=t", "ONGAIR_WEBHOOK_SECRET=another-" + servertest.Secret}, "gateway.yaml:1: channels.default: ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET add this channel"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := command(t, tt.env, "config", "check", "--config", writeFile(t, "gateway.yaml", tt.file))
 			assert.Equal(t, exitOK, r.code)
 			assert.Contains(t, r.out, "The configuration is valid")
-			assert.Contains(t, r.errOut, tt.says)
+			assert.Contains(t, r.errOut, tt.want)
 			assert.Equal(t, 1, strings.Count(r.errOut, "\n"), r.errOut)
 		})
 	}
@@ -91,10 +91,10 @@ func TestWarningsAreLoggedAndTheConfigurationIsUsed(t *testing.T) {
 	g := serve(t, oneChannel(url), "--data-dir", t.TempDir(), "--admin-addr", ":0")
 	assert.Contains(t, g.errOut(), `"level":"WARN","msg":"configuration warning","warning":"--admin-addr: :0 is reachable`)
 	r := command(t, nil, "config", "check", "--config", writeFile(t, "gateway.yaml", channel("")))
-	assert.Empty(t, r.errOut, "what is usual is no mistake")
+	assert.Empty(t, r.errOut, "a usual configuration has no warnings")
 }
 
-// expiredCertificate returns the files of a certificate that was valid once.
+// expiredCertificate returns the files of an expired certificate.
 func expiredCertificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -121,13 +121,13 @@ callers: {billing: {key_hashes: ["`+made.Hash+`"], actions: [send], channels: [s
 	g := serve(t, nil, "--config", config, "--data-dir", t.TempDir())
 	send := []string{"send", "--addr", g.GRPC, "--external-id", servertest.Contact, "--text", "Hello"}
 	assert.Equal(t, exitOK, command(t, []string{"ONGAIR_GATEWAY_API_KEY=" + made.Key}, send...).code)
-	refused := command(t, nil, send...)
-	assert.Equal(t, exitRejected, refused.code)
-	assert.Contains(t, refused.errOut, "CREDENTIALS_MISSING")
-	refused = command(t, []string{"ONGAIR_GATEWAY_API_KEY=" + made.Key}, "create-ticket", "--addr", g.GRPC,
+	rejected := command(t, nil, send...)
+	assert.Equal(t, exitRejected, rejected.code)
+	assert.Contains(t, rejected.errOut, "CREDENTIALS_MISSING")
+	rejected = command(t, []string{"ONGAIR_GATEWAY_API_KEY=" + made.Key}, "create-ticket", "--addr", g.GRPC,
 		"--external-id", servertest.Contact, "--message-id", "1")
-	assert.Equal(t, exitRejected, refused.code)
-	assert.Contains(t, refused.errOut, "FORBIDDEN")
+	assert.Equal(t, exitRejected, rejected.code)
+	assert.Contains(t, rejected.errOut, "FORBIDDEN")
 	assert.NotContains(t, g.errOut(), made.Key)
 
 	text := command(t, nil, "keys", "new")

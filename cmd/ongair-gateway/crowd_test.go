@@ -28,9 +28,9 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// crowd is many subscribers of one gateway, some of whom do not read. A Recorder
-// would keep every event for each of them; these keep how many there were, and a
-// hash of their ids in order, which is the same for all that saw the same.
+// crowd is many subscribers of one gateway. Stalled subscribers do not read. To save memory,
+// a subscriber keeps only the number of its events and a hash of their ids in order. Subscribers
+// with the same events have the same hash.
 type crowd struct {
 	*gateway
 	readers, stalled []*member
@@ -46,17 +46,17 @@ type member struct {
 	mu     sync.Mutex
 	events int
 	hash   maphash.Hash
-	// ids has all of them, where it is not nil.
+	// ids has the ids of all events, unless it is nil.
 	ids map[string]struct{}
-	// caughtUp is how many events there were when a response last had none.
+	// caughtUp is the number of events before the last response without events.
 	caughtUp int
 }
 
-// posters is how many webhooks are under way at once: more gain little.
+// posters is the number of concurrent webhooks. A higher number is hardly faster.
 const posters = 64
 
-// join subscribes readers over gRPC, and others who do not read over gRPC, and
-// every tenth, but at least one, over REST, where each costs the gateway most.
+// join subscribes readers, which use gRPC, and stalled subscribers. Every tenth stalled
+// subscriber, from the second on, uses REST, where it costs the gateway most.
 func join(t *testing.T, g *gateway, readers, stalled int) *crowd {
 	t.Helper()
 	c := &crowd{gateway: g, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: posters}}}
@@ -111,18 +111,18 @@ func (m *member) read() {
 	}
 }
 
-// saw returns how many events there were until the stream had no more to say, and
-// what they were.
+// saw returns the number of events before the last response without events, and the hash of
+// all events.
 func (m *member) saw() (events int, hash uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.caughtUp, m.hash.Sum64()
 }
 
-// post posts notifications with the ids from first up to end.
+// post posts notifications with the ids first+1 to end.
 func (c *crowd) post(t *testing.T, first, end int, text string) {
 	t.Helper()
-	var next, refused atomic.Int64
+	var next, failed atomic.Int64
 	next.Store(int64(first))
 	var wg sync.WaitGroup
 	for range posters {
@@ -131,47 +131,47 @@ func (c *crowd) post(t *testing.T, first, end int, text string) {
 				body := "notification_type=MessageReceived&external_contact_id=wxid_1&text=" + text + "&id=" + strconv.FormatInt(id, 10)
 				response, err := c.client.Post(c.webhookURL(config.DefaultChannel), "application/x-www-form-urlencoded", strings.NewReader(body))
 				if err != nil {
-					refused.Add(1)
+					failed.Add(1)
 					continue
 				}
-				_, _ = io.Copy(io.Discard, response.Body) // so that the connection is used again
-				_ = response.Body.Close()                 // read to its end
+				_, _ = io.Copy(io.Discard, response.Body) // allows reuse of the connection
+				_ = response.Body.Close()                 // the body was read
 				if response.StatusCode != http.StatusOK {
-					refused.Add(1)
+					failed.Add(1)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	require.Zero(t, refused.Load())
+	require.Zero(t, failed.Load())
 }
 
-// await waits until members have seen n events and are told that there are no
-// more, and fails unless they are those that the first reader saw, in its order.
+// await waits until each of the members has n events and then a response without events. It
+// fails unless they have the first reader's events in the same order.
 func (c *crowd) await(t *testing.T, members []*member, n int) {
 	t.Helper()
 	behind := func() string {
 		for i, m := range members {
 			if events, _ := m.saw(); events != n {
-				return fmt.Sprintf("%d of %d has %d events, want %d", i, len(members), events, n)
+				return fmt.Sprintf("member %d of %d has %d events, want %d", i, len(members), events, n)
 			}
 		}
 		return ""
 	}
-	// A thousand of them take a while on a loaded machine.
+	// A thousand members take minutes on a loaded machine.
 	if !assert.Eventually(t, func() bool { return behind() == "" }, 5*time.Minute, 10*time.Millisecond) {
 		require.FailNow(t, behind())
 	}
 	_, want := c.readers[0].saw()
 	for i, m := range members {
 		_, hash := m.saw()
-		require.Equal(t, want, hash, "%d of %d has other events, or another order", i, len(members))
+		require.Equal(t, want, hash, "member %d of %d has different events or a different order", i, len(members))
 	}
 }
 
-// recorded returns a recorder of what post posted, up to end, with a subscription to all
-// of it, whose events have to be what the first reader saw. It keeps each of them several
-// times: 1 GB for 500,000 small ones.
+// recorded returns a Recorder with the webhooks that post posted, up to end, and a subscription
+// to all events. It asserts that those are the first reader's events. The Recorder keeps several
+// copies of each event: 1 GB for 500,000 small ones.
 func (c *crowd) recorded(t *testing.T, end int, text string) *Recorder {
 	t.Helper()
 	r := NewRecorder(t)
@@ -188,22 +188,23 @@ func (c *crowd) recorded(t *testing.T, end int, text string) *Recorder {
 		_, _ = hash.WriteString(e.GetId()) // never fails
 	}
 	_, want := c.readers[0].saw()
-	assert.Equal(t, want, hash.Sum64(), "the log has other events than were seen, or another order")
+	assert.Equal(t, want, hash.Sum64(), "the log has different events or a different order")
 	return r
 }
 
-const beat = 100 * time.Millisecond
+// heartbeat is the interval of heartbeats.
+const heartbeat = 100 * time.Millisecond
 
-// overGRPC subscribes, and returns what waits for the next response.
+// overGRPC subscribes and returns a function that returns the ids of the next response.
 func overGRPC(ctx context.Context, t *testing.T, g *gateway) (next func() ([]string, error)) {
 	t.Helper()
 	conn, err := Dial(g.endpoints())
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, conn.Close()) })
-	req := &ongairv1.SubscribeRequest{HeartbeatInterval: durationpb.New(beat)}
+	req := &ongairv1.SubscribeRequest{HeartbeatInterval: durationpb.New(heartbeat)}
 	stream, err := ongairv1.NewOngairServiceClient(conn).Subscribe(ctx, req, grpc.ForceCodecV2(rawCodec{encoding.GetCodecV2("proto")}))
 	require.NoError(t, err)
-	_, err = stream.Header() // which comes with the first response: the stream has begun
+	_, err = stream.Header() // received once the subscription has started
 	require.NoError(t, err)
 	return func() ([]string, error) {
 		var response raw
@@ -214,15 +215,15 @@ func overGRPC(ctx context.Context, t *testing.T, g *gateway) (next func() ([]str
 	}
 }
 
-// overNDJSON is overGRPC over REST.
+// overNDJSON does the same over REST.
 func overNDJSON(ctx context.Context, t *testing.T, g *gateway) (next func() ([]string, error)) {
 	t.Helper()
-	url := fmt.Sprintf("http://%s/v1/events:subscribe?heartbeat_interval=%gs", g.HTTP, beat.Seconds())
+	url := fmt.Sprintf("http://%s/v1/events:subscribe?heartbeat_interval=%gs", g.HTTP, heartbeat.Seconds())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	require.NoError(t, err)
 	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = response.Body.Close() }) // the subscription is over
+	t.Cleanup(func() { _ = response.Body.Close() }) // the subscription has ended
 	require.Equal(t, http.StatusOK, response.StatusCode)
 	lines := json.NewDecoder(response.Body)
 	return func() ([]string, error) {
@@ -240,13 +241,13 @@ func overNDJSON(ctx context.Context, t *testing.T, g *gateway) (next func() ([]s
 	}
 }
 
-// raw is a response that is not decoded: a crowd in one process has no time for it.
+// raw is an encoded response. Decoding the responses of a whole crowd would take too long.
 type raw []byte
 
-// rawCodec is protobuf, except for raw.
+// rawCodec is the protobuf codec, except that it does not decode raw.
 type rawCodec struct{ encoding.CodecV2 }
 
-// Unmarshal copies into a *raw.
+// Unmarshal copies data if v is a *raw.
 func (c rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	r, ok := v.(*raw)
 	if !ok {
@@ -256,7 +257,8 @@ func (c rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// idsOf returns the ids of the events of a response: the fields 1 of its fields 1.
+// idsOf returns the ids of the events of a response. Field 1 of a response is an event, and
+// field 1 of an event is its id.
 func idsOf(response []byte) (ids []string, err error) {
 	err = eachFieldOne(response, func(event []byte) error {
 		return eachFieldOne(event, func(id []byte) error {
@@ -267,6 +269,7 @@ func idsOf(response []byte) (ids []string, err error) {
 	return ids, err
 }
 
+// eachFieldOne calls do with the bytes of each field 1 of a message.
 func eachFieldOne(message []byte, do func([]byte) error) error {
 	for len(message) > 0 {
 		number, kind, size := protowire.ConsumeField(message)

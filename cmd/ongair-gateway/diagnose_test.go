@@ -19,9 +19,10 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// advices are all that may be said of a server that speaks something else.
+// advices returns every advice for a server that uses another protocol.
 func advices() []string { return []string{adviceTLS, adviceClear, adviceHTTPPort} }
 
+// assertAdvice asserts that the output contains the wanted advice, if any, and no other.
 func assertAdvice(t *testing.T, want, errOut string) {
 	t.Helper()
 	for _, advice := range advices() {
@@ -36,7 +37,7 @@ func assertAdvice(t *testing.T, want, errOut string) {
 	}
 }
 
-func TestTheWrongPortOrProtocolOfAGatewayIsNamed(t *testing.T) {
+func TestTheErrorAdvisesAboutAWrongPortOrProtocol(t *testing.T) {
 	cert, key := Certificate(t, t.TempDir())
 	clear := serve(t, nil, "--sandbox", "--sandbox-addr=127.0.0.1:0")
 	secure := serve(t, nil, "--sandbox", "--sandbox-addr=127.0.0.1:0", "--tls-cert", cert, "--tls-key", key)
@@ -72,8 +73,8 @@ func TestTheWrongPortOrProtocolOfAGatewayIsNamed(t *testing.T) {
 	}
 }
 
-// answering is the address of a server that handles each connection so, and closes it.
-func answering(t *testing.T, handle func(net.Conn)) string {
+// listenAndHandle returns the address of a server that handles and then closes each connection.
+func listenAndHandle(t *testing.T, handle func(net.Conn)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -94,8 +95,9 @@ func answering(t *testing.T, handle func(net.Conn)) string {
 	return listener.Addr().String()
 }
 
-// saying answers whatever comes, and reads the rest of it, so that the answer arrives.
-func saying(answer string) func(net.Conn) {
+// respond answers the first bytes of a connection. It reads the rest, because closing a
+// connection with unread data could drop the answer.
+func respond(answer string) func(net.Conn) {
 	return func(conn net.Conn) {
 		_, _ = conn.Read(make([]byte, 1024))
 		_, _ = io.WriteString(conn, answer)
@@ -104,7 +106,7 @@ func saying(answer string) func(net.Conn) {
 	}
 }
 
-func TestSendMentionsTLSOnlyIfTheServerSpeaksIt(t *testing.T) {
+func TestSendAdvisesTLSOnlyIfTheServerUsesIt(t *testing.T) {
 	cert, key := Certificate(t, t.TempDir())
 	certificate, err := tls.LoadX509KeyPair(cert, key)
 	require.NoError(t, err)
@@ -116,46 +118,46 @@ func TestSendMentionsTLSOnlyIfTheServerSpeaksIt(t *testing.T) {
 		handle func(net.Conn)
 		advice string
 	}{
-		"closes at once":                {func(net.Conn) {}, ""},
-		"closes without an answer":      {saying(""), ""},
-		"resets":                        {func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) }, ""},
-		"is SSH":                        {saying("SSH-2.0-OpenSSH_9.6\r\n"), ""},
-		"is Redis":                      {saying("-ERR unknown command 'PRI'\r\n"), ""},
-		"answers zeros":                 {saying(strings.Repeat("\x00", 64)), ""},
-		"answers one byte":              {saying("\x15"), ""},
-		"answers what is nearly TLS":    {saying("\x15\x02\x01\x00\x02\x02\x16"), ""},
-		"is HTTP/1.1":                   {saying("HTTP/1.1 400 Bad Request\r\n\r\n"), adviceHTTPPort},
-		"is HTTP/1.0 and says much":     {saying("HTTP/1.0 200 OK\r\n\r\n" + strings.Repeat("x", 64<<10)), adviceHTTPPort},
-		"answers a TLS alert":           {saying("\x15\x03\x01\x00\x02\x02\x16"), adviceTLS},
-		"is TLS 1.2":                    {handshake(&tls.Config{MaxVersion: tls.VersionTLS12}), adviceTLS},
-		"is TLS 1.3":                    {handshake(&tls.Config{MinVersion: tls.VersionTLS13}), adviceTLS},
-		"is TLS without HTTP/2":         {handshake(&tls.Config{NextProtos: []string{"http/1.1"}}), adviceTLS},
-		"is TLS with certificates only": {handshake(&tls.Config{ClientAuth: tls.RequireAnyClientCert}), adviceTLS},
-		"is TLS of another name": {handshake(&tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		"closes at once":                     {func(net.Conn) {}, ""},
+		"closes without an answer":           {respond(""), ""},
+		"resets":                             {func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) }, ""},
+		"is SSH":                             {respond("SSH-2.0-OpenSSH_9.6\r\n"), ""},
+		"is Redis":                           {respond("-ERR unknown command 'PRI'\r\n"), ""},
+		"answers zeros":                      {respond(strings.Repeat("\x00", 64)), ""},
+		"answers one byte":                   {respond("\x15"), ""},
+		"answers an almost valid TLS record": {respond("\x15\x02\x01\x00\x02\x02\x16"), ""},
+		"is HTTP/1.1":                        {respond("HTTP/1.1 400 Bad Request\r\n\r\n"), adviceHTTPPort},
+		"is HTTP/1.0 with a long answer":     {respond("HTTP/1.0 200 OK\r\n\r\n" + strings.Repeat("x", 64<<10)), adviceHTTPPort},
+		"answers a TLS alert":                {respond("\x15\x03\x01\x00\x02\x02\x16"), adviceTLS},
+		"is TLS 1.2":                         {handshake(&tls.Config{MaxVersion: tls.VersionTLS12}), adviceTLS},
+		"is TLS 1.3":                         {handshake(&tls.Config{MinVersion: tls.VersionTLS13}), adviceTLS},
+		"is TLS without HTTP/2":              {handshake(&tls.Config{NextProtos: []string{"http/1.1"}}), adviceTLS},
+		"is TLS with client certificates":    {handshake(&tls.Config{ClientAuth: tls.RequireAnyClientCert}), adviceTLS},
+		"is TLS for another host name": {handshake(&tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			return nil, errors.New("no such host")
 		}}), adviceTLS},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := command(t, nil, "send", "--addr", answering(t, tt.handle), "--external-id", Contact, "--text", "Hello")
+			got := command(t, nil, "send", "--addr", listenAndHandle(t, tt.handle), "--external-id", Contact, "--text", "Hello")
 			assert.Equal(t, exitUnavailable, got.code, got.errOut)
 			assertAdvice(t, tt.advice, got.errOut)
 		})
 	}
 }
 
-// To ask a server that says nothing what it speaks takes a bounded time.
-func TestAServerThatIsSilentGetsNoAdvice(t *testing.T) {
+// The probe of a silent server times out.
+func TestASilentServerGetsNoAdvice(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	flags := clientFlags{Addr: answering(t, func(net.Conn) { <-t.Context().Done() })}
+	flags := clientFlags{Addr: listenAndHandle(t, func(net.Conn) { <-t.Context().Done() })}
 	silent := status.Error(codes.Unavailable, `connection error: desc = "error reading server preface: i/o timeout"`)
 	assert.Equal(t, silent, flags.diagnose(ctx, silent))
 	assert.NoError(t, ctx.Err())
 }
 
-// A proxy in front of a gateway that is away is no wrong port.
+// A proxy whose gateway is unavailable is not a wrong port.
 func TestAProxyWithoutAGatewayIsNotAnHTTPPort(t *testing.T) {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
@@ -163,7 +165,7 @@ func TestAProxyWithoutAGatewayIsNotAnHTTPPort(t *testing.T) {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		server := &http.Server{Protocols: &protocols, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })}
-		go func() { _ = server.Serve(listener) }() // until it is closed
+		go func() { _ = server.Serve(listener) }() // until Close
 		got := command(t, nil, "send", "--addr", listener.Addr().String(), "--external-id", Contact, "--text", "Hello")
 		assertAdvice(t, want, got.errOut)
 		assert.NoError(t, server.Close())

@@ -14,7 +14,7 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// bytesRead returns how many bytes the process has read, from files and sockets.
+// bytesRead returns the number of bytes that the process has read from files and sockets.
 func (g *gateway) bytesRead(t *testing.T) int {
 	t.Helper()
 	io, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", g.cmd.Process.Pid))
@@ -22,9 +22,9 @@ func (g *gateway) bytesRead(t *testing.T) int {
 	return numberAfter(t, string(io), "rchar: ")
 }
 
-// The log is larger than the ring, so that what a reader passes over is on the
-// disk, and a reader that began again from its start would show.
-func TestAFilterThatTakesNothingAdvancesAndIsResumedWithoutReadingAgain(t *testing.T) {
+// The log is larger than the ring, so that readers skip events on disk. The bytes that the process
+// reads then show whether a resumed reader starts from the beginning.
+func TestAFilterThatMatchesNothingAdvancesItsCursor(t *testing.T) {
 	events, text := Rounds(6_000, 1_000_000), strings.Repeat("x", Rounds(8<<10, 250))
 	_, sandbox := silentSandbox(t)
 	g := serve(t, oneChannel(sandbox), "--data-dir", t.TempDir(), "--duplicate-window", "1s")
@@ -41,12 +41,12 @@ func TestAFilterThatTakesNothingAdvancesAndIsResumedWithoutReadingAgain(t *testi
 		name   string
 		filter *ongairv1.SubscribeRequest
 	}{
-		{"by contact, which the log does not find by itself", &ongairv1.SubscribeRequest{ExternalContactIds: []string{"nobody"}}},
-		{"by type, which it does", &ongairv1.SubscribeRequest{EventTypes: []ongairv1.EventType{ongairv1.EventType_EVENT_TYPE_IMAGE_RECEIVED}}},
+		{"by contact, which is not in the subject", &ongairv1.SubscribeRequest{ExternalContactIds: []string{"nobody"}}},
+		{"by type, which is in the subject", &ongairv1.SubscribeRequest{EventTypes: []ongairv1.EventType{ongairv1.EventType_EVENT_TYPE_IMAGE_RECEIVED}}},
 	}
 	for _, tt := range filters {
 		t.Run(tt.name, func(t *testing.T) {
-			// catchUp reads until nothing is pending, and returns the cursor of that.
+			// catchUp reads until no event is pending and returns the last cursor.
 			catchUp := func() (cursor string) {
 				stream, err := client.Subscribe(t.Context(), tt.filter)
 				require.NoError(t, err)
@@ -59,17 +59,17 @@ func TestAFilterThatTakesNothingAdvancesAndIsResumedWithoutReadingAgain(t *testi
 				return cursor
 			}
 			tt.filter.Start = &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST}
-			tt.filter.HeartbeatInterval = durationpb.New(beat)
+			tt.filter.HeartbeatInterval = durationpb.New(heartbeat)
 			cursor := catchUp()
 
 			before := g.bytesRead(t)
 			tt.filter.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}
-			assert.Equal(t, cursor, catchUp(), "the cursor is after everything that was passed over")
+			assert.Equal(t, cursor, catchUp(), "the cursor is after all skipped events")
 			assert.Less(t, g.bytesRead(t)-before, 1<<20, "bytes read to resume")
 		})
 	}
 	if events > 100_000 {
-		return // a million are more than a Recorder should keep
+		return // too many for a Recorder's memory
 	}
 	r := c.recorded(t, events, text)
 	for _, transport := range Transports() {

@@ -24,8 +24,8 @@ func parseFlags(t *testing.T, args []string) error {
 	return rejectEmptyFlags(command)
 }
 
-// A flag that is empty because a variable is not set must not mean everything.
-func TestNoFlagIsEmpty(t *testing.T) {
+// A flag is empty if a shell variable is unset. It must not select everything.
+func TestEmptyFlagsAreRejected(t *testing.T) {
 	parser, err := kong.New(&cli{})
 	require.NoError(t, err)
 	checked := 0
@@ -67,7 +67,7 @@ func TestNoFlagIsEmpty(t *testing.T) {
 	check(nil, parser.Model.Node)
 	assert.Greater(t, checked, 150)
 
-	// Nobody listens there, and nobody has to.
+	// The address has no listener. The commands must fail before they connect.
 	for _, args := range [][]string{
 		{"tail", "--addr", "127.0.0.1:1", "--external-contact-ids", ""},
 		{"list-events", "--addr", "127.0.0.1:1", "--channels="},
@@ -80,7 +80,7 @@ func TestNoFlagIsEmpty(t *testing.T) {
 	}
 }
 
-func TestATextOfAMessageMayBeEmpty(t *testing.T) {
+func TestOptionalTextsMayBeEmpty(t *testing.T) {
 	box, url := silentSandbox(t)
 	g := serve(t, oneChannel(url), "--data-dir", t.TempDir())
 	for _, args := range [][]string{
@@ -105,7 +105,7 @@ func TestAValueThatOnlyLooksEmptyIsAccepted(t *testing.T) {
 	}
 }
 
-func TestAnEmptyVariableIsNotSet(t *testing.T) {
+func TestAnEmptyEnvironmentVariableIsIgnored(t *testing.T) {
 	g := serve(t, nil, "--sandbox", "--sandbox-addr=127.0.0.1:0")
 	got := command(t, []string{"ONGAIR_GATEWAY_API_KEY=", "ONGAIR_GATEWAY_ADDR=" + g.GRPC}, "list-events")
 	assert.Zero(t, got.code, got.errOut)

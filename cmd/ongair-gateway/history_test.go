@@ -23,16 +23,15 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// history is a gateway to which random things happen. What is drawn depends on
-// what was drawn before and on nothing else, so that a seed is the same history
-// again, as far as threads and disks allow.
+// history applies random operations to a gateway. Each draw depends only on earlier draws, so that
+// a seed replays the same history, except for the timing of threads and disks.
 type history struct {
 	*gateway
 	recorder *Recorder
 	args     []string
 	channels []string
-	// notifications are the fields of those that were posted, cursors are where
-	// somebody stopped, moments are the times between things.
+	// notifications are the fields of posted notifications. cursors are the cursors of ended
+	// subscriptions. moments are the times before operations.
 	notifications [][]Field
 	cursors       []string
 	moments       []time.Time
@@ -40,23 +39,24 @@ type history struct {
 	named         int
 }
 
-// follower is a subscriber that comes back when its gateway does.
+// follower is a subscriber that resumes after its gateway restarts.
 type follower struct {
 	*Subscription
 	name string
-	// filter is its request without a start.
+	// filter is the request without a start.
 	filter *ongairv1.SubscribeRequest
 }
 
-// hook is a webhook to be posted.
+// hook is a webhook to post.
 type hook struct {
 	channel string
 	fields  []Field
 }
 
-// hooks draws webhooks: new notifications, small and large; some that were posted
-// before, on the same channel or another; and ticket updates, each of which is an
-// event of its own.
+// hooks draws webhooks of these kinds:
+//   - new notifications, small and large,
+//   - notifications that were posted before, on the same channel or another,
+//   - ticket updates, which are never duplicates.
 func (h *history) hooks(t *rapid.T) []hook {
 	hooks := make([]hook, rapid.IntRange(0, 32).Draw(t, "webhooks"))
 	for i := range hooks {
@@ -78,15 +78,15 @@ func (h *history) hooks(t *rapid.T) []hook {
 	return hooks
 }
 
-// notification returns the fields of a new one.
+// notification returns the fields of a new notification.
 func (h *history) notification(text, conversation string) []Field {
 	fields := append(received(len(h.notifications), text), Form("conversation_id", conversation)...)
 	h.notifications = append(h.notifications, fields)
 	return fields
 }
 
-// flood is more than fits between the gateway and a subscriber that does not
-// read: over NDJSON, with what Linux buffers, 5 MB.
+// flood returns webhooks that exceed the buffers between the gateway and a stalled subscriber.
+// Over NDJSON, with the buffers of Linux, these hold 5 MB.
 func (h *history) flood() []hook {
 	hooks := make([]hook, 12)
 	for i := range hooks {
@@ -95,8 +95,7 @@ func (h *history) flood() []hook {
 	return hooks
 }
 
-// send posts webhooks all at once. It returns a channel with the status of each
-// as it is answered, which has room for all of them.
+// send posts webhooks concurrently. It returns a channel of their statuses with capacity for all.
 func (h *history) send(hooks []hook) (statuses <-chan int) {
 	answered := make(chan int, len(hooks))
 	var wg sync.WaitGroup
@@ -111,25 +110,26 @@ func (h *history) send(hooks []hook) (statuses <-chan int) {
 	return answered
 }
 
-func (h *history) post(t *rapid.T) { h.take(t, h.hooks(t)) }
+func (h *history) post(t *rapid.T) { h.mustPost(t, h.hooks(t)) }
 
-// take posts webhooks that have to be taken.
-func (h *history) take(t *rapid.T, hooks []hook) {
+// mustPost posts webhooks and asserts that each is accepted.
+func (h *history) mustPost(t *rapid.T, hooks []hook) {
 	for status := range h.send(hooks) {
 		assert.Equal(t, http.StatusOK, status)
 	}
 }
 
-// subscribe starts anywhere, over any transport, with any filter.
+// subscribe starts a subscription with a random start, transport and filter.
 func (h *history) subscribe(t *rapid.T) {
 	req := &ongairv1.SubscribeRequest{}
-	if rapid.Bool().Draw(t, "of one channel") {
+	if rapid.Bool().Draw(t, "one channel") {
 		req.Channels = []string{rapid.SampledFrom(h.channels).Draw(t, "channel")}
 	}
 	switch rapid.SampledFrom([]string{"everything", "type", "conversation", "nothing"}).Draw(t, "filter") {
 	case "everything":
-		// Only an event wakes a reader then: a frequent heartbeat would hide that it
-		// does not. Where a channel hides the last event, a heartbeat has to say so.
+		// Without heartbeats, only an event wakes a reader. Frequent heartbeats would hide a
+		// missing wake-up. With a channel filter, heartbeats are needed, because the last event
+		// may be of another channel.
 		if len(req.GetChannels()) == 0 && rapid.Bool().Draw(t, "without heartbeats") {
 			req.HeartbeatInterval = durationpb.New(5 * time.Minute)
 		}
@@ -161,35 +161,36 @@ func (h *history) follow(t *rapid.T, f *follower, req *ongairv1.SubscribeRequest
 	f.Subscription = h.recorder.Subscribe(f.name, transport, h.endpoints(), req)
 }
 
-// one draws one of the subscribers for which is is true, if there are any.
-func (h *history) one(t *rapid.T, is func(*follower) bool) *follower {
+// draw draws one of the subscribers that match. It returns nil if none matches.
+func (h *history) draw(t *rapid.T, match func(*follower) bool) *follower {
 	var candidates []*follower
 	for _, f := range h.live {
-		if is(f) {
+		if match(f) {
 			candidates = append(candidates, f)
 		}
 	}
 	if len(candidates) == 0 {
 		return nil
 	}
-	return candidates[rapid.IntRange(0, len(candidates)-1).Draw(t, "who")]
+	return candidates[rapid.IntRange(0, len(candidates)-1).Draw(t, "subscriber")]
 }
 
-// stall makes a subscriber stop reading, and may fill what is before it.
+// stall makes a subscriber stop reading, and may fill its buffers.
 func (h *history) stall(t *rapid.T) {
-	f := h.one(t, func(f *follower) bool { return !f.Stalls() })
+	f := h.draw(t, func(f *follower) bool { return !f.Stalls() })
 	if f == nil {
 		return
 	}
 	f.Stall()
 	if rapid.Bool().Draw(t, "flood") {
-		h.take(t, h.flood())
+		h.mustPost(t, h.flood())
 	}
 }
 
-// readOn ends a stall, which has to have held up nobody until then.
+// readOn ends a stall. It first waits for the other subscribers to catch up, because a stall must
+// not delay them.
 func (h *history) readOn(t *rapid.T) {
-	f := h.one(t, func(f *follower) bool { return f.Stalls() })
+	f := h.draw(t, func(f *follower) bool { return f.Stalls() })
 	if f == nil {
 		return
 	}
@@ -197,10 +198,9 @@ func (h *history) readOn(t *rapid.T) {
 	f.ReadOn()
 }
 
-// leave ends a subscription for good, whether it stalls or not. From its cursor
-// another one may start.
+// leave ends a subscription, stalled or not. Another subscription may start from its cursor.
 func (h *history) leave(t *rapid.T) {
-	f := h.one(t, func(*follower) bool { return true })
+	f := h.draw(t, func(*follower) bool { return true })
 	if f == nil {
 		return
 	}
@@ -209,8 +209,8 @@ func (h *history) leave(t *rapid.T) {
 	h.live = slices.DeleteFunc(h.live, func(other *follower) bool { return other == f })
 }
 
-// restart stops the gateway in order and starts it again. Who stalls reads on when
-// the stop has begun: who does not within the grace is cut off without a word.
+// restart stops the gateway with SIGTERM and starts it again. Stalled subscribers read on after the
+// signal, because the gateway closes streams without a status if they do not read within the grace.
 func (h *history) restart(t *rapid.T) {
 	statuses := h.send(h.hooks(t))
 	h.terminate(t)
@@ -219,15 +219,15 @@ func (h *history) restart(t *rapid.T) {
 		require.Equal(t, "SHUTTING_DOWN", fault.ReasonName(fault.ReasonOf(status.Convert(f.Err()))))
 	}
 	for s := range statuses {
-		// Those that came too late found the port closed.
+		// 0 means that the port was closed.
 		assert.Contains(t, []int{http.StatusOK, 0}, s)
 	}
 	h.recorder.HangUp()
 	require.Zero(t, h.wait(t))
-	h.comeBack(t)
+	h.resume(t)
 }
 
-// crash kills the gateway while webhooks are under way, and starts it again.
+// crash kills the gateway while webhooks are in flight, and starts it again.
 func (h *history) crash(t *rapid.T) {
 	hooks := h.hooks(t)
 	answers := rapid.IntRange(0, len(hooks)).Draw(t, "answered before")
@@ -242,12 +242,11 @@ func (h *history) crash(t *rapid.T) {
 	for _, f := range h.live {
 		f.Killed()
 	}
-	h.comeBack(t)
+	h.resume(t)
 }
 
-// comeBack starts the gateway on the same log, and everybody goes on from where
-// they were.
-func (h *history) comeBack(t *rapid.T) {
+// resume starts the gateway on the same log and resumes all subscriptions.
+func (h *history) resume(t *rapid.T) {
 	h.start(t)
 	for _, f := range h.live {
 		cursor := f.Cursor()
@@ -260,8 +259,7 @@ func (h *history) comeBack(t *rapid.T) {
 
 func (h *history) start(t *rapid.T) { h.gateway = serve(t, nil, h.args...) }
 
-// TestEveryGuaranteeHoldsInRandomHistories prints how a history that fails is
-// replayed: rapid keeps a file of what it drew, and names its seed.
+// If a history fails, rapid stores its draws in a file and prints its seed for a replay.
 func TestEveryGuaranteeHoldsInRandomHistories(t *testing.T) {
 	require.NoError(t, flag.Set("rapid.checks", fmt.Sprint(Rounds(5, 300))))
 	_, url := silentSandbox(t)
@@ -272,24 +270,24 @@ func TestEveryGuaranteeHoldsInRandomHistories(t *testing.T) {
 	}
 	file := writeFile(t, "gateway.yaml", config)
 	rapid.Check(t, func(t *rapid.T) {
-		home := rapid.SampledFrom([]string{embedded, embedded, embedded, external}).Draw(t, "home of the log")
+		storage := rapid.SampledFrom([]string{embedded, embedded, embedded, external}).Draw(t, "storage")
 		h := &history{
 			recorder: NewRecorder(t),
 			channels: channels,
-			args:     append([]string{"--config", file}, emptyLog(t, home)...),
+			args:     append([]string{"--config", file}, emptyLog(t, storage)...),
 		}
 		h.start(t)
-		happen := map[string]func(*rapid.T){
+		operations := map[string]func(*rapid.T){
 			"post": h.post, "subscribe": h.subscribe, "stall": h.stall, "read on": h.readOn,
 			"crash": h.crash, "restart": h.restart, "leave": h.leave,
 		}
-		// What is named first and more often happens more often.
-		what := rapid.SampledFrom([]string{
+		// Operations that are listed first or more often are drawn more often.
+		operation := rapid.SampledFrom([]string{
 			"post", "subscribe", "crash", "stall", "read on", "restart", "post", "subscribe", "crash", "stall", "post", "leave",
 		})
-		for _, name := range rapid.SliceOfN(what, 20, 40).Draw(t, "what happens") {
+		for _, name := range rapid.SliceOfN(operation, 20, 40).Draw(t, "operations") {
 			h.moments = append(h.moments, time.Now())
-			happen[name](t)
+			operations[name](t)
 		}
 		h.recorder.Verify(h.endpoints())
 		assert.Zero(t, h.stop(t))

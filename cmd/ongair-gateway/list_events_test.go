@@ -43,7 +43,7 @@ func TestListEventsPrintsAPageAsALineOfJSON(t *testing.T) {
 	for name, args := range map[string][]string{
 		"too large a page":  {"--page-size", "1001"},
 		"too long a wait":   {"--wait", "2m"},
-		"no duration":       {"--wait", "soon"},
+		"an invalid wait":   {"--wait", "soon"},
 		"an unknown type":   {"--event-types", "video"},
 		"a cursor of words": {"--from", "yesterday"},
 	} {
@@ -51,5 +51,5 @@ func TestListEventsPrintsAPageAsALineOfJSON(t *testing.T) {
 		assert.Equal(t, exitUsage, got.code, "%s: %s", name, got.errOut)
 		assert.Empty(t, got.out)
 	}
-	assert.Equal(t, exitUnavailable, command(t, nil, "list-events", "--addr", "127.0.0.1:1").code, "nothing can have been sent")
+	assert.Equal(t, exitUnavailable, command(t, nil, "list-events", "--addr", "127.0.0.1:1").code, "nothing was sent")
 }

@@ -26,10 +26,10 @@ import (
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
-// patience bounds every wait for a process; only a failure takes it.
+// patience bounds every wait for a process. Only a failing test waits this long.
 const patience = 30 * time.Second
 
-// binary is the built program: these tests are about what users run.
+// binary is the path of the built program. The tests run it as users do.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -53,16 +53,16 @@ func testMain(m *testing.M) int {
 type process struct {
 	cmd    *exec.Cmd
 	ended  chan struct{}
-	err    error // of its end
+	err    error // the result of Wait
 	mu     sync.Mutex
 	stdout bytes.Buffer
 	stderr bytes.Buffer
-	// changed is closed, and replaced, when there is more output.
+	// changed is closed and replaced after each write.
 	changed chan struct{}
 }
 
-// environment is what a process gets: nothing of the machine's settings for a
-// gateway, and what env says.
+// environment returns the environment of a process. It has the variables of env, and none of the
+// machine's except PATH and HOME.
 func environment(env []string) []string {
 	for _, variable := range env {
 		if name, value, _ := strings.Cut(variable, "="); secretVariable.MatchString(name) {
@@ -72,7 +72,7 @@ func environment(env []string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
 }
 
-// start starts the program. It is killed when the test ends, if it still runs.
+// start starts the program. It kills the program when the test ends.
 func start(t servertest.T, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(binary, args...), ended: make(chan struct{}), changed: make(chan struct{})}
@@ -87,7 +87,7 @@ func start(t servertest.T, env []string, args ...string) *process {
 	}()
 	t.Cleanup(func() {
 		p.kill()
-		assertDiscreet(t, args, p.out(), p.errOut())
+		assertNoSecrets(t, args, p.out(), p.errOut())
 		if slices.Contains(args, "--log-format=json") {
 			assertJSON(t, p.errOut())
 		}
@@ -98,18 +98,17 @@ func start(t servertest.T, env []string, args ...string) *process {
 	return p
 }
 
-// assertJSON asserts that each line of a log is JSON, whoever wrote it, but for why a
-// command failed.
+// assertJSON asserts that each line of a log is JSON, except the error of a failed command.
 func assertJSON(t servertest.T, log string) {
 	t.Helper()
 	for line := range strings.Lines(log) {
-		if strings.HasSuffix(line, "\n") && !strings.HasPrefix(line, "ongair-gateway: ") { // a kill may cut the last one
+		if strings.HasSuffix(line, "\n") && !strings.HasPrefix(line, "ongair-gateway: ") { // a kill may truncate the last line
 			assert.True(t, json.Valid([]byte(line)), line)
 		}
 	}
 }
 
-// output keeps what a process writes.
+// output stores the output of a process.
 type output struct {
 	p   *process
 	buf *bytes.Buffer
@@ -136,50 +135,50 @@ func (p *process) errOut() string {
 	return p.stderr.String()
 }
 
-// waitFor waits until the process has written what is wanted.
-func (p *process) waitFor(t servertest.T, what string, wanted func() bool) {
+// waitFor waits until done returns true. It calls done after each write of the process.
+func (p *process) waitFor(t servertest.T, what string, done func() bool) {
 	t.Helper()
 	timeout := time.After(patience)
 	for {
 		p.mu.Lock()
 		changed := p.changed
 		p.mu.Unlock()
-		if wanted() {
+		if done() {
 			return
 		}
 		select {
 		case <-changed:
 		case <-p.ended:
-			if !wanted() {
-				require.FailNow(t, "the process ended without "+what, "%s", p.errOut())
+			if !done() {
+				require.FailNow(t, "the process ended before "+what, "%s", p.errOut())
 			}
 			return
 		case <-timeout:
-			require.FailNow(t, "waited in vain for "+what, "stdout: %s\nstderr: %s", p.out(), p.errOut())
+			require.FailNow(t, "timed out waiting for "+what, "stdout: %s\nstderr: %s", p.out(), p.errOut())
 		}
 	}
 }
 
-// kill ends the process as a power cut would, and waits for it.
+// kill kills the process and waits for its end.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended
 	<-p.ended
 }
 
-// stop ends the process as an orchestrator would, and returns its exit code.
+// stop ends the process with SIGTERM and returns its exit code.
 func (p *process) stop(t servertest.T) int {
 	t.Helper()
 	p.terminate(t)
 	return p.wait(t)
 }
 
-// terminate tells the process to stop.
+// terminate sends SIGTERM.
 func (p *process) terminate(t servertest.T) {
 	t.Helper()
 	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
 }
 
-// wait waits for the end of the process, and returns its exit code.
+// wait waits for the end of the process and returns its exit code.
 func (p *process) wait(t servertest.T) int {
 	t.Helper()
 	select {
@@ -190,13 +189,14 @@ func (p *process) wait(t servertest.T) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// gateway is a process that serves.
+// gateway is a running `ongair-gateway serve`.
 type gateway struct {
 	*process
 	GRPC, HTTP, Webhook, Admin string
 }
 
-// freePorts are the flags that let tests run side by side.
+// freePorts returns flags that select free ports, so that tests can run in parallel. It also
+// selects JSON logs.
 func freePorts() []string {
 	return []string{
 		"--grpc-addr=127.0.0.1:0", "--http-addr=127.0.0.1:0", "--webhook-addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0",
@@ -204,11 +204,11 @@ func freePorts() []string {
 	}
 }
 
-// serve starts a gateway on free ports, and waits until it is ready.
+// serve starts a gateway on free ports and waits until it is ready.
 func serve(t servertest.T, env []string, args ...string) *gateway {
 	t.Helper()
 	g := &gateway{process: start(t, env, append(append([]string{"serve"}, freePorts()...), args...)...)}
-	g.waitFor(t, "being ready", func() bool {
+	g.waitFor(t, "readiness", func() bool {
 		lines := bufio.NewScanner(strings.NewReader(g.errOut()))
 		for lines.Scan() {
 			var line struct{ Msg, GRPC, HTTP, Webhook, Admin string }
@@ -222,19 +222,18 @@ func serve(t servertest.T, env []string, args ...string) *gateway {
 	return g
 }
 
-// homes are those that a log can have.
-func homes() []string { return []string{embedded, external} }
+// storages returns the kinds of storage of an event log.
+func storages() []string { return []string{embedded, external} }
 
 const (
 	embedded = "embedded"
-	external = "external" // a NATS server, which lives on when the gateway is killed
+	external = "external" // a NATS server, which survives a kill of the gateway
 )
 
-// emptyLog returns the flags with which a gateway keeps its log in a home of that
-// kind, where there is none yet.
-func emptyLog(t servertest.T, home string) []string {
+// emptyLog returns the flags for a new event log in a storage.
+func emptyLog(t servertest.T, storage string) []string {
 	t.Helper()
-	if home == external {
+	if storage == external {
 		return []string{"--nats-url", storagetest.Serve(t, nil).URL()}
 	}
 	return []string{"--data-dir", servertest.TempDir(t)}
@@ -248,7 +247,7 @@ func (g *gateway) webhookURL(channel string) string {
 	return "http://" + g.Webhook + webhook.Path(channel, secretOf(channel))
 }
 
-// secretOf is the webhook secret of a channel: each has one of its own.
+// secretOf returns the webhook secret of a channel.
 func secretOf(channel string) string {
 	if channel == config.DefaultChannel {
 		return servertest.Secret
@@ -256,7 +255,7 @@ func secretOf(channel string) string {
 	return servertest.Secret + "-of-" + channel
 }
 
-// oneChannel is the environment of a gateway whose only channel is a sandbox.
+// oneChannel returns the environment of a gateway with one channel, which uses the sandbox.
 func oneChannel(sandboxURL string) []string {
 	return []string{
 		"ONGAIR_TOKEN=" + servertest.Token,
@@ -265,18 +264,19 @@ func oneChannel(sandboxURL string) []string {
 	}
 }
 
+// silentSandbox starts a sandbox that posts no webhooks, and returns it and its URL.
 func silentSandbox(t *testing.T) (*sandbox.Sandbox, string) {
 	t.Helper()
 	return servertest.StartSandbox(t, sandbox.Config{Silent: true})
 }
 
-// result is how a command ended.
+// result is the exit code and the output of a command.
 type result struct {
 	code        int
 	out, errOut string
 }
 
-// command runs the program to its end.
+// command runs the program and waits for its end.
 func command(t *testing.T, env []string, args ...string) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -290,6 +290,6 @@ func command(t *testing.T, env []string, args ...string) result {
 		_, exited := errors.AsType[*exec.ExitError](err)
 		require.True(t, exited, "%v", err)
 	}
-	assertDiscreet(t, args, out.String(), errOut.String())
+	assertNoSecrets(t, args, out.String(), errOut.String())
 	return result{cmd.ProcessState.ExitCode(), out.String(), errOut.String()}
 }

@@ -21,14 +21,14 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
-func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) { cutPower(t, Rounds(4, 50)) }
+func TestAPowerCutLosesNoAcknowledgedEvent(t *testing.T) { cutPower(t, Rounds(4, 50)) }
 
-// With a key JetStream writes other files, and in another order.
-func TestAPowerCutLosesNothingOfAnEncryptedLog(t *testing.T) {
+// With a key, JetStream writes other files in another order.
+func TestAPowerCutLosesNoAcknowledgedEventOfAnEncryptedLog(t *testing.T) {
 	cutPower(t, Rounds(4, 50), "--encryption-key-file", writeFile(t, "key", strings.Repeat("key-", 8)))
 }
 
-// cutPower cuts the power in the middle of storms of webhooks.
+// cutPower cuts the power repeatedly while webhooks arrive.
 func cutPower(t *testing.T, rounds int, flags ...string) {
 	t.Helper()
 	disk := faultfs.New(t)
@@ -39,7 +39,7 @@ func cutPower(t *testing.T, rounds int, flags ...string) {
 	cursor := ""
 	var posted atomic.Int64
 	for round := range rounds {
-		disk.DelaySyncs(time.Millisecond) // so that most cuts are in the middle of one
+		disk.DelaySyncs(time.Millisecond) // so that most cuts happen during a sync
 		g := serve(t, env, flags...)
 		req := fromCursor(cursor)
 		if round == 0 {
@@ -47,8 +47,8 @@ func cutPower(t *testing.T, rounds int, flags ...string) {
 		}
 		s := r.Subscribe(fmt.Sprint("round ", round), OverGRPC{}, g.endpoints(), req)
 
-		// Few senders make single publishes, many make batches. Each goes on until it
-		// is refused or not answered.
+		// Few senders cause single publishes, and many cause batches. Each sender stops at the
+		// first webhook that is not acknowledged.
 		senders := []int{8, 64}[round%2]
 		var acknowledged atomic.Int64
 		var wg sync.WaitGroup
@@ -56,7 +56,7 @@ func cutPower(t *testing.T, rounds int, flags ...string) {
 			wg.Go(func() {
 				for {
 					id := int(posted.Add(1))
-					// Of sizes that fill a block of the log within a test.
+					// These sizes fill a block of the log within a test.
 					text := strings.Repeat("x", 1<<(id%17))
 					if r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, text)...) != http.StatusOK {
 						return
@@ -74,28 +74,28 @@ func cutPower(t *testing.T, rounds int, flags ...string) {
 		cursor = s.Cursor()
 		disk.PowerOn([]func(int) int{faultfs.Nothing, faultfs.Anything}[round/2%2])
 		storagetest.LoseMemory(t, filepath.Join(disk.Dir(), "data"))
-		// Who got no answer sends again, and some who got one.
+		// Post the unanswered webhooks again, and some of the answered ones.
 		posted.Add(int64(-2 * senders))
 	}
 	g := serve(t, env, flags...)
-	r.Subscribe("after it all", OverGRPC{}, g.endpoints(), fromCursor(cursor))
+	r.Subscribe("after all rounds", OverGRPC{}, g.endpoints(), fromCursor(cursor))
 	r.Verify(g.endpoints())
 	assert.Zero(t, g.stop(t))
 }
 
-func TestAWebhookThatIsPostedAgainAfterACrashSurvivesAPowerCut(t *testing.T) {
+func TestAWebhookThatIsRedeliveredAfterACrashSurvivesAPowerCut(t *testing.T) {
 	disk := faultfs.New(t)
 	_, url := silentSandbox(t)
 	env, dir, r := oneChannel(url), filepath.Join(disk.Dir(), "data"), NewRecorder(t)
 	g := serve(t, env, "--data-dir", dir)
 	require.Equal(t, http.StatusOK, r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(1, "Hi")...))
-	// The process ends between the write of an event and its sync.
+	// The crash is between the write of an event and its sync.
 	disk.FailSyncs(syscall.EIO)
 	require.Equal(t, http.StatusServiceUnavailable, r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(2, "Hi")...))
 	g.kill()
 	disk.FailSyncs(0)
 
-	// The next one finds the event, and may say that it is there.
+	// The next gateway finds the event. It may acknowledge the redelivery as a duplicate.
 	g = serve(t, env, "--data-dir", dir)
 	s := r.Subscribe("after the crash", OverGRPC{}, g.endpoints(), &ongairv1.SubscribeRequest{
 		Start: &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},

@@ -30,7 +30,7 @@ func document(t *testing.T, path string) string {
 	return string(b)
 }
 
-// fenced returns the code blocks of a language.
+// fenced returns the code blocks of a language in a Markdown document.
 func fenced(markdown, language string) []string {
 	var blocks []string
 	for _, match := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(markdown, -1) {
@@ -39,9 +39,8 @@ func fenced(markdown, language string) []string {
 	return blocks
 }
 
-// paste runs a command as somebody would who copied it, and checks that it does
-// what it is there for. A command that streams is ended once it has said
-// something.
+// paste runs a command line of a document and checks that it succeeds. It ends a command that
+// streams after the first MessageReceived.
 func paste(t *testing.T, g *gateway, line string) {
 	t.Helper()
 	tool, _, _ := strings.Cut(line, " ")
@@ -54,11 +53,11 @@ func paste(t *testing.T, g *gateway, line string) {
 		require.NoError(t, err)
 		path = bin + string(os.PathListSeparator) + path
 		if _, err := os.Stat(filepath.Join(bin, tool)); err != nil {
-			t.Skip("there is no tools/bin/grpcurl: make tools")
+			t.Skip("tools/bin/grpcurl is missing: run make tools")
 		}
 	default:
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("this machine has no %s", tool)
+			t.Skipf("%s is missing: install it", tool)
 		}
 	}
 	streams := regexp.MustCompile(`ubscribe| tail `).MatchString(line)
@@ -66,7 +65,7 @@ func paste(t *testing.T, g *gateway, line string) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", "exec "+line)
 	cmd.Env = append(environment([]string{"ONGAIR_GATEWAY_ADDR=" + g.GRPC}), "PATH="+path)
-	out := &said{enough: func(so string) bool { return strings.Contains(so, "MessageReceived") }}
+	out := &notifyingBuilder{done: func(text string) bool { return strings.Contains(text, "MessageReceived") }}
 	if streams {
 		out.then = cancel
 	}
@@ -75,41 +74,42 @@ func paste(t *testing.T, g *gateway, line string) {
 	cmd.Stderr = &errOut
 	err := cmd.Run()
 	if streams {
-		assert.True(t, out.enough(out.String()), "%s\n%s\n%s", line, out, &errOut)
+		assert.True(t, out.done(out.String()), "%s\n%s\n%s", line, out, &errOut)
 		return
 	}
 	require.NoError(t, err, "%s\n%s\n%s", line, out, &errOut)
 	assert.NotContains(t, out.String(), `"code":`, line)
 }
 
-// said is an output that calls then once enough is said.
-type said struct {
+// notifyingBuilder calls then after each write for which done returns true.
+type notifyingBuilder struct {
 	strings.Builder
-	enough func(string) bool
-	then   func()
+	done func(string) bool
+	then func()
 }
 
-func (s *said) Write(b []byte) (int, error) {
+func (s *notifyingBuilder) Write(b []byte) (int, error) {
 	n, err := s.Builder.Write(b)
-	if s.then != nil && s.enough(s.String()) {
+	if s.then != nil && s.done(s.String()) {
 		s.then()
 	}
 	return n, err
 }
 
+// sandboxed starts a gateway with a sandbox. The streams of the gateway have events.
 func sandboxed(t *testing.T) (g *gateway, sandboxAddr string) {
 	t.Helper()
 	g = serve(t, nil, "--sandbox", "--sandbox-addr=127.0.0.1:0")
-	g.waitFor(t, "saying how to try it", func() bool { return strings.Contains(g.out(), "_sandbox/\n") })
+	g.waitFor(t, "the examples", func() bool { return strings.Contains(g.out(), "_sandbox/\n") })
 	sandboxAddr = regexp.MustCompile(`http://(\S+)/_sandbox/\n`).FindStringSubmatch(g.out())[1]
-	// So that the streams have something to say, whatever is run first.
+	// This creates events for the commands that stream.
 	command(t, nil, "send", "--addr", g.GRPC, "--external-id", "+254722200200", "--text", "Hi")
 	return g, sandboxAddr
 }
 
 func TestTheCommandsOfTheDocumentsWorkAsPasted(t *testing.T) {
 	g, sandboxAddr := sandboxed(t)
-	here := strings.NewReplacer(
+	actualAddrs := strings.NewReplacer(
 		config.DefaultGRPCAddr, g.GRPC, config.DefaultHTTPAddr, g.HTTP, config.DefaultWebhookAddr, g.Webhook,
 		defaultSandboxAddr, sandboxAddr,
 	)
@@ -120,7 +120,7 @@ func TestTheCommandsOfTheDocumentsWorkAsPasted(t *testing.T) {
 				continue // the gateway that this test has started, and this test
 			}
 			commands++
-			t.Run(path+" "+line, func(t *testing.T) { paste(t, g, here.Replace(line)) })
+			t.Run(path+" "+line, func(t *testing.T) { paste(t, g, actualAddrs.Replace(line)) })
 		}
 		assert.GreaterOrEqual(t, commands, least, path)
 	}
@@ -141,7 +141,7 @@ func TestTheCommandsThatServePrintsWorkAsPasted(t *testing.T) {
 	assert.Equal(t, 7, commands)
 }
 
-func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
+func TestTheConfigurationTableMatchesTheFlags(t *testing.T) {
 	// The help of a flag ends with its default in parentheses, if it has one.
 	type setting struct{ env, defaultValue string }
 	documented, actual := map[string]setting{}, map[string]setting{}
@@ -154,10 +154,10 @@ func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
 			continue
 		}
 		flag, key := strings.TrimPrefix(cells[1], "--"), cells[3]
-		value, _, _ := strings.Cut(cells[4], "`, or ") // what else it may be is in words
+		value, _, _ := strings.Cut(cells[4], "`, or ") // an alternative is described in words
 		documented[flag] = setting{env: cells[2], defaultValue: value}
 		if key != "" {
-			assert.Equal(t, strings.ReplaceAll(flag, "-", "_"), key, "a key of the file is its flag's name")
+			assert.Equal(t, strings.ReplaceAll(flag, "-", "_"), key, "the key in the file is the name of the flag")
 			assert.Contains(t, serveCmd{}.source().Flags, key)
 		}
 	}
@@ -173,7 +173,7 @@ func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
 				s.defaultValue = strings.TrimSuffix(match[1], ",")
 			}
 			assert.Equal(t, "ONGAIR_GATEWAY_"+strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_")), s.env)
-			// What is not a value is described in words in the table.
+			// The table describes a default that is not a value in words.
 			if s.defaultValue == "" {
 				s.defaultValue = documented[flag.Name].defaultValue
 				assert.Regexp(t, "^(the embedded log|no TLS|anybody|none|)$", s.defaultValue, flag.Name)
@@ -204,8 +204,7 @@ func TestTheConfigurationTableIsThatOfTheFlags(t *testing.T) {
 	assert.Contains(t, configuration(t), fmt.Sprintf("| `channels.NAME.max_in_flight` | `%d` calls at once |", ongair.DefaultMaxInFlight))
 }
 
-// A newcomer follows these paths. A name without a folder is in the folder that its line
-// named last.
+// A name without a folder is in the last folder that is named in its line.
 func TestFilesNamedInCONTRIBUTINGExist(t *testing.T) {
 	names := 0
 	for line := range strings.Lines(document(t, "CONTRIBUTING.md")) {

@@ -22,12 +22,12 @@ import (
 	"github.com/ongair/ongair-gateway/server/webhook"
 )
 
-// password is what webhooks of gateways with a config file come with.
+// password is the webhook password of the gateway that serveConfig starts.
 const password = "the-password-0123456789"
 
-// reloads has a gateway with a config file, whose secret is in a file of its own. There
-// are secrets of every kind, to be seen in the log where one shows what was loaded.
-func reloads(t *testing.T) (g *gateway, config, secretFile string) {
+// serveConfig starts a gateway with a config file and a separate file for the webhook secret. The
+// configuration has every kind of secret, so that a test fails if the log contains one.
+func serveConfig(t *testing.T) (g *gateway, config, secretFile string) {
 	t.Helper()
 	_, url := silentSandbox(t)
 	secretFile = writeFile(t, "secret", "the-first-secret-0123456789\n")
@@ -37,54 +37,54 @@ func reloads(t *testing.T) (g *gateway, config, secretFile string) {
 	return serve(t, nil, "--config", config, "--data-dir", t.TempDir()), config, secretFile
 }
 
-// knows reports whether a webhook with a secret is taken.
-func (g *gateway) knows(t *testing.T, secret string) bool {
+// accepts reports whether the gateway accepts a webhook with a secret.
+func (g *gateway) accepts(t *testing.T, secret string) bool {
 	t.Helper()
 	url := "http://ongair:" + password + "@" + g.Webhook + webhook.Path("support", secret)
 	return NewRecorder(t).Post(url, "support", Form("notification_type", "TicketStatusUpdated")...) == http.StatusOK
 }
 
 func TestAChangedFileIsReloadedWithoutASignal(t *testing.T) {
-	g, _, secretFile := reloads(t)
-	require.True(t, g.knows(t, "the-first-secret-0123456789"))
-	// As Kubernetes does it: the file is another one from one moment to the next.
+	g, _, secretFile := serveConfig(t)
+	require.True(t, g.accepts(t, "the-first-secret-0123456789"))
+	// Replace the file atomically, as Kubernetes does.
 	next := filepath.Join(filepath.Dir(secretFile), "next")
 	rewriteFile(t, next, "the-second-secret-0123456789")
 	require.NoError(t, os.Rename(next, secretFile))
 	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
 	assert.Contains(t, g.errOut(), `"changed":"channels.support"`)
-	assert.True(t, g.knows(t, "the-second-secret-0123456789"))
-	assert.False(t, g.knows(t, "the-first-secret-0123456789"))
+	assert.True(t, g.accepts(t, "the-second-secret-0123456789"))
+	assert.False(t, g.accepts(t, "the-first-secret-0123456789"))
 	assert.NotContains(t, g.errOut(), "-secret-")
 }
 
-func TestSIGHUPReloadsAtOnceAndABadFileChangesNothing(t *testing.T) {
-	g, config, _ := reloads(t)
+func TestSIGHUPReloadsAtOnceAndAnInvalidFileChangesNothing(t *testing.T) {
+	g, config, _ := serveConfig(t)
 	good, err := os.ReadFile(config)
 	require.NoError(t, err)
 	hangup := func() { require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP)) }
 
 	rewriteFile(t, config, string(good)+"chanels: {}\n")
 	hangup()
-	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "configuration not reloaded") })
+	g.waitFor(t, "the error", func() bool { return strings.Contains(g.errOut(), "configuration not reloaded") })
 	assert.Contains(t, g.errOut(), config+":3: chanels: unknown setting")
-	assert.True(t, g.knows(t, "the-first-secret-0123456789"), "nothing changed")
+	assert.True(t, g.accepts(t, "the-first-secret-0123456789"), "nothing changed")
 
 	rewriteFile(t, config, string(good)+"retention_age: 1h\n")
 	hangup()
-	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "retention_age requires a restart") })
+	g.waitFor(t, "the error", func() bool { return strings.Contains(g.errOut(), "retention_age requires a restart") })
 
 	rewriteFile(t, config, string(good))
-	g.waitFor(t, "saying that it is well again", func() bool { return strings.Contains(g.errOut(), "configuration valid again") })
+	g.waitFor(t, "the recovery", func() bool { return strings.Contains(g.errOut(), "configuration valid again") })
 	hangup()
-	g.waitFor(t, "saying that nothing changed", func() bool { return strings.Contains(g.errOut(), "configuration unchanged") })
+	g.waitFor(t, "the unchanged configuration", func() bool { return strings.Contains(g.errOut(), "configuration unchanged") })
 	assert.NotContains(t, g.errOut(), "configuration reloaded")
 
 	rewriteFile(t, config, string(good)+"trusted_proxies: [10.0.0.0/8]\n")
 	hangup()
 	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
 	assert.Contains(t, g.errOut(), `"changed":"trusted_proxies"`)
-	assert.Zero(t, g.stop(t), "SIGHUP is no reason to end")
+	assert.Zero(t, g.stop(t), "SIGHUP does not end the gateway")
 }
 
 func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
@@ -102,12 +102,12 @@ func TestTheEncryptionKeyIsReplacedByChangingItsFile(t *testing.T) {
 
 	rewriteFile(t, keyFile, "short")
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
-	g.waitFor(t, "the complaint", func() bool {
+	g.waitFor(t, "the error", func() bool {
 		return strings.Contains(g.errOut(), "--encryption-key-file ("+keyFile+"): key 1 has 5 characters: use 32 or more")
 	})
-	rewriteFile(t, keyFile, newKey) // of which the rest, and the old one, are still to come
+	rewriteFile(t, keyFile, newKey) // without the previous key
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
-	g.waitFor(t, "the complaint", func() bool { return strings.Contains(g.errOut(), "keep the previous key") })
+	g.waitFor(t, "the error", func() bool { return strings.Contains(g.errOut(), "keep the previous key") })
 	rewriteFile(t, keyFile, newKey+"\n"+oldKey+"\n")
 	require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
 	g.waitFor(t, "the reload", func() bool { return strings.Contains(g.errOut(), "configuration reloaded") })
@@ -131,32 +131,32 @@ func TestTheLogLevelIsReloadedAndTheLogFormatIsNot(t *testing.T) {
 		"grpc_addr: 127.0.0.1:0\nhttp_addr: 127.0.0.1:0\nwebhook_addr: 127.0.0.1:0\nadmin_addr: 127.0.0.1:0\n"
 	config := writeFile(t, "gateway.yaml", base)
 	p := start(t, nil, "serve", "--config", config, "--data-dir", t.TempDir())
-	said := func(what string, times int) {
+	waitForLog := func(text string, times int) {
 		t.Helper()
-		p.waitFor(t, what, func() bool { return strings.Count(p.errOut(), what) == times })
+		p.waitFor(t, text, func() bool { return strings.Count(p.errOut(), text) == times })
 	}
 	change := func(settings string) {
 		rewriteFile(t, config, base+settings)
 		require.NoError(t, p.cmd.Process.Signal(syscall.SIGHUP))
 	}
-	said("gateway ready", 1)
+	waitForLog("gateway ready", 1)
 	change("log_level: warn\n")
-	said("changed=log_level", 1)
+	waitForLog("changed=log_level", 1)
 	change("log_level: loud\n")
-	said(config+":6: log_level: invalid log level", 1)
+	waitForLog(config+":6: log_level: invalid log level", 1)
 	change("log_level: info\n")
-	said("changed=log_level", 2)
+	waitForLog("changed=log_level", 2)
 	change("log_level: info\nlog_format: json\n")
-	said(config+":7: log_format: a change of log_format requires a restart", 1)
+	waitForLog(config+":7: log_format: a change of log_format requires a restart", 1)
 	change("log_level: warn\n")
-	said("changed=log_level", 3)
-	change("log_level: warn\nlog_format: json\n") // of which is heard once the level is set
-	said("log_format requires a restart", 2)
+	waitForLog("changed=log_level", 3)
+	change("log_level: warn\nlog_format: json\n") // fails, and the error is logged at the new level
+	waitForLog("log_format requires a restart", 2)
 	assert.Zero(t, p.stop(t))
-	assert.NotContains(t, p.errOut(), "gateway stopping", "which is at a lower level")
+	assert.NotContains(t, p.errOut(), "gateway stopping", "it is logged at a lower level")
 }
 
-func TestAnAPIKeyIsReplacedWithATimeInWhichTwoAreValid(t *testing.T) {
+func TestTwoAPIKeysAreValidDuringARotation(t *testing.T) {
 	_, url := silentSandbox(t)
 	const first, second = "the-first-key-of-the-tests", "the-second-key-of-the-tests"
 	base := "channels: {support: {base_url: " + url + ", token: " + Token + ", webhook_secret: " + Secret + "}}\n"
@@ -179,9 +179,9 @@ func TestAnAPIKeyIsReplacedWithATimeInWhichTwoAreValid(t *testing.T) {
 	assert.NotContains(t, g.errOut(), "-key-of-the-tests")
 }
 
-// Each of these once ended the gateway, or took its memory or its time.
-func TestNoFileHurtsARunningGateway(t *testing.T) {
-	g, config, _ := reloads(t)
+// Each of these files once crashed the gateway or exhausted its memory or CPU.
+func TestAMaliciousFileDoesNotHarmARunningGateway(t *testing.T) {
+	g, config, _ := serveConfig(t)
 	good, err := os.ReadFile(config)
 	require.NoError(t, err)
 	var aliases strings.Builder
@@ -189,8 +189,8 @@ func TestNoFileHurtsARunningGateway(t *testing.T) {
 	for i := 0; aliases.Len() < 1<<20-16; i++ {
 		aliases.WriteString(" c" + strconv.FormatInt(int64(i), 36) + ": *c\n")
 	}
-	for _, tt := range []struct{ name, file, says string }{
-		{"a map that is merged into itself", string(good) + "callers:\n  a: &a\n    <<: *a\n", "gateway.yaml:5: an alias refers to a value that contains it"},
+	for _, tt := range []struct{ name, file, want string }{
+		{"a map that merges itself", string(good) + "callers:\n  a: &a\n    <<: *a\n", "gateway.yaml:5: an alias refers to a value that contains it"},
 		{"200 kB of brackets", strings.Repeat("[", 200_000), "gateway.yaml:1:33: lists and maps are nested more than 32 levels deep"},
 		{"lists in lists", strings.Repeat("- ", 100_000), "gateway.yaml:1:65: lists and maps are nested more than 32 levels deep"},
 		{"90,000 callers", string(good) + "callers:\n" + strings.Repeat("  c: {actions: [send]}\n", 90_000), "larger than 1.0 MiB"},
@@ -199,14 +199,14 @@ func TestNoFileHurtsARunningGateway(t *testing.T) {
 	} {
 		rewriteFile(t, config, tt.file)
 		require.NoError(t, g.cmd.Process.Signal(syscall.SIGHUP))
-		g.waitFor(t, "refusing "+tt.name, func() bool { return strings.Contains(g.errOut(), tt.says) })
-		assert.True(t, g.knows(t, "the-first-secret-0123456789"), tt.name)
+		g.waitFor(t, "the rejection of "+tt.name, func() bool { return strings.Contains(g.errOut(), tt.want) })
+		assert.True(t, g.accepts(t, "the-first-secret-0123456789"), tt.name)
 	}
 	assert.Zero(t, g.stop(t))
 }
 
-// watched returns a reloader of a config file that was written long ago, and what it logs.
-func watched(t *testing.T, settings string) (r *reloader, path string, log *strings.Builder) {
+// newReloader returns a reloader of an old config file, and its log.
+func newReloader(t *testing.T, settings string) (r *reloader, path string, log *strings.Builder) {
 	t.Helper()
 	path = writeFile(t, "gateway.yaml", "channels: {support: {token: "+Token+", webhook_secret: "+Secret+"}}\n"+settings+
 		"grpc_addr: 127.0.0.1:0\nhttp_addr: 127.0.0.1:0\nwebhook_addr: 127.0.0.1:0\nadmin_addr: 127.0.0.1:0\ndata_dir: "+t.TempDir()+"\n")
@@ -221,7 +221,7 @@ func watched(t *testing.T, settings string) (r *reloader, path string, log *stri
 	return r, path, log
 }
 
-// makeOld makes a file look as if it had been written long ago.
+// makeOld sets the modification time of a file to 2020.
 func makeOld(t *testing.T, path string) {
 	t.Helper()
 	long := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -229,10 +229,10 @@ func makeOld(t *testing.T, path string) {
 }
 
 func TestFilesAreReadOnlyAfterAChangeOrOnRequest(t *testing.T) {
-	r, path, log := watched(t, "log_level: info\n")
+	r, path, log := newReloader(t, "log_level: info\n")
 	content, err := os.ReadFile(path)
 	require.NoError(t, err)
-	// Whoever reads it finds a mistake.
+	// The file is now invalid, so reading it logs an error.
 	rewriteFile(t, path, strings.Replace(string(content), "log_level: info", "log_level: loud", 1))
 	makeOld(t, path)
 	r.reload(false)
@@ -241,11 +241,11 @@ func TestFilesAreReadOnlyAfterAChangeOrOnRequest(t *testing.T) {
 	assert.Contains(t, log.String(), `invalid log level \"loud\"`)
 	log.Reset()
 	r.reload(false)
-	assert.Empty(t, log.String(), "it is known to be invalid")
+	assert.Empty(t, log.String(), "an error is logged once")
 }
 
-func TestARejectedConfigurationIsAppliedAgain(t *testing.T) {
-	r, path, log := watched(t, "")
+func TestARejectedConfigurationIsRetried(t *testing.T) {
+	r, path, log := newReloader(t, "")
 	gateway, err := server.New(r.current.Config)
 	require.NoError(t, err)
 	r.gateway = gateway
@@ -257,7 +257,7 @@ func TestARejectedConfigurationIsAppliedAgain(t *testing.T) {
 	assert.Contains(t, log.String(), "the gateway is not ready yet")
 	log.Reset()
 	r.reload(false)
-	assert.Empty(t, log.String(), "which is known")
+	assert.Empty(t, log.String(), "an error is logged once")
 
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

@@ -12,7 +12,7 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-func TestATimeIsLocalUnlessItNamesItsZone(t *testing.T) {
+func TestATimeWithoutAZoneIsLocal(t *testing.T) {
 	nairobi := time.FixedZone("EAT", 3*60*60)
 	for from, want := range map[string]string{
 		"2026-01-31":                    "2026-01-30T21:00:00Z",
@@ -44,7 +44,7 @@ func TestAnInvalidStartIsAUsageError(t *testing.T) {
 		"2026-01", "1769817600", "5m", "-5m", "Jan 31", "10000-01-01", "2026-01-31x", "2026-01-31\n", "an event's cursor",
 	} {
 		for _, reader := range []string{"tail", "list-events"} {
-			// Nobody listens there, and nobody has to.
+			// The address has no listener. The command must fail before it connects.
 			got := command(t, nil, reader, "--addr", "127.0.0.1:1", "--from="+from)
 			assert.Equal(t, exitUsage, got.code, from)
 			assert.Contains(t, got.errOut, "--from: ", from)
@@ -55,7 +55,7 @@ func TestAnInvalidStartIsAUsageError(t *testing.T) {
 	}
 }
 
-func TestACursorIsForTheGatewayToRead(t *testing.T) {
+func TestACursorIsSentUnchanged(t *testing.T) {
 	for _, from := range []string{"yesterday", "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAA_", "Ag-2026-01-31"} {
 		req, err := selectionFlags{From: from}.subscription()
 		require.NoError(t, err, from)

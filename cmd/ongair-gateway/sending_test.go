@@ -21,7 +21,8 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// sendTo makes a call to a gateway, which may be killed meanwhile, and returns its status, too.
+// sendTo makes a call to a gateway and also returns its status. The gateway may be killed during
+// the call.
 func sendTo(t *testing.T, g *gateway, channel, id string, timeout time.Duration) (Call, *status.Status) {
 	t.Helper()
 	call := Call{RequestID: id, Text: "text of " + id}
@@ -38,17 +39,17 @@ func sendTo(t *testing.T, g *gateway, channel, id string, timeout time.Duration)
 
 func reasonOf(s *status.Status) string { return fault.ReasonName(fault.ReasonOf(s)) }
 
-// TestAKilledGatewaySendsNoCallTwice kills it at any point of calls that are spread
-// over more time than one takes, and makes each of them again: on the gateway that
-// starts in its place, or on another replica.
+// TestAKilledGatewaySendsNoCallTwice kills a gateway during calls. The calls are spread over more
+// time than one call takes, so that the kill hits any point of a call. It then repeats each call on
+// the restarted gateway or on another replica.
 func TestAKilledGatewaySendsNoCallTwice(t *testing.T) {
 	const calls, atOnce, apart, upstream = 30, 10, 2 * time.Millisecond, 20 * time.Millisecond
-	for _, home := range homes() {
-		t.Run(home, func(t *testing.T) {
+	for _, storage := range storages() {
+		t.Run(storage, func(t *testing.T) {
 			t.Parallel()
 			box, url := silentSandbox(t)
 			box.SetFaults(sandbox.Fault{Path: "/send", Delay: upstream})
-			args, replica := emptyLog(t, home), home == external // which another gateway can be on, too
+			args, replica := emptyLog(t, storage), storage == external // two gateways can share it
 			g := serve(t, oneChannel(url), args...)
 			other := g
 			if replica {
@@ -56,8 +57,8 @@ func TestAKilledGatewaySendsNoCallTwice(t *testing.T) {
 			}
 			r, random := NewRecorder(t), Random(t)
 			seen := map[string]int{}
-			// An answer whose storing is cut off is not replayed: it takes more rounds where
-			// that happened to all that were answered.
+			// An answer is not replayed if the kill interrupts its storing. More rounds follow if
+			// that happened to all answers.
 			rounds := Rounds(3, 100)
 			for round := 0; round < rounds || seen["answered, then replayed"] == 0 && round < 10*rounds; round++ {
 				first, next := make([]Call, calls), make(chan int)
@@ -69,13 +70,13 @@ func TestAKilledGatewaySendsNoCallTwice(t *testing.T) {
 						}
 					})
 				}
-				pace := time.NewTicker(apart) // or all would be at the same point
+				pace := time.NewTicker(apart) // so that the calls are at different points
 				kill := atOnce + 1 + random.IntN(calls-atOnce-1)
 				for i := range kill {
 					<-pace.C
 					next <- i
 				}
-				// Some are answered, up to atOnce are at any point, and the last were not made.
+				// Some calls are answered, up to atOnce are in flight, and the last are not made.
 				<-time.After(time.Duration(random.Int64N(int64(2 * upstream))))
 				g.kill()
 				for i := kill; i < calls; i++ {
@@ -91,7 +92,7 @@ func TestAKilledGatewaySendsNoCallTwice(t *testing.T) {
 				for i := range calls {
 					again, s := sendTo(t, other, config.DefaultChannel, first[i].RequestID, patience)
 					r.RecordCall(again)
-					if first[i].Err == nil { // otherwise the kill ended it, without a reason
+					if first[i].Err == nil { // otherwise the kill ended it without a reason
 						r.RecordCall(first[i])
 					}
 					switch {
@@ -103,12 +104,12 @@ func TestAKilledGatewaySendsNoCallTwice(t *testing.T) {
 					case again.Err == nil && again.Replayed:
 						seen["not answered, then replayed"]++
 					case again.Err == nil:
-						assert.Error(t, first[i].Err, "what was answered is not made again")
+						assert.Error(t, first[i].Err, "an answered call is not made again")
 						seen["not made, then made"]++
 					default:
-						// The claim stands, also where the kill came between an answer and the storing
-						// of it. Nobody knows until its deadline and its grace, and then nobody ever will
-						// (TestACallThatAKillInterruptedIsNeverMadeAgain).
+						// The claim remains, also if the kill came between the answer and its storing.
+						// The outcome is unknown during the claim's deadline and grace, and also
+						// afterwards (TestAnInterruptedCallIsNeverMadeAgain).
 						assert.Equal(t, "IDEMPOTENCY_IN_FLIGHT", reasonOf(s))
 						seen["never made again"]++
 					}
@@ -122,8 +123,8 @@ func TestAKilledGatewaySendsNoCallTwice(t *testing.T) {
 	}
 }
 
-// silentTLS is an Ongair that takes connections, keeps them, and does not answer their TLS
-// handshakes. A call that has connected has its claim, and has posted nothing.
+// silentTLS starts a server that accepts connections and does not answer their TLS handshakes. A
+// call that has connected to it has a claim, but has posted nothing.
 func silentTLS(t *testing.T) (url string, connected <-chan net.Conn) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -148,17 +149,17 @@ func silentTLS(t *testing.T) (url string, connected <-chan net.Conn) {
 	return "https://" + listener.Addr().String(), conns
 }
 
-// TestACallThatAKillInterruptedIsNeverMadeAgain kills a gateway for certain between the
-// claim of a call and its POST, and between its POST and the record of its outcome. Who
-// asks afterwards cannot know which it was, nor whether another replica still makes it,
-// and is told to wait until nobody can; then that nobody knows.
-func TestACallThatAKillInterruptedIsNeverMadeAgain(t *testing.T) {
+// TestAnInterruptedCallIsNeverMadeAgain kills a gateway at two points of a call: between its claim
+// and its POST, and between its POST and the record of its outcome. A gateway that gets the call
+// again cannot distinguish these, nor know whether another replica still makes the call. It
+// returns IDEMPOTENCY_IN_FLIGHT until no replica can make the call, and then OUTCOME_UNKNOWN.
+func TestAnInterruptedCallIsNeverMadeAgain(t *testing.T) {
 	const (
 		timeout = 2 * time.Second
 		grace   = 10 * time.Second // of a claim, after its call's deadline
 	)
-	for _, home := range homes() {
-		t.Run(home, func(t *testing.T) {
+	for _, storage := range storages() {
+		t.Run(storage, func(t *testing.T) {
 			t.Parallel()
 			box, url := silentSandbox(t)
 			box.SetFaults(sandbox.Fault{Path: "/send", Connection: sandbox.Hang})
@@ -168,75 +169,75 @@ func TestACallThatAKillInterruptedIsNeverMadeAgain(t *testing.T) {
 			for channel, url := range urls {
 				config += fmt.Sprintf("  %s: {base_url: %q, token: %s, webhook_secret: %s}\n", channel, url, Token, secretOf(channel))
 			}
-			args, replica := emptyLog(t, home), home == external // which another gateway can be on, too
+			args, replica := emptyLog(t, storage), storage == external // two gateways can share it
 			args = append(args, "--config", writeFile(t, "gateway.yaml", config))
 			g := serve(t, nil, args...)
-			asked := map[string]*gateway{}
+			gateways := map[string]*gateway{}
 			if replica {
-				asked["another replica"] = serve(t, nil, args...)
+				gateways["another replica"] = serve(t, nil, args...)
 			}
 			r := NewRecorder(t)
 			began := time.Now()
 			var first sync.WaitGroup
-			defer first.Wait() // where the test fails before the kill
+			defer first.Wait() // if the test fails before the kill
 			for channel := range urls {
 				first.Go(func() {
 					_, s := sendTo(t, g, channel, "a call on "+channel, timeout)
-					// The kill ends it, and not its deadline, after which its outcome would be recorded.
+					// The kill ends the call before its deadline. After that, its outcome would be recorded.
 					assert.Equal(t, codes.Unavailable, s.Code(), channel)
 				})
 			}
 			require.Eventually(t, func() bool { return len(connected) == 1 && len(box.Requests()) == 1 }, patience, time.Millisecond)
 			g.kill()
 			first.Wait()
-			asked["its successor"] = serve(t, nil, args...)
+			gateways["the restarted gateway"] = serve(t, nil, args...)
 
-			ask := func(g *gateway, channel string) *status.Status {
+			repeat := func(g *gateway, channel string) *status.Status {
 				call, s := sendTo(t, g, channel, "a call on "+channel, timeout)
 				r.RecordCall(call)
 				return s
 			}
-			// Everybody asks during the claims' time, and as often as they are told to.
-			type question struct{ who, channel string }
-			open := map[question]bool{}
-			for who := range asked {
+			// Repeat each call on each gateway, at the delays of its errors, until its claim expires.
+			type pair struct{ gateway, channel string }
+			open := map[pair]bool{}
+			for name := range gateways {
 				for channel := range urls {
-					open[question{who, channel}] = true
+					open[pair{name, channel}] = true
 				}
 			}
-			inFlight := map[question]int{}
+			inFlight := map[pair]int{}
 			for len(open) > 0 {
 				var again time.Duration
-				for q := range open {
-					s := ask(asked[q.who], q.channel)
+				for p := range open {
+					s := repeat(gateways[p.gateway], p.channel)
 					if reasonOf(s) == "IDEMPOTENCY_IN_FLIGHT" {
-						inFlight[q]++
+						inFlight[p]++
 						again = retryDelay(s)
 						require.Positive(t, again)
 						require.Less(t, time.Since(began), timeout+grace+patience)
 						continue
 					}
-					assert.Equal(t, "OUTCOME_UNKNOWN", reasonOf(s), "%v: %s", q, s.Message())
-					assert.Greater(t, time.Since(began), grace, "%v: its call may run", q)
-					assert.Positive(t, inFlight[q], "%v", q)
-					delete(open, q)
+					assert.Equal(t, "OUTCOME_UNKNOWN", reasonOf(s), "%v: %s", p, s.Message())
+					assert.Greater(t, time.Since(began), grace, "%v: the call may still run", p)
+					assert.Positive(t, inFlight[p], "%v", p)
+					delete(open, p)
 				}
 				<-time.After(again)
 			}
 			for channel := range urls {
-				for who, g := range asked {
-					assert.Equal(t, "OUTCOME_UNKNOWN", reasonOf(ask(g, channel)), "%s, for good", who)
+				for name, g := range gateways {
+					assert.Equal(t, "OUTCOME_UNKNOWN", reasonOf(repeat(g, channel)), "%s, after the claim", name)
 				}
 			}
 			assert.Len(t, box.Requests(), 1)
 			assert.Len(t, connected, 1)
 			r.RecordUpstream(box)
-			r.Verify(asked["its successor"].endpoints())
+			r.Verify(gateways["the restarted gateway"].endpoints())
 		})
 	}
 }
 
-// retryDelay is how long an error says to wait before the call is made again; 0 where it does not.
+// retryDelay returns the retry delay of an error, or 0 if it has none.
 func retryDelay(s *status.Status) time.Duration {
 	for _, detail := range s.Details() {
 		if info, ok := detail.(*errdetails.RetryInfo); ok {

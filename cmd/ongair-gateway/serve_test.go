@@ -39,28 +39,28 @@ func fromCursor(cursor string) *ongairv1.SubscribeRequest {
 	return &ongairv1.SubscribeRequest{Start: &ongairv1.SubscribeRequest_Cursor{Cursor: cursor}}
 }
 
-// TestAKilledGatewayLosesNothingThatItAcknowledged kills it under load: after any number
-// of webhooks, at any point of the batches that so many at once make.
-func TestAKilledGatewayLosesNothingThatItAcknowledged(t *testing.T) {
-	for _, home := range homes() {
+// TestAKilledGatewayLosesNoAcknowledgedEvent kills a gateway under load, after a random number of
+// webhooks and at any point of a batch.
+func TestAKilledGatewayLosesNoAcknowledgedEvent(t *testing.T) {
+	for _, storage := range storages() {
 		for _, transport := range Transports() {
-			t.Run(home+" "+transport.String(), func(t *testing.T) {
+			t.Run(storage+" "+transport.String(), func(t *testing.T) {
 				t.Parallel()
-				killedOverAndOver(t, emptyLog(t, home), transport)
+				killRepeatedly(t, emptyLog(t, storage), transport)
 			})
 		}
 	}
 }
 
-// killedOverAndOver kills a gateway with a log, while webhooks come in, and has a
-// subscriber go on from where it was.
-func killedOverAndOver(t *testing.T, log []string, transport Transport) {
+// killRepeatedly kills a gateway with a log while webhooks arrive. A subscriber resumes after each
+// kill.
+func killRepeatedly(t *testing.T, log []string, transport Transport) {
 	t.Helper()
 	const senders = 64
 	_, url := silentSandbox(t)
 	env, r, random := oneChannel(url), NewRecorder(t), Random(t)
 	cursor, posted := "", 0
-	var underWay atomic.Int64
+	var inFlight atomic.Int64
 	for round := range Rounds(3, 100) {
 		g := serve(t, env, log...)
 		req := fromCursor(cursor)
@@ -73,9 +73,9 @@ func killedOverAndOver(t *testing.T, log []string, transport Transport) {
 		for range senders {
 			wg.Go(func() {
 				for id := range next {
-					underWay.Add(1)
+					inFlight.Add(1)
 					r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, "Hi")...)
-					underWay.Add(-1)
+					inFlight.Add(-1)
 				}
 			})
 		}
@@ -85,7 +85,7 @@ func killedOverAndOver(t *testing.T, log []string, transport Transport) {
 		}
 		// A batch and its sync take some milliseconds.
 		<-time.After(time.Duration(random.Int64N(int64(5 * time.Millisecond))))
-		t.Logf("round %d: killed with %d webhooks under way", round, underWay.Load())
+		t.Logf("round %d: killed with %d webhooks in flight", round, inFlight.Load())
 		g.kill()
 		close(next)
 		wg.Wait()
@@ -93,7 +93,7 @@ func killedOverAndOver(t *testing.T, log []string, transport Transport) {
 		cursor = s.Cursor()
 	}
 	g := serve(t, env, log...)
-	r.Subscribe("after it all", transport, g.endpoints(), fromCursor(cursor))
+	r.Subscribe("after all rounds", transport, g.endpoints(), fromCursor(cursor))
 	r.Verify(g.endpoints())
 	assert.Zero(t, g.stop(t))
 }
@@ -103,8 +103,8 @@ func TestAnInterruptedWebhookIsStoredOnceWhenItIsRedelivered(t *testing.T) {
 		name string
 		end  func(*testing.T, *gateway)
 	}{
-		{"in order", func(t *testing.T, g *gateway) { g.terminate(t) }},
-		{"killed", func(_ *testing.T, g *gateway) { g.kill() }},
+		{"SIGTERM", func(t *testing.T, g *gateway) { g.terminate(t) }},
+		{"SIGKILL", func(_ *testing.T, g *gateway) { g.kill() }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -140,9 +140,9 @@ func TestAnInterruptedWebhookIsStoredOnceWhenItIsRedelivered(t *testing.T) {
 	}
 }
 
-func TestServeWithASandboxIsAllThereIsToTryItOut(t *testing.T) {
+func TestServeWithASandboxNeedsNoConfiguration(t *testing.T) {
 	g := serve(t, nil, "--sandbox", "--sandbox-addr=127.0.0.1:0")
-	g.waitFor(t, "saying how to try it", func() bool { return strings.Contains(g.out(), "_sandbox/\n") })
+	g.waitFor(t, "the examples", func() bool { return strings.Contains(g.out(), "_sandbox/\n") })
 	tail := start(t, nil, "tail", "--addr", g.GRPC, "--from", "earliest", "--output", "json")
 	sent := command(t, nil, "send", "--addr", g.GRPC, "--external-id", Contact, "--text", "Hello")
 	require.Zero(t, sent.code, sent.errOut)
@@ -154,7 +154,7 @@ func TestServeWithASandboxIsAllThereIsToTryItOut(t *testing.T) {
 	assert.Contains(t, lines[1], `"notification_type":"MessageReceived"`)
 	assert.Zero(t, tail.stop(t))
 	assert.Zero(t, g.stop(t))
-	assert.NoDirExists(t, filepath.Join(g.cmd.Dir, "ongair-data"), "its data was in a temporary folder")
+	assert.NoDirExists(t, filepath.Join(g.cmd.Dir, "ongair-data"), "the data is in a temporary folder")
 }
 
 func TestHealthAndReadiness(t *testing.T) {
@@ -166,14 +166,14 @@ func TestHealthAndReadiness(t *testing.T) {
 	}
 	for _, other := range []string{g.Webhook, g.HTTP} {
 		status, _ := get(t, "http://"+other+"/livez")
-		assert.Equal(t, http.StatusNotFound, status, "only the admin port answers operators")
+		assert.Equal(t, http.StatusNotFound, status, "only the admin port serves health checks")
 	}
 }
 
 func TestAFailedStartPrintsItsReasonInOneLine(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	inUse, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer taken.Close()
+	defer inUse.Close()
 	_, url := silentSandbox(t)
 	dir := t.TempDir()
 	serve(t, oneChannel(url), "--data-dir", dir)
@@ -183,30 +183,30 @@ func TestAFailedStartPrintsItsReasonInOneLine(t *testing.T) {
 		env  []string
 		args []string
 		code int
-		says string
+		want string
 	}{
 		{"no channel", nil, nil, exitUsage, "channels: no channel is configured: set ONGAIR_TOKEN"},
 		{"no token", []string{"ONGAIR_WEBHOOK_SECRET=" + Secret}, nil, exitUsage, "ONGAIR_TOKEN: channel default has no token"},
 		{"a short webhook secret", []string{"ONGAIR_TOKEN=x", "ONGAIR_WEBHOOK_SECRET=short"}, nil, exitUsage, "ONGAIR_WEBHOOK_SECRET: must be 22 to 256"},
-		{"a base URL that is none", append(oneChannel("ftp://ongair.im"), "X=1"), nil, exitUsage, "ONGAIR_BASE_URL: must begin with http:// or https://"},
+		{"an invalid base URL", append(oneChannel("ftp://ongair.im"), "X=1"), nil, exitUsage, "ONGAIR_BASE_URL: must begin with http:// or https://"},
 		{"a data directory in use", oneChannel(url), []string{"--data-dir", dir}, exitFailed, dir + " is in use by another process"},
 		{"a data directory that is a file", oneChannel(url), []string{"--data-dir", file("x")}, exitFailed, "not a directory"},
-		{"a port in use", oneChannel(url), []string{"--http-addr", taken.Addr().String()}, exitFailed, "HTTP port: listen tcp " + taken.Addr().String()},
-		{"an address that others reach, and no key", oneChannel(url), []string{"--grpc-addr", "0.0.0.0:0"}, exitUsage, "--grpc-addr: 0.0.0.0:0 is reachable from other machines"},
+		{"a port in use", oneChannel(url), []string{"--http-addr", inUse.Addr().String()}, exitFailed, "HTTP port: listen tcp " + inUse.Addr().String()},
+		{"an exposed address without a key", oneChannel(url), []string{"--grpc-addr", "0.0.0.0:0"}, exitUsage, "--grpc-addr: 0.0.0.0:0 is reachable from other machines"},
 		{"a short API key", append(oneChannel(url), "ONGAIR_GATEWAY_API_KEY=short"), nil, exitUsage, "ONGAIR_GATEWAY_API_KEY: must be 16 or more"},
-		{"half a certificate", oneChannel(url), []string{"--tls-cert", file("x")}, exitUsage, "--tls-cert: tls_cert and tls_key require each other"},
-		{"a certificate that is none", oneChannel(url), []string{"--tls-cert", file("x"), "--tls-key", file("x")}, exitUsage, "--tls-cert: TLS certificate in "},
+		{"a certificate without a key", oneChannel(url), []string{"--tls-cert", file("x")}, exitUsage, "--tls-cert: tls_cert and tls_key require each other"},
+		{"an invalid certificate", oneChannel(url), []string{"--tls-cert", file("x"), "--tls-key", file("x")}, exitUsage, "--tls-cert: TLS certificate in "},
 		{"no config file", nil, []string{"--config", "/no/such/file"}, exitUsage, "/no/such/file"},
-		{"a config file that is no YAML", nil, []string{"--config", file("channels: [")}, exitUsage, "gateway.yaml:2:1: did not find expected node content"},
-		{"a key that does not exist", nil, []string{"--config", file("channels: {a: {token: x, webhook_secret: " + Secret + "}}\nchanels: {}\n")}, exitUsage, "gateway.yaml:2: chanels: unknown setting"},
-		{"a variable that is not set", nil, []string{"--config", file("channels:\n  a:\n    token: ${NOWHERE}\n    webhook_secret: " + Secret)}, exitUsage, "gateway.yaml:3: channels.a.token: environment variable NOWHERE is not set"},
-		{"a secret file that is not there", nil, []string{"--config", file("channels:\n  a:\n    token_file: /no/such/secret\n    webhook_secret: " + Secret)}, exitUsage, "gateway.yaml:3: channels.a.token_file (/no/such/secret): cannot be read"},
-		{"a flag that does not exist", nil, []string{"--no-such-flag"}, exitUsage, "--no-such-flag"},
-		{"a log level that does not exist", oneChannel(url), []string{"--log-level", "loud"}, exitUsage, `--log-level: invalid log level "loud"`},
-		{"a retention that is none", oneChannel(url), []string{"--retention-age", "a week"}, exitUsage, `--retention-age: invalid duration "a week"`},
-		{"a duplicate window that is none", oneChannel(url), []string{"--duplicate-window", "0s"}, exitUsage, `--duplicate-window: invalid duration "0s"`},
-		{"a duplicate window that is too short", oneChannel(url), []string{"--duplicate-window", "99ms"}, exitUsage, "--duplicate-window: 99ms is too short: use 100ms or more"},
-		{"a variable that is wrong", append(oneChannel(url), "ONGAIR_GATEWAY_RETENTION_AGE=a week"), nil, exitUsage, `ONGAIR_GATEWAY_RETENTION_AGE: invalid duration "a week"`},
+		{"an invalid config file", nil, []string{"--config", file("channels: [")}, exitUsage, "gateway.yaml:2:1: did not find expected node content"},
+		{"an unknown setting", nil, []string{"--config", file("channels: {a: {token: x, webhook_secret: " + Secret + "}}\nchanels: {}\n")}, exitUsage, "gateway.yaml:2: chanels: unknown setting"},
+		{"an unset variable", nil, []string{"--config", file("channels:\n  a:\n    token: ${NOWHERE}\n    webhook_secret: " + Secret)}, exitUsage, "gateway.yaml:3: channels.a.token: environment variable NOWHERE is not set"},
+		{"a missing secret file", nil, []string{"--config", file("channels:\n  a:\n    token_file: /no/such/secret\n    webhook_secret: " + Secret)}, exitUsage, "gateway.yaml:3: channels.a.token_file (/no/such/secret): cannot be read"},
+		{"an unknown flag", nil, []string{"--no-such-flag"}, exitUsage, "--no-such-flag"},
+		{"an invalid log level", oneChannel(url), []string{"--log-level", "loud"}, exitUsage, `--log-level: invalid log level "loud"`},
+		{"an invalid retention age", oneChannel(url), []string{"--retention-age", "a week"}, exitUsage, `--retention-age: invalid duration "a week"`},
+		{"an invalid duplicate window", oneChannel(url), []string{"--duplicate-window", "0s"}, exitUsage, `--duplicate-window: invalid duration "0s"`},
+		{"a short duplicate window", oneChannel(url), []string{"--duplicate-window", "99ms"}, exitUsage, "--duplicate-window: 99ms is too short: use 100ms or more"},
+		{"an invalid variable", append(oneChannel(url), "ONGAIR_GATEWAY_RETENTION_AGE=a week"), nil, exitUsage, `ONGAIR_GATEWAY_RETENTION_AGE: invalid duration "a week"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			args := append([]string{"serve"}, freePorts()...)
@@ -215,10 +215,10 @@ func TestAFailedStartPrintsItsReasonInOneLine(t *testing.T) {
 			}
 			got := command(t, tt.env, append(args, tt.args...)...)
 			assert.Equal(t, tt.code, got.code)
-			assert.Contains(t, got.errOut, tt.says)
+			assert.Contains(t, got.errOut, tt.want)
 			assert.Empty(t, got.out)
-			complaint := strings.TrimSuffix(got.errOut, "Run \"ongair-gateway --help\" for usage.\n")
-			assert.Equal(t, 1, strings.Count(complaint, "\n"), "one line: %s", complaint)
+			message := strings.TrimSuffix(got.errOut, "Run \"ongair-gateway --help\" for usage.\n")
+			assert.Equal(t, 1, strings.Count(message, "\n"), "one line: %s", message)
 		})
 	}
 }

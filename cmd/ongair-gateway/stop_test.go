@@ -20,21 +20,21 @@ import (
 	. "github.com/ongair/ongair-gateway/server/servertest"
 )
 
-// startOn starts a gateway on a directory, and does not wait until it is ready.
+// startOn starts a gateway with a data directory. It does not wait until the gateway is ready.
 func startOn(t *testing.T, env []string, dir string) *process {
 	t.Helper()
 	return start(t, env, append(append([]string{"serve"}, freePorts()...), "--data-dir", dir)...)
 }
 
-// requireStop tells a process to stop, and requires that it does so in order: soon, with
-// exit code 0, and without an error in its log. Before main the runtime still lets the
-// signal kill it; where that may be, it has to be before the program did anything.
+// requireStop sends SIGTERM. It requires that the process stops within 10 s, with exit code 0 and
+// without an error in its log. Before main, the signal kills the process. If beforeMain is true,
+// that is allowed if the process has logged nothing.
 func requireStop(t *testing.T, p *process, beforeMain bool) {
 	t.Helper()
-	told := time.Now()
+	begin := time.Now()
 	p.terminate(t)
 	code := p.wait(t)
-	assert.Less(t, time.Since(told), 10*time.Second, "the grace")
+	assert.Less(t, time.Since(begin), 10*time.Second, "the grace")
 	assert.Empty(t, p.out())
 	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); beforeMain && ok && status.Signaled() {
 		assert.Equal(t, syscall.SIGTERM, status.Signal())
@@ -77,8 +77,8 @@ func TestSIGTERMDuringTheStartIsAnOrderlyStop(t *testing.T) {
 			<-time.After(moment)
 			requireStop(t, p, true)
 		}
-		// By the clock, the signal may come before main or when all is done; from when the lock is
-		// there, it comes in between.
+		// After a fixed time, the start may not have begun or may be complete. Once the lock exists,
+		// it has begun.
 		lock := filepath.Join(dir, "lock")
 		for range Rounds(4, 100) {
 			require.NoError(t, os.Remove(lock))
@@ -95,10 +95,10 @@ func TestSIGTERMDuringTheStartIsAnOrderlyStop(t *testing.T) {
 	const streams = "jetstream/jetstream/$G/streams/"
 	for name, path := range map[string]string{
 		"the data directory is locked":           "lock",
-		"the server's directory is made":         "jetstream",
-		"the log is made":                        streams + "ONGAIR_EVENTS",
+		"the server's directory exists":          "jetstream",
+		"the log exists":                         streams + "ONGAIR_EVENTS",
 		"the log has its first block":            streams + "ONGAIR_EVENTS/msgs/1.blk",
-		"the request_ids' bucket is made":        streams + "KV_ONGAIR_IDEMPOTENCY",
+		"the request_ids' bucket exists":         streams + "KV_ONGAIR_IDEMPOTENCY",
 		"the request_ids' bucket has its blocks": streams + "KV_ONGAIR_IDEMPOTENCY/msgs/1.blk",
 	} {
 		t.Run("as soon as "+name, func(t *testing.T) {
@@ -111,8 +111,8 @@ func TestSIGTERMDuringTheStartIsAnOrderlyStop(t *testing.T) {
 	}
 }
 
-// Whoever cannot wait for the calls that run says so twice.
-func TestASecondSIGTERMEndsItAtOnce(t *testing.T) {
+// A second signal does not wait for running calls.
+func TestASecondSIGTERMEndsTheGatewayAtOnce(t *testing.T) {
 	t.Parallel()
 	box, url := silentSandbox(t)
 	box.SetFaults(sandbox.Fault{Path: "/send", Connection: sandbox.Hang})
@@ -125,8 +125,7 @@ func TestASecondSIGTERMEndsItAtOnce(t *testing.T) {
 	g.wait(t)
 }
 
-// A subscriber over REST that goes away is nothing to write home about, for grpc-gateway
-// neither.
+// When a subscriber over REST disconnects, grpc-gateway must not log in its own format.
 func TestADisconnectedSubscriberPrintsNothingOutsideTheLog(t *testing.T) {
 	t.Parallel()
 	_, url := silentSandbox(t)
@@ -138,7 +137,7 @@ func TestADisconnectedSubscriberPrintsNothingOutsideTheLog(t *testing.T) {
 		require.NoError(t, err)
 		_, err = conn.Read(make([]byte, 1))
 		require.NoError(t, err)
-		require.NoError(t, conn.(*net.TCPConn).SetLinger(0)) // its end is a reset
+		require.NoError(t, conn.(*net.TCPConn).SetLinger(0)) // Close sends a reset
 		require.NoError(t, conn.Close())
 		require.Equal(t, http.StatusOK, r.Post(g.webhookURL(config.DefaultChannel), config.DefaultChannel, received(id, "Hi")...))
 	}

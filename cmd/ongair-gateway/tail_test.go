@@ -25,12 +25,13 @@ import (
 
 func TestTailEndsASilentConnectionAndResumesOnANewOne(t *testing.T) {
 	testSilence(t, func(_ *gateway, r *relay) (end func()) {
-		r.swallow()
+		r.drop()
 		return func() {}
 	})
 }
 
-// testSilence tests that tail resumes after a silence, which end ends.
+// testSilence tests that tail resumes after a silence. silence starts the silence and returns a
+// function that ends it.
 func testSilence(t *testing.T, silence func(*gateway, *relay) (end func())) {
 	t.Helper()
 	t.Parallel()
@@ -44,7 +45,7 @@ func testSilence(t *testing.T, silence func(*gateway, *relay) (end func())) {
 	post(1, "before")
 	tail.waitFor(t, "the first event", func() bool { return strings.Count(tail.out(), "\n") == 1 })
 	end := silence(g, between)
-	tail.waitFor(t, "noticing", func() bool { return strings.Contains(tail.errOut(), "reconnecting: no response for 2s\n") })
+	tail.waitFor(t, "reconnecting", func() bool { return strings.Contains(tail.errOut(), "reconnecting: no response for 2s\n") })
 	end()
 	post(2, "after")
 	tail.waitFor(t, "the second event", func() bool { return strings.Count(tail.out(), "\n") == 2 })
@@ -55,21 +56,21 @@ func testSilence(t *testing.T, silence func(*gateway, *relay) (end func())) {
 	assert.GreaterOrEqual(t, between.accepted.Load(), int32(2), "connections")
 }
 
-// relay is a proxy that can stop to forward what is on its connections, and keeps them.
+// relay is a proxy that can stop forwarding without closing its connections.
 type relay struct {
 	addr     string
 	accepted atomic.Int32
 	mu       sync.Mutex
-	// swallowed is closed when nothing more is to be forwarded on the connections that
-	// there are.
-	swallowed chan struct{}
+	// dropped is closed when the current connections must not forward any more. New connections
+	// have a new channel.
+	dropped chan struct{}
 }
 
 func newRelay(t *testing.T, target string) *relay {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	r := &relay{addr: listener.Addr().String(), swallowed: make(chan struct{})}
+	r := &relay{addr: listener.Addr().String(), dropped: make(chan struct{})}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -83,28 +84,28 @@ func newRelay(t *testing.T, target string) *relay {
 				return
 			}
 			r.mu.Lock()
-			swallowed := r.swallowed
+			dropped := r.dropped
 			r.mu.Unlock()
 			t.Cleanup(func() { _ = conn.Close(); _ = onward.Close() })
-			running.Go(func() { forward(conn, onward, swallowed) })
-			running.Go(func() { forward(onward, conn, swallowed) })
+			running.Go(func() { forward(conn, onward, dropped) })
+			running.Go(func() { forward(onward, conn, dropped) })
 		}
 	})
 	t.Cleanup(func() { assert.NoError(t, listener.Close()) })
 	return r
 }
 
-// swallow makes the connections that there are carry nothing any more.
-func (r *relay) swallow() {
+// drop drops all further bytes of the current connections.
+func (r *relay) drop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	close(r.swallowed)
-	r.swallowed = make(chan struct{})
+	close(r.dropped)
+	r.dropped = make(chan struct{})
 }
 
-// forward copies to a connection until one of the two ends, which ends the other, too,
-// and drops what comes once it is to be swallowed.
-func forward(from, to net.Conn, swallowed <-chan struct{}) {
+// forward copies from one connection to another until one of them ends, and then closes the
+// other. After dropped is closed, it drops the bytes.
+func forward(from, to net.Conn, dropped <-chan struct{}) {
 	defer to.Close()
 	buf := make([]byte, 32<<10)
 	for {
@@ -113,7 +114,7 @@ func forward(from, to net.Conn, swallowed <-chan struct{}) {
 			return
 		}
 		select {
-		case <-swallowed:
+		case <-dropped:
 			continue
 		default:
 		}
@@ -123,21 +124,21 @@ func forward(from, to net.Conn, swallowed <-chan struct{}) {
 	}
 }
 
-// subscriptions is a gateway in virtual time that misbehaves.
-type subscriptions struct {
+// fakeGateway is a gateway whose subscriptions a test defines.
+type fakeGateway struct {
 	ongairv1.UnimplementedOngairServiceServer
-	// serve serves the nth subscription, from 0 on.
+	// serve serves subscription n. The first is 0.
 	serve func(n int, req *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error
 	begun atomic.Int32
 }
 
-func (s *subscriptions) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
+func (s *fakeGateway) Subscribe(req *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
 	return s.serve(int(s.begun.Add(1))-1, req, stream)
 }
 
-// runTail runs `tail --output json` on a gateway with these subscriptions until the last
-// one calls stop, and returns what it wrote. wrap may change its connections.
-func runTail(t *testing.T, c tailCmd, out io.Writer, s *subscriptions, wrap func(net.Conn) net.Conn) (stop context.CancelFunc, wait func() (stderr string, err error)) {
+// runTail runs `tail --output json` on a fake gateway. wrap may change the client's connections.
+// stop ends tail. wait waits for its end and returns its stderr and error.
+func runTail(t *testing.T, c tailCmd, out io.Writer, s *fakeGateway, wrap func(net.Conn) net.Conn) (stop context.CancelFunc, wait func() (stderr string, err error)) {
 	t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	server := grpc.NewServer()
@@ -163,26 +164,26 @@ func runTail(t *testing.T, c tailCmd, out io.Writer, s *subscriptions, wrap func
 	}
 }
 
-func asItIs(conn net.Conn) net.Conn { return conn }
+func unchanged(conn net.Conn) net.Conn { return conn }
 
 // eventNamed returns a response with one event, whose id is also its cursor.
 func eventNamed(id string) *ongairv1.SubscribeResponse {
 	return &ongairv1.SubscribeResponse{Cursor: id, Events: []*ongairv1.Event{{Id: id}}}
 }
 
-// A proxy may keep a connection to a gateway that is gone, and answer its pings.
+// A proxy may keep the connection and answer pings after its gateway has failed.
 func TestTailEndsASilentStreamWhoseConnectionLives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var began [3]time.Time
 		var starts [3]string
 		done := make(chan struct{})
 		var out strings.Builder
-		stop, wait := runTail(t, tailCmd{HeartbeatInterval: 15 * time.Second}, &out, &subscriptions{
+		stop, wait := runTail(t, tailCmd{HeartbeatInterval: 15 * time.Second}, &out, &fakeGateway{
 			serve: func(n int, req *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
 				assert.Equal(t, 15*time.Second, req.GetHeartbeatInterval().AsDuration())
 				began[n], starts[n] = time.Now(), req.GetCursor()
 				switch n {
-				case 0: // one event, a heartbeat that comes just in time, and nothing more
+				case 0: // one event, a heartbeat just in time, and nothing more
 					assert.NoError(t, stream.Send(eventNamed("one")))
 					<-time.After(29 * time.Second)
 					assert.NoError(t, stream.Send(&ongairv1.SubscribeResponse{Cursor: "two"}))
@@ -194,7 +195,7 @@ func TestTailEndsASilentStreamWhoseConnectionLives(t *testing.T) {
 				<-stream.Context().Done()
 				return nil
 			},
-		}, asItIs)
+		}, unchanged)
 		<-done
 		synctest.Wait()
 		stop()
@@ -210,23 +211,23 @@ func TestTailEndsASilentStreamWhoseConnectionLives(t *testing.T) {
 
 func TestTailThatNeverGetsAResponseFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, wait := runTail(t, tailCmd{HeartbeatInterval: 15 * time.Second}, io.Discard, &subscriptions{
+		_, wait := runTail(t, tailCmd{HeartbeatInterval: 15 * time.Second}, io.Discard, &fakeGateway{
 			serve: func(_ int, _ *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
 				<-stream.Context().Done()
 				return nil
 			},
-		}, asItIs)
+		}, unchanged)
 		_, err := wait()
 		assert.Equal(t, exitUnavailable, exitCode(err))
 		assert.Equal(t, "no response for 30s", describe(err))
 	})
 }
 
-// A pager reads a page, and then nothing until somebody presses a key.
+// A pager reads one page, and then nothing until a key is pressed.
 func TestABlockedStdoutIsNotSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pager, stdout := io.Pipe()
-		stop, wait := runTail(t, tailCmd{HeartbeatInterval: 15 * time.Second}, stdout, &subscriptions{
+		stop, wait := runTail(t, tailCmd{HeartbeatInterval: 15 * time.Second}, stdout, &fakeGateway{
 			serve: func(_ int, _ *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
 				for stream.Context().Err() == nil {
 					assert.NoError(t, stream.Send(eventNamed("one")))
@@ -237,7 +238,7 @@ func TestABlockedStdoutIsNotSilence(t *testing.T) {
 				}
 				return nil
 			},
-		}, asItIs)
+		}, unchanged)
 		<-time.After(time.Hour)
 		got := make([]byte, 1)
 		for range 1000 {
@@ -252,7 +253,7 @@ func TestABlockedStdoutIsNotSilence(t *testing.T) {
 	})
 }
 
-// deafConn is a connection whose other end is gone once silent is closed.
+// deafConn is a connection that drops all writes after silent is closed.
 type deafConn struct {
 	net.Conn
 	silent chan struct{}
@@ -267,12 +268,12 @@ func (c deafConn) Write(b []byte) (int, error) {
 	}
 }
 
-func TestKeepaliveEndsADeadConnectionLongBeforeTwoLongHeartbeats(t *testing.T) {
+func TestKeepaliveEndsADeadConnectionBeforeTwoLongHeartbeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		silent := make(chan struct{})
 		var began [2]time.Time
 		done := make(chan struct{})
-		stop, wait := runTail(t, tailCmd{HeartbeatInterval: 5 * time.Minute}, io.Discard, &subscriptions{
+		stop, wait := runTail(t, tailCmd{HeartbeatInterval: 5 * time.Minute}, io.Discard, &fakeGateway{
 			serve: func(n int, _ *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
 				began[n] = time.Now()
 				assert.NoError(t, stream.Send(eventNamed("one")))
@@ -297,7 +298,7 @@ func TestKeepaliveEndsADeadConnectionLongBeforeTwoLongHeartbeats(t *testing.T) {
 	})
 }
 
-// Proxies end streams with whatever status they like.
+// Proxies end streams with various statuses.
 func TestTailResumesAfterAProxyEndsItsStream(t *testing.T) {
 	ends := []error{
 		nil,
@@ -308,15 +309,15 @@ func TestTailResumesAfterAProxyEndsItsStream(t *testing.T) {
 		status.Error(codes.Unknown, "OK: HTTP status code 200; missing trailers"),
 	}
 	synctest.Test(t, func(t *testing.T) {
-		_, wait := runTail(t, tailCmd{HeartbeatInterval: 15 * time.Second}, io.Discard, &subscriptions{
+		_, wait := runTail(t, tailCmd{HeartbeatInterval: 15 * time.Second}, io.Discard, &fakeGateway{
 			serve: func(n int, _ *ongairv1.SubscribeRequest, stream grpc.ServerStreamingServer[ongairv1.SubscribeResponse]) error {
 				assert.NoError(t, stream.Send(eventNamed("one")))
 				if n < len(ends) {
 					return ends[n]
 				}
-				return status.Error(codes.PermissionDenied, "the caller has lost its right")
+				return status.Error(codes.PermissionDenied, "the caller has no permission any more")
 			},
-		}, asItIs)
+		}, unchanged)
 		errOut, err := wait()
 		assert.Equal(t, exitRejected, exitCode(err))
 		assert.Equal(t, len(ends), strings.Count(errOut, "reconnecting"), errOut)
