@@ -18,16 +18,16 @@ const (
 	maxSecret = 16 << 10
 )
 
-// readFile reads a regular file of at most limit bytes. It rejects other files, because nothing
-// may ever write to a pipe, and a device may be endless. The limit applies to the bytes read,
-// because the size that a file reports may be wrong.
+// readFile reads a regular file of at most limit bytes. It rejects other files. A pipe may never
+// get a writer, and a device may never end. The limit applies to the bytes read, because the size
+// that a file reports may be wrong.
 func readFile(path string, limit int64) ([]byte, error) {
 	// Without O_NONBLOCK, opening a pipe waits for a writer.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = file.Close() }() // it was read only
+	defer func() { _ = file.Close() }() // the file was only read, so an error of Close does not matter
 	info, err := file.Stat()
 	if err != nil {
 		return nil, err

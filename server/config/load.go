@@ -401,7 +401,7 @@ func (r *reading) addChannelOfEnvironment(channels map[string]Channel) {
 		r.warnings.Add(setting, "ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET add this channel to those of %s", r.file)
 	}
 	read := func(key, variable string) string {
-		r.given[setting+"."+key] = variable // also if it is not set, so that a problem names it
+		r.given[setting+"."+key] = variable // also if it is not set, so that the error can name the variable
 		return os.Getenv(variable)
 	}
 	channels[DefaultChannel] = Channel{

@@ -38,7 +38,7 @@ func (s fileState) changed(path string) bool {
 		return false
 	}
 	return s.at.Sub(s.info.ModTime()) < minAge || err != nil || !os.SameFile(s.info, now) || !s.info.ModTime().Equal(now.ModTime()) ||
-		s.info.Size() != now.Size() || s.info.Mode() != now.Mode() // a warning depends on the mode
+		s.info.Size() != now.Size() || s.info.Mode() != now.Mode() // there is a warning about files that all users can read
 }
 
 // watch records the state of a file before it is read. If a file is read several times, watch

@@ -136,7 +136,7 @@ func (r *reading) syntaxError(err error) error {
 	if !ok {
 		return fmt.Errorf("config file %s is not valid YAML", r.file) // the text of err may quote the file
 	}
-	says := uselessTag // the tag of a type that the value does not have
+	says := uselessTag // a tag of a type that does not fit the value
 	if slices.Contains([]yaml.Stage{yaml.ReaderStage, yaml.ScannerStage, yaml.ParserStage}, syntax.Stage) {
 		says = syntax.Message
 	}

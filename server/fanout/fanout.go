@@ -62,7 +62,7 @@ type Log interface {
 	// position, the log has no matching events besides the returned ones. If the log cannot
 	// search, it returns no events and the given position.
 	ReadMatching(ctx context.Context, position uint64, channel, notificationType string, maxEvents, maxBytes int) (event.Segment, uint64, error)
-	// Follow delivers the events after a position until ctx ends or it fails. If there are no
+	// Follow delivers the events after a position until ctx ends or Follow fails. If there are no
 	// events after the position when Follow begins, it calls caughtUp.
 	Follow(ctx context.Context, position uint64, caughtUp func(), deliver func(event.Entry)) error
 	// Earliest returns the position before the oldest event. Latest returns the position after
@@ -184,7 +184,7 @@ func (f *Fanout) Run(ctx context.Context) error {
 	for {
 		err := f.follow(ctx, &started)
 		if ctx.Err() != nil {
-			return nil // the end of ctx is what was asked for
+			return nil // the caller ended ctx, so this is not a failure
 		}
 		if f.lostAt.CompareAndSwap(0, time.Now().UnixNano()) {
 			away.Reset(awayAfter)
@@ -237,7 +237,7 @@ func (f *Fanout) away(now time.Time) error {
 
 // regained notes that the log is followed again.
 func (f *Fanout) regained() {
-	if f.lostAt.Load() != 0 { // a write for each event would slow down all readers
+	if f.lostAt.Load() != 0 { // a store for each event would slow down all readers
 		f.lostAt.Store(0)
 	}
 }

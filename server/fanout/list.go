@@ -25,7 +25,7 @@ const catchUp = time.Second
 // ended.
 func (r *Reader) List(page *event.Page, wait, scan time.Duration) (*event.Response, error) {
 	start := time.Now()
-	cursor := "" // of the position; empty if unknown
+	cursor := "" // cursor of r.position; empty if not known yet
 	for {
 		if r.ctx.Err() != nil {
 			return nil, context.Cause(r.ctx)
@@ -37,7 +37,7 @@ func (r *Reader) List(page *event.Page, wait, scan time.Duration) (*event.Respon
 		if err != nil && cursor == "" {
 			return nil, r.cause(err)
 		}
-		full := err != nil // the next page begins with the error
+		full := err != nil // return what is in the page; the next call returns the error
 		if events.Len() > 0 {
 			var last uint64
 			if last, full = page.Add(events, &r.filter); last > r.position {

@@ -14,8 +14,8 @@ import (
 
 // Bounds of pages.
 const (
-	// pageEvents is the number of events of a page. Large events end a page early: it has
-	// at most segmentBytes and one event.
+	// pageEvents is the number of events of a page. A page with large events ends early. It ends
+	// at segmentBytes, but has at least one event.
 	pageEvents = 512
 	// pagesAhead is how many pages are read ahead. So the next page is already in the cache when
 	// a single reader needs it, while JetStream reads a later one.

@@ -91,7 +91,7 @@ func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 			deadline = now.Add(idle)
 		}
 		if !now.Before(deadline) && idle > 0 && !r.fanout.follows() {
-			deadline = now.Add(min(idle, retryDelay)) // there may be events that the ring lacks
+			deadline = now.Add(min(idle, retryDelay)) // the log may have events that are not in the ring
 		}
 		if !now.Before(deadline) {
 			cursor, err := r.fanout.cursor(r.ctx, r.position)

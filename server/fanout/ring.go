@@ -89,13 +89,13 @@ func (r *ring) evict() {
 		oldest := r.segments[0]
 		r.sealed -= oldest.Memory()
 		r.floor = oldest.Last()
-		r.segments[0] = event.Segment{} // or the array behind the slice would keep it
+		r.segments[0] = event.Segment{} // clear it; otherwise the slice's array would keep the segment in memory
 		r.segments = r.segments[1:]
 	}
 }
 
-// after returns the events of one segment after a position, if there are any. behind is
-// true if the ring has evicted some of them.
+// after returns events that come after a position, at most those of one segment. behind is true
+// if the ring has already evicted events after the position.
 func (r *ring) after(position uint64) (events event.Segment, behind bool) {
 	if position < r.floor {
 		return event.Segment{}, true

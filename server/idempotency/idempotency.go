@@ -179,8 +179,9 @@ func newStore(records records, writable func() context.Context, logger *slog.Log
 	return s
 }
 
-// Do makes call, which fills in response, unless a call with the same key was made before. Then
-// response gets the earlier response, and replayed is true. ctx MUST have a deadline.
+// Do runs call, which MUST fill in response, if no call with the same key was made before.
+// Otherwise it copies the earlier response into response, and replayed is true. ctx MUST have a
+// deadline.
 //
 // Do returns the error of call, or one of these:
 //

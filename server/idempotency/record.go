@@ -15,7 +15,7 @@ import (
 type state string
 
 const (
-	stateClaimed state = "claimed" // the call is running, or its gateway was killed
+	stateClaimed state = "claimed" // the call is running, or the gateway that made it was killed or dropped its outcome
 	stateDone    state = "done"    // the call ended with a response
 	stateUnknown state = "unknown" // the call ended and may have had an effect
 	stateFree    state = "free"    // the call ended without an effect; the key may be claimed again

@@ -83,7 +83,7 @@ func (s *Store) retrySettling(x *settlement, err error) error {
 	for err != nil && !errors.Is(err, errReplaced) && ctx.Err() == nil {
 		select {
 		case <-time.After(settleDelay):
-		case <-ctx.Done(): // one last attempt
+		case <-ctx.Done(): // do not wait any longer, and make one last attempt
 		}
 		err = s.trySettle(x)
 	}
@@ -114,7 +114,7 @@ func (s *Store) trySettle(x *settlement) error {
 		_, err = s.write(ctx, x.name, x.outcome, sequence)
 		return err
 	case sequence == x.last:
-		return conflict // a record that cannot be read yet, possibly the claim
+		return conflict // with a record that cannot be read yet; it may be the claim
 	}
 	return x.replaced()
 }

@@ -235,8 +235,8 @@ type SubscribeRequest struct {
 	// notification_types form one filter. If both are empty, all types are delivered.
 	EventTypes []EventType `protobuf:"varint,2,rep,packed,name=event_types,json=eventTypes,proto3,enum=ongair.v1.EventType" json:"event_types,omitempty"`
 	// Event types to deliver, as Ongair writes them in notification_type. At most
-	// 100, each of 1 to 256 bytes. It is for types that EventType lacks. Empty means
-	// all types, unless event_types has values.
+	// 100, each of 1 to 256 bytes. Use this field for types that the enum EventType
+	// does not have. Empty means all types, unless event_types has values.
 	NotificationTypes []string `protobuf:"bytes,3,rep,name=notification_types,json=notificationTypes,proto3" json:"notification_types,omitempty"`
 	// Ids (on the channel) of the contacts whose events are delivered. At most 1,000,
 	// each of 1 to 256 bytes. Empty means all contacts. White space around an id, and

@@ -65,8 +65,9 @@ type OngairServiceClient interface {
 	//
 	// It is for programs that cannot keep a stream open, such as cron jobs, PHP
 	// scripts, shell scripts and serverless functions. To read on, call it again with
-	// the cursor of the last page. With wait it is a long poll, which counts as one
-	// of the caller's streams; a gateway that stops answers it with an empty page.
+	// the cursor of the last page. With wait, the call is a long poll. It counts
+	// towards the caller's limit of streams. If the gateway stops during the wait, it
+	// answers with an empty page.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
 	// Subscribe streams events, in the order of the log.
 	//
@@ -206,8 +207,9 @@ type OngairServiceServer interface {
 	//
 	// It is for programs that cannot keep a stream open, such as cron jobs, PHP
 	// scripts, shell scripts and serverless functions. To read on, call it again with
-	// the cursor of the last page. With wait it is a long poll, which counts as one
-	// of the caller's streams; a gateway that stops answers it with an empty page.
+	// the cursor of the last page. With wait, the call is a long poll. It counts
+	// towards the caller's limit of streams. If the gateway stops during the wait, it
+	// answers with an empty page.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
 	// Subscribe streams events, in the order of the log.
 	//
