@@ -12,42 +12,41 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 )
 
-// Segment is a stretch of the log, encoded for subscribers: the records of its
-// events laid end to end, in the order of the log, and beside them what filters
-// look at. A record is one element of SubscribeResponse.events, so that any run
-// of records is a part of a response as it is.
+// Segment has consecutive events of the log, encoded for subscribers. The records of its events
+// are next to each other, in the order of the log. Beside them are the fields that filters
+// compare. A record is one element of SubscribeResponse.events, so any run of records is a part
+// of a response.
 //
-// A Segment is a value like a slice, and immutable: Append returns a longer one
-// that may share its memory. So what one goroutine appends to others can read at
-// the same time, each up to where its own Segment ends. Only the longest one MUST
-// be appended to.
+// A Segment is an immutable value like a slice. Append returns a longer one that may share its
+// memory. Other goroutines may read a Segment while one goroutine appends to it. Only the
+// longest Segment MUST be appended to.
 type Segment struct {
 	wire    []byte
 	records []record
 }
 
-// record is where an event is in the wire of its segment, and in it what filters
+// record has the place of an event in the wire of its segment, and of the fields that filters
 // compare.
 type record struct {
 	sequence uint64
-	// cursor is where the event's last field begins, its cursor.
+	// cursor is the place of the event's last field, its cursor.
 	start, cursor, end uint32
 
 	channel, notificationType, externalID, conversationID span
-	// documented is the documented type; unspecified for any other.
+	// documented is the documented type, or unspecified.
 	documented ongairv1.EventType
 	// text has the event as REST streams send it, once one of them has needed it.
 	text *text
 }
 
-// span is a part of a wire; the empty one where a field is missing.
+// span is a part of a wire. It is empty for a missing field.
 type span struct{ start, end uint32 }
 
 // RecordOverhead is the memory of a record in addition to its bytes, in bytes. The texts of
 // events are bounded by Texts.
 const RecordOverhead = int(unsafe.Sizeof(record{}) + unsafe.Sizeof(text{}))
 
-// Entry is an event of the log on its way into a segment.
+// Entry is an event of the log to be added to a segment.
 type Entry struct {
 	// Sequence is the event's position in the log.
 	Sequence uint64
@@ -57,14 +56,13 @@ type Entry struct {
 	Cursor string
 }
 
-// Field numbers of ongair.v1, which never change once published; a test compares
-// them with the descriptors.
+// Field numbers of ongair.v1, which never change. A test compares them with the descriptors.
 const (
 	responseEvents  protowire.Number = 1
 	responseCursor  protowire.Number = 2
 	responsePending protowire.Number = 3
 
-	// An event's cursor has the number of a response's, on which Response relies.
+	// An event's cursor has the number of a response's. Response relies on that.
 	eventCursor                            = responseCursor
 	eventChannel          protowire.Number = 3
 	eventReceiveTime      protowire.Number = 4
@@ -75,10 +73,10 @@ const (
 	contactExternalID protowire.Number = 1
 )
 
-// NewSegment returns an empty segment with room for so many bytes of records.
+// NewSegment returns an empty segment with room for a number of bytes.
 func NewSegment(bytes int) Segment { return Segment{wire: make([]byte, 0, bytes)} }
 
-// SegmentOf makes one of entries, with no more room than they need.
+// SegmentOf returns a segment of entries without spare memory.
 func SegmentOf(entries []Entry) (Segment, error) {
 	bytes := 0
 	for i := range entries {
@@ -94,18 +92,18 @@ func SegmentOf(entries []Entry) (Segment, error) {
 	return s, nil
 }
 
-// Size is how many bytes the record of the entry takes in a segment.
+// Size returns the bytes of the entry's record in a segment.
 func (e *Entry) Size() int {
 	return protowire.SizeTag(responseEvents) + protowire.SizeBytes(e.size())
 }
 
-// size is the size of the event with its cursor.
+// size returns the bytes of the event with its cursor.
 func (e *Entry) size() int {
 	return len(e.Event) + protowire.SizeTag(eventCursor) + protowire.SizeBytes(len(e.Cursor))
 }
 
-// Append returns the segment with one event more, which MUST come after all it
-// has. It fails where the entry's bytes are not those of an event.
+// Append returns the segment with one more event, which MUST come after all others. It fails if
+// the entry is not an event.
 func (s Segment) Append(e Entry) (Segment, error) {
 	start := len(s.wire)
 	wire := slices.Grow(s.wire, e.Size())
@@ -124,7 +122,7 @@ func (s Segment) Append(e Entry) (Segment, error) {
 	return Segment{wire: wire, records: append(s.records, r)}, nil
 }
 
-// find notes where the fields are that filters compare, in wire[start:end].
+// find sets the places of the fields that filters compare, in wire[start:end].
 func (r *record) find(wire []byte, start, end int) error {
 	return eachBytes(wire[:end], start, func(number protowire.Number, value span) error {
 		switch number {
@@ -181,22 +179,19 @@ func eachBytes(wire []byte, start int, f func(protowire.Number, span) error) err
 	return nil
 }
 
-// Len is how many events the segment has.
+// Len returns the number of events.
 func (s Segment) Len() int { return len(s.records) }
 
-// Last is the position after the segment's newest event. The segment MUST NOT be
-// empty.
+// Last returns the position after the newest event. The segment MUST NOT be empty.
 func (s Segment) Last() uint64 { return s.records[len(s.records)-1].sequence }
 
-// First is the sequence of the segment's oldest event. The segment MUST NOT be
-// empty.
+// First returns the sequence of the oldest event. The segment MUST NOT be empty.
 func (s Segment) First() uint64 { return s.records[0].sequence }
 
-// Room is how many bytes of records can still be appended without moving those
-// that are there.
+// Room returns the bytes of records that can be appended without moving the others.
 func (s Segment) Room() int { return cap(s.wire) - len(s.wire) }
 
-// Memory is how many bytes the segment holds on to.
+// Memory returns the bytes of memory that the segment keeps.
 func (s Segment) Memory() int { return cap(s.wire) + cap(s.records)*RecordOverhead }
 
 // After returns the part of the segment after a position.
@@ -207,8 +202,8 @@ func (s Segment) After(position uint64) Segment {
 	return Segment{}
 }
 
-// CursorAt returns the cursor right after the event with a sequence; empty where
-// the segment does not have it.
+// CursorAt returns the cursor right after an event. It is empty if the segment does not have
+// the event.
 func (s Segment) CursorAt(sequence uint64) string {
 	i := s.find(sequence)
 	if i == len(s.records) || s.records[i].sequence != sequence {
@@ -222,7 +217,7 @@ func (s Segment) CursorAt(sequence uint64) string {
 
 // find returns the index of the first event at or after a sequence.
 func (s Segment) find(sequence uint64) int {
-	// Sequences have no gaps, unless entries were passed over.
+	// Sequences have no gaps, unless entries were skipped.
 	if len(s.records) > 0 && s.First() <= sequence {
 		if i := sequence - s.First(); i < uint64(len(s.records)) && s.records[i].sequence == sequence {
 			return int(i)
@@ -234,8 +229,8 @@ func (s Segment) find(sequence uint64) int {
 	return i
 }
 
-// cursor returns the field with the cursor right after event i: it ends the
-// event's record, and is the same field in a response.
+// cursor returns the field with the cursor right after event i. It ends the event's record, and
+// is the same field in a response.
 func (s Segment) cursor(i int) []byte {
 	r := s.records[i]
 	return s.wire[r.cursor:r.end:r.end]

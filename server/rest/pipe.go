@@ -11,26 +11,24 @@ import (
 
 // Sizes of the connection in memory, in bytes for each direction.
 const (
-	// pipeBuffer holds a few responses of a stream.
+	// pipeBuffer is several times the size of a response.
 	pipeBuffer = 1 << 20
-	// streamWindow is how much of one stream is on its way to a client. grpc-go would by
-	// itself choose up to 16 MiB, which suits a network; here it is what each client that
-	// does not read would hold.
+	// streamWindow bounds the data of one call in transit. grpc-go's default is up to 16 MiB,
+	// which suits a network.
 	streamWindow = 256 << 10
-	// connWindow is that of all streams together. It is given back before a stream is read,
-	// so that clients that do not read do not use it up.
+	// connWindow bounds the data of all calls in transit.
 	connWindow = 16 << 20
 )
 
-// Pipe is the connection in memory between the HTTP port and a gRPC server, which serves
+// Pipe is the connection in memory between the HTTP port and a gRPC server. The server serves
 // it as a listener.
 type Pipe struct{ *bufconn.Listener }
 
 // NewPipe returns a pipe.
 func NewPipe() *Pipe { return &Pipe{bufconn.Listen(pipeBuffer)} }
 
-// Dial returns the connection that requests become calls on. maxResponse bounds a
-// response, in bytes. The caller closes the connection.
+// Dial returns the connection for calls. maxResponse bounds a response, in bytes. The caller
+// MUST close the connection.
 func (p *Pipe) Dial(maxResponse int) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:memory",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return p.DialContext(ctx) }),

@@ -16,8 +16,8 @@ import (
 	"github.com/ongair/ongair-gateway/server/fault"
 )
 
-// checkQuery tries each query parameter for itself, so that each that is wrong can be
-// named. The request then has the parameters as grpc-gateway takes them.
+// checkQuery decodes each query parameter separately, so that every invalid one can be
+// reported. It replaces the query by one that grpc-gateway accepts.
 func (r route) checkQuery(req *http.Request) *fault.Fault {
 	values, err := url.ParseQuery(req.URL.RawQuery)
 	if err != nil {
@@ -47,7 +47,7 @@ func (r route) checkQuery(req *http.Request) *fault.Fault {
 			given[field] = true
 			for i := range value {
 				value[i] = canonical(field, value[i])
-				if r.takes(name, value[i]) {
+				if r.accepts(name, value[i]) {
 					continue
 				}
 				at := name
@@ -67,8 +67,8 @@ func (r route) checkQuery(req *http.Request) *fault.Fault {
 	return nil
 }
 
-// takes returns whether grpc-gateway takes a query parameter.
-func (r route) takes(name, value string) bool {
+// accepts reports whether grpc-gateway accepts a query parameter.
+func (r route) accepts(name, value string) bool {
 	return runtime.PopulateQueryParameters(r.input.New().Interface(), url.Values{name: {value}}, &utilities.DoubleArray{}) == nil
 }
 

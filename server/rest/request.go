@@ -73,8 +73,8 @@ func admitted(ctx context.Context, _ *http.Request) metadata.MD {
 	return md
 }
 
-// checkHeader refuses a key that gRPC metadata cannot carry: grpc-gateway would
-// drop it, and the call would be one without a key.
+// checkHeader rejects a key that gRPC metadata cannot contain. grpc-gateway would drop it, and
+// make the call without a key.
 func checkHeader(req *http.Request) *fault.Fault {
 	for _, key := range req.Header.Values(idempotencyKey) {
 		if strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
@@ -84,9 +84,9 @@ func checkHeader(req *http.Request) *fault.Fault {
 	return nil
 }
 
-// checkBody reads the body whole, within listen.MaxBodyBytes, and checks that it is one JSON
-// value: a decoder alone would stop reading after the first. release MUST be called when the
-// request is over.
+// checkBody reads the whole body, within listen.MaxBodyBytes, and checks that it is one JSON
+// value. A decoder alone would stop after the first value. release MUST be called at the end of
+// the request.
 func checkBody(bodies *listen.Bodies, w http.ResponseWriter, req *http.Request) (release func(), f *fault.Fault) {
 	body, release, err := bodies.Read(w, req)
 	switch {
@@ -112,8 +112,8 @@ func checkBody(bodies *listen.Bodies, w http.ResponseWriter, req *http.Request) 
 	return release, nil
 }
 
-// heldBody is a body in memory. It gives its memory back once it is read, since a stream lasts
-// for much longer than that.
+// heldBody is a body in memory. It releases its memory when it has been read, because a call
+// may last much longer.
 type heldBody struct {
 	*bytes.Reader
 	release func()

@@ -15,16 +15,14 @@ type route struct {
 	// rpc is the name of the RPC, and input its request.
 	rpc   string
 	input protoreflect.MessageType
-	// sends says that the RPC sends to a contact, and streams that it answers with a stream.
+	// sends means that the RPC sends to a contact. streams means that it answers with a stream.
 	sends, streams bool
 }
 
-// routes are the RPCs by path and HTTP method. No path has variables in it. No other path
-// or method is served (check).
+// routes has the RPCs by path and HTTP method. No path has variables.
 type routes map[string]map[string]route
 
-// routesOf reads the routes from the service's annotations, so that they are the
-// ones that grpc-gateway serves.
+// routesOf reads the routes from the service's annotations. They are those of grpc-gateway.
 func routesOf(service protoreflect.ServiceDescriptor) (routes, error) {
 	found := routes{}
 	for i := range service.Methods().Len() {

@@ -10,25 +10,25 @@ import (
 // bound, because it counts against its caller's limit.
 const answerTimeout = 30 * time.Second
 
-// lastLineTimeout bounds how long a client takes to read each of the last lines of a stream
-// that the gateway has ended. A client that is too slow resumes from the cursor of the last
-// line that it read.
+// lastLineTimeout bounds the time in which a client must read each of the last lines of a
+// stream that the gateway ends. A slower client resumes from the cursor of the last line that
+// it read.
 const lastLineTimeout = 500 * time.Millisecond
 
-// interruptedWriter is a ResponseWriter whose writes can be bounded at any time.
+// interruptedWriter is a ResponseWriter whose writes can get a time limit at any time.
 type interruptedWriter struct {
 	http.ResponseWriter
 	interrupted atomic.Bool
 }
 
-// interrupt bounds the write that is under way, and each later one, to lastLineTimeout. It is
-// safe for concurrent use.
+// interrupt limits the current write, and each later one, to lastLineTimeout. It is safe for
+// concurrent use.
 func (w *interruptedWriter) interrupt() {
 	w.interrupted.Store(true)
 	w.extend()
 }
 
-// extend begins the bound of a write.
+// extend starts the time limit of a write.
 func (w *interruptedWriter) extend() {
 	if w.interrupted.Load() {
 		setWriteDeadline(w.ResponseWriter, time.Now().Add(lastLineTimeout))
@@ -41,17 +41,17 @@ func (w *interruptedWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p) //nolint:gosec // streams are JSON lines and Server-Sent Events, and not HTML
 }
 
-// FlushError is what http.ResponseController calls.
+// FlushError implements the interface of http.ResponseController.
 func (w *interruptedWriter) FlushError() error {
 	w.extend()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Unwrap is what http.ResponseController calls for what this writer does not have.
+// Unwrap implements the interface of http.ResponseController.
 func (w *interruptedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// withWriteTimeout bounds how long a client takes to read what next answers. Where that is an
-// error, write has begun to. net/http takes the bound away after the answer.
+// withWriteTimeout bounds the time in which a client must read an answer of next. For an error,
+// write has set the limit already. net/http removes it after the answer.
 func withWriteTimeout(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		next.ServeHTTP(w, req)
@@ -59,8 +59,8 @@ func withWriteTimeout(next http.Handler) http.Handler {
 	})
 }
 
-// setWriteDeadline does nothing for a ResponseWriter that has no deadlines, which those
-// of net/http have.
+// setWriteDeadline sets the write deadline of a net/http ResponseWriter. It does nothing for
+// others.
 func setWriteDeadline(w http.ResponseWriter, deadline time.Time) {
 	_ = http.NewResponseController(w).SetWriteDeadline(deadline)
 }
