@@ -27,7 +27,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/listen"
 )
 
-// Kind is what a call counts as.
+// Kind is the kind of a call. It determines the limits that apply.
 type Kind uint8
 
 // The kinds of calls.

@@ -38,7 +38,7 @@ type limits struct {
 	watches int
 }
 
-// usage is what a caller uses at a moment. It is kept from the caller's first call on.
+// usage is the current usage of a caller. It is kept from the caller's first call on.
 type usage struct {
 	rate           *rate.Limiter
 	calls, streams int

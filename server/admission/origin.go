@@ -44,7 +44,7 @@ func addrPort(addr net.Addr) netip.AddrPort {
 
 func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
-// Origin is where a call comes from.
+// Origin identifies the connection and client of a call.
 type Origin struct {
 	// Connection is the connection of the call.
 	Connection ConnKey

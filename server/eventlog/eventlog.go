@@ -63,7 +63,7 @@ const (
 
 // Config of a Log. The zero value has the defaults.
 type Config struct {
-	// RetentionAge is how long an event is kept.
+	// RetentionAge is the time for which an event is kept.
 	RetentionAge time.Duration
 	// RetentionBytes is how much the log keeps, in bytes on the disk; the oldest
 	// events go first.
@@ -76,7 +76,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// stream is what a Log needs of a storage.Stream.
+// stream is the part of storage.Stream that a Log uses.
 type stream interface {
 	Append(ctx context.Context, m storage.Message) (storage.Ack, error)
 	Read(ctx context.Context, req storage.ReadRequest, each func(sequence uint64, data []byte) bool) (storage.ReadEnd, error)
@@ -93,9 +93,9 @@ type Log struct {
 	ends   question[Bounds]
 	// starts and latest are what is remembered of blocks.
 	starts, latest memo
-	// head is what Head returns.
+	// head is the result of Head.
 	head atomic.Uint64
-	// replicated is what the latest Bounds said.
+	// replicated is from the latest Bounds.
 	replicated atomic.Bool
 
 	mu sync.Mutex

@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// AuthForm is how the header Authorization spells the token. Ongair's documentation uses a colon.
+// AuthForm is the form of the token in the header Authorization. Ongair's documentation uses a colon.
 // Its older manual and its Node client use an equals sign. Accounts differ in which of them they
 // accept.
 type AuthForm int

@@ -94,7 +94,7 @@ type Config struct {
 	// Token is the channel's API token: a non-empty string without control characters, because an
 	// HTTP header carries it. Ongair does not see spaces at its end, because headers are trimmed.
 	Token string
-	// AuthForm is how the token is sent. The zero value is AuthAuto.
+	// AuthForm is the form of the token. The zero value is AuthAuto.
 	AuthForm AuthForm
 	// Transport sends the requests. Nil means a NewTransport for this client. Clients may share
 	// one.

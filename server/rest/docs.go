@@ -19,7 +19,7 @@ import (
 // docsPath is the path of the interactive reference.
 const docsPath = "/docs"
 
-// indexPage is what browsers get at the root.
+// indexPage is the page at the root for browsers.
 const indexPage = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -34,7 +34,7 @@ const indexPage = `<!doctype html>
 </ul>
 `
 
-// indexJSON is what other clients get at the root.
+// indexJSON is the answer at the root for other clients.
 const indexJSON = `{"name": "Ongair Gateway", "docs": "/docs", "openapi": "/openapi.json", "rest": "/v1", "grpc": "ongair.v1.OngairService"}
 `
 

@@ -25,7 +25,7 @@ import (
 const (
 	// readyTimeout bounds the start of the embedded server after it has read its files.
 	readyTimeout = 30 * time.Second
-	// probeInterval is how often a directory that cannot be written is tried.
+	// probeInterval is the interval at which an unwritable directory is tried again.
 	probeInterval = time.Second
 	// probeBytes is how much room there has to be before the server is restarted. It is the
 	// size of several of the largest messages, so that the server does not fail at once.

@@ -23,7 +23,7 @@ const (
 type RecordsConfig struct {
 	// Bucket is the name of the key-value bucket.
 	Bucket, Description string
-	// MaxAge is how long a record is kept.
+	// MaxAge is the time for which a record is kept. 0 means forever.
 	MaxAge time.Duration
 }
 

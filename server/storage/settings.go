@@ -19,7 +19,7 @@ func owned() []string {
 	}
 }
 
-// change is what happened to a setting.
+// change is a changed setting.
 type change struct {
 	setting  string // as in nats-server's JSON
 	from, to any

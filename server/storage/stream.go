@@ -21,7 +21,7 @@ type StreamConfig struct {
 	Name, Description string
 	// Subject is the prefix of all subjects. It ends with a dot.
 	Subject string
-	// MaxAge is how long a message is kept. 0 means forever.
+	// MaxAge is the time for which a message is kept. 0 means forever.
 	MaxAge time.Duration
 	// MaxBytes bounds the stream, in bytes on the disk. The oldest messages are removed first.
 	// 0 means no bound.

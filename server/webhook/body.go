@@ -72,7 +72,7 @@ func readFields(contentType string, body []byte, wrappings int) (found []field, 
 	return found, whole && exact, nil
 }
 
-// label is what a Content-Type says of a body.
+// label is the content of a Content-Type.
 type label struct{ mediaType, boundary, charset string }
 
 // labelOf reads a Content-Type. The type of one with malformed parameters still counts.

@@ -58,7 +58,7 @@ func notificationID(e *ongairv1.Event) (id string, ok bool) {
 	return id, id != "" && len(id) <= 64 && strings.Trim(id, "0123456789") == "" && strings.Trim(id, "0") != ""
 }
 
-// rememberedIDs is how many ids of Ongair's are remembered to warn of their reuse.
+// rememberedIDs is the number of Ongair's ids that are remembered to detect their reuse.
 const rememberedIDs = 4096
 
 // reuses notices an id of Ongair's that comes again with another content. It forgets: it is

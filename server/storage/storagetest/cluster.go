@@ -44,7 +44,7 @@ func ServeCluster(t *testing.T) *Cluster {
 	return c
 }
 
-// URL is what clients connect to: any of the servers.
+// URL returns the URLs of the servers, for clients.
 func (c *Cluster) URL() string {
 	var urls []string
 	for _, s := range c.Servers {
@@ -55,7 +55,7 @@ func (c *Cluster) URL() string {
 
 func nameOf(server int) string { return fmt.Sprint("server-", server) }
 
-// jetStreamOf is what a server says of its JetStream, at its monitoring port.
+// jetStreamOf returns the state of a server's JetStream from its monitoring port.
 type jetStreamOf struct {
 	Meta struct {
 		Leader   string

@@ -37,7 +37,7 @@ type Server struct {
 	ports    ports
 }
 
-// ports is what a server writes once it listens: the URLs of each port.
+// ports has the URLs of each port, which a server writes when it listens.
 type ports struct{ Nats, Monitoring []string }
 
 // Serve starts a NATS server that a gateway can use; settings, if there are any,
@@ -124,7 +124,7 @@ func (s *Server) Stop() {
 	s.cmd = nil
 }
 
-// URL is what clients connect to.
+// URL returns the server's URL, for clients.
 func (s *Server) URL() string { return s.ports.Nats[0] }
 
 // Home returns the server as a home.

@@ -22,7 +22,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage"
 )
 
-// T is what this package needs of a test: a *testing.T, or a *rapid.T.
+// T is the part of *testing.T and *rapid.T that this package uses.
 type T interface {
 	Helper()
 	Errorf(format string, args ...any)
@@ -33,7 +33,7 @@ type T interface {
 	Context() context.Context
 }
 
-// Home is where a storage lives: its data outlast its being open.
+// Home has the data of a storage, which are kept while the storage is closed.
 type Home struct {
 	config storage.Config
 }
