@@ -50,14 +50,8 @@ func (s *Service) ListEvents(ctx context.Context, req *ongairv1.ListEventsReques
 
 // subscriptionOf returns a subscription with the filters and the start of req.
 func subscriptionOf(req *ongairv1.ListEventsRequest) *ongairv1.SubscribeRequest {
-	sub := &ongairv1.SubscribeRequest{
-		Channels:           req.GetChannels(),
-		EventTypes:         req.GetEventTypes(),
-		NotificationTypes:  req.GetNotificationTypes(),
-		ExternalContactIds: req.GetExternalContactIds(),
-		ConversationIds:    req.GetConversationIds(),
-		Start:              &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST},
-	}
+	sub := filtersOf(req)
+	sub.Start = &ongairv1.SubscribeRequest_Position{Position: ongairv1.Position_POSITION_EARLIEST}
 	switch start := req.GetStart().(type) {
 	case *ongairv1.ListEventsRequest_Cursor:
 		sub.Start = &ongairv1.SubscribeRequest_Cursor{Cursor: start.Cursor}

@@ -55,9 +55,10 @@ func (h *Requests) Admit(r *http.Request, rpc string) (md metadata.MD, done func
 	return md, func() { release(); call.Done() }, nil
 }
 
-// Subscribe serves a subscription. It admits the request by its ticket, or by its headers if ticket
-// is empty. Then it calls receive to decode it, and send with each response, the first one at once. When the gateway ends the stream and send is
-// blocked, it calls interrupt, and send MUST return soon. Subscribe returns the reason for the end.
+// Subscribe serves a subscription. It admits the request by its ticket, or by its headers if
+// ticket is empty. Then it calls receive to decode it, and send with each response, the first
+// one at once. When the gateway ends the stream and send is blocked, it calls interrupt, and
+// send MUST return soon. Subscribe returns the reason for the end.
 func (h *Requests) Subscribe(r *http.Request, ticket string, receive func(*ongairv1.SubscribeRequest) error, send func(*event.Response) error, interrupt func()) (err error) {
 	const rpc = "Subscribe"
 	start, ctx := time.Now(), r.Context()

@@ -83,6 +83,39 @@ func (s *Service) read(ctx context.Context, sub *subscription, req *ongairv1.Sub
 	return reader, func() { reader.Close(); unregister() }, nil
 }
 
+// limitChannels sets the channels of a request without channels to those that the caller may use.
+func limitChannels(caller auth.Principal, req *ongairv1.SubscribeRequest) error {
+	channels, limited := caller.Channels()
+	if !limited || len(req.GetChannels()) > 0 {
+		return nil
+	}
+	if len(channels) == 0 {
+		return caller.MayUse("") // an empty filter would match all channels
+	}
+	req.Channels = channels
+	return nil
+}
+
+// filtered is a request that selects events.
+type filtered interface {
+	GetChannels() []string
+	GetEventTypes() []ongairv1.EventType
+	GetNotificationTypes() []string
+	GetExternalContactIds() []string
+	GetConversationIds() []string
+}
+
+// filtersOf returns a subscription with the filters of req, and without a start.
+func filtersOf(req filtered) *ongairv1.SubscribeRequest {
+	return &ongairv1.SubscribeRequest{
+		Channels:           req.GetChannels(),
+		EventTypes:         req.GetEventTypes(),
+		NotificationTypes:  req.GetNotificationTypes(),
+		ExternalContactIds: req.GetExternalContactIds(),
+		ConversationIds:    req.GetConversationIds(),
+	}
+}
+
 // startOf returns the start of a request.
 func startOf(req *ongairv1.SubscribeRequest) (fanout.Start, error) {
 	switch start := req.GetStart().(type) {

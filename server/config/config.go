@@ -6,11 +6,11 @@
 // file, a flag or an environment variable. Check validates a Config, loaded or not. Errors and
 // warnings contain no secrets.
 //
-// A running gateway reads these files again, and somebody may be editing them at that moment.
-// Therefore there are limits on the size of each file, the nesting of the YAML, the size after
-// aliases and variables are expanded, and the number of listed problems. The work is proportional
-// to the size of the file. Loaded stores the state that each file had just before it was read.
-// FilesChanged compares these states, so that unchanged files are not read again.
+// A running gateway reads these files again, possibly while they are edited. Therefore there are
+// limits on the size of each file, the nesting of the YAML, the size after aliases and variables are
+// expanded, and the number of listed problems. The work is proportional to the size of the file.
+// Loaded stores the state that each file had just before it was read. FilesChanged compares these
+// states, so that unchanged files are not read again.
 package config
 
 import (
@@ -108,8 +108,8 @@ type Config struct {
 	// Grace is the time for which a stop waits for running calls. If the stop ends a call, the
 	// error of the call has the metadata "effect". Zero means the default.
 	Grace time.Duration `restart:"grace"`
-	// LogLevel and LogFormat configure Logger, which is required. When LogLevel changes, whoever
-	// created Logger must apply the new level.
+	// LogLevel and LogFormat configure Logger, which is required. The creator of Logger must
+	// apply a changed LogLevel.
 	LogLevel  slog.Level `reload:"log_level"`
 	LogFormat string     `restart:"log_format"`
 	Logger    *slog.Logger

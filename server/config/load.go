@@ -96,8 +96,8 @@ type callerConfig struct {
 }
 
 // SecretKeys returns the YAML keys whose values are secrets. These are the keys for which a key
-// with the suffix _file exists. key_hashes is one too, because somebody may put an API key there
-// by mistake.
+// with the suffix _file exists. key_hashes is one too, because an API key may be put there by
+// mistake.
 func SecretKeys() []string {
 	keys := []string{"key_hashes"}
 	for _, in := range []reflect.Type{reflect.TypeFor[configFile](), reflect.TypeFor[channelConfig]()} {

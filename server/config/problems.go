@@ -19,8 +19,8 @@ func (p Problem) Error() string { return p.Setting + ": " + p.Says }
 // Problems are all problems of a configuration. Only the first maxProblems are listed.
 type Problems []Problem
 
-// maxProblems is the maximum number of listed problems. Nobody reads more, and a large file can
-// have far more.
+// maxProblems is the maximum number of listed problems. A large file can have far more than a
+// person reads.
 const maxProblems = 100
 
 func (p Problems) Error() string {

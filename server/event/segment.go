@@ -209,10 +209,7 @@ func (s Segment) CursorAt(sequence uint64) string {
 	if i == len(s.records) || s.records[i].sequence != sequence {
 		return ""
 	}
-	field := s.cursor(i)
-	_, _, tag := protowire.ConsumeTag(field)
-	cursor, _ := protowire.ConsumeString(field[tag:])
-	return cursor
+	return string(cursorValue(s.cursor(i)))
 }
 
 // find returns the index of the first event at or after a sequence.

@@ -64,8 +64,9 @@ const (
 
 // AppendSSE appends a response as Server-Sent Events. Each event is a message: its id is the
 // event's cursor, its type the notification type, and its data the event as JSON. A documented
-// type has the name of TypeName, and a reserved one is left out. If the response's cursor is after its last event, a message without
-// data follows, with that cursor as its id. It advances the client's last event id.
+// type has the name of TypeName, and a reserved one is left out. If the response's cursor is
+// after its last event, a message without data follows, with that cursor as its id. It advances
+// the client's last event id.
 func (t *Texts) AppendSSE(dst []byte, r *Response) ([]byte, error) {
 	var last []byte
 	for _, run := range r.runs {

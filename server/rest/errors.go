@@ -15,6 +15,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/listen"
 )
 
 // writeError answers with the error of a call. The effect of a send that failed without a reason
@@ -74,12 +75,10 @@ func writeAs(w http.ResponseWriter, httpStatus int, err error) {
 	if reason == ongairv1.ErrorReason_ERROR_REASON_CALLER_LIMITED && fault.Info(s).GetMetadata()["limit"] == "connections" {
 		header.Set("Connection", "close") // which it is going to be
 	}
-	for _, detail := range s.Details() {
-		if retry, ok := detail.(*errdetails.RetryInfo); ok {
-			header.Set("Retry-After", strconv.Itoa(int(math.Ceil(retry.GetRetryDelay().AsDuration().Seconds()))))
-		}
+	if delay, ok := retryDelay(s); ok {
+		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(delay.Seconds()))))
 	}
-	body, marshalErr := protojson.MarshalOptions{UseProtoNames: true}.Marshal(s.Proto())
+	body, marshalErr := statusJSON(s)
 	if marshalErr != nil {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
@@ -87,4 +86,27 @@ func writeAs(w http.ResponseWriter, httpStatus int, err error) {
 	setWriteDeadline(w, time.Now().Add(answerTimeout)) // what is wrong with a request can be long
 	w.WriteHeader(httpStatus)
 	_, _ = w.Write(append(body, '\n')) //nolint:gosec // it is JSON, and nosniff keeps browsers from reading it as HTML
+}
+
+// reject answers with err, and reads the rest of a body that is too large.
+func reject(w http.ResponseWriter, req *http.Request, err error) {
+	write(w, err)
+	if fault.ReasonOf(status.Convert(err)) == ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE {
+		listen.Drain(w, req)
+	}
+}
+
+// statusJSON returns a status as the JSON of a google.rpc.Status.
+func statusJSON(s *status.Status) ([]byte, error) {
+	return protojson.MarshalOptions{UseProtoNames: true}.Marshal(s.Proto())
+}
+
+// retryDelay returns the delay of the RetryInfo of a status, if it has one.
+func retryDelay(s *status.Status) (delay time.Duration, ok bool) {
+	for _, detail := range s.Details() {
+		if retry, ok := detail.(*errdetails.RetryInfo); ok {
+			return retry.GetRetryDelay().AsDuration(), true
+		}
+	}
+	return 0, false
 }

@@ -55,10 +55,7 @@ func (r routes) handler(requests Requests, bodies *listen.Bodies, next http.Hand
 		release, invalid := checkBody(bodies, w, req)
 		defer release()
 		if invalid != nil {
-			write(w, invalid)
-			if invalid.Reason == ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE {
-				listen.Drain(w, req)
-			}
+			reject(w, req, invalid)
 			return
 		}
 		next.ServeHTTP(w, req)

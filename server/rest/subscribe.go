@@ -15,9 +15,7 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
@@ -74,11 +72,7 @@ func (s *subscriptions) serve(w http.ResponseWriter, req *http.Request, target r
 		stream.end(err)
 		return
 	}
-	err = explain(err, fault.EffectNotApplicable)
-	write(w, err)
-	if fault.ReasonOf(status.Convert(err)) == ongairv1.ErrorReason_ERROR_REASON_REQUEST_TOO_LARGE {
-		listen.Drain(w, req)
-	}
+	reject(w, req, explain(err, fault.EffectNotApplicable))
 }
 
 // receive decodes the request of a subscription. A Last-Event-ID replaces the start of the
@@ -203,7 +197,7 @@ func (s *stream) write(b []byte) error {
 // end writes the error that ends the stream.
 func (s *stream) end(err error) {
 	p := status.Convert(explain(err, fault.EffectNotApplicable))
-	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(p.Proto())
+	text, err := statusJSON(p)
 	if err != nil {
 		return // never: write marshals the same messages
 	}
@@ -212,11 +206,8 @@ func (s *stream) end(err error) {
 		return
 	}
 	b := []byte("event: " + event.SSEEnd + "\n")
-	for _, detail := range p.Details() {
-		if retry, ok := detail.(*errdetails.RetryInfo); ok {
-			delay := retry.GetRetryDelay().AsDuration()
-			b = appendRetry(b, delay+jitter(delay))
-		}
+	if delay, ok := retryDelay(p); ok {
+		b = appendRetry(b, delay+jitter(delay))
 	}
 	b = append(append(append(b, "data: "...), text...), "\n\n"...)
 	_ = s.write(b) // fails if the client has left

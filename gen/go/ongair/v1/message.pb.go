@@ -407,9 +407,8 @@ type SendDocumentRequest struct {
 	// The gateway does not check its format. It need not be a phone number, because
 	// contacts on WeChat and Telegram have none.
 	ExternalId string `protobuf:"bytes,2,opt,name=external_id,json=externalId,proto3" json:"external_id,omitempty"`
-	// Id of the contact once more, at most 256 bytes. Ongair's API for sending
-	// documents has no such field in its documentation. So the gateway passes it on
-	// only if it is set.
+	// Id of the contact once more, at most 256 bytes. Ongair does not document it
+	// for documents, so the gateway passes it on only if it is set.
 	ExternalContactId string `protobuf:"bytes,3,opt,name=external_contact_id,json=externalContactId,proto3" json:"external_contact_id,omitempty"`
 	// Key that makes the call safe to repeat (AIP-155). It has 1 to 128 printable
 	// ASCII characters. It may be a UUID, but need not. Over REST you can set the

@@ -73,8 +73,8 @@ type OngairServiceClient interface {
 	//
 	// The first response comes at once, even if there are no events. It tells the
 	// client that it is connected, and its cursor tells where the stream starts.
-	// After that, the gateway sends a response whenever there are events. If there
-	// are none for a heartbeat_interval, it sends a response without events (a
+	// After that, the gateway sends a response whenever there are events. If no
+	// event comes within heartbeat_interval, it sends a response without events (a
 	// heartbeat). Heartbeats stop while the gateway cannot reach its log. After 10 s
 	// without the log the stream ends with LOG_UNAVAILABLE.
 	//
@@ -215,8 +215,8 @@ type OngairServiceServer interface {
 	//
 	// The first response comes at once, even if there are no events. It tells the
 	// client that it is connected, and its cursor tells where the stream starts.
-	// After that, the gateway sends a response whenever there are events. If there
-	// are none for a heartbeat_interval, it sends a response without events (a
+	// After that, the gateway sends a response whenever there are events. If no
+	// event comes within heartbeat_interval, it sends a response without events (a
 	// heartbeat). Heartbeats stop while the gateway cannot reach its log. After 10 s
 	// without the log the stream ends with LOG_UNAVAILABLE.
 	//
