@@ -36,6 +36,11 @@ const (
 	keyName = "key"
 	keySize = 32
 
+	// readAttempts and readPause bound the wait for a key that another replica creates: 10 s, which
+	// is longer than a Put takes.
+	readAttempts = 100
+	readPause    = 100 * time.Millisecond
+
 	// Validity is the time for which a ticket can be used.
 	Validity = time.Minute
 	// MaxBytes bounds a ticket. It fits into a URL with the other parameters of a stream: REST
@@ -78,22 +83,43 @@ func Open(ctx context.Context, in *storage.Storage) (*Tickets, error) {
 	return New(key)
 }
 
-// readKey returns the key, and creates it if it does not exist. If several replicas create it at
-// the same time, all of them return the same one.
-func readKey(ctx context.Context, records *storage.Records) ([]byte, error) {
-	key := make([]byte, keySize)
-	_, _ = rand.Read(key) // never fails
-	switch _, err := records.Put(ctx, keyName, key, 0); {
-	case err == nil:
-		return key, nil
-	case !errors.Is(err, storage.ErrConflict):
-		return nil, err
+// records is the part of storage.Records that readKey uses.
+type records interface {
+	Get(ctx context.Context, key string) (storage.Record, error)
+	Put(ctx context.Context, key string, data []byte, last uint64) (revision uint64, err error)
+}
+
+// readKey returns the key, and creates it if it does not exist or was deleted. If several replicas
+// create it at the same time, all of them return the same one. An existing key is not written again,
+// so that a gateway also starts on a full disk.
+func readKey(ctx context.Context, in records) ([]byte, error) {
+	for attempt := 1; ; attempt++ {
+		stored, err := in.Get(ctx, keyName)
+		switch {
+		case err != nil:
+			return nil, err
+		case stored.Exists && len(stored.Data) != keySize:
+			return nil, fmt.Errorf("it has %d bytes, not %d: delete the key %q of the bucket %s", len(stored.Data), keySize, keyName, bucket)
+		case stored.Exists:
+			return stored.Data, nil
+		}
+		key := make([]byte, keySize)
+		_, _ = rand.Read(key) // never fails
+		_, err = in.Put(ctx, keyName, key, stored.Revision)
+		if err == nil {
+			return key, nil
+		}
+		// On a conflict, another replica is creating the key. A cluster reports that before the key
+		// can be read.
+		if !errors.Is(err, storage.ErrConflict) || attempt == readAttempts {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(readPause):
+		}
 	}
-	stored, err := records.Get(ctx, keyName)
-	if err == nil && len(stored.Data) != keySize {
-		err = fmt.Errorf("it has %d bytes, not %d: delete the key %q of the bucket %s", len(stored.Data), keySize, keyName, bucket)
-	}
-	return stored.Data, err
 }
 
 // New returns the Tickets with a key of 32 bytes.

@@ -2,6 +2,8 @@ package streamticket
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,6 +17,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/storage"
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
@@ -111,6 +114,76 @@ func slicesOf(n int, s string) (all []string) {
 		all = append(all, s)
 	}
 	return all
+}
+
+// fakeRecords has one record. The first conflicts Puts fail because another replica creates the key.
+type fakeRecords struct {
+	record    storage.Record
+	putErr    error
+	conflicts int
+	puts      []uint64 // the revisions that Puts expected
+}
+
+func (f *fakeRecords) Get(context.Context, string) (storage.Record, error) { return f.record, nil }
+
+func (f *fakeRecords) Put(_ context.Context, _ string, data []byte, last uint64) (uint64, error) {
+	f.puts = append(f.puts, last)
+	switch {
+	case f.putErr != nil:
+		return 0, f.putErr
+	case len(f.puts) < f.conflicts:
+		return 0, storage.ErrConflict
+	case len(f.puts) == f.conflicts:
+		f.record = storage.Record{Exists: true, Data: bytes.Repeat([]byte{9}, keySize), Revision: last + 1}
+		return 0, storage.ErrConflict
+	case last != f.record.Revision:
+		return 0, storage.ErrConflict
+	}
+	f.record = storage.Record{Exists: true, Data: data, Revision: last + 1}
+	return last + 1, nil
+}
+
+func TestAnExistingKeyIsReadFromAFullDisk(t *testing.T) {
+	want := bytes.Repeat([]byte{7}, keySize)
+	stored := &fakeRecords{record: storage.Record{Exists: true, Data: want, Revision: 1}, putErr: errors.New("no space left on device")}
+	key, err := readKey(t.Context(), stored)
+	require.NoError(t, err)
+	assert.Equal(t, want, key)
+	assert.Empty(t, stored.puts)
+}
+
+func TestAKeyIsCreatedAgainAfterItWasDeleted(t *testing.T) {
+	stored := &fakeRecords{record: storage.Record{Revision: 7}}
+	key, err := readKey(t.Context(), stored)
+	require.NoError(t, err)
+	assert.Len(t, key, keySize)
+	assert.Equal(t, stored.record.Data, key)
+	assert.Equal(t, []uint64{7}, stored.puts)
+}
+
+func TestAKeyThatAnotherReplicaCreatesIsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stored := &fakeRecords{conflicts: 5}
+		key, err := readKey(t.Context(), stored)
+		require.NoError(t, err)
+		assert.Equal(t, stored.record.Data, key)
+		assert.Len(t, stored.puts, 5)
+
+		began := time.Now()
+		_, err = readKey(t.Context(), &fakeRecords{conflicts: 1 << 20})
+		require.ErrorIs(t, err, storage.ErrConflict)
+		assert.Less(t, time.Since(began), 15*time.Second)
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = readKey(ctx, &fakeRecords{conflicts: 1 << 20})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
+func TestAKeyOfAnotherSizeIsReported(t *testing.T) {
+	_, err := readKey(t.Context(), &fakeRecords{record: storage.Record{Exists: true, Data: []byte("short"), Revision: 1}})
+	require.EqualError(t, err, `it has 5 bytes, not 32: delete the key "key" of the bucket ONGAIR_TICKETS`)
 }
 
 // Also after a restart, and if replicas start at the same time.
