@@ -19,6 +19,7 @@ import (
 
 	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/servertest/proxytest"
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
@@ -75,7 +76,7 @@ func onEachLogAndTransport(t *testing.T, test func(*testing.T, newLog, Transport
 	onEachLog(t, func(t *testing.T, log newLog) {
 		onEachTransport(t, func(t *testing.T, transport Transport) { test(t, log, transport) })
 	})
-	for _, proxy := range Proxies() {
+	for _, proxy := range proxytest.All() {
 		t.Run("behind "+proxy, func(t *testing.T) {
 			t.Parallel()
 			onEachStream(t, func(t *testing.T, transport Transport) { test(t, embedded, Behind(t, proxy, transport)) })

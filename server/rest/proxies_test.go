@@ -9,9 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server/servertest/proxytest"
 )
 
 func TestProxiesMustNotStoreAnswersOrBufferStreams(t *testing.T) {
@@ -106,69 +105,6 @@ func TestAStreamOverHTTP10HasNoChunks(t *testing.T) {
 	assert.Contains(t, string(rest), `{"error":`)
 }
 
-// behindNginx returns a client that reaches the gateway through nginx. directives are added to the
-// nginx location. Without nginx, the test is skipped unless ONGAIR_GATEWAY_REQUIRE_NGINX is set.
-func (g *gateway) behindNginx(t *testing.T, directives string) *http.Transport {
-	t.Helper()
-	program, err := exec.LookPath("nginx")
-	if err != nil {
-		if os.Getenv("ONGAIR_GATEWAY_REQUIRE_NGINX") != "" {
-			require.FailNow(t, "ONGAIR_GATEWAY_REQUIRE_NGINX is set, but nginx is missing")
-		}
-		t.Skip("needs nginx")
-	}
-	dir, err := os.MkdirTemp("", "nginx") // short, because the path of a socket is limited
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "http")
-	user := ""
-	if os.Getuid() == 0 {
-		user = "user root;" // the owner of the directory
-	}
-	config := filepath.Join(dir, "nginx.conf")
-	require.NoError(t, os.WriteFile(config, []byte(fmt.Sprintf(`
-%s
-daemon off;
-master_process off;
-pid %[2]s/pid;
-error_log stderr;
-events {}
-http {
-	access_log off;
-	client_body_temp_path %[2]s/body;
-	proxy_temp_path %[2]s/proxy;
-	fastcgi_temp_path %[2]s/fastcgi;
-	uwsgi_temp_path %[2]s/uwsgi;
-	scgi_temp_path %[2]s/scgi;
-	server {
-		listen unix:%[3]s;
-		location / {
-			proxy_pass %[4]s;
-			%[5]s
-		}
-	}
-}
-`, user, dir, socket, g.url, directives)), 0o600))
-	nginx := exec.Command(program, "-e", "stderr", "-p", dir, "-c", config)
-	nginx.Stderr = t.Output()
-	require.NoError(t, nginx.Start())
-	t.Cleanup(func() {
-		_ = nginx.Process.Kill()
-		_ = nginx.Wait()
-	})
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}
-	require.Eventually(t, func() bool {
-		conn, err := dial(t.Context(), "", "")
-		if err != nil {
-			return false
-		}
-		return conn.Close() == nil
-	}, 30*time.Second, 10*time.Millisecond, "nginx does not listen")
-	return &http.Transport{DialContext: dial, DisableKeepAlives: true, DisableCompression: true}
-}
-
 func TestNginxForwardsAnEventImmediately(t *testing.T) {
 	const gzipped = "gzip on; gzip_min_length 0; gzip_http_version 1.0; gzip_proxied any; "
 	for name, tt := range map[string]struct{ directives, encoding string }{
@@ -181,9 +117,10 @@ func TestNginxForwardsAnEventImmediately(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := start(t, withLog(t))
-			client := g.behindNginx(t, tt.directives)
+			address := proxytest.HTTP(t, proxytest.Nginx, strings.TrimPrefix(g.url, "http://"), tt.directives)
+			client := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
 			for method, body := range map[string]string{http.MethodGet: "", http.MethodPost: `{"heartbeat_interval":"300s"}`} {
-				target := url.URL{Scheme: "http", Host: "gateway", Path: subscribePath}
+				target := url.URL{Scheme: "http", Host: address, Path: subscribePath}
 				if method == http.MethodGet {
 					target.RawQuery = "heartbeat_interval=300s" // no heartbeat flushes a buffered line
 				}
