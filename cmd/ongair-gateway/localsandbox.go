@@ -135,7 +135,7 @@ func printExamples(out io.Writer, cfg config.Config, addrs server.Addresses, san
 
   # send and subscribe over REST, with one JSON object per line
   curl %[3]s-H 'Content-Type: application/json' -d '{"external_id":"+254722200200","text":"Hello"}' %[5]s%[6]s/v1/messages:send
-  curl %[3]s-N '%[5]s%[6]s/v1/events:subscribe?position=POSITION_EARLIEST'
+  curl %[3]s-N '%[5]s%[6]s/v1/events:subscribe?position=earliest'
 
   # send with grpcurl
   grpcurl %[4]s-d '{"external_id":"+254722200200","text":"Hello"}' %[7]s ongair.v1.OngairService/Send
