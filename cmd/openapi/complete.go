@@ -1,10 +1,13 @@
 package main
 
 import (
+	"maps"
 	"regexp"
 	"strconv"
 	"strings"
 
+	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
@@ -32,6 +35,7 @@ func child(o object, name string) object {
 
 // complete completes a generated document.
 func complete(document object) {
+	tidy(document)
 	schemas := child(child(document, "components"), "schemas")
 	for name, schema := range schemas {
 		completeSchema(name, schema.(object))
@@ -39,13 +43,14 @@ func complete(document object) {
 	describeWellKnownTypes(schemas)
 	addErrors(document)
 	paths := child(document, "paths")
-	completeStream(child(paths, "/v1/events:subscribe"), child(paths, "/v1/events"), schemas)
+	child(child(paths, "/v1/events"), "get")["parameters"] = queryOf(schemas, "ongair.v1.ListEventsRequest",
+		object{"position": "POSITION_EARLIEST", "page_size": 10})
+	completeStream(child(paths, "/v1/events:subscribe"), schemas)
 	for path, methods := range paths {
 		for _, operation := range methods.(object) {
 			completeOperation(path, operation.(object))
 		}
 	}
-	tidy(document)
 }
 
 // completeSchema completes the schema of a message of ongair.v1.
@@ -58,6 +63,7 @@ func completeSchema(name string, schema object) {
 	if strings.HasSuffix(name, "Request") {
 		schema["additionalProperties"] = false
 		excludeEachOther(schema, found.Descriptor())
+		addRules(child(schema, "properties"), found.Descriptor())
 		return
 	}
 	delete(schema, "additionalProperties")
@@ -112,6 +118,29 @@ func excludeEachOther(schema object, message protoreflect.MessageDescriptor) {
 	}
 	if pairs != nil {
 		schema["not"] = object{"anyOf": pairs}
+	}
+}
+
+// addRules adds the rules of protovalidate that the generator ignores: that a field may be empty
+// whatever its pattern, and that a value of an enum is excluded.
+func addRules(properties object, message protoreflect.MessageDescriptor) {
+	for i := range message.Fields().Len() {
+		field := message.Fields().Get(i)
+		schema := properties[string(field.Name())].(object)
+		rules, _ := proto.GetExtension(field.Options(), validate.E_Field).(*validate.FieldRules)
+		if pattern, ok := schema["pattern"].(string); ok && rules.GetIgnore() == validate.Ignore_IGNORE_IF_ZERO_VALUE {
+			schema["pattern"] = "^$|" + pattern
+		}
+		if field.IsList() {
+			schema, rules = asObject(schema["items"]), rules.GetRepeated().GetItems()
+		}
+		var excluded list
+		for _, number := range rules.GetEnum().GetNotIn() {
+			excluded = append(excluded, string(field.Enum().Values().ByNumber(protoreflect.EnumNumber(number)).Name()))
+		}
+		if excluded != nil {
+			schema["not"] = object{"enum": excluded}
+		}
 	}
 }
 
@@ -192,8 +221,8 @@ func completeOperation(path string, operation object) {
 	parameters := asList(operation["parameters"])
 	if sends(path) {
 		parameters = append(parameters, object{
-			"name": "Idempotency-Key", "in": "header", "description": "The same as request_id.",
-			"schema": object{"type": "string", "pattern": "^[ -~]{1,128}$"},
+			"name": "Idempotency-Key", "in": "header", "description": "The same as request_id. It may be in quotes.",
+			"schema": object{"type": "string", "pattern": `^([ -~]{1,128}|"[ -~]{1,128}")$`},
 		})
 		child(child(responses, "200"), "headers")["Idempotent-Replayed"] = object{
 			"description": "Present, with the value true, if the response is that of an earlier call.", "schema": object{"type": "string"},
@@ -227,9 +256,30 @@ func examples() map[string]any {
 	}
 }
 
-// completeStream describes the two methods and the two formats of a subscription. The generator
-// leaves out the parameters of GET. They are the fields of the request, as in a request for a page.
-func completeStream(methods, pages, schemas object) {
+// queryOf returns the fields of a request as parameters of a URL, in their order. The generator
+// leaves out those of a path with a second method, and copies the types of Google into the others.
+func queryOf(schemas object, request string, example object) (parameters list) {
+	found, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(request))
+	if err != nil {
+		panic(err) // never: its package is imported
+	}
+	properties := child(child(schemas, request), "properties")
+	fields := found.Descriptor().Fields()
+	for i := range fields.Len() {
+		name := string(fields.Get(i).Name())
+		schema := maps.Clone(properties[name].(object))
+		parameter := object{"name": name, "in": "query", "description": schema["description"], "schema": schema}
+		delete(schema, "description")
+		if value, ok := example[name]; ok {
+			parameter["example"] = value
+		}
+		parameters = append(parameters, parameter)
+	}
+	return parameters
+}
+
+// completeStream describes the two methods and the two formats of a subscription.
+func completeStream(methods, schemas object) {
 	post := child(methods, "post")
 	get := object{}
 	for name, value := range post {
@@ -239,16 +289,7 @@ func completeStream(methods, pages, schemas object) {
 	}
 	post["operationId"] = "OngairService_SubscribePost"
 	get["responses"], post["responses"] = streamResponses(), streamResponses()
-	var parameters list
-	for _, parameter := range asList(child(pages, "get")["parameters"]) {
-		if name := parameter.(object)["name"]; name != "page_size" && name != "wait" {
-			parameters = append(parameters, parameter)
-		}
-	}
-	heartbeat := asObject(asObject(asObject(schemas["ongair.v1.SubscribeRequest"])["properties"])["heartbeat_interval"])
-	parameters = append(parameters, object{
-		"name": "heartbeat_interval", "in": "query", "description": heartbeat["description"], "schema": ref("google.protobuf.Duration"),
-	})
+	parameters := queryOf(schemas, "ongair.v1.SubscribeRequest", object{"position": "POSITION_EARLIEST"})
 	both := list{
 		object{
 			"name": "ticket", "in": "query", "description": "A ticket of CreateStreamTicket, in place of an API key. It has the filters.",

@@ -20,6 +20,11 @@ import (
 // openAPI is the part of the document that the tests read.
 type openAPI struct {
 	Paths map[string]map[string]struct {
+		Parameters []struct {
+			Name    string
+			Example any
+			Schema  map[string]any
+		}
 		RequestBody struct {
 			Content map[string]struct{ Example json.RawMessage }
 		}
