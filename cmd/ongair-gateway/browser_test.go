@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -48,6 +49,30 @@ func evaluate[T any](t *testing.T, ctx context.Context, expression string) (valu
 	t.Helper()
 	require.NoError(t, chromedp.Run(ctx, chromedp.Evaluate(expression, &value)))
 	return value
+}
+
+// The policy of the page does not keep it from working.
+func TestTheReferenceWorksInABrowser(t *testing.T) {
+	ctx := browser(t)
+	_, url := silentSandbox(t)
+	g := serve(t, oneChannel(url), "--data-dir", t.TempDir())
+	_, err := chromedp.RunResponse(ctx, chromedp.ActionFunc(func(ctx context.Context) error {
+		_, err := page.AddScriptToEvaluateOnNewDocument(`window.violations = []
+			document.addEventListener("securitypolicyviolation", e => window.violations.push(e.violatedDirective + " " + e.blockedURI))`).Do(ctx)
+		return err
+	}), chromedp.Navigate("http://"+g.HTTP+"/docs"))
+	require.NoError(t, err)
+	operations := func() int { return evaluate[int](t, ctx, `document.querySelectorAll(".opblock").length`) }
+	require.Eventually(t, func() bool { return operations() == 8 }, patience, 10*time.Millisecond)
+	call := func(selector string) { // as a person does
+		require.NoError(t, chromedp.Run(ctx, chromedp.Click(selector, chromedp.ByQuery)))
+	}
+	call("#operations-OngairService-OngairService_CreateStreamTicket .opblock-summary-control")
+	call(".try-out__btn")
+	call(".execute")
+	require.NoError(t, chromedp.Run(ctx, chromedp.WaitVisible(".live-responses-table", chromedp.ByQuery)))
+	assert.Contains(t, evaluate[string](t, ctx, `document.querySelector(".live-responses-table").innerText`), "expire_time")
+	assert.Empty(t, evaluate[[]string](t, ctx, "window.violations"))
 }
 
 // The page has the gateway's origin and uses a plain EventSource.

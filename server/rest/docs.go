@@ -9,11 +9,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/swaggest/swgui"
 	"github.com/swaggest/swgui/v5emb"
 
 	"github.com/ongair/ongair-gateway/gen"
+	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/fault"
 )
 
 // docsPath is the path of the interactive reference.
@@ -41,58 +44,78 @@ const indexJSON = `{"name": "Ongair Gateway", "docs": "/docs", "openapi": "/open
 // withPages serves the description of the API, which needs no credentials, and next for all other
 // paths.
 func withPages(next http.Handler) http.Handler {
-	reference := newReference()
+	pages := newReference()
+	pages["/"] = http.HandlerFunc(writeIndex)
+	pages["/openapi.json"] = pageOf("application/json", gen.OpenAPIJSON())
+	pages["/openapi.yaml"] = pageOf("application/yaml", gen.OpenAPIYAML())
+	const allowed = "GET, HEAD"
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.Method != http.MethodGet && req.Method != http.MethodHead {
+		page, ok := pages[req.URL.Path]
+		switch {
+		case !ok:
 			next.ServeHTTP(w, req)
-			return
-		}
-		switch path := req.URL.Path; {
-		case path == "/" && strings.Contains(req.Header.Get("Accept"), "text/html"):
-			w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-			writePage(w, "text/html; charset=utf-8", []byte(indexPage))
-		case path == "/":
-			writePage(w, "application/json", []byte(indexJSON))
-		case path == "/openapi.json":
-			writePage(w, "application/json", gen.OpenAPIJSON())
-		case path == "/openapi.yaml":
-			writePage(w, "application/yaml", gen.OpenAPIYAML())
-		case path == docsPath, strings.HasPrefix(path, docsPath+"/"):
-			reference.ServeHTTP(w, req)
+		case req.Method != http.MethodGet && req.Method != http.MethodHead:
+			w.Header().Set("Allow", allowed)
+			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED, "method not allowed: use %s", allowed))
 		default:
-			next.ServeHTTP(w, req)
+			setWriteDeadline(w, time.Now().Add(answerTimeout)) // a page can be larger than what the kernel buffers
+			w.Header().Set("X-Content-Type-Options", "nosniff")
+			page.ServeHTTP(w, req)
 		}
 	})
+}
+
+// writeIndex answers browsers with a page, and other clients with JSON.
+func writeIndex(w http.ResponseWriter, req *http.Request) {
+	w.Header().Set("Vary", "Accept")
+	if !strings.Contains(req.Header.Get("Accept"), "text/html") {
+		writePage(w, "application/json", []byte(indexJSON))
+		return
+	}
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	writePage(w, "text/html; charset=utf-8", []byte(indexPage))
+}
+
+// pageOf returns the handler of a page.
+func pageOf(contentType string, page []byte) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writePage(w, contentType, page) })
 }
 
 func writePage(w http.ResponseWriter, contentType string, page []byte) {
 	header := w.Header()
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(page)))
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Vary", "Accept")
 	_, _ = w.Write(page) // fails if the client has left
 }
 
-// newReference returns the handler of the interactive reference, Swagger UI, whose files are in the
-// program. Its page may run only its own scripts, and connect only to the gateway.
-func newReference() http.Handler {
+// newReference returns the handlers of the interactive reference, Swagger UI, by path: its page, and
+// the files that the page loads. They are in the program. The page may run only its own scripts, and
+// connect only to the gateway.
+func newReference() map[string]http.Handler {
 	ui := v5emb.NewHandlerWithConfig(swgui.Config{
 		Title: "Ongair Gateway", SwaggerJSON: "/openapi.json", BasePath: docsPath,
 		SettingsUI: map[string]string{"defaultModelsExpandDepth": "1", "persistAuthorization": "false"},
 	})
-	policy := policyOf(ui)
-	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		header := w.Header()
-		header.Set("Content-Security-Policy", policy)
-		header.Set("X-Content-Type-Options", "nosniff")
-		header.Set("Referrer-Policy", "no-referrer")
-		ui.ServeHTTP(w, req)
+	got := rendered{header: http.Header{}}
+	ui.ServeHTTP(&got, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: docsPath}})
+	policy := policyOf(got.Bytes())
+	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Security-Policy", policy)
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		writePage(w, "text/html; charset=utf-8", got.Bytes())
 	})
+	pages := map[string]http.Handler{docsPath: page, docsPath + "/": page}
+	for _, file := range loadedFile.FindAllSubmatch(got.Bytes(), -1) {
+		pages[string(file[1])] = ui
+	}
+	return pages
 }
 
-// inlineScript matches the scripts in a page.
-var inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
+// inlineCode matches the scripts and styles in a page, and loadedFile the files that it loads.
+var (
+	inlineCode = regexp.MustCompile(`(?s)<(script|style)>(.*?)</(?:script|style)>`)
+	loadedFile = regexp.MustCompile(`(?:src|href)="(` + docsPath + `/[^"]+)"`)
+)
 
 // rendered is the answer of a handler.
 type rendered struct {
@@ -106,16 +129,14 @@ func (r *rendered) Header() http.Header { return r.header }
 // WriteHeader implements http.ResponseWriter.
 func (r *rendered) WriteHeader(int) {}
 
-// policyOf returns a Content-Security-Policy that allows the inline scripts of a page by their
-// hashes. Swagger UI sets style attributes, so inline styles are allowed.
-func policyOf(page http.Handler) string {
-	got := rendered{header: http.Header{}}
-	page.ServeHTTP(&got, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: docsPath}})
-	scripts := "'self'"
-	for _, script := range inlineScript.FindAllSubmatch(got.Bytes(), -1) {
-		sum := sha256.Sum256(script[1])
-		scripts += " 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+// policyOf returns a Content-Security-Policy that allows the inline scripts and styles of a page by
+// their hashes.
+func policyOf(page []byte) string {
+	sources := map[string]string{"script": "'self'", "style": "'self'"}
+	for _, code := range inlineCode.FindAllSubmatch(page, -1) {
+		sum := sha256.Sum256(code[2])
+		sources[string(code[1])] += " 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 	}
-	return "default-src 'none'; script-src " + scripts + "; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
+	return "default-src 'none'; script-src " + sources["script"] + "; style-src " + sources["style"] + "; img-src 'self' data:; " +
 		"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
