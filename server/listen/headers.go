@@ -4,9 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"sync"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // maxLargeHeaders bounds the requests of a port whose headers exceed MaxHeaderBytes at a time.
@@ -16,7 +15,7 @@ const maxLargeHeaders = 16
 // headerListener is a listener whose connections bound the memory of headers.
 type headerListener struct {
 	net.Listener
-	large *semaphore.Weighted
+	server *HTTPServer
 }
 
 // Accept implements net.Listener.
@@ -25,7 +24,7 @@ func (l headerListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &headerConn{Conn: conn, large: l.large}, nil
+	return &headerConn{Conn: conn, server: l.server}, nil
 }
 
 // headerConn is a connection of an HTTP server. When it has read more than MaxHeaderBytes
@@ -33,7 +32,7 @@ func (l headerListener) Accept() (net.Conn, error) {
 // none within bufferTimeout.
 type headerConn struct {
 	net.Conn
-	large *semaphore.Weighted
+	server *HTTPServer
 
 	mu sync.Mutex
 	// read is the number of bytes that were read since the last request.
@@ -51,7 +50,7 @@ func (c *headerConn) Read(p []byte) (int, error) {
 	if c.needsPlace() {
 		ctx, cancel := context.WithTimeout(context.Background(), bufferTimeout)
 		defer cancel()
-		err := c.large.Acquire(ctx, 1)
+		err := c.server.largeHeaders.Acquire(ctx, 1)
 		c.mu.Lock()
 		c.placed, c.full = err == nil, err != nil
 		c.mu.Unlock()
@@ -81,9 +80,13 @@ func (c *headerConn) isFull() bool {
 	return c.full
 }
 
-// begin is called when a request begins, after its headers were read. It releases the place,
-// because a stream may last long. Handlers reject large headers or answer soon.
+// begin is called when a request or stream begins, after its headers were read. It releases the
+// place, because a stream may last long. Handlers reject large headers or answer soon.
 func (c *headerConn) begin() {
+	if c == nil {
+		return // it is not a connection of an HTTPServer
+	}
+	c.server.running.Begin()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.requests++
@@ -91,12 +94,23 @@ func (c *headerConn) begin() {
 	c.release()
 }
 
-// end is called when a request has ended.
+// end is called when a request or stream has ended.
 func (c *headerConn) end() {
+	if c == nil {
+		return
+	}
+	defer c.server.running.End()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.requests--
 	c.read = 0
+}
+
+// closed is called when a stream has closed the connection, of which net/http knows nothing.
+func (c *headerConn) closed() {
+	if c != nil && c.server.ConnState != nil {
+		c.server.ConnState(c, http.StateClosed)
+	}
 }
 
 // Close implements io.Closer.
@@ -111,7 +125,7 @@ func (c *headerConn) Close() error {
 func (c *headerConn) release() {
 	if c.placed {
 		c.placed = false
-		c.large.Release(1)
+		c.server.largeHeaders.Release(1)
 	}
 }
 

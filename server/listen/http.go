@@ -70,8 +70,6 @@ func NewHTTPServer(handler http.Handler, tlsConfig *tls.Config, writeTimeout tim
 		conn, _ := req.Context().Value(headerConnKey{}).(*headerConn)
 		conn.begin()
 		defer conn.end()
-		s.running.Begin()
-		defer s.running.End()
 		req.Body = awaitedBody{req.Body, &s.running}
 		handler.ServeHTTP(w, req)
 	})
@@ -97,7 +95,7 @@ func (s *HTTPServer) Serve(listener net.Listener) error {
 	if l, ok := listener.(*Listener); ok {
 		s.ConnState = l.connState
 	}
-	listener = headerListener{listener, s.largeHeaders}
+	listener = headerListener{listener, s}
 	serve := s.Server.Serve
 	if s.TLSConfig != nil {
 		serve = func(l net.Listener) error { return s.ServeTLS(l, "", "") }
@@ -108,10 +106,19 @@ func (s *HTTPServer) Serve(listener net.Listener) error {
 	return nil
 }
 
-// Stop waits for running requests until ctx ends, and closes all connections. See the function
-// Stop.
+// Stop waits for running requests and streams until ctx ends, and closes all connections. See the
+// function Stop. It cannot end the streams, which have to end by themselves.
 func (s *HTTPServer) Stop(ctx context.Context) {
-	Stop(ctx, &s.running,
-		func() { _ = s.Shutdown(context.WithoutCancel(ctx)) }, // fails if the listener is closed already
-		func() { _ = s.Close() })                              // likewise
+	cut, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	Stop(ctx, &s.running, func() {
+		_ = s.Shutdown(cut) // fails if the listener is closed already
+		select {
+		case <-s.running.untilIdle(): // Shutdown does not wait for streams
+		case <-cut.Done():
+		}
+	}, func() {
+		_ = s.Close() // likewise
+		cancel()
+	})
 }

@@ -10,6 +10,8 @@
 // (bodies.go), and 16 requests at a time with headers of more than 16 KiB (headers.go). Small
 // requests are bounded by the number of connections.
 //
+// A Stream is an answer that lasts. Over HTTP/1 it writes to the connection itself (stream.go).
+//
 // Stop stops a server when its running requests have ended. Other connections do not delay it
 // (stop.go).
 package listen

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/swaggest/swgui"
 	"github.com/swaggest/swgui/v5emb"
@@ -58,9 +57,8 @@ func withPages(next http.Handler) http.Handler {
 			w.Header().Set("Allow", allowed)
 			write(w, fault.New(ongairv1.ErrorReason_ERROR_REASON_METHOD_NOT_ALLOWED, "method not allowed: use %s", allowed))
 		default:
-			setWriteDeadline(w, time.Now().Add(answerTimeout)) // a page can be larger than what the kernel buffers
 			w.Header().Set("X-Content-Type-Options", "nosniff")
-			page.ServeHTTP(w, req)
+			page.ServeHTTP(timedWriter{w}, req)
 		}
 	})
 }

@@ -83,9 +83,8 @@ func writeAs(w http.ResponseWriter, httpStatus int, err error) {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return
 	}
-	setWriteDeadline(w, time.Now().Add(answerTimeout)) // what is wrong with a request can be long
 	w.WriteHeader(httpStatus)
-	_, _ = w.Write(append(body, '\n')) //nolint:gosec // it is JSON, and nosniff keeps browsers from reading it as HTML
+	_, _ = timedWriter{w}.Write(append(body, '\n'))
 }
 
 // reject answers with err, and reads the rest of a body that is too large.

@@ -58,7 +58,7 @@ func (r routes) handler(requests Requests, bodies *listen.Bodies, next http.Hand
 			reject(w, req, invalid)
 			return
 		}
-		next.ServeHTTP(w, req)
+		next.ServeHTTP(timedWriter{w}, req)
 	})
 }
 

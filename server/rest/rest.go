@@ -118,7 +118,7 @@ func New(ctx context.Context, cfg Config) (http.Handler, error) {
 		}
 	}
 	handler := limitHeaders(withPages(sameOrigin.Handler(routes.handler(cfg.Requests, cfg.Bodies, mux))))
-	return withWriteTimeout(withoutCaching(allowOrigins(cfg.CORSOrigins, handler))), nil
+	return withoutCaching(allowOrigins(cfg.CORSOrigins, handler)), nil
 }
 
 // allowOrigins answers the preflight requests of browsers for pages of some origins, and lets those

@@ -7,10 +7,8 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
@@ -37,9 +35,6 @@ const (
 	// return at the same moment.
 	minRetry = time.Second
 	maxRetry = 2 * time.Second
-
-	// maxKeptBuffer bounds the buffers that are kept for later responses.
-	maxKeptBuffer = 512 << 10
 )
 
 // subscriptions serves the streams.
@@ -48,31 +43,29 @@ type subscriptions struct {
 	bodies   *listen.Bodies
 	texts    *event.Texts
 	decoder  marshaler
-	buffers  sync.Pool // *[]byte, for one response each
+	streams  listen.Streams
 }
 
 func newSubscriptions(requests Requests, bodies *listen.Bodies) *subscriptions {
-	return &subscriptions{
-		requests: requests, bodies: bodies, texts: event.NewTexts(event.DefaultTextBytes), decoder: newMarshaler(),
-		buffers: sync.Pool{New: func() any { return new([]byte) }},
-	}
+	return &subscriptions{requests: requests, bodies: bodies, texts: event.NewTexts(event.DefaultTextBytes), decoder: newMarshaler()}
 }
 
 // serve serves a stream, as Server-Sent Events or NDJSON. An error before the first response is
 // answered with its status. A later one is the last line or message of the stream.
 func (s *subscriptions) serve(w http.ResponseWriter, req *http.Request, target route) {
 	req, ticket := takeTicket(req)
-	answer := &interruptedWriter{ResponseWriter: w}
-	stream := &stream{subscriptions: s, w: answer, sse: acceptsSSE(req.Header)}
-	err := s.requests.Subscribe(req, ticket, func(m *ongairv1.SubscribeRequest) error { return s.receive(w, req, target, m) }, stream.send, answer.interrupt)
-	if err == nil {
-		return
+	err := s.streams.Serve(w, req, func(req *http.Request, answer *listen.Stream) error {
+		stream := &stream{answer, s.texts, acceptsSSE(req.Header)}
+		receive := func(m *ongairv1.SubscribeRequest) error { return s.receive(w, req, target, m) }
+		err := s.requests.Subscribe(req, ticket, receive, stream.send, answer.Interrupt)
+		if err != nil && answer.Begun() {
+			stream.end(err)
+		}
+		return err
+	})
+	if err != nil {
+		reject(w, req, explain(err, fault.EffectNotApplicable))
 	}
-	if stream.begun {
-		stream.end(err)
-		return
-	}
-	reject(w, req, explain(err, fault.EffectNotApplicable))
 }
 
 // receive decodes the request of a subscription. A Last-Event-ID replaces the start of the
@@ -133,84 +126,61 @@ func acceptsSSE(header http.Header) bool {
 
 // stream is the answer to a subscription.
 type stream struct {
-	*subscriptions
-	w          *interruptedWriter
-	sse, begun bool
+	*listen.Stream
+	texts *event.Texts
+	sse   bool
 }
 
-// send writes a response and flushes it.
+// send sends a response.
 func (s *stream) send(r *event.Response) error {
-	buffer := s.buffers.Get().(*[]byte)
-	defer func() {
-		if cap(*buffer) <= maxKeptBuffer {
-			s.buffers.Put(buffer)
+	first := !s.Begun()
+	if first {
+		s.setHeader()
+	}
+	return s.Send(func(b []byte) (_ []byte, err error) {
+		if s.sse {
+			if first {
+				b = appendRetry(b, minRetry+jitter(maxRetry-minRetry))
+			}
+			return s.texts.AppendSSE(b, r)
 		}
-	}()
-	b, err := s.append((*buffer)[:0], r)
-	*buffer = b
-	if err != nil {
-		return err
-	}
-	if !s.begun {
-		s.begin()
-	}
-	return s.write(b)
+		b = append(b, `{"result":`...)
+		if b, err = s.texts.AppendJSON(b, r); err != nil {
+			return b, err
+		}
+		return append(b, "}\n"...), nil
+	})
 }
 
-// append appends a response in the format of the stream.
-func (s *stream) append(b []byte, r *event.Response) (_ []byte, err error) {
-	if s.sse {
-		if !s.begun {
-			b = appendRetry(b, minRetry+jitter(maxRetry-minRetry))
-		}
-		return s.texts.AppendSSE(b, r)
-	}
-	b = append(b, `{"result":`...)
-	if b, err = s.texts.AppendJSON(b, r); err != nil {
-		return b, err
-	}
-	return append(b, "}\n"...), nil
-}
-
-// begin writes the header of the answer. No proxy may delay the stream: nginx buffers an answer
+// setHeader sets the header of the answer. No proxy may delay the stream: nginx buffers an answer
 // unless X-Accel-Buffering is no, and other proxies buffer it to compress it.
-func (s *stream) begin() {
-	s.begun = true
-	header := s.w.Header()
+func (s *stream) setHeader() {
+	header := s.Header()
 	header.Set("Content-Type", typeNDJSON)
 	if s.sse {
 		header.Set("Content-Type", typeSSE)
 	}
 	header.Set("Cache-Control", "no-store, no-transform")
 	header.Set("X-Accel-Buffering", "no")
-	s.w.WriteHeader(http.StatusOK)
 }
 
-// write writes b and flushes it.
-func (s *stream) write(b []byte) error {
-	if _, err := s.w.Write(b); err != nil {
-		return err
-	}
-	return s.w.FlushError()
-}
-
-// end writes the error that ends the stream.
+// end sends the error that ends the stream.
 func (s *stream) end(err error) {
 	p := status.Convert(explain(err, fault.EffectNotApplicable))
-	text, err := statusJSON(p)
-	if err != nil {
-		return // never: write marshals the same messages
-	}
-	if !s.sse {
-		_ = s.write(slices.Concat([]byte(`{"error":`), text, []byte("}\n"))) // fails if the client has left
-		return
-	}
-	b := []byte("event: " + event.SSEEnd + "\n")
-	if delay, ok := retryDelay(p); ok {
-		b = appendRetry(b, delay+jitter(delay))
-	}
-	b = append(append(append(b, "data: "...), text...), "\n\n"...)
-	_ = s.write(b) // fails if the client has left
+	_ = s.Send(func(b []byte) ([]byte, error) { // fails if the client has left
+		text, err := statusJSON(p)
+		if err != nil {
+			return nil, err // never: write marshals the same messages
+		}
+		if !s.sse {
+			return append(append(append(b, `{"error":`...), text...), "}\n"...), nil
+		}
+		b = append(b, "event: "+event.SSEEnd+"\n"...)
+		if delay, ok := retryDelay(p); ok {
+			b = appendRetry(b, delay+jitter(delay))
+		}
+		return append(append(append(b, "data: "...), text...), "\n\n"...), nil
+	})
 }
 
 // jitter returns a random duration below d.
