@@ -24,18 +24,49 @@ const (
 	maxBatch      = 1000
 	maxBatchBytes = 8 << 20
 	maxBatchPart  = 4
-	// singleTimeout bounds a group of single publishes, and batchTimeout a batch. Both are less
-	// than the 10 s that a webhook waits.
-	singleTimeout = 5 * time.Second
-	batchTimeout  = 9 * time.Second
+	// groupTimeout bounds the tries of a group. It is less than the 10 s that a webhook waits.
+	groupTimeout = 9 * time.Second
 	// singleTry and batchTry bound one try, so that there is time for a retry if an
 	// acknowledgement is lost.
 	singleTry = 2 * time.Second
-	batchTry  = 7 * time.Second
-
-	// codeIncomplete rejects a batch with a message that was not staged (JetStream's ADR-50).
-	codeIncomplete jetstream.ErrorCode = 10176
+	batchTry  = 4 * time.Second
+	// retryPause is the pause before another try. A cluster elects a leader in seconds.
+	retryPause = 100 * time.Millisecond
+	// maxIncomplete is the number of tries of a batch that stays incomplete.
+	maxIncomplete = 3
 )
+
+// Codes with which JetStream refuses what it does not store.
+const (
+	codeNotAvailable   jetstream.ErrorCode = 10008 // no leader
+	codeNotLeader      jetstream.ErrorCode = 10009
+	codeOffline        jetstream.ErrorCode = 10118
+	codeIDInProcess    jetstream.ErrorCode = 10158 // another message with the same id is being stored
+	codeKeyInProcess   jetstream.ErrorCode = 10163 // the same of a key
+	codeIncomplete     jetstream.ErrorCode = 10176 // a message of the batch was not staged (JetStream's ADR-50)
+	codeTooManyBatches jetstream.ErrorCode = 10210
+)
+
+// isTemporary reports whether a publish that failed with err may succeed when it is tried again. It
+// was refused during a change of leader, or its acknowledgement was lost.
+func isTemporary(err error) bool {
+	if refusal, ok := errors.AsType[*jetstream.APIError](err); ok {
+		switch refusal.ErrorCode {
+		case codeNotAvailable, codeNotLeader, codeOffline, codeIDInProcess, codeKeyInProcess, codeIncomplete, codeTooManyBatches:
+			return true
+		}
+		return false
+	}
+	for _, temporary := range []error{
+		context.DeadlineExceeded, nats.ErrTimeout, errDisconnected, nats.ErrReconnectBufExceeded,
+		nats.ErrNoResponders, jetstream.ErrNoStreamResponse, // there is no leader
+	} {
+		if errors.Is(err, temporary) {
+			return true
+		}
+	}
+	return false
+}
 
 // committer stores the messages of one stream in groups. Messages that arrive while a group is
 // being stored are the next group. So a single message does not wait for others, and there is no
@@ -189,7 +220,7 @@ func (c *committer) take() (group []*pending) {
 
 // publishEach stores a group with a publish for each message.
 func (c *committer) publishEach(group []*pending) {
-	ctx, cancel := context.WithTimeout(c.storage.Writable(), singleTimeout)
+	ctx, cancel := context.WithTimeout(c.storage.Writable(), groupTimeout)
 	defer cancel()
 	var publishing sync.WaitGroup
 	for _, p := range group[1:] {
@@ -201,15 +232,15 @@ func (c *committer) publishEach(group []*pending) {
 
 // publishTogether stores a group as a batch, or in parts if that is refused.
 func (c *committer) publishTogether(group []*pending) {
-	ctx, cancel := context.WithTimeout(c.storage.Writable(), batchTimeout)
+	ctx, cancel := context.WithTimeout(c.storage.Writable(), groupTimeout)
 	defer cancel()
 	c.publishParts(ctx, group)
 }
 
 // publishParts stores the messages of a group in order. If a batch is rejected because of a
 // duplicate or a conflict, which JetStream does not name, it is retried in two halves, and so on.
-// If its acknowledgement is lost, it is retried as a whole: if it was stored, all messages are
-// duplicates then.
+// If the failure is temporary, it is retried as a whole: if it was stored and its acknowledgement
+// was lost, all messages are duplicates then.
 func (c *committer) publishParts(ctx context.Context, part []*pending) {
 	if len(part) < c.storage.minBatch() {
 		for _, p := range part {
@@ -222,16 +253,25 @@ func (c *committer) publishParts(ctx context.Context, part []*pending) {
 		messages = append(messages, p.msg)
 	}
 	last, err := c.batch(ctx, messages)
-	refusal, refused := errors.AsType[*jetstream.APIError](err)
+	for incomplete := 1; isTemporary(err); incomplete++ {
+		if isIncomplete(err) {
+			c.storage.stageAgain()
+			if incomplete == maxIncomplete {
+				break
+			}
+		}
+		if !pause(ctx) {
+			break
+		}
+		last, err = c.batch(ctx, messages)
+	}
+	_, refused := errors.AsType[*jetstream.APIError](err)
 	switch {
 	case err == nil:
 		for i, p := range part {
 			p.end(Ack{Sequence: last - uint64(len(part)-1-i)}, nil)
 		}
-	case refused:
-		if refusal.ErrorCode == codeIncomplete {
-			c.storage.stageAgain()
-		}
+	case refused && ctx.Err() == nil:
 		rest := c.endConflicts(ctx, part)
 		if len(rest) < len(part) {
 			c.publishParts(ctx, rest)
@@ -240,12 +280,25 @@ func (c *committer) publishParts(ctx context.Context, part []*pending) {
 		half := len(part) / 2
 		c.publishParts(ctx, part[:half])
 		c.publishParts(ctx, part[half:])
-	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		c.publishParts(ctx, part)
 	default:
 		for _, p := range part {
 			p.end(Ack{}, cause(ctx, err))
 		}
+	}
+}
+
+func isIncomplete(err error) bool {
+	refusal, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && refusal.ErrorCode == codeIncomplete
+}
+
+// pause waits before another try. It returns false if ctx ends.
+func pause(ctx context.Context) bool {
+	select {
+	case <-time.After(retryPause):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -255,8 +308,8 @@ func (c *committer) publishBatch(ctx context.Context, messages []*nats.Msg) (las
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	ctx, cancel := context.WithTimeout(ctx, batchTry)
-	defer cancel()
+	ctx, stop := c.try(ctx, batchTry)
+	defer stop()
 	// The acknowledgement of the last message is enough.
 	ack, err := jetstreamext.PublishMsgBatch(ctx, c.js, messages, jetstreamext.BatchFlowControl{})
 	for _, msg := range messages { // which may have to be published alone
@@ -265,9 +318,16 @@ func (c *committer) publishBatch(ctx context.Context, messages []*nats.Msg) (las
 		msg.Header.Del(jetstreamext.BatchCommitHeader)
 	}
 	if err != nil {
-		return 0, err
+		return 0, cause(ctx, err)
 	}
 	return ack.Sequence, nil
+}
+
+// try returns the context of one try, which ends when its acknowledgement cannot come any more.
+func (c *committer) try(ctx context.Context, timeout time.Duration) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, disconnect := whileConnected(ctx, c.storage.conn)
+	return ctx, func() { disconnect(); cancel() }
 }
 
 // endConflicts ends the records that conflict with stored ones, and returns the other messages.
@@ -298,16 +358,20 @@ func (c *committer) publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 			return Ack{Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
 		case isConflict(err):
 			return Ack{}, ErrConflict
-		case ctx.Err() != nil, !errors.Is(err, context.DeadlineExceeded):
+		case !isTemporary(err) || !pause(ctx):
 			return Ack{}, cause(ctx, err)
 		}
 	}
 }
 
 func (c *committer) publishOnce(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
-	ctx, cancel := context.WithTimeout(ctx, singleTry)
-	defer cancel()
-	return c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(c.stream.CachedInfo().Config.Name))
+	ctx, stop := c.try(ctx, singleTry)
+	defer stop()
+	ack, err := c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(c.stream.CachedInfo().Config.Name), jetstream.WithRetryAttempts(0))
+	if err != nil {
+		return nil, cause(ctx, err)
+	}
+	return ack, nil
 }
 
 func isConflict(err error) bool {

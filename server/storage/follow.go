@@ -30,7 +30,7 @@ const consumerTimeout = 10 * time.Second
 // 32 MiB. Pulling them would stand still at times for as long as two heartbeats
 // (docs/log.md).
 func (s *Stream) Follow(ctx context.Context, from uint64, caughtUp func(), deliver func(sequence uint64, data []byte)) error {
-	connected, stop := s.whileConnected(ctx)
+	connected, stop := whileConnected(ctx, s.conn)
 	defer stop()
 	f := following{stream: s, deliver: deliver, failed: make(chan error, 1)}
 	err := f.start(connected, from, caughtUp)
@@ -126,9 +126,9 @@ var errDisconnected = errors.New("connection to NATS lost")
 // whileConnected returns a context that ends with the connection: what JetStream
 // sends into a broken one does not come again, and nothing shows that it was
 // sent.
-func (s *Stream) whileConnected(ctx context.Context) (_ context.Context, stop func()) {
+func whileConnected(ctx context.Context, conn *nats.Conn) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	broken := s.conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	broken := conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	go func() {
 		select {
 		case <-broken:
@@ -138,6 +138,6 @@ func (s *Stream) whileConnected(ctx context.Context) (_ context.Context, stop fu
 	}()
 	return ctx, func() {
 		cancel(nil)
-		s.conn.RemoveStatusListener(broken)
+		conn.RemoveStatusListener(broken)
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -81,7 +82,7 @@ func Open(ctx context.Context, cfg Config) (*Storage, error) {
 }
 
 func connect(ctx context.Context, cfg Config) (*Storage, error) {
-	conn, err := nats.Connect(cfg.URL, append(options(cfg.Logger), nats.MaxReconnects(-1))...)
+	conn, err := nats.Connect(cfg.URL, append(options(cfg.Logger), external()...)...)
 	if _, malformed := errors.AsType[*url.Error](err); malformed {
 		// The cause contains the URL, with its password.
 		return nil, fmt.Errorf("NATS at %s: invalid URL: use nats://HOST:PORT, and percent-encode special characters in a password",
@@ -113,6 +114,23 @@ func attach(ctx context.Context, conn *nats.Conn, log *slog.Logger) (*Storage, e
 		return nil, fmt.Errorf("JetStream: %w", err)
 	}
 	return &Storage{conn: conn, api: api, log: log}, nil
+}
+
+// A server that is frozen, or that the network has lost, does not close its connections. A gateway
+// leaves it after three pings without an answer, or a write that blocks: after 6 s at most.
+const (
+	pingInterval = 2 * time.Second
+	maxPingsOut  = 2
+	writeTimeout = 4 * time.Second
+)
+
+// external returns the options for external servers. An embedded one is not pinged, because it
+// answers only once the disk does.
+func external() []nats.Option {
+	return []nats.Option{
+		nats.MaxReconnects(-1), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPingsOut),
+		nats.FlusherTimeout(writeTimeout), nats.ReconnectOnFlusherError(),
+	}
 }
 
 func options(log *slog.Logger) []nats.Option {
