@@ -49,6 +49,25 @@ func TestAResponseIsSentAsSharedBuffers(t *testing.T) {
 	assert.Len(t, before, len(wire), "no field is encoded twice")
 }
 
+func TestAPageIsSentWithoutACopy(t *testing.T) {
+	want := &ongairv1.ListEventsResponse{Events: []*ongairv1.Event{{Id: "one"}}, Cursor: "after"}
+	encoded, err := proto.Marshal(want)
+	require.NoError(t, err)
+	page := &ongairv1.ListEventsResponse{}
+	page.ProtoReflect().SetUnknown(encoded)
+	buffers, err := newCodec().Marshal(page)
+	require.NoError(t, err)
+	assert.Same(t, &encoded[0], &buffers[0].ReadOnlyData()[0])
+	assert.Equal(t, encoded, buffers.Materialize())
+	page.Pending = 3 // a field that is not encoded yet
+	buffers, err = newCodec().Marshal(page)
+	require.NoError(t, err)
+	want.Pending = 3
+	got := &ongairv1.ListEventsResponse{}
+	require.NoError(t, proto.Unmarshal(buffers.Materialize(), got))
+	assert.Empty(t, cmp.Diff(want, got, protocmp.Transform()))
+}
+
 func TestOtherMessagesUseTheProtobufCodec(t *testing.T) {
 	request := minimal()["CreateTicket"]
 	buffers, err := newCodec().Marshal(request)
