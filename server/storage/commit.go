@@ -54,8 +54,9 @@ func isTemporary(err error) bool {
 		switch refusal.ErrorCode {
 		case codeNotAvailable, codeNotLeader, codeOffline, codeIDInProcess, codeKeyInProcess, codeIncomplete, codeTooManyBatches:
 			return true
+		default:
+			return false
 		}
-		return false
 	}
 	for _, temporary := range []error{
 		context.DeadlineExceeded, nats.ErrTimeout, errDisconnected, nats.ErrReconnectBufExceeded,
