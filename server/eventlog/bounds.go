@@ -34,6 +34,12 @@ func (l *Log) askBounds(ctx context.Context) (Bounds, error) {
 	if info.Messages == 0 {
 		b.First = b.Last + 1
 	}
+	if known := l.Head(); info.Replicated && b.Last < known { // the answer is of a server that lags behind
+		b.Last = known
+		if info.Messages == 0 {
+			b.First = 1 // which is unknown: a read finds out
+		}
+	}
 	return b, nil
 }
 

@@ -88,7 +88,7 @@ type stream interface {
 // not answer they fail with LOG_UNAVAILABLE.
 type Log struct {
 	stream stream
-	id     identity
+	id     atomic.Pointer[identity] // Renew changes it
 	logger *slog.Logger
 	ends   question[Bounds]
 	// starts and latest are what is remembered of blocks.
@@ -97,6 +97,11 @@ type Log struct {
 	head atomic.Uint64
 	// replicated is from the latest Bounds.
 	replicated atomic.Bool
+	// followed is the newest sequence that Follow has delivered, and reused ends that Follow.
+	followed atomic.Uint64
+	reused   atomic.Pointer[context.CancelCauseFunc]
+	// shortSince is since when Renew finds that the log is too short.
+	shortSince time.Time
 
 	mu sync.Mutex
 	// skipped are the entries that were reported as no events.
@@ -143,7 +148,8 @@ func Open(ctx context.Context, in *storage.Storage, cfg Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("event log: %w", err)
 	}
-	l := &Log{stream: stream, id: id, logger: cfg.Logger, starts: newMemo(), latest: newMemo(), skipped: map[uint64]struct{}{}}
+	l := &Log{stream: stream, logger: cfg.Logger, starts: newMemo(), latest: newMemo(), skipped: map[uint64]struct{}{}}
+	l.id.Store(&id)
 	l.ends.put = l.askBounds
 	return l, nil
 }
@@ -163,9 +169,13 @@ func (l *Log) Append(ctx context.Context, e *ongairv1.Event) (stored bool, err e
 	if err != nil {
 		return false, err
 	}
+	followed := l.followed.Load()
 	ack, err := l.stream.Append(ctx, storage.Message{Subject: subjectOf(e), ID: e.GetId(), Data: data})
 	if err != nil {
 		return false, unavailable("append", err)
+	}
+	if reused := l.reused.Load(); ack.Sequence <= followed && !ack.Duplicate && reused != nil {
+		(*reused)(errReused) // an event with that sequence had been delivered before the append
 	}
 	l.saw(ack.Sequence)
 	return !ack.Duplicate, nil
@@ -178,16 +188,34 @@ func (l *Log) Append(ctx context.Context, e *ongairv1.Event) (stored bool, err e
 // Follow returned. If there is no event to deliver when Follow begins, it calls
 // caughtUp, once and before deliver.
 //
-// It does not try again by itself: a caller whose Follow failed calls it again, from the
-// last event that it got.
+// It does not try again by itself: a caller whose Follow failed calls Renew, and then Follow from
+// the last event that it got. Follow also fails if a sequence comes again, because the log is then
+// not the one that was followed.
 func (l *Log) Follow(ctx context.Context, position uint64, caughtUp func(), deliver func(event.Entry)) error {
-	err := l.stream.Follow(ctx, position+1, caughtUp, func(sequence uint64, data []byte) {
+	following, reused := context.WithCancelCause(ctx)
+	defer reused(nil)
+	l.followed.Store(position)
+	l.reused.Store(&reused)
+	last := position
+	err := l.stream.Follow(following, position+1, caughtUp, func(sequence uint64, data []byte) {
+		if sequence <= last {
+			reused(errReused)
+		}
+		if following.Err() != nil {
+			return
+		}
+		last = sequence
+		l.followed.Store(sequence)
+		l.saw(sequence)
 		if e, ok := l.entry(sequence, data); ok {
 			deliver(e)
 		}
 	})
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if following.Err() != nil {
+		err = context.Cause(following)
 	}
 	return unavailable("follow", err)
 }
@@ -224,7 +252,7 @@ func (l *Log) saw(sequence uint64) {
 
 // Cursor returns a cursor of a position that does not name the event before it,
 // as the one does that this event has (CursorOf).
-func (l *Log) Cursor(at uint64) string { return encodeCursor(l.id, position{sequence: at}) }
+func (l *Log) Cursor(at uint64) string { return encodeCursor(l.identity(), position{sequence: at}) }
 
 func unavailable(what string, cause error) error {
 	if errors.Is(cause, context.Canceled) {

@@ -137,7 +137,7 @@ const maxSkipped = 1000
 // verify returns an entry for a segment. It fails if the entry was not appended by a Log.
 func (l *Log) verify(sequence uint64, data []byte) (event.Entry, error) {
 	e, checksum, err := event.Verify(data)
-	return event.Entry{Sequence: sequence, Event: e, Cursor: encodeCursor(l.id, position{sequence, checksum})}, err
+	return event.Entry{Sequence: sequence, Event: e, Cursor: encodeCursor(l.identity(), position{sequence, checksum})}, err
 }
 
 // entry is verify, and returns false if it fails. Other clients of the NATS server may have

@@ -259,6 +259,7 @@ func TestAForeignEntryIsSkipped(t *testing.T) {
 
 func TestReportsOfForeignEntriesDoNotGrowMemory(t *testing.T) {
 	l := &Log{logger: slog.New(slog.DiscardHandler), skipped: map[uint64]struct{}{}}
+	l.id.Store(&identity{})
 	for sequence := range uint64(3 * maxSkipped) {
 		_, ok := l.entry(sequence, nil)
 		require.False(t, ok)

@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"strconv"
+	"time"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
@@ -42,14 +43,14 @@ func (l *Log) Newest(ctx context.Context, bytes int) (uint64, error) {
 // Position returns the position that a cursor names, without reading the log. It fails with
 // CURSOR_MALFORMED or CURSOR_FOREIGN.
 func (l *Log) Position(cursor string) (uint64, error) {
-	at, err := decodeCursor(l.id, cursor)
+	at, err := decodeCursor(l.identity(), cursor)
 	return at.sequence, err
 }
 
 // Seek returns the position of a cursor, and checks that the log can be read from there. It fails
 // with CURSOR_MALFORMED, CURSOR_FOREIGN, CURSOR_AHEAD or CURSOR_EXPIRED.
 func (l *Log) Seek(ctx context.Context, cursor string) (uint64, error) {
-	at, err := decodeCursor(l.id, cursor)
+	at, err := decodeCursor(l.identity(), cursor)
 	if err != nil {
 		return 0, err
 	}
@@ -66,19 +67,37 @@ func (l *Log) Seek(ctx context.Context, cursor string) (uint64, error) {
 }
 
 // Reach fails with CURSOR_AHEAD or CURSOR_EXPIRED if the log cannot be read from a position.
+//
+// On a replicated log the answer may be of a server that lags behind, and CURSOR_AHEAD would tell
+// clients to throw a good cursor away. So Reach asks again for a second, and then fails with
+// LOG_UNAVAILABLE.
 func (l *Log) Reach(ctx context.Context, position uint64) error {
-	bounds, err := l.Bounds(ctx)
-	switch {
-	case err != nil:
-		return err
-	case position > bounds.Last:
-		return fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD,
-			"the cursor is %d events ahead of the newest one: start from a start_time",
-			position-bounds.Last)
-	case position+1 < bounds.First:
-		return l.expired(position, bounds.First)
+	deadline := time.Now().Add(staleTime)
+	for {
+		bounds, err := l.Bounds(ctx)
+		if err != nil {
+			return err
+		}
+		if position <= bounds.Last {
+			if position+1 < bounds.First {
+				return l.expired(position, bounds.First)
+			}
+			return nil
+		}
+		if !bounds.replicated {
+			return fault.New(ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD,
+				"the cursor is %d events ahead of the newest one: start from a start_time",
+				position-bounds.Last)
+		}
+		if time.Now().After(deadline) {
+			return unavailable("seek", errShort)
+		}
+		select {
+		case <-time.After(askAgain):
+		case <-ctx.Done():
+			return unavailable("seek", ctx.Err())
+		}
 	}
-	return nil
 }
 
 // CursorOf returns the cursor of a position. It has the checksum of the event before the position,
@@ -88,7 +107,7 @@ func (l *Log) CursorOf(ctx context.Context, at uint64) (string, error) {
 		return l.Cursor(0), nil
 	}
 	checksum, err := l.checksumAt(ctx, at)
-	return encodeCursor(l.id, position{at, checksum}), err
+	return encodeCursor(l.identity(), position{at, checksum}), err
 }
 
 // checksumAt returns the checksum of an event, or 0 if the log does not have the event.

@@ -65,6 +65,9 @@ type Log interface {
 	// Follow delivers the events after a position until ctx ends or Follow fails. If there are no
 	// events after the position when Follow begins, it calls caughtUp.
 	Follow(ctx context.Context, position uint64, caughtUp func(), deliver func(event.Entry)) error
+	// Renew reports whether the log is not the one any more in which a cursor was made, and takes it
+	// as it is now.
+	Renew(ctx context.Context, cursor string) (replaced bool, err error)
 	// Earliest returns the position before the oldest event. Latest returns the position after
 	// the newest event. SeekTime returns the position before the first event at or after a time.
 	Earliest(ctx context.Context) (uint64, error)
@@ -99,6 +102,8 @@ type Fanout struct {
 	pages  *pages
 	logger *slog.Logger
 	ready  chan struct{}
+	// readyOnce closes ready.
+	readyOnce sync.Once
 
 	// tail is the end of the ring as readers see it.
 	tail atomic.Pointer[tail]
@@ -108,6 +113,8 @@ type Fanout struct {
 
 	mu   sync.RWMutex
 	ring ring
+	// replacements is how often the log was replaced.
+	replacements uint64
 	// waiting are the readers to wake with the next event. spare is an empty slice that becomes
 	// the next waiting, so that its memory is used again. Only the goroutine that changes the
 	// ring uses spare.
@@ -119,6 +126,8 @@ type tail struct {
 	// newest holds the events after from, up to and including head.
 	newest     event.Segment
 	from, head uint64
+	// replacements is how often the log was replaced.
+	replacements uint64
 	// shared is a response with all events from its position (after) up to head. Readers at that
 	// position share it.
 	shared atomic.Pointer[sharedResponse]
@@ -204,6 +213,20 @@ func (f *Fanout) Run(ctx context.Context) error {
 func (f *Fanout) Ready() <-chan struct{} { return f.ready }
 
 func (f *Fanout) follow(ctx context.Context, started *bool) error {
+	if *started {
+		replaced, err := f.log.Renew(ctx, f.Cursor(f.tail.Load().head))
+		if err != nil {
+			return err
+		}
+		if replaced {
+			*started = false
+			f.pages.clear()
+			f.change(func() {
+				f.ring.reset(0)
+				f.replacements++
+			})
+		}
+	}
 	if !*started {
 		// Most clients that resume after a restart need recent events. So the ring first loads
 		// the newest events, as many as fit into it.
@@ -213,9 +236,19 @@ func (f *Fanout) follow(ctx context.Context, started *bool) error {
 		}
 		f.change(func() { f.ring.reset(from) })
 		*started = true
-		close(f.ready)
+		f.readyOnce.Do(func() { close(f.ready) })
 	}
 	return f.log.Follow(ctx, f.tail.Load().head, f.regained, f.add)
+}
+
+// replaced returns the error that ends the readers of a log that was replaced, or nil. opened is
+// the number of replacements when the reader was opened.
+func (t *tail) replaced(opened uint64) error {
+	if t.replacements == opened {
+		return nil
+	}
+	return fault.New(ongairv1.ErrorReason_ERROR_REASON_LOG_REPLACED,
+		"the event log was replaced, or has lost its newest events: start from POSITION_EARLIEST or a start_time")
 }
 
 // follows reports whether Run is receiving the log's new events. If it is, the ring has all new
@@ -262,7 +295,7 @@ func (f *Fanout) change(change func()) {
 	if newest.Len() > 0 {
 		from = newest.First() - 1
 	}
-	f.tail.Store(&tail{newest: newest, from: from, head: head})
+	f.tail.Store(&tail{newest: newest, from: from, head: head, replacements: f.replacements})
 	woken := f.waiting
 	f.waiting = f.spare
 	for _, r := range woken {

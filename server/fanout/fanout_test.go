@@ -18,6 +18,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/event"
+	"github.com/ongair/ongair-gateway/server/fault"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,6 +36,8 @@ type memoryLog struct {
 	newest, follow error
 	// warm is the number of events that Newest goes back.
 	warm int
+	// replaced is the next result of Renew.
+	replaced bool
 	// replicated disables the search of ReadMatching.
 	replicated bool
 	// read, if not nil, is called at the start of Read.
@@ -74,6 +77,14 @@ func (l *memoryLog) Newest(context.Context, int) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return uint64(len(l.records) - l.warm), l.newest
+}
+
+// Renew reports replaced once.
+func (l *memoryLog) Renew(context.Context, string) (replaced bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	replaced, l.replaced = l.replaced, false
+	return replaced, nil
 }
 
 func (l *memoryLog) Head() uint64 {
@@ -185,11 +196,12 @@ func (l *memoryLog) Follow(ctx context.Context, position uint64, caughtUp func()
 	for {
 		l.mu.Lock()
 		err, changed := l.follow, l.changed
-		next := l.records[max(position, l.removed):]
-		l.mu.Unlock()
 		if err != nil {
+			l.mu.Unlock()
 			return err
 		}
+		next := l.records[max(position, l.removed):]
+		l.mu.Unlock()
 		for _, r := range next {
 			deliver(r)
 			position = r.Sequence
@@ -422,5 +434,49 @@ func TestPendingIncludesEventsThatTheRingLacks(t *testing.T) {
 		log.append("support", "support")
 		assert.Equal(t, batch{sequences: []uint64{}, position: 1, pending: 2}, next(t, reader(t, f, 1, event.Filter{}), 0))
 		log.fail(nil)
+	})
+}
+
+func TestReadersOfAReplacedLogEnd(t *testing.T) {
+	log := newMemoryLog(records(1, 2*pageEvents)...)
+	running(t, log, 1<<10, func(t *testing.T, f *Fanout) {
+		waits := f.NewReader(t.Context(), 2*pageEvents, event.Filter{})
+		defer waits.Close()
+		pages := f.NewReader(t.Context(), 0, event.Filter{})
+		defer pages.Close()
+		next(t, pages, time.Minute)
+		lists := f.NewReader(t.Context(), 2*pageEvents, event.Filter{})
+		defer lists.Close()
+		ended := make(chan error, 2)
+		go func() {
+			_, err := waits.Next(time.Hour)
+			ended <- err
+		}()
+		go func() {
+			_, err := lists.List(&event.Page{MaxEvents: 10, MaxBytes: 1 << 20}, time.Hour, 2*time.Hour)
+			ended <- err
+		}()
+		synctest.Wait()
+
+		log.change(func() {
+			log.records = []event.Entry{record(1, "other", 0)}
+			log.replaced, log.follow = true, errors.New("lost")
+		})
+		synctest.Wait()
+		log.fail(nil)
+		for range 2 {
+			assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_LOG_REPLACED, fault.From(<-ended).Reason)
+		}
+		_, err := pages.Next(time.Minute)
+		assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_LOG_REPLACED, fault.From(err).Reason)
+
+		after := f.NewReader(t.Context(), 0, event.Filter{})
+		defer after.Close()
+		response, err := after.Next(time.Minute)
+		require.NoError(t, err)
+		assert.Equal(t, []uint64{1}, read(t, response).sequences, "neither the ring nor a page has old events")
+		assert.EqualValues(t, 1, after.Position())
+		log.append("other")
+		assert.Equal(t, []uint64{2}, next(t, after, time.Minute).sequences)
 	})
 }

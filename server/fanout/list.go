@@ -32,6 +32,9 @@ func (r *Reader) List(page *event.Page, wait, scan time.Duration) (*event.Respon
 		}
 		hurry := r.hurry.Load()
 		tail := r.fanout.tail.Load()
+		if err := tail.replaced(r.opened); err != nil {
+			return nil, err
+		}
 		before := r.position
 		events, upTo, err := r.read(tail)
 		if err != nil && cursor == "" {

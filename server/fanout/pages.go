@@ -3,7 +3,7 @@ package fanout
 import (
 	"container/list"
 	"context"
-	"strconv"
+	"fmt"
 	"sync"
 	"time"
 
@@ -39,7 +39,9 @@ type pages struct {
 	behind  func(position uint64) bool
 	reading singleflight.Group
 
-	mu     sync.Mutex
+	mu sync.Mutex
+	// clears is how often the cache was cleared.
+	clears int
 	bytes  int
 	recent *list.List // of *page, the most recently used first
 	byFrom map[uint64]*list.Element
@@ -108,7 +110,10 @@ func (p *pages) page(ctx context.Context, from uint64) (*page, error) {
 
 // begin starts to read a page, unless another call is already reading it.
 func (p *pages) begin(ctx context.Context, from uint64) <-chan singleflight.Result {
-	return p.reading.DoChan(strconv.FormatUint(from, 10), func() (any, error) {
+	p.mu.Lock()
+	clears := p.clears
+	p.mu.Unlock()
+	return p.reading.DoChan(fmt.Sprint(from, " ", clears), func() (any, error) {
 		if found := p.cached(from); found != nil {
 			return found, nil // another reader has just read it
 		}
@@ -116,11 +121,11 @@ func (p *pages) begin(ctx context.Context, from uint64) <-chan singleflight.Resu
 		// reader that started it ends.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pageTimeout)
 		defer cancel()
-		return p.read(ctx, from)
+		return p.read(ctx, from, clears)
 	})
 }
 
-func (p *pages) read(ctx context.Context, from uint64) (*page, error) {
+func (p *pages) read(ctx context.Context, from uint64, clears int) (*page, error) {
 	read := &page{from: from, to: from}
 	var err error
 	if read.events, err = p.log.Read(ctx, from, int(read.border()-from), segmentBytes); err != nil {
@@ -130,9 +135,19 @@ func (p *pages) read(ctx context.Context, from uint64) (*page, error) {
 		read.to = read.events.Last()
 	}
 	if read.events.Len() > 0 {
-		p.keep(read)
+		p.keep(read, clears)
 	}
 	return read, nil
+}
+
+// clear removes all pages, also those that are being read.
+func (p *pages) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clears++
+	p.bytes = 0
+	p.recent.Init()
+	clear(p.byFrom)
 }
 
 func (p *pages) cached(from uint64) *page {
@@ -146,10 +161,11 @@ func (p *pages) cached(from uint64) *page {
 	return element.Value.(*page)
 }
 
-func (p *pages) keep(read *page) {
+// keep keeps a page that was read after so many clears.
+func (p *pages) keep(read *page, clears int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.byFrom[read.from]; ok {
+	if _, ok := p.byFrom[read.from]; ok || p.clears != clears {
 		return
 	}
 	p.byFrom[read.from] = p.recent.PushFront(read)

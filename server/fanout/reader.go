@@ -16,6 +16,8 @@ type Reader struct {
 	ctx      context.Context
 	filter   event.Filter
 	position uint64
+	// opened is the number of replacements of the log when the reader was opened.
+	opened uint64
 	// sparse is true if the filter matched only few of the events in the last page from the log.
 	sparse bool
 	// hurry is true if List must not wait any more.
@@ -39,7 +41,10 @@ type Reader struct {
 // NewReader returns a reader at a position, for a stream that ends with ctx. The caller MUST
 // close it.
 func (f *Fanout) NewReader(ctx context.Context, position uint64, filter event.Filter) *Reader {
-	return &Reader{fanout: f, ctx: ctx, filter: filter, position: position, wake: make(chan struct{}, 1), place: -1}
+	return &Reader{
+		fanout: f, ctx: ctx, filter: filter, position: position, opened: f.tail.Load().replacements,
+		wake: make(chan struct{}, 1), place: -1,
+	}
 }
 
 // Position returns the position of the last response.
@@ -60,8 +65,9 @@ func (r *Reader) Close() {
 // that moment, Next first waits until it is followed again. The cursor of a response is also
 // after the events that Next read and the filter did not match.
 //
-// Next fails with the error of the log, with LOG_UNAVAILABLE if the log has been unavailable
-// for 10 s, or with the cause of ctx.
+// Next fails with the error of the log, with LOG_REPLACED if the log was replaced since the reader
+// was opened, with LOG_UNAVAILABLE if the log has been unavailable for 10 s, or with the cause of
+// ctx.
 func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 	var deadline time.Time // unset until the clock is needed
 	for {
@@ -70,6 +76,9 @@ func (r *Reader) Next(idle time.Duration) (*event.Response, error) {
 			return nil, context.Cause(r.ctx)
 		}
 		tail := r.fanout.tail.Load()
+		if err := tail.replaced(r.opened); err != nil {
+			return nil, err
+		}
 		events, upTo, err := r.read(tail)
 		if err != nil {
 			return nil, r.cause(err)

@@ -20,11 +20,14 @@ type Start struct {
 // Open returns a reader that begins at start, for a stream that ends with ctx. If the log cannot
 // be read from the cursor, Open returns the log's error. The caller MUST close the reader.
 func (f *Fanout) Open(ctx context.Context, start Start, filter event.Filter) (*Reader, error) {
+	opened := f.tail.Load().replacements // before the log is asked for the position
 	position, err := f.position(ctx, start)
 	if err != nil {
 		return nil, err
 	}
-	return f.NewReader(ctx, position, filter), nil
+	r := f.NewReader(ctx, position, filter)
+	r.opened = opened
+	return r, nil
 }
 
 func (f *Fanout) position(ctx context.Context, start Start) (uint64, error) {

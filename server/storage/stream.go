@@ -70,6 +70,8 @@ type Info struct {
 	Messages, Bytes uint64
 	// Replicated means that any replica may answer a Read, including one that lags behind.
 	Replicated bool
+	// Metadata is the metadata of the stream.
+	Metadata map[string]string
 }
 
 // OpenStream opens a stream, and creates it if it does not exist. It sets the limits of cfg and
@@ -180,5 +182,6 @@ func (s *Stream) Info(ctx context.Context) (Info, error) {
 		Messages:   info.State.Msgs,
 		Bytes:      info.State.Bytes,
 		Replicated: info.Config.Replicas > 1,
+		Metadata:   info.Config.Metadata,
 	}, nil
 }

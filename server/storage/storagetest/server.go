@@ -83,9 +83,12 @@ var tool = sync.OnceValues(func() (string, error) {
 })
 
 // Start starts the server, and starts it again after Stop, on the same address and
-// data.
+// data. It does nothing if the server runs.
 func (s *Server) Start(t T) {
 	t.Helper()
+	if s.cmd != nil {
+		return
+	}
 	path, err := tool()
 	require.NoError(t, err)
 	settings, err := json.Marshal(s.settings)
@@ -122,6 +125,19 @@ func (s *Server) Stop() {
 	_ = s.cmd.Process.Kill() // it may have ended
 	_ = s.cmd.Wait()         // which says that it was killed
 	s.cmd = nil
+}
+
+// Copy copies the data of a server that is stopped. restore puts the copy back, as a backup or a disk
+// that has lost its newest writes, and needs the server to be stopped again.
+func (s *Server) Copy(t T) (restore func()) {
+	t.Helper()
+	data, older := filepath.Join(s.dir, "data"), filepath.Join(tempDir(t), "copy")
+	require.NoError(t, os.CopyFS(older, os.DirFS(data)))
+	return func() {
+		t.Helper()
+		require.NoError(t, os.RemoveAll(data))
+		require.NoError(t, os.CopyFS(data, os.DirFS(older)))
+	}
 }
 
 // URL returns the server's URL, for clients.
