@@ -101,6 +101,7 @@ func TestAnswersAreAsTheOpenAPIDocumentHasThem(t *testing.T) {
 		"a body that is not JSON":      {"POST", "/v1/tickets", "", "x", key, 400},
 		"an unknown channel":           {"POST", sendPath, "", `{"external_id":"42","text":"hi","channel":"x"}`, key, 404},
 		"a cursor that is none":        {"GET", "/v1/events", "?cursor=x", "", key, 400},
+		"a parameter without a name":   {"GET", "/v1/events", "?=x", "", key, 400},
 		"a stream without a key":       {"GET", subscribePath, "", "", nil, 401},
 		"a stream from no cursor":      {"POST", subscribePath, "", `{"cursor":"x"}`, key, 400},
 		"a ticket that is none":        {"GET", subscribePath, "?ticket=x", "", nil, 401},

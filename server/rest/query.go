@@ -24,6 +24,9 @@ func (r route) checkQuery(req *http.Request) *fault.Fault {
 		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST,
 			"the query string is malformed: in a value a percent sign is %%25, a semicolon %%3B, and an ampersand %%26")
 	}
+	if _, ok := values[""]; ok { // a violation must name its field
+		return fault.New(ongairv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, "the query string has a parameter without a name")
+	}
 	var violations []fault.Violation
 	refuse := func(name, reason, why string) {
 		violations = append(violations, fault.Violation{Field: name, Description: why, Reason: reason})
