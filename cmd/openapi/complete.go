@@ -48,7 +48,7 @@ func complete(document object) {
 	completeStream(child(paths, "/v1/events:subscribe"), schemas)
 	for path, methods := range paths {
 		for _, operation := range methods.(object) {
-			completeOperation(path, operation.(object))
+			completeOperation(path, operation.(object), schemas)
 		}
 	}
 }
@@ -122,7 +122,7 @@ func excludeEachOther(schema object, message protoreflect.MessageDescriptor) {
 }
 
 // addRules adds the rules of protovalidate that the generator ignores: that a field may be empty
-// whatever its pattern, and that a value of an enum is excluded.
+// whatever its pattern, that a duration is not negative, and that a value of an enum is excluded.
 func addRules(properties object, message protoreflect.MessageDescriptor) {
 	for i := range message.Fields().Len() {
 		field := message.Fields().Get(i)
@@ -130,6 +130,9 @@ func addRules(properties object, message protoreflect.MessageDescriptor) {
 		rules, _ := proto.GetExtension(field.Options(), validate.E_Field).(*validate.FieldRules)
 		if pattern, ok := schema["pattern"].(string); ok && rules.GetIgnore() == validate.Ignore_IGNORE_IF_ZERO_VALUE {
 			schema["pattern"] = "^$|" + pattern
+		}
+		if rules.GetDuration().GetGte() != nil { // a schema of text has no bound, and no duration here may be negative
+			schema["pattern"] = "^[0-9]"
 		}
 		if field.IsList() {
 			schema, rules = asObject(schema["items"]), rules.GetRepeated().GetItems()
@@ -212,7 +215,7 @@ func sends(path string) bool {
 }
 
 // completeOperation adds headers, errors and an example to an operation.
-func completeOperation(path string, operation object) {
+func completeOperation(path string, operation, schemas object) {
 	if summary, _ := operation["summary"].(string); !strings.Contains(summary, " ") {
 		operation["summary"] = operation["description"] // one sentence
 		delete(operation, "description")
@@ -234,9 +237,12 @@ func completeOperation(path string, operation object) {
 	for status, response := range errorResponses(path) {
 		responses[status] = response
 	}
-	if example, ok := examples()[path]; ok && operation["requestBody"] != nil {
-		for _, content := range asObject(operation["requestBody"].(object)["content"]) {
-			content.(object)["example"] = example
+	if body := asObject(operation["requestBody"]); body != nil {
+		content := asObject(asObject(body["content"])["application/json"])
+		content["example"] = examples()[path]
+		request := asObject(schemas[strings.TrimPrefix(asObject(content["schema"])["$ref"].(string), refPrefix)])
+		if request["required"] == nil {
+			delete(body, "required") // the gateway takes an empty body as a request without fields
 		}
 	}
 }

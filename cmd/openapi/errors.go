@@ -8,6 +8,7 @@ import (
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/fault"
+	"github.com/ongair/ongair-gateway/server/listen"
 )
 
 const (
@@ -102,6 +103,10 @@ func errorResponses(path string) map[string]object {
 		response := object{
 			"description": fmt.Sprintf("Reasons: %s.", strings.Join(names, ", ")),
 			"content":     object{"application/json": object{"schema": ref(statusSchema)}},
+		}
+		if status == http.StatusRequestHeaderFieldsTooLarge { // without a content type, so that every error has one schema
+			response["description"] = fmt.Sprintf("%s If the URL and the headers exceed %d KiB, the answer is text.",
+				response["description"], listen.MaxReadHeaderBytes>>10)
 		}
 		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable || status == http.StatusConflict {
 			response["headers"] = object{"Retry-After": object{

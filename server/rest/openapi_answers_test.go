@@ -237,7 +237,7 @@ func TestTheOpenAPIDocumentAndTheGatewayAcceptTheSameParameters(t *testing.T) {
 	text := func(length int) string { return strings.Repeat("x", length) }
 	values := []string{
 		"", "x", text(64), text(65), text(128), text(129), text(256), text(257), "a b", "POSITION_EARLIEST", "POSITION_LATEST", "POSITION_MIDDLE",
-		"EVENT_TYPE_MESSAGE_SENT", "EVENT_TYPE_UNSPECIFIED", "0", "1", "1000", "1001", "-1", "1.5", "0.1s", "0s", "PT1S", "2026-01-31T12:00:00Z",
+		"EVENT_TYPE_MESSAGE_SENT", "EVENT_TYPE_UNSPECIFIED", "0", "1", "1000", "1001", "-1", "1.5", "0.1s", "0s", "-1s", "PT1S", "2026-01-31T12:00:00Z",
 	}
 	for i, parameter := range readOpenAPI(t).Paths["/v1/events"]["get"].Parameters {
 		for _, value := range values {
