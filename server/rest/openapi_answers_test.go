@@ -139,25 +139,57 @@ func TestStreamsAreAsTheOpenAPIDocumentHasThem(t *testing.T) {
 	for _, notificationType := range []string{"TicketStatusUpdated", "Unheard", ""} {
 		g.addType(t, notificationType)
 	}
-	sse := g.openStream(t, http.MethodGet, subscribePath+"?position=POSITION_EARLIEST", "", "Accept", typeSSE)
-	for events := 0; events < 4; {
-		require.True(t, sse.scanner.Scan())
-		if data, ok := strings.CutPrefix(sse.scanner.Text(), "data: "); ok {
-			events++
-			require.NoError(t, s.validate(t, data, "components", "schemas", "ongair.v1.Event"))
+	const query, body = "?position=POSITION_EARLIEST&heartbeat_interval=0.1s", `{"position":"POSITION_EARLIEST","heartbeat_interval":"0.1s"}`
+	open := func(method, mediaType string) *lines {
+		target, body := subscribePath, body
+		if method == http.MethodGet {
+			target, body = subscribePath+query, ""
+		}
+		stream := g.openStream(t, method, target, body, "Accept", mediaType, "Content-Type", "application/json")
+		require.Equal(t, mediaType, stream.response.Header.Get("Content-Type"))
+		return stream
+	}
+	requireLine := func(method string, ndjson *lines) {
+		s.requireAnswer(t, method, subscribePath, answer{200, ndjson.response.Header, ndjson.scanner.Text()})
+	}
+	// requireData requires a schema of the data of the next message with data of Server-Sent Events, and
+	// returns the message's type.
+	requireData := func(sse *lines, schema string) (messageType string) {
+		for sse.scanner.Scan() {
+			if name, ok := strings.CutPrefix(sse.scanner.Text(), "event: "); ok {
+				messageType = name
+			}
+			if data, ok := strings.CutPrefix(sse.scanner.Text(), "data: "); ok {
+				require.NoError(t, s.validate(t, data, "components", "schemas", schema))
+				return messageType
+			}
+		}
+		require.FailNow(t, "the stream ended")
+		return ""
+	}
+	methods := []string{http.MethodGet, http.MethodPost}
+	var ndjson, sse []*lines
+	for _, method := range methods {
+		ndjson, sse = append(ndjson, open(method, typeNDJSON)), append(sse, open(method, typeSSE))
+	}
+	for i, method := range methods {
+		for range 2 { // the events and a heartbeat
+			require.True(t, ndjson[i].scanner.Scan())
+			requireLine(method, ndjson[i])
+		}
+		for _, want := range []string{"MessageReceived", "TicketStatusUpdated", "Unheard", ""} {
+			assert.Equal(t, want, requireData(sse[i], "ongair.v1.Event"))
 		}
 	}
-	ndjson := g.stream(t, "?position=POSITION_EARLIEST&heartbeat_interval=0.1s")
-	requireLine := func() {
-		s.requireAnswer(t, http.MethodGet, subscribePath, answer{200, http.Header{"Content-Type": {typeNDJSON}}, ndjson.scanner.Text()})
-	}
-	for range 2 { // the events and a heartbeat
-		require.True(t, ndjson.scanner.Scan())
-		requireLine()
-	}
 	g.service.Drain()
-	for ndjson.scanner.Scan() {
-		requireLine()
+	for i, method := range methods {
+		last := ""
+		for ndjson[i].scanner.Scan() {
+			requireLine(method, ndjson[i])
+			last = ndjson[i].scanner.Text()
+		}
+		assert.Contains(t, last, `{"error":`)
+		assert.Equal(t, "end", requireData(sse[i], "google.rpc.Status"))
 	}
 }
 
