@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -26,14 +25,7 @@ import (
 // unless ONGAIR_GATEWAY_REQUIRE_CHROMIUM is set.
 func browser(t *testing.T) context.Context {
 	t.Helper()
-	program, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("ONGAIR_GATEWAY_REQUIRE_CHROMIUM") != "" {
-			require.FailNow(t, "ONGAIR_GATEWAY_REQUIRE_CHROMIUM is set, but chromium is missing")
-		}
-		t.Skip("needs chromium")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(requireProgram(t, "chromium")), chromedp.NoSandbox)
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = context.WithTimeout(ctx, 3*time.Minute)
