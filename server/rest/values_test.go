@@ -135,7 +135,11 @@ func TestABodyAcceptsTheEnumNamesOfAQuery(t *testing.T) {
 		`{"position":"earliest"}`, `{"position":"POSITION_EARLIEST","event_types":["message_received"]}`, `{"cursor":null,"position":"Earliest"}`,
 		`{"position":"earliest","cursor":null}`, `{"eventTypes":["MessageSent","MessageReceived",3],"position":"earliest","channels":null}`, `{"position":"1"}`,
 	} {
-		response := g.openStream(t, http.MethodPost, subscribePath, body).result(t)
+		stream := g.openStream(t, http.MethodPost, subscribePath, body)
+		response := stream.result(t)
+		if len(response.GetEvents()) == 0 {
+			response = stream.result(t) // the event had not arrived
+		}
 		require.Len(t, response.GetEvents(), 1, body)
 		assert.Equal(t, want.GetId(), response.GetEvents()[0].GetId())
 	}
