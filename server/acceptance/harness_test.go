@@ -36,10 +36,25 @@ func external(t *testing.T) func(*config.Config) {
 	return func(c *config.Config) { c.NATSURL, c.DataDir = url, "" }
 }
 
-// onEachLog runs a test of the contract of streams with every kind of log.
+// onCluster is a log on three NATS servers.
+func onCluster(t *testing.T) func(*config.Config) {
+	t.Helper()
+	cluster := storagetest.ServeCluster(t)
+	first := Start(t, func(c *config.Config) { c.NATSURL, c.DataDir = cluster.URL(), "" })
+	first.Stop() // it has created the streams
+	cluster.Replicate(t)
+	return func(c *config.Config) { c.NATSURL, c.DataDir = cluster.URL(), "" }
+}
+
+// onEachLog runs a test of the contract of streams with every kind of log. A cluster is one of them in
+// long runs.
 func onEachLog(t *testing.T, test func(*testing.T, newLog)) {
 	t.Helper()
-	for name, log := range map[string]newLog{"embedded": embedded, "external": external} {
+	logs := map[string]newLog{"embedded": embedded, "external": external}
+	if Rounds(0, 1) > 0 {
+		logs["cluster"] = onCluster
+	}
+	for name, log := range logs {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			test(t, log)

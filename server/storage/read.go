@@ -15,6 +15,9 @@ import (
 const (
 	// readTimeout bounds the time of an answer, which has at most a few MiB.
 	readTimeout = 5 * time.Second
+	// firstTimeout is the time after which another server is asked, if a server has not begun to
+	// answer. NATS chooses one at random, and may choose one that is frozen.
+	firstTimeout = time.Second
 	// maxReads bounds concurrent reads. Their answers, of 1 MiB and more, share the connection
 	// with appends and the tail, and a NATS server closes a connection with 64 MiB pending.
 	maxReads = 16
@@ -41,8 +44,12 @@ type ReadEnd struct {
 	Last uint64
 }
 
-// errIncomplete means that JetStream did not complete an answer.
-var errIncomplete = errors.New("incomplete answer")
+var (
+	// errIncomplete means that JetStream did not complete an answer.
+	errIncomplete = errors.New("incomplete answer")
+	// errNoAnswer means that JetStream did not begin to answer.
+	errNoAnswer = errors.New("no answer")
+)
 
 // directGet is a request for stored messages (JetStream's ADR-31, batched direct get).
 type directGet struct {
@@ -88,8 +95,21 @@ func (s *Stream) Read(ctx context.Context, req ReadRequest, each func(sequence u
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, readTimeout, errIncomplete)
 	defer cancel()
+	for {
+		end, err := s.ask(ctx, req, body, each)
+		if !errors.Is(err, errNoAnswer) {
+			return end, err
+		}
+	}
+}
+
+// ask asks one server. It fails with errNoAnswer if the server has not begun to answer within
+// firstTimeout, and then has not called each.
+func (s *Stream) ask(ctx context.Context, req ReadRequest, body []byte, each func(sequence uint64, data []byte) bool) (ReadEnd, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
+	first := time.AfterFunc(firstTimeout, func() { fail(errNoAnswer) })
+	defer first.Stop()
 	// The channel has room for the whole answer, because nats.go drops what does not fit.
 	answer := make(chan *nats.Msg, req.MaxMessages+1)
 	inbox := s.conn.NewInbox() // one of NewRespInbox would come a second time, to the connection's own subscription
@@ -102,12 +122,16 @@ func (s *Stream) Read(ctx context.Context, req ReadRequest, each func(sequence u
 	if err := s.conn.PublishRequest("$JS.API.DIRECT.GET."+s.stream.CachedInfo().Config.Name, inbox, body); err != nil {
 		return ReadEnd{}, err
 	}
+	begun := false
 	for {
 		var msg *nats.Msg
 		select {
 		case msg = <-answer:
 		case <-ctx.Done():
 			return ReadEnd{}, context.Cause(ctx)
+		}
+		if begun = begun || first.Stop(); !begun {
+			return ReadEnd{}, errNoAnswer // the answer began too late
 		}
 		switch status := msg.Header.Get(headerStatus); status {
 		case "":

@@ -86,8 +86,14 @@ var tool = sync.OnceValues(func() (string, error) {
 // data. It does nothing if the server runs.
 func (s *Server) Start(t T) {
 	t.Helper()
+	require.True(t, s.start(t), "the NATS server does not start")
+}
+
+// start starts the server, and reports whether it listens within startTimeout.
+func (s *Server) start(t T) bool {
+	t.Helper()
 	if s.cmd != nil {
-		return
+		return true
 	}
 	path, err := tool()
 	require.NoError(t, err)
@@ -100,11 +106,14 @@ func (s *Server) Start(t T) {
 	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
 	require.NoError(t, s.cmd.Start())
 	name := fmt.Sprintf("%s_%d.ports", filepath.Base(path), s.cmd.Process.Pid)
-	require.Eventually(t, func() bool {
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		content, err := os.ReadFile(filepath.Join(s.dir, name))
-		return err == nil && json.Unmarshal(content, &s.ports) == nil
-	}, startTimeout, 5*time.Millisecond, "the NATS server does not start")
-	s.settings["listen"], s.settings["http"] = hostOf(t, s.ports.Nats), hostOf(t, s.ports.Monitoring)
+		if err == nil && json.Unmarshal(content, &s.ports) == nil {
+			s.settings["listen"], s.settings["http"] = hostOf(t, s.ports.Nats), hostOf(t, s.ports.Monitoring)
+			return true
+		}
+	}
+	return false
 }
 
 // hostOf returns host:port of the first of some URLs.
