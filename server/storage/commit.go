@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,9 +48,9 @@ const (
 	codeTooManyBatches jetstream.ErrorCode = 10210
 )
 
-// isTemporary reports whether a publish that failed with err may succeed when it is tried again. It
+// isRetryable reports whether a publish that failed with err may succeed when it is tried again. It
 // was refused during a change of leader, or its acknowledgement was lost.
-func isTemporary(err error) bool {
+func isRetryable(err error) bool {
 	if refusal, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch refusal.ErrorCode {
 		case codeNotAvailable, codeNotLeader, codeOffline, codeIDInProcess, codeKeyInProcess, codeIncomplete, codeTooManyBatches:
@@ -254,7 +255,7 @@ func (c *committer) publishParts(ctx context.Context, part []*pending) {
 		messages = append(messages, p.msg)
 	}
 	last, err := c.batch(ctx, messages)
-	for incomplete := 1; isTemporary(err); incomplete++ {
+	for incomplete := 1; isRetryable(err); incomplete++ {
 		if isIncomplete(err) {
 			c.storage.stageAgain()
 			if incomplete == maxIncomplete {
@@ -338,7 +339,7 @@ func (c *committer) endConflicts(ctx context.Context, part []*pending) (rest []*
 	for _, p := range part {
 		if p.record {
 			// An older revision does not count: the answer may come from a replica that lags.
-			stored, err := c.stream.GetLastMsgForSubject(ctx, p.msg.Subject)
+			stored, err := c.stream.GetLastMsgForSubject(ctx, strings.TrimPrefix(p.msg.Subject, c.storage.settings.recordPrefix()))
 			if err == nil && stored.Sequence > p.expected {
 				p.end(Ack{}, ErrConflict)
 				continue
@@ -359,7 +360,7 @@ func (c *committer) publish(ctx context.Context, msg *nats.Msg) (Ack, error) {
 			return Ack{Sequence: ack.Sequence, Duplicate: ack.Duplicate}, nil
 		case isConflict(err):
 			return Ack{}, ErrConflict
-		case !isTemporary(err) || !pause(ctx):
+		case !isRetryable(err) || !pause(ctx):
 			return Ack{}, cause(ctx, err)
 		}
 	}

@@ -106,9 +106,8 @@ func embed(ctx context.Context, cfg Config) (_ *Storage, err error) {
 		nats.ReconnectBufSize(-1),
 	)...)
 	if err == nil {
-		var s *Storage
-		if s, err = attach(ctx, conn, cfg.Logger); err == nil {
-			s.embedded = e
+		s := &Storage{conn: conn, embedded: e, log: cfg.Logger}
+		if err = s.attach(ctx); err == nil {
 			return s, nil
 		}
 	}

@@ -89,6 +89,9 @@ func (s *Stream) Read(ctx context.Context, req ReadRequest, each func(sequence u
 	case <-ctx.Done():
 		return ReadEnd{}, ctx.Err()
 	}
+	if req.Subject != "" {
+		req.Subject = s.subjects + req.Subject
+	}
 	body, err := req.encode()
 	if err != nil {
 		return ReadEnd{}, err
@@ -119,7 +122,7 @@ func (s *Stream) ask(ctx context.Context, req ReadRequest, body []byte, each fun
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
 	sub.SetClosedHandler(func(string) { fail(nats.ErrConnectionClosed) })
-	if err := s.conn.PublishRequest("$JS.API.DIRECT.GET."+s.stream.CachedInfo().Config.Name, inbox, body); err != nil {
+	if err := s.conn.PublishRequest(s.apiPrefix+"DIRECT.GET."+s.stream.CachedInfo().Config.Name, inbox, body); err != nil {
 		return ReadEnd{}, err
 	}
 	begun := false

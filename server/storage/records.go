@@ -31,7 +31,9 @@ type RecordsConfig struct {
 // concurrent use.
 type Records struct {
 	stream *Stream
-	prefix string
+	// prefix is the prefix of the subjects of records, and published that with which they are
+	// published.
+	prefix, published string
 }
 
 // Record is the newest value of a key.
@@ -49,9 +51,10 @@ var ErrConflict = errors.New("the key has another revision")
 
 // OpenRecords opens a bucket in the same way as OpenStream opens a stream.
 func (s *Storage) OpenRecords(ctx context.Context, cfg RecordsConfig) (*Records, error) {
-	prefix := bucketSubject + cfg.Bucket + "."
+	bucket := s.settings.name(cfg.Bucket)
+	prefix := bucketSubject + bucket + "."
 	stream, err := s.open(ctx, jetstream.StreamConfig{
-		Name:              bucketStream + cfg.Bucket,
+		Name:              bucketStream + bucket,
 		Description:       cfg.Description,
 		Subjects:          []string{prefix + ">"},
 		MaxMsgsPerSubject: 1,
@@ -69,7 +72,7 @@ func (s *Storage) OpenRecords(ctx context.Context, cfg RecordsConfig) (*Records,
 	if err != nil {
 		return nil, err
 	}
-	return &Records{stream: stream, prefix: prefix}, nil
+	return &Records{stream: stream, prefix: prefix, published: s.settings.recordPrefix() + prefix}, nil
 }
 
 // Get returns the record of a key. A key that was deleted has no value.
@@ -95,7 +98,7 @@ func (r *Records) Get(ctx context.Context, key string) (Record, error) {
 // its caller. A cluster also reports a conflict while another Put to the key is being stored
 // and cannot be read yet.
 func (r *Records) Put(ctx context.Context, key string, data []byte, last uint64) (revision uint64, err error) {
-	msg := nats.NewMsg(r.prefix + key)
+	msg := nats.NewMsg(r.published + key)
 	msg.Data = data
 	msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(last, 10))
 	ack, err := r.stream.committer.store(&pending{ctx: ctx, msg: msg, record: true, expected: last})

@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -10,7 +11,8 @@ import (
 
 // owned returns the settings that the gateway relies on, as fields of jetstream.StreamConfig.
 // They determine which messages a stream accepts, how long it keeps them and who can read them.
-// All others belong to the operator, such as compression, placement, replicas and metadata.
+// All others belong to the operator, such as compression and metadata. Replicas and placement do,
+// too, unless External sets them.
 func owned() []string {
 	return []string{
 		"Subjects", "SubjectTransform", "Retention", "Discard", "DiscardNewPerSubject",
@@ -39,6 +41,29 @@ func own(config *jetstream.StreamConfig, ours jetstream.StreamConfig) (changes [
 		from.Set(to)
 	}
 	return changes
+}
+
+// scale sets the replicas of config to those of ours, if ours has any.
+func scale(config *jetstream.StreamConfig, ours jetstream.StreamConfig) []change {
+	from := config.Replicas
+	if ours.Replicas == 0 || ours.Replicas == from {
+		return nil
+	}
+	config.Replicas = ours.Replicas
+	return []change{{"num_replicas", from, ours.Replicas}}
+}
+
+// move sets the placement of config to that of ours, if ours has any.
+func move(config *jetstream.StreamConfig, ours jetstream.StreamConfig) []change {
+	from := config.Placement
+	if ours.Placement == nil || from != nil && from.Cluster == ours.Placement.Cluster && slices.Equal(from.Tags, ours.Placement.Tags) {
+		return nil
+	}
+	config.Placement = ours.Placement
+	if from == nil {
+		from = &jetstream.Placement{}
+	}
+	return []change{{"placement", *from, *ours.Placement}}
 }
 
 // checkUsable fails if a stream has a setting that the gateway cannot work with, and that

@@ -26,7 +26,6 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -41,6 +40,8 @@ type Config struct {
 	// URL is the URL of an external NATS server with JetStream, or several separated by
 	// commas. Empty means an embedded server.
 	URL string
+	// External configures the external server. It is not used without URL.
+	External External
 	// Dir is the data directory of the embedded server. Open creates it if it does not exist.
 	// It is not used with URL.
 	Dir string
@@ -63,6 +64,10 @@ type Storage struct {
 	api      jetstream.JetStream
 	embedded *embedded // nil for an external one
 	log      *slog.Logger
+	// settings are those for an external server.
+	settings External
+	// apiPrefix is the prefix of the subjects of JetStream's API.
+	apiPrefix string
 }
 
 // Open connects to the NATS server at cfg.URL, or starts one on cfg.Dir and waits until it has
@@ -82,7 +87,11 @@ func Open(ctx context.Context, cfg Config) (*Storage, error) {
 }
 
 func connect(ctx context.Context, cfg Config) (*Storage, error) {
-	conn, err := nats.Connect(cfg.URL, append(options(cfg.Logger), external()...)...)
+	external, err := cfg.External.options(cfg.Logger)
+	if err != nil {
+		return nil, fmt.Errorf("NATS at %s: %w", redact(cfg.URL), err)
+	}
+	conn, err := nats.Connect(cfg.URL, append(options(cfg.Logger), external...)...)
 	if _, malformed := errors.AsType[*url.Error](err); malformed {
 		// The cause contains the URL, with its password.
 		return nil, fmt.Errorf("NATS at %s: invalid URL: use nats://HOST:PORT, and percent-encode special characters in a password",
@@ -96,41 +105,26 @@ func connect(ctx context.Context, cfg Config) (*Storage, error) {
 		return nil, fmt.Errorf("NATS at %s takes messages of at most %d bytes, the gateway needs %d: raise its max_payload",
 			redact(cfg.URL), limit, MaxPayload)
 	}
-	s, err := attach(ctx, conn, cfg.Logger)
-	if err != nil {
+	s := &Storage{conn: conn, log: cfg.Logger, settings: cfg.External}
+	if err := s.attach(ctx); err != nil {
 		return nil, fmt.Errorf("NATS at %s: %w", redact(cfg.URL), err)
 	}
 	return s, nil
 }
 
-// attach returns a Storage with a connection. It closes the connection if it fails.
-func attach(ctx context.Context, conn *nats.Conn, log *slog.Logger) (*Storage, error) {
-	api, err := jetstream.New(conn)
+// attach prepares the use of JetStream over the connection. It closes the connection if it fails.
+func (s *Storage) attach(ctx context.Context) error {
+	s.apiPrefix = s.settings.apiPrefix()
+	api, err := jetstream.NewWithAPIPrefix(s.conn, s.apiPrefix)
 	if err == nil {
+		s.api = api
 		_, err = api.AccountInfo(ctx)
 	}
 	if err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("JetStream: %w", err)
+		s.conn.Close()
+		return fmt.Errorf("JetStream: %w", err)
 	}
-	return &Storage{conn: conn, api: api, log: log}, nil
-}
-
-// A server that is frozen, or that the network has lost, does not close its connections. A gateway
-// leaves it after three pings without an answer, or a write that blocks: after 6 s at most.
-const (
-	pingInterval = 2 * time.Second
-	maxPingsOut  = 2
-	writeTimeout = 4 * time.Second
-)
-
-// external returns the options for external servers. An embedded one is not pinged, because it
-// answers only once the disk does.
-func external() []nats.Option {
-	return []nats.Option{
-		nats.MaxReconnects(-1), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPingsOut),
-		nats.FlusherTimeout(writeTimeout), nats.ReconnectOnFlusherError(),
-	}
+	return nil
 }
 
 func options(log *slog.Logger) []nats.Option {

@@ -19,7 +19,8 @@ const duplicateWindow = 2 * time.Minute
 // StreamConfig configures a Stream.
 type StreamConfig struct {
 	Name, Description string
-	// Subject is the prefix of all subjects. It ends with a dot.
+	// Subject is the prefix of all subjects. It ends with a dot. External.Prefix precedes it, and
+	// Name, and is not a part of the subjects of Append and Read.
 	Subject string
 	// MaxAge is the time for which a message is kept. 0 means forever.
 	MaxAge time.Duration
@@ -36,7 +37,10 @@ type StreamConfig struct {
 // Stream is an ordered log of messages. Each message has a sequence, from 1 and without gaps.
 // Retention removes the oldest messages. Its methods are safe for concurrent use.
 type Stream struct {
-	conn      *nats.Conn
+	conn *nats.Conn
+	// apiPrefix is the prefix of JetStream's API, and subjects that of all subjects of messages.
+	apiPrefix, subjects string
+
 	stream    jetstream.Stream
 	committer *committer
 	created   bool
@@ -79,10 +83,11 @@ type Info struct {
 // other settings of an operator (settings.go). OpenStream fails if the stream has another
 // Format or cannot be used, and does not change it then.
 func (s *Storage) OpenStream(ctx context.Context, cfg StreamConfig) (*Stream, error) {
-	return s.open(ctx, jetstream.StreamConfig{
-		Name:              cfg.Name,
+	name, subjects := s.settings.name(cfg.Name), s.settings.subjects()+cfg.Subject
+	stream, err := s.open(ctx, jetstream.StreamConfig{
+		Name:              name,
 		Description:       cfg.Description,
-		Subjects:          []string{cfg.Subject + ">"},
+		Subjects:          []string{subjects + ">"},
 		Discard:           jetstream.DiscardOld,
 		MaxAge:            cfg.MaxAge,
 		MaxBytes:          cmp.Or(cfg.MaxBytes, -1),
@@ -91,6 +96,10 @@ func (s *Storage) OpenStream(ctx context.Context, cfg StreamConfig) (*Stream, er
 		AllowDirect:       true,
 		Metadata:          cfg.Metadata,
 	})
+	if err != nil {
+		return nil, err
+	}
+	return stream, nil
 }
 
 // open opens a stream. It sets what is the same for all streams: file storage, batches, the
@@ -103,6 +112,7 @@ func (s *Storage) open(ctx context.Context, cfg jetstream.StreamConfig) (*Stream
 	metadata := map[string]string{metadataFormat: strconv.Itoa(Format)}
 	maps.Copy(metadata, cfg.Metadata)
 	cfg.Metadata = metadata
+	cfg.Replicas, cfg.Placement = s.settings.Replicas, s.settings.placement()
 	stream, err := s.api.CreateStream(ctx, cfg)
 	created := err == nil
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
@@ -116,6 +126,8 @@ func (s *Storage) open(ctx context.Context, cfg jetstream.StreamConfig) (*Stream
 	}
 	return &Stream{
 		conn:      s.conn,
+		apiPrefix: s.apiPrefix,
+		subjects:  s.settings.subjects(),
 		stream:    stream,
 		committer: newCommitter(s, stream),
 		created:   created,
@@ -136,16 +148,22 @@ func (s *Storage) update(ctx context.Context, cfg jetstream.StreamConfig) (jetst
 	if err := checkUsable(config); err != nil {
 		return nil, err
 	}
-	changes := own(&config, cfg)
-	if len(changes) == 0 {
-		return stream, nil
-	}
-	stream, err = s.api.UpdateStream(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("stream %s: %w", cfg.Name, err)
-	}
-	for _, c := range changes {
-		s.log.Info("changed a stream setting to the gateway's value", "stream", cfg.Name, "setting", c.setting, "from", c.from, "to", c.to)
+	// JetStream does not scale and move a stream in one update.
+	for _, changed := range []func() []change{
+		func() []change { return append(own(&config, cfg), scale(&config, cfg)...) },
+		func() []change { return move(&config, cfg) },
+	} {
+		changes := changed()
+		if len(changes) == 0 {
+			continue
+		}
+		stream, err = s.api.UpdateStream(ctx, config)
+		if err != nil {
+			return nil, fmt.Errorf("stream %s: %w", cfg.Name, err)
+		}
+		for _, c := range changes {
+			s.log.Info("changed a stream setting to the gateway's value", "stream", cfg.Name, "setting", c.setting, "from", c.from, "to", c.to)
+		}
 	}
 	return stream, nil
 }
@@ -164,7 +182,7 @@ func (s *Stream) Metadata(key string) string { return s.stream.CachedInfo().Conf
 // message may be stored, because its acknowledgement may have been lost. It is then safe to
 // append it again within the duplicate window. Append takes at most 9 s.
 func (s *Stream) Append(ctx context.Context, m Message) (Ack, error) {
-	msg := nats.NewMsg(m.Subject)
+	msg := nats.NewMsg(s.subjects + m.Subject)
 	msg.Data = m.Data
 	msg.Header.Set(jetstream.MsgIDHeader, m.ID)
 	return s.committer.store(&pending{ctx: ctx, msg: msg})

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/conf"
 	"github.com/stretchr/testify/require"
 
 	"github.com/ongair/ongair-gateway/server/storage"
@@ -26,6 +27,14 @@ const startTimeout = 20 * time.Second
 // Settings are those of nats-server's configuration file, which may be JSON. Zero
 // stands for its default.
 type Settings map[string]any
+
+// ParseSettings reads settings in the format of nats-server's configuration file.
+func ParseSettings(t T, text string) Settings {
+	t.Helper()
+	settings, err := conf.Parse(text)
+	require.NoError(t, err)
+	return settings
+}
 
 // Server is a NATS server, a process of its own. Its methods are for the goroutine
 // of the test.
@@ -97,10 +106,12 @@ func (s *Server) start(t T) bool {
 	}
 	path, err := tool()
 	require.NoError(t, err)
-	settings, err := json.Marshal(s.settings)
-	require.NoError(t, err)
+	var settings bytes.Buffer
+	encoder := json.NewEncoder(&settings)
+	encoder.SetEscapeHTML(false) // nats-server does not read \u003e, for >
+	require.NoError(t, encoder.Encode(s.settings))
 	file := filepath.Join(s.dir, "nats-server.conf")
-	require.NoError(t, os.WriteFile(file, settings, 0o600))
+	require.NoError(t, os.WriteFile(file, settings.Bytes(), 0o600))
 	// It outlives the context of the test, in whose cleanup gateways still stop.
 	s.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), path, "--config", file) //nolint:gosec // what go.mod pins
 	s.cmd.Stdout, s.cmd.Stderr = &s.output, &s.output
