@@ -1,8 +1,10 @@
 package storage_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,6 +19,33 @@ import (
 	"github.com/ongair/ongair-gateway/server/storage"
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
+
+// waitingLog is a log that reports its first "waiting for NATS".
+type waitingLog struct {
+	mu      sync.Mutex
+	written bytes.Buffer
+	once    sync.Once
+	waiting chan struct{}
+}
+
+func newWaitingLog() *waitingLog { return &waitingLog{waiting: make(chan struct{})} }
+
+func (l *waitingLog) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if bytes.Contains(line, []byte("waiting for NATS")) {
+		l.once.Do(func() { close(l.waiting) })
+	}
+	return l.written.Write(line)
+}
+
+func (l *waitingLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.written.String()
+}
+
+func (l *waitingLog) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 // file writes a file with a secret, and returns its path.
 func file(t *testing.T, content string) string {
@@ -176,4 +205,26 @@ func TestStoragesWithDifferentPrefixesShareNothing(t *testing.T) {
 		assert.Equal(t, []string{subjects}, info.Config.Subjects)
 		assert.NotZero(t, info.State.LastSeq)
 	}
+}
+
+func TestALogInAnotherDomainIsReachedThroughALeafNode(t *testing.T) {
+	dir := t.TempDir()
+	jetStream := func(name string) storagetest.Settings {
+		return storagetest.Settings{"store_dir": filepath.Join(dir, name), "domain": name}
+	}
+	listen := storagetest.FreeAddress(t)
+	hub := storagetest.Serve(t, storagetest.Settings{
+		"server_name": "hub", "jetstream": jetStream("hub"), "leafnodes": storagetest.Settings{"listen": listen},
+	})
+	leaf := storagetest.Serve(t, storagetest.Settings{
+		"server_name": "leaf", "jetstream": jetStream("leaf"),
+		"leafnodes": storagetest.Settings{"remotes": []any{storagetest.Settings{"url": "nats-leaf://" + listen}}},
+	})
+	s, err := open(t, storage.Config{URL: leaf.URL(), External: storage.External{Domain: "hub"}})
+	require.NoError(t, err)
+	appendTo(t, s)
+	direct, err := open(t, storage.Config{URL: hub.URL()})
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, storagetest.Look(t, direct).Stream(t, "S").Info.State.LastSeq)
+	assert.EqualValues(t, 41, storagetest.Look(t, direct).Stream(t, "KV_R").Info.State.LastSeq)
 }

@@ -20,12 +20,14 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -54,8 +56,9 @@ type Config struct {
 	// Logger logs for the embedded server and the connection. Nil discards the log.
 	Logger *slog.Logger
 
-	// memory replaces memoryDir in tests.
-	memory string
+	// memory replaces memoryDir, and startTimeout that of a start, in tests.
+	memory       string
+	startTimeout time.Duration
 }
 
 // Storage is an open storage. Its methods are safe for concurrent use.
@@ -68,13 +71,15 @@ type Storage struct {
 	settings External
 	// apiPrefix is the prefix of the subjects of JetStream's API.
 	apiPrefix string
+	start     start
 }
 
 // Open connects to the NATS server at cfg.URL, or starts one on cfg.Dir and waits until it has
 // recovered its files. The caller MUST Close the Storage. Open fails if
 //
 //   - the directory is in use, cannot be written, or has files that cannot be read;
-//   - the external server cannot be reached, has no JetStream, or its max_payload is below
+//   - the external server cannot be reached or has no leader for 45 s;
+//   - the external server rejects the gateway, has no JetStream, or its max_payload is below
 //     MaxPayload.
 func Open(ctx context.Context, cfg Config) (*Storage, error) {
 	if cfg.Logger == nil {
@@ -86,12 +91,22 @@ func Open(ctx context.Context, cfg Config) (*Storage, error) {
 	return embed(ctx, cfg)
 }
 
+// connect connects to an external server, and waits for it if it is not available yet.
 func connect(ctx context.Context, cfg Config) (*Storage, error) {
 	external, err := cfg.External.options(cfg.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("NATS at %s: %w", redact(cfg.URL), err)
 	}
-	conn, err := nats.Connect(cfg.URL, append(options(cfg.Logger), external...)...)
+	waits := start{
+		until:  time.Now().Add(cmp.Or(cfg.startTimeout, startTimeout)),
+		domain: cfg.External.Domain != "",
+		log:    cfg.Logger.With("url", redact(cfg.URL)),
+	}
+	var conn *nats.Conn
+	err = waits.await(ctx, "a connection", func(context.Context) (err error) {
+		conn, err = nats.Connect(cfg.URL, append(options(cfg.Logger), external...)...)
+		return err
+	})
 	if _, malformed := errors.AsType[*url.Error](err); malformed {
 		// The cause contains the URL, with its password.
 		return nil, fmt.Errorf("NATS at %s: invalid URL: use nats://HOST:PORT, and percent-encode special characters in a password",
@@ -105,7 +120,7 @@ func connect(ctx context.Context, cfg Config) (*Storage, error) {
 		return nil, fmt.Errorf("NATS at %s takes messages of at most %d bytes, the gateway needs %d: raise its max_payload",
 			redact(cfg.URL), limit, MaxPayload)
 	}
-	s := &Storage{conn: conn, log: cfg.Logger, settings: cfg.External}
+	s := &Storage{conn: conn, log: cfg.Logger, settings: cfg.External, start: waits}
 	if err := s.attach(ctx); err != nil {
 		return nil, fmt.Errorf("NATS at %s: %w", redact(cfg.URL), err)
 	}
@@ -115,11 +130,13 @@ func connect(ctx context.Context, cfg Config) (*Storage, error) {
 // attach prepares the use of JetStream over the connection. It closes the connection if it fails.
 func (s *Storage) attach(ctx context.Context) error {
 	s.apiPrefix = s.settings.apiPrefix()
-	api, err := jetstream.NewWithAPIPrefix(s.conn, s.apiPrefix)
-	if err == nil {
-		s.api = api
-		_, err = api.AccountInfo(ctx)
-	}
+	err := s.start.await(ctx, "JetStream", func(ctx context.Context) (err error) {
+		if s.api, err = jetstream.NewWithAPIPrefix(s.conn, s.apiPrefix); err != nil {
+			return err
+		}
+		_, err = s.api.AccountInfo(ctx)
+		return err
+	})
 	if err != nil {
 		s.conn.Close()
 		return fmt.Errorf("JetStream: %w", err)

@@ -187,7 +187,7 @@ func TestAnExternalServerIsCheckedBeforeItIsUsed(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			address := tt.url(t)
-			_, err := open(t, storage.Config{URL: address})
+			_, err := open(t, storage.WithoutWaiting(storage.Config{URL: address}))
 			if tt.want == "" {
 				require.NoError(t, err)
 				return
@@ -225,7 +225,7 @@ func TestASecretInAURLIsNotRepeated(t *testing.T) {
 		{"a wrong password", "nats://gateway:NOTTHESECRET@" + small.Host, "nats://" + small.Host},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := open(t, storage.Config{URL: tt.url})
+			_, err := open(t, storage.WithoutWaiting(storage.Config{URL: tt.url}))
 			require.Error(t, err)
 			assert.NotContains(t, err.Error(), "SECRET")
 			assert.Contains(t, err.Error(), "NATS at "+tt.shown)

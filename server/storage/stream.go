@@ -99,6 +99,10 @@ func (s *Storage) OpenStream(ctx context.Context, cfg StreamConfig) (*Stream, er
 	if err != nil {
 		return nil, err
 	}
+	if info := stream.stream.CachedInfo(); info.Cluster != nil && info.Cluster.Name != "" && info.Config.Replicas == 1 {
+		s.log.Warn("the event log has one copy on a NATS cluster, and is lost with that server: set nats_replicas to 3",
+			"stream", name, "cluster", info.Cluster.Name)
+	}
 	return stream, nil
 }
 
@@ -113,11 +117,16 @@ func (s *Storage) open(ctx context.Context, cfg jetstream.StreamConfig) (*Stream
 	maps.Copy(metadata, cfg.Metadata)
 	cfg.Metadata = metadata
 	cfg.Replicas, cfg.Placement = s.settings.Replicas, s.settings.placement()
-	stream, err := s.api.CreateStream(ctx, cfg)
-	created := err == nil
-	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		stream, err = s.update(ctx, cfg)
-	}
+	var stream jetstream.Stream
+	created := false
+	err := s.Await(ctx, "stream "+cfg.Name, func(ctx context.Context) (err error) {
+		stream, err = s.api.CreateStream(ctx, cfg)
+		created = err == nil
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			stream, err = s.update(ctx, cfg)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +147,9 @@ func (s *Storage) open(ctx context.Context, cfg jetstream.StreamConfig) (*Stream
 // update sets the settings of an existing stream that the gateway relies on.
 func (s *Storage) update(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
 	stream, err := s.api.Stream(ctx, cfg.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, errBeingCreated // a cluster knows its name first
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -76,7 +76,11 @@ func Open(ctx context.Context, in *storage.Storage) (*Tickets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stream tickets: %w", err)
 	}
-	key, err := readKey(ctx, records)
+	var key []byte
+	err = in.Await(ctx, "the key of stream tickets", func(ctx context.Context) (err error) {
+		key, err = readKey(ctx, records)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("key of stream tickets: %w", err)
 	}
