@@ -53,7 +53,8 @@ var ErrConflict = errors.New("the key has another revision")
 func (s *Storage) OpenRecords(ctx context.Context, cfg RecordsConfig) (*Records, error) {
 	bucket := s.settings.name(cfg.Bucket)
 	prefix := bucketSubject + bucket + "."
-	stream, err := s.open(ctx, jetstream.StreamConfig{
+	uses := s.uses(bucketStream+bucket, s.settings.recordPrefix()+prefix, false)
+	stream, err := s.open(ctx, uses, jetstream.StreamConfig{
 		Name:              bucketStream + bucket,
 		Description:       cfg.Description,
 		Subjects:          []string{prefix + ">"},

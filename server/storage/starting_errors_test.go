@@ -51,6 +51,7 @@ func TestAStartWaitsOnlyForTemporaryErrors(t *testing.T) {
 		{"a rejected certificate", &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, false, ""},
 		{"a wrong password", nats.ErrAuthorization, false, ""},
 		{"expired credentials", nats.ErrAuthExpired, false, ""},
+		{"a missing permission", missing("publish", []string{"x"}), false, "permission to publish to x"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			assert.Equal(t, tt.temporary, start{}.isTemporary(tt.err))

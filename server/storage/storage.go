@@ -67,7 +67,8 @@ type Storage struct {
 	api      jetstream.JetStream
 	embedded *embedded // nil for an external one
 	log      *slog.Logger
-	// settings are those for an external server.
+	// external means that the server is an external one. settings are those for it.
+	external bool
 	settings External
 	// apiPrefix is the prefix of the subjects of JetStream's API.
 	apiPrefix string
@@ -120,7 +121,7 @@ func connect(ctx context.Context, cfg Config) (*Storage, error) {
 		return nil, fmt.Errorf("NATS at %s takes messages of at most %d bytes, the gateway needs %d: raise its max_payload",
 			redact(cfg.URL), limit, MaxPayload)
 	}
-	s := &Storage{conn: conn, log: cfg.Logger, settings: cfg.External, start: waits}
+	s := &Storage{conn: conn, log: cfg.Logger, external: true, settings: cfg.External, start: waits}
 	if err := s.attach(ctx); err != nil {
 		return nil, fmt.Errorf("NATS at %s: %w", redact(cfg.URL), err)
 	}
@@ -131,6 +132,14 @@ func connect(ctx context.Context, cfg Config) (*Storage, error) {
 func (s *Storage) attach(ctx context.Context) error {
 	s.apiPrefix = s.settings.apiPrefix()
 	err := s.start.await(ctx, "JetStream", func(ctx context.Context) (err error) {
+		if s.external {
+			if err := s.checkInbox(ctx); err != nil {
+				return err
+			}
+		}
+		if err := s.checkPermissions(ctx, s.apiPrefix+"INFO"); err != nil {
+			return err
+		}
 		if s.api, err = jetstream.NewWithAPIPrefix(s.conn, s.apiPrefix); err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ type Info struct {
 // Format or cannot be used, and does not change it then.
 func (s *Storage) OpenStream(ctx context.Context, cfg StreamConfig) (*Stream, error) {
 	name, subjects := s.settings.name(cfg.Name), s.settings.subjects()+cfg.Subject
-	stream, err := s.open(ctx, jetstream.StreamConfig{
+	stream, err := s.open(ctx, s.uses(name, subjects, true), jetstream.StreamConfig{
 		Name:              name,
 		Description:       cfg.Description,
 		Subjects:          []string{subjects + ">"},
@@ -107,8 +107,9 @@ func (s *Storage) OpenStream(ctx context.Context, cfg StreamConfig) (*Stream, er
 }
 
 // open opens a stream. It sets what is the same for all streams: file storage, batches, the
-// format and the limits that are not used.
-func (s *Storage) open(ctx context.Context, cfg jetstream.StreamConfig) (*Stream, error) {
+// format and the limits that are not used. uses are the subjects to which the gateway publishes for
+// the stream.
+func (s *Storage) open(ctx context.Context, uses []string, cfg jetstream.StreamConfig) (*Stream, error) {
 	cfg.Storage = jetstream.FileStorage
 	cfg.Retention = jetstream.LimitsPolicy
 	cfg.MaxMsgs, cfg.MaxMsgSize, cfg.MaxConsumers = -1, -1, -1
@@ -120,6 +121,9 @@ func (s *Storage) open(ctx context.Context, cfg jetstream.StreamConfig) (*Stream
 	var stream jetstream.Stream
 	created := false
 	err := s.Await(ctx, "stream "+cfg.Name, func(ctx context.Context) (err error) {
+		if err := s.checkPermissions(ctx, uses...); err != nil {
+			return err
+		}
 		stream, err = s.api.CreateStream(ctx, cfg)
 		created = err == nil
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
