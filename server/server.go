@@ -115,7 +115,7 @@ func (s *Server) run(ctx context.Context) (err error) {
 		}
 	}()
 	store, err := storage.Open(ctx, storage.Config{
-		URL: s.cfg.NATSURL, Dir: s.cfg.DataDir, EncryptionKeys: s.cfg.EncryptionKeys, Logger: log,
+		URL: s.cfg.NATSURL, External: s.cfg.External(), Dir: s.cfg.DataDir, EncryptionKeys: s.cfg.EncryptionKeys, Logger: log,
 	})
 	if err != nil {
 		return err

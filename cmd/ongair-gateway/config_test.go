@@ -74,6 +74,7 @@ func TestAConfigurationWithWarningsIsUsed(t *testing.T) {
 		{"a token in clear text", channel(", base_url: http://ongair.im"), nil, "gateway.yaml:2: channels.support.base_url: http:// exposes"},
 		{"an exposed gateway without callers", channel("") + "http_addr: :8080\ninsecure_no_authentication: true", nil, "gateway.yaml:4: insecure_no_authentication: :8080 is reachable"},
 		{"a secret that all users can read", channel(", previous_webhook_secret_file: " + open), nil, "gateway.yaml:2: channels.support.previous_webhook_secret_file (" + open + "): readable by all users of this machine"},
+		{"a secret for NATS that all users can read", channel("") + "nats_url: nats://127.0.0.1\nnats_token_file: " + open, nil, "gateway.yaml:4: nats_token_file (" + open + "): readable by all users of this machine"},
 		{"a key that all users can read", channel("") + "tls_cert: " + cert + "\ntls_key: " + key, nil, "gateway.yaml:4: tls_key (" + key + "): readable by all users of this machine"},
 		{"an expired certificate", channel("") + "tls_cert: " + expired + "\ntls_key: " + expiredKey, nil, "gateway.yaml:3: tls_cert: " + expired + ": the certificate expired at 2001-"},
 		{"a channel from the environment and one from the file", channel(""), []string{"ONGAIR_TOKEN=t", "ONGAIR_WEBHOOK_SECRET=another-" + servertest.Secret}, "gateway.yaml:1: channels.default: ONGAIR_TOKEN and ONGAIR_WEBHOOK_SECRET add this channel"},

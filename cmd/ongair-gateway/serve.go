@@ -36,6 +36,20 @@ type serveCmd struct {
 	RequestIDAge      string `env:"ONGAIR_GATEWAY_REQUEST_ID_AGE" name:"request-id-age" placeholder:"DURATION" help:"Time to keep the outcome of a call with a request_id (24h)."`
 	Grace             string `env:"ONGAIR_GATEWAY_GRACE" placeholder:"DURATION" help:"Time that a stop waits for running calls (9s)."`
 
+	NATSCredentialsFile  string `env:"ONGAIR_GATEWAY_NATS_CREDENTIALS_FILE" name:"nats-credentials-file" placeholder:"FILE" help:"Credentials file of a NATS user, with its JWT and seed."`
+	NATSNKeyFile         string `env:"ONGAIR_GATEWAY_NATS_NKEY_FILE" name:"nats-nkey-file" placeholder:"FILE" help:"File with the seed of an NKey for NATS."`
+	NATSUsername         string `env:"ONGAIR_GATEWAY_NATS_USERNAME" name:"nats-username" placeholder:"NAME" help:"User name for NATS. Requires --nats-password-file."`
+	NATSPasswordFile     string `env:"ONGAIR_GATEWAY_NATS_PASSWORD_FILE" name:"nats-password-file" placeholder:"FILE" help:"File with the password for NATS."`
+	NATSTokenFile        string `env:"ONGAIR_GATEWAY_NATS_TOKEN_FILE" name:"nats-token-file" placeholder:"FILE" help:"File with a token for NATS."`
+	NATSTLSCA            string `env:"ONGAIR_GATEWAY_NATS_TLS_CA" name:"nats-tls-ca" placeholder:"FILE" help:"PEM file with the authorities of the NATS server's certificate."`
+	NATSTLSCert          string `env:"ONGAIR_GATEWAY_NATS_TLS_CERT" name:"nats-tls-cert" placeholder:"FILE" help:"PEM client certificate for NATS."`
+	NATSTLSKey           string `env:"ONGAIR_GATEWAY_NATS_TLS_KEY" name:"nats-tls-key" placeholder:"FILE" help:"PEM key of the client certificate for NATS."`
+	NATSDomain           string `env:"ONGAIR_GATEWAY_NATS_DOMAIN" name:"nats-domain" placeholder:"NAME" help:"JetStream domain of the event log."`
+	NATSPrefix           string `env:"ONGAIR_GATEWAY_NATS_PREFIX" name:"nats-prefix" placeholder:"NAME" help:"Prefix of the names of all streams, buckets and subjects, so that several gateways can share a NATS account."`
+	NATSReplicas         string `env:"ONGAIR_GATEWAY_NATS_REPLICAS" name:"nats-replicas" placeholder:"N" help:"Number of copies of the event log, 1 to 5. By default a stream keeps its number, and a new one has 1."`
+	NATSPlacementCluster string `env:"ONGAIR_GATEWAY_NATS_PLACEMENT_CLUSTER" name:"nats-placement-cluster" placeholder:"NAME" help:"NATS cluster that stores the event log."`
+	NATSPlacementTags    string `env:"ONGAIR_GATEWAY_NATS_PLACEMENT_TAGS" name:"nats-placement-tags" placeholder:"TAGS" help:"Tags of the NATS servers that store the event log, separated by commas."`
+
 	GRPCAddr    string `env:"ONGAIR_GATEWAY_GRPC_ADDR" name:"grpc-addr" placeholder:"HOST:PORT" help:"Address of the gRPC port (127.0.0.1:9090)."`
 	HTTPAddr    string `env:"ONGAIR_GATEWAY_HTTP_ADDR" name:"http-addr" placeholder:"HOST:PORT" help:"Address of the HTTP port (127.0.0.1:8080)."`
 	WebhookAddr string `env:"ONGAIR_GATEWAY_WEBHOOK_ADDR" placeholder:"HOST:PORT" help:"Address of the webhook port, the only one to expose to the internet (127.0.0.1:8081)."`
@@ -65,6 +79,19 @@ func (c serveCmd) source() config.Source {
 			"data_dir":                   c.DataDir,
 			"encryption_key_file":        c.EncryptionKeyFile,
 			"nats_url":                   c.NATSURL,
+			"nats_credentials_file":      c.NATSCredentialsFile,
+			"nats_nkey_file":             c.NATSNKeyFile,
+			"nats_username":              c.NATSUsername,
+			"nats_password_file":         c.NATSPasswordFile,
+			"nats_token_file":            c.NATSTokenFile,
+			"nats_tls_ca":                c.NATSTLSCA,
+			"nats_tls_cert":              c.NATSTLSCert,
+			"nats_tls_key":               c.NATSTLSKey,
+			"nats_domain":                c.NATSDomain,
+			"nats_prefix":                c.NATSPrefix,
+			"nats_replicas":              c.NATSReplicas,
+			"nats_placement_cluster":     c.NATSPlacementCluster,
+			"nats_placement_tags":        c.NATSPlacementTags,
 			"retention_age":              c.RetentionAge,
 			"retention_bytes":            c.RetentionBytes,
 			"duplicate_window":           c.DuplicateWindow,

@@ -200,13 +200,7 @@ func (c *Config) checkLog(problems *Problems) {
 	if c.NATSURL == "" && c.DataDir == "" {
 		problems.Add("data_dir", "the log has no location: set data_dir or nats_url")
 	}
-	for server := range strings.SplitSeq(c.NATSURL, ",") {
-		if c.NATSURL != "" && !isNATSURL(strings.TrimSpace(server)) {
-			// The URL is not shown, because it may have a password.
-			problems.Add("nats_url", "invalid URL: use nats://HOST:PORT, or several separated by commas, and percent-encode special characters in a password")
-			break
-		}
-	}
+	c.checkNATS(problems)
 	if c.RetentionAge != 0 && c.RetentionAge < minRetentionAge {
 		problems.Add("retention_age", "%s is too short: use %s or more", c.RetentionAge, minRetentionAge)
 	}

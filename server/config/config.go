@@ -84,6 +84,30 @@ type Config struct {
 
 	// NATSURL is the URL of the NATS server with the log. Empty means an embedded one.
 	NATSURL string `restart:"nats_url"`
+	// NATSCredentialsFile (.creds), NATSNKeyFile (a seed), NATSUsername with NATSPasswordFile, and
+	// NATSTokenFile are four ways to authenticate to NATS. At most one is set, and none if
+	// NATSURL has credentials. The files are read at each connection.
+	NATSCredentialsFile string `restart:"nats_credentials_file"`
+	NATSNKeyFile        string `restart:"nats_nkey_file"`
+	NATSUsername        string `restart:"nats_username"`
+	NATSPasswordFile    string `restart:"nats_password_file"`
+	NATSTokenFile       string `restart:"nats_token_file"`
+	// NATSTLSCAFile has the authorities of the NATS server's certificate. NATSTLSCertFile and
+	// NATSTLSKeyFile are the client certificate. They are PEM files, read at each connection.
+	NATSTLSCAFile   string `restart:"nats_tls_ca"`
+	NATSTLSCertFile string `restart:"nats_tls_cert"`
+	NATSTLSKeyFile  string `restart:"nats_tls_key"`
+	// NATSDomain is the JetStream domain of the log, and NATSPrefix the beginning of the names of
+	// its streams, buckets and subjects. Both have at most 32 characters. Empty means none.
+	NATSDomain string `restart:"nats_domain"`
+	NATSPrefix string `restart:"nats_prefix"`
+	// NATSReplicas is the number of copies of the log, 1 to 5. Zero means that a stream keeps
+	// its number, and that a new one has 1.
+	NATSReplicas int `restart:"nats_replicas"`
+	// NATSPlacementCluster and NATSPlacementTags select the NATS servers with the log. Empty means
+	// that a stream stays where it is.
+	NATSPlacementCluster string   `restart:"nats_placement_cluster"`
+	NATSPlacementTags    []string `restart:"nats_placement_tags"`
 	// DataDir is the directory of the embedded NATS server.
 	DataDir string `restart:"data_dir"`
 	// EncryptionKeys are the keys with which DataDir is encrypted. At the first start with a key,

@@ -31,6 +31,8 @@ func TestEndlessFilesAreNotRead(t *testing.T) {
 			"token_file":          "channels: {a: {token_file: %s, webhook_secret: a-secret-for-tests-only}}",
 			"api_key_file":        "api_key_file: %s",
 			"encryption_key_file": "encryption_key_file: %s",
+			"nats_token_file":     "nats_url: a\nnats_token_file: %s",
+			"nats_tls_ca":         "nats_url: a\nnats_tls_ca: %s",
 			"tls_cert":            "tls_cert: %[1]s\ntls_key: %[1]s",
 		} {
 			_, err := Load(Source{File: writeFile(t, "gateway.yaml", fmt.Sprintf(form, tt.file)), Running: true})

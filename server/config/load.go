@@ -31,7 +31,6 @@ const DefaultChannel = "default"
 type configFile struct {
 	DataDir         text `yaml:"data_dir"`
 	EncryptionKey   text `yaml:"encryption_key_file"`
-	NATSURL         text `yaml:"nats_url"`
 	RetentionAge    text `yaml:"retention_age"`
 	RetentionBytes  text `yaml:"retention_bytes"`
 	DuplicateWindow text `yaml:"duplicate_window"`
@@ -54,6 +53,21 @@ type configFile struct {
 	PreviousAPIKeyFile text `yaml:"previous_api_key_file"`
 
 	InsecureNoAuthentication text `yaml:"insecure_no_authentication"`
+
+	NATSURL              text `yaml:"nats_url"`
+	NATSCredentialsFile  text `yaml:"nats_credentials_file"`
+	NATSNKeyFile         text `yaml:"nats_nkey_file"`
+	NATSUsername         text `yaml:"nats_username"`
+	NATSPasswordFile     text `yaml:"nats_password_file"`
+	NATSTokenFile        text `yaml:"nats_token_file"`
+	NATSTLSCA            text `yaml:"nats_tls_ca"`
+	NATSTLSCert          text `yaml:"nats_tls_cert"`
+	NATSTLSKey           text `yaml:"nats_tls_key"`
+	NATSDomain           text `yaml:"nats_domain"`
+	NATSPrefix           text `yaml:"nats_prefix"`
+	NATSReplicas         text `yaml:"nats_replicas"`
+	NATSPlacementCluster text `yaml:"nats_placement_cluster"`
+	NATSPlacementTags    list `yaml:"nats_placement_tags"`
 
 	WebhookAllowFrom list `yaml:"webhook_allow_from"`
 	TrustedProxies   list `yaml:"trusted_proxies"`
@@ -181,12 +195,12 @@ func read(source Source) (cfg Config, r *reading, err error) {
 		TLSCertFile:     pick("tls_cert", file.TLSCert),
 		TLSKeyFile:      pick("tls_key", file.TLSKey),
 		TLSClientCAFile: pick("tls_client_ca", file.TLSClientCA),
-		NATSURL:         pick("nats_url", file.NATSURL),
 		DataDir:         pick("data_dir", file.DataDir),
 
 		APIKey:         r.fromEnvironment("api_key", "ONGAIR_GATEWAY_API_KEY"),
 		PreviousAPIKey: r.fromEnvironment("previous_api_key", "ONGAIR_GATEWAY_PREVIOUS_API_KEY"),
 	}
+	r.nats(&cfg, pick, file)
 	if cfg.DataDir == "" && !source.Sandbox {
 		cfg.DataDir = "ongair-data"
 	}
