@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,6 +71,7 @@ func TestAStreamThatWasCreatedAgainIsAnotherLog(t *testing.T) {
 // scripted is a stream whose answers a test decides.
 type scripted struct {
 	stream
+	mu   sync.Mutex
 	info storage.Info
 	acks []storage.Ack
 	// following is closed when Follow begins.
@@ -77,7 +79,18 @@ type scripted struct {
 	deliver   []uint64
 }
 
-func (s *scripted) Info(context.Context) (storage.Info, error) { return s.info, nil }
+func (s *scripted) Info(context.Context) (storage.Info, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.info, nil
+}
+
+// endAt sets the last sequence.
+func (s *scripted) endAt(last uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.info.Last = last
+}
 
 func (s *scripted) Append(context.Context, storage.Message) (storage.Ack, error) {
 	ack := s.acks[0]
@@ -140,14 +153,16 @@ func TestOneAnswerOfAReplicatedLogRefusesNoCursor(t *testing.T) {
 		s := &scripted{info: storage.Info{First: 1, Last: 10, Messages: 10, Replicated: true}}
 		f.with(s)
 		require.NoError(t, f.Reach(t.Context(), 10))
-		time.AfterFunc(700*time.Millisecond, func() { s.info.Last = 12 })
+		time.AfterFunc(700*time.Millisecond, func() { s.endAt(12) })
 		require.NoError(t, f.Reach(t.Context(), 12), "the server has caught up")
-		s.info.Last = 5
+		s.endAt(5)
 		require.NoError(t, f.Reach(t.Context(), 12), "the log had the event")
 		began := time.Now()
 		assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_LOG_UNAVAILABLE, fault.From(f.Reach(t.Context(), 13)).Reason)
 		assert.InDelta(t, staleTime.Seconds(), time.Since(began).Seconds(), 0.2)
+		s.mu.Lock()
 		s.info.Replicated = false
+		s.mu.Unlock()
 		assert.Equal(t, ongairv1.ErrorReason_ERROR_REASON_CURSOR_AHEAD, fault.From(f.Reach(t.Context(), 13)).Reason)
 	})
 }
@@ -166,11 +181,11 @@ func TestAReplicatedLogHasLostItsEndOnlyAfterTenSeconds(t *testing.T) {
 			_, err := renew()
 			require.ErrorIs(t, fault.From(err).Cause, errShort)
 		}
-		s.info.Last = 12
+		s.endAt(12)
 		replaced, err := renew()
 		require.NoError(t, err)
 		require.False(t, replaced)
-		s.info.Last = 10
+		s.endAt(10)
 		tries := 0
 		for err = errors.New("not yet"); err != nil; tries++ {
 			replaced, err = renew()

@@ -25,8 +25,10 @@ const (
 	maxBatch      = 1000
 	maxBatchBytes = 8 << 20
 	maxBatchPart  = 4
-	// groupTimeout bounds the tries of a group. It is less than the 10 s that a webhook waits.
-	groupTimeout = 9 * time.Second
+	// groupTimeout bounds the tries of a group. It is less than the 10 s that a webhook waits. An
+	// embedded server has no elections, so single publishes to it take longer only if the disk hangs.
+	groupTimeout    = 9 * time.Second
+	embeddedTimeout = 5 * time.Second
 	// singleTry and batchTry bound one try, so that there is time for a retry if an
 	// acknowledgement is lost.
 	singleTry = 2 * time.Second
@@ -222,7 +224,11 @@ func (c *committer) take() (group []*pending) {
 
 // publishEach stores a group with a publish for each message.
 func (c *committer) publishEach(group []*pending) {
-	ctx, cancel := context.WithTimeout(c.storage.Writable(), groupTimeout)
+	timeout := groupTimeout
+	if c.storage.embedded != nil {
+		timeout = embeddedTimeout
+	}
+	ctx, cancel := context.WithTimeout(c.storage.Writable(), timeout)
 	defer cancel()
 	var publishing sync.WaitGroup
 	for _, p := range group[1:] {
