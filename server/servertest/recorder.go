@@ -225,6 +225,12 @@ func (s *Subscription) Cursor() string {
 	return stream.Responses[len(stream.Responses)-1].GetCursor()
 }
 
+// Empty reports whether no response was received, so that there is no cursor.
+func (s *Subscription) Empty() bool {
+	stream, _ := s.snapshot()
+	return len(stream.Responses) == 0
+}
+
 // Err waits for the end of the stream and returns its error.
 func (s *Subscription) Err() error {
 	s.t.Helper()

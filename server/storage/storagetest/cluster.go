@@ -140,6 +140,22 @@ func (s *Server) lastOf(stream string) uint64 {
 	return 0
 }
 
+// Healthy reports whether every server runs and has caught up with its leaders.
+func (c *Cluster) Healthy() bool {
+	return !slices.ContainsFunc(c.Servers, func(s *Server) bool { return !s.healthy() })
+}
+
+// healthy reports whether a server runs and has caught up with its leaders.
+func (s *Server) healthy() bool {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
+	response, err := client.Get(s.ports.Monitoring[0] + "/healthz") //nolint:noctx // it has a timeout
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close() // it is empty
+	return response.StatusCode == http.StatusOK
+}
+
 // Replicate gives every stream three replicas, as an operator does, and returns
 // their names.
 func (c *Cluster) Replicate(t *testing.T) (names []string) {
