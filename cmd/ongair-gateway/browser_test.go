@@ -19,13 +19,14 @@ import (
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
 	"github.com/ongair/ongair-gateway/server/config"
 	. "github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/servertest/programs"
 )
 
 // browser opens Chromium for the duration of the test. Without Chromium, the test is skipped
 // unless ONGAIR_GATEWAY_REQUIRE_CHROMIUM is set.
 func browser(t *testing.T) context.Context {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(requireProgram(t, "chromium")), chromedp.NoSandbox)
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(programs.Require(t, "chromium")), chromedp.NoSandbox)
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = context.WithTimeout(ctx, 3*time.Minute)

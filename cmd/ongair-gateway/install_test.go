@@ -6,36 +6,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server/servertest/programs"
 )
-
-// requireProgram returns the path of a program. Without the program, the test is skipped, or fails
-// if ONGAIR_GATEWAY_REQUIRE_PROGRAM is set.
-func requireProgram(t *testing.T, program string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		skip(t, program, "needs "+program)
-	}
-	return path
-}
-
-// skip skips a test that lacks something of a program, or fails it if
-// ONGAIR_GATEWAY_REQUIRE_PROGRAM is set.
-func skip(t *testing.T, program, reason string) {
-	t.Helper()
-	if variable := "ONGAIR_GATEWAY_REQUIRE_" + strings.ToUpper(program); os.Getenv(variable) != "" {
-		require.FailNow(t, variable+" is set, but the test would be skipped", reason)
-	}
-	t.Skip(reason)
-}
 
 // install returns a directory with packages that commands of a program install there. The pins are
 // files that select the packages, and are copied to the directory. It is kept in the user's cache for
-// later runs. If a command fails, for example without a network, the test is skipped as by skip.
+// later runs. If a command fails, for example without a network, the test is skipped as by programs.Skip.
 func install(t *testing.T, program string, pins []string, commands ...[]string) string {
 	t.Helper()
 	key, err := exec.Command(program, "--version").Output()
@@ -64,7 +44,7 @@ func install(t *testing.T, program string, pins []string, commands ...[]string) 
 		command := exec.CommandContext(t.Context(), args[0], args[1:]...)
 		command.Dir = incomplete
 		if out, err := command.CombinedOutput(); err != nil {
-			skip(t, filepath.Base(program), fmt.Sprintf("%q failed: %s\n%s", args, err, out))
+			programs.Skip(t, filepath.Base(program), fmt.Sprintf("%q failed: %s\n%s", args, err, out))
 		}
 	}
 	_ = os.Rename(incomplete, dir) // fails if another process was first

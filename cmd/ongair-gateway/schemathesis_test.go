@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	. "github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/servertest/programs"
 )
 
 // Schemathesis calls the gateway with valid and invalid requests, and checks the answers. Its
@@ -20,7 +21,7 @@ import (
 func TestSchemathesisFindsNoDefect(t *testing.T) {
 	dir, err := filepath.Abs("testdata/schemathesis")
 	require.NoError(t, err)
-	python := requireProgram(t, "python3")
+	python := programs.Require(t, "python3")
 	installed := install(t, python, []string{filepath.Join(dir, "requirements.txt")},
 		[]string{python, "-m", "venv", "."},
 		[]string{filepath.Join("bin", "python"), "-m", "pip", "install", "--quiet", "--requirement", "requirements.txt"},

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server/servertest/programs"
 )
 
 // A client in TypeScript, with types of openapi-typescript, compiles in strict mode and calls the
@@ -17,7 +19,7 @@ func TestATypeScriptClientOfTheOpenAPIDocumentWorks(t *testing.T) {
 	dir, err := filepath.Abs("testdata/typescript")
 	require.NoError(t, err)
 	in := func(name string) string { return filepath.Join(dir, name) }
-	node := requireProgram(t, "node")
+	node := programs.Require(t, "node")
 	installed := install(t, node, []string{in("package.json"), in("package-lock.json")},
 		[]string{"npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"},
 	)

@@ -25,6 +25,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/config"
 	"github.com/ongair/ongair-gateway/server/sandbox"
 	. "github.com/ongair/ongair-gateway/server/servertest"
+	"github.com/ongair/ongair-gateway/server/servertest/syncbuffer"
 )
 
 const (
@@ -381,7 +382,7 @@ func TestACallerOverItsLimitDoesNotBlockOthers(t *testing.T) {
 
 // The address identifies a client that guesses keys.
 func TestARejectedCallIsLoggedWithItsAddress(t *testing.T) {
-	lines := &lockedBuffer{}
+	lines := &syncbuffer.Buffer{}
 	g := Start(t, twoChannels, func(c *config.Config) { c.Logger = slog.New(slog.NewTextHandler(lines, nil)) })
 	for transport, send := range senders() {
 		_, s, _ := send(t, Endpoints{GRPC: g.GRPC, HTTP: g.HTTP}, time.Minute, &ongairv1.SendRequest{ExternalId: Contact, Text: "Hello"})
@@ -390,22 +391,4 @@ func TestARejectedCallIsLoggedWithItsAddress(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return strings.Count(lines.String(), "peer.address=127.0.0.1:") == 2
 	}, 10*time.Second, time.Millisecond, "%s", lines)
-}
-
-// lockedBuffer is safe for concurrent use.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	all strings.Builder
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.all.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.all.String()
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"reflect"
@@ -27,6 +26,7 @@ import (
 	"github.com/ongair/ongair-gateway/server/idempotency"
 	"github.com/ongair/ongair-gateway/server/listen/listentest"
 	"github.com/ongair/ongair-gateway/server/ongair"
+	"github.com/ongair/ongair-gateway/server/servertest/syncbuffer"
 	"github.com/ongair/ongair-gateway/server/streamticket"
 )
 
@@ -225,23 +225,8 @@ func violations(t *testing.T, err error) []string {
 	return fields
 }
 
-// logBuffer collects log lines. It may be used from several goroutines.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
+// logBuffer collects log lines.
+type logBuffer struct{ syncbuffer.Buffer }
 
 // waitFor waits until one line of the log contains all of the texts. A line is written after the
 // caller gets the answer.

@@ -14,12 +14,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server/servertest/syncbuffer"
 )
 
 // text returns an appendTo of Stream.Send.
@@ -297,29 +298,10 @@ func TestAStopDoesNotWaitForEverForAStream(t *testing.T) {
 	require.Eventually(t, func() bool { return s.openConnections() == 0 }, 10*time.Second, time.Millisecond)
 }
 
-// lockedBuffer is a buffer that is safe for concurrent use.
-type lockedBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
-}
-
 func TestAPanicEndsOnlyItsStream(t *testing.T) {
 	for _, begun := range []bool{false, true} {
 		t.Run(fmt.Sprintf("begun=%t", begun), func(t *testing.T) {
-			var logged lockedBuffer
+			var logged syncbuffer.Buffer
 			s := serveStreams(t, nil, func(_ *http.Request, out *Stream) error {
 				if begun {
 					assert.NoError(t, out.Send(text("one\n")))

@@ -6,15 +6,16 @@ import (
 	"testing"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/servertest/programs"
 	"github.com/ongair/ongair-gateway/server/servertest/proxytest"
 )
 
 // Behind returns a transport whose subscriptions pass through a reverse proxy with its default
 // settings. Each gateway gets a proxy until the end of the test. Without the program, the test is
-// skipped or fails as proxytest.Require says.
+// skipped as by programs.Skip.
 func Behind(t *testing.T, proxy string, transport Transport) Transport {
 	t.Helper()
-	proxytest.Require(t, proxy)
+	programs.Require(t, proxy)
 	return &behind{Transport: transport, t: t, proxy: proxy, of: map[string]Endpoints{}}
 }
 

@@ -334,7 +334,7 @@ func (c *committer) publishBatch(ctx context.Context, messages []*nats.Msg) (las
 // try returns the context of one try, which ends when its acknowledgement cannot come any more.
 func (c *committer) try(ctx context.Context, timeout time.Duration) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
-	ctx, disconnect := whileConnected(ctx, c.storage.conn)
+	ctx, disconnect := c.storage.whileConnected(ctx)
 	return ctx, func() { disconnect(); cancel() }
 }
 

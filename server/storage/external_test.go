@@ -16,14 +16,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ongair/ongair-gateway/server/servertest/syncbuffer"
 	"github.com/ongair/ongair-gateway/server/storage"
 	"github.com/ongair/ongair-gateway/server/storage/storagetest"
 )
 
 // waitingLog is a log that reports its first "waiting for NATS".
 type waitingLog struct {
-	mu      sync.Mutex
-	written bytes.Buffer
+	syncbuffer.Buffer
 	once    sync.Once
 	waiting chan struct{}
 }
@@ -31,18 +31,11 @@ type waitingLog struct {
 func newWaitingLog() *waitingLog { return &waitingLog{waiting: make(chan struct{})} }
 
 func (l *waitingLog) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	n, err := l.Buffer.Write(line)
 	if bytes.Contains(line, []byte("waiting for NATS")) {
 		l.once.Do(func() { close(l.waiting) })
 	}
-	return l.written.Write(line)
-}
-
-func (l *waitingLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.written.String()
+	return n, err
 }
 
 func (l *waitingLog) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }

@@ -30,7 +30,7 @@ const consumerTimeout = 10 * time.Second
 // 32 MiB. Pulling them would stand still at times for as long as two heartbeats
 // (docs/log.md).
 func (s *Stream) Follow(ctx context.Context, from uint64, caughtUp func(), deliver func(sequence uint64, data []byte)) error {
-	connected, stop := whileConnected(ctx, s.conn)
+	connected, stop := s.storage.whileConnected(ctx)
 	defer stop()
 	f := following{stream: s, deliver: deliver, failed: make(chan error, 1)}
 	err := f.start(connected, from, caughtUp)
@@ -65,7 +65,7 @@ type following struct {
 
 func (f *following) start(ctx context.Context, from uint64, caughtUp func()) error {
 	consumer, err := f.stream.stream.CreatePushConsumer(ctx, jetstream.ConsumerConfig{
-		DeliverSubject:    f.stream.conn.NewInbox(),
+		DeliverSubject:    f.stream.storage.conn.NewInbox(),
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       from,
 		AckPolicy:         jetstream.AckNonePolicy,
@@ -125,19 +125,37 @@ var errDisconnected = errors.New("connection to NATS lost")
 
 // whileConnected returns a context that ends with the connection: what JetStream
 // sends into a broken one does not come again, and nothing shows that it was
-// sent.
-func whileConnected(ctx context.Context, conn *nats.Conn) (_ context.Context, stop func()) {
+// sent. The caller MUST call stop.
+func (s *Storage) whileConnected(ctx context.Context) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	broken := conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	detach := context.AfterFunc(s.connection.Load().ctx, func() { cancel(errDisconnected) })
+	return ctx, func() {
+		detach()
+		cancel(nil)
+	}
+}
+
+// connection is one connection to NATS. Its context ends with it.
+type connection struct {
+	ctx  context.Context
+	lost context.CancelFunc
+}
+
+func newConnection() *connection {
+	ctx, lost := context.WithCancel(context.Background())
+	return &connection{ctx, lost}
+}
+
+// watchConnection replaces s.connection each time the connection is lost, until it is closed.
+func (s *Storage) watchConnection() {
+	s.connection.Store(newConnection())
+	changes := s.conn.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	go func() {
-		select {
-		case <-broken:
-			cancel(errDisconnected)
-		case <-ctx.Done():
+		for status := range changes {
+			s.connection.Swap(newConnection()).lost()
+			if status == nats.CLOSED {
+				s.conn.RemoveStatusListener(changes) // which ends the loop
+			}
 		}
 	}()
-	return ctx, func() {
-		cancel(nil)
-		conn.RemoveStatusListener(broken)
-	}
 }

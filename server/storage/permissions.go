@@ -23,7 +23,7 @@ const checkTimeout = 2 * time.Second
 // before it answers the ping of Flush. A message for a stream expects a stream that does not exist.
 // A request of the API is empty, and has no address for its answer.
 func (s *Storage) checkPermissions(ctx context.Context, subjects ...string) error {
-	if !s.external {
+	if s.embedded != nil {
 		return nil
 	}
 	var denied []string

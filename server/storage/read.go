@@ -90,7 +90,7 @@ func (s *Stream) Read(ctx context.Context, req ReadRequest, each func(sequence u
 		return ReadEnd{}, ctx.Err()
 	}
 	if req.Subject != "" {
-		req.Subject = s.subjects + req.Subject
+		req.Subject = s.storage.settings.subjects() + req.Subject
 	}
 	body, err := req.encode()
 	if err != nil {
@@ -115,14 +115,14 @@ func (s *Stream) ask(ctx context.Context, req ReadRequest, body []byte, each fun
 	defer first.Stop()
 	// The channel has room for the whole answer, because nats.go drops what does not fit.
 	answer := make(chan *nats.Msg, req.MaxMessages+1)
-	inbox := s.conn.NewInbox() // one of NewRespInbox would come a second time, to the connection's own subscription
-	sub, err := s.conn.ChanSubscribe(inbox, answer)
+	inbox := s.storage.conn.NewInbox() // one of NewRespInbox would come a second time, to the connection's own subscription
+	sub, err := s.storage.conn.ChanSubscribe(inbox, answer)
 	if err != nil {
 		return ReadEnd{}, err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
 	sub.SetClosedHandler(func(string) { fail(nats.ErrConnectionClosed) })
-	if err := s.conn.PublishRequest(s.apiPrefix+"DIRECT.GET."+s.stream.CachedInfo().Config.Name, inbox, body); err != nil {
+	if err := s.storage.conn.PublishRequest(s.storage.apiPrefix+"DIRECT.GET."+s.stream.CachedInfo().Config.Name, inbox, body); err != nil {
 		return ReadEnd{}, err
 	}
 	begun := false

@@ -27,6 +27,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -67,9 +68,10 @@ type Storage struct {
 	api      jetstream.JetStream
 	embedded *embedded // nil for an external one
 	log      *slog.Logger
-	// external means that the server is an external one. settings are those for it.
-	external bool
+	// settings are those for an external server.
 	settings External
+	// connection is the present connection (follow.go).
+	connection atomic.Pointer[connection]
 	// apiPrefix is the prefix of the subjects of JetStream's API.
 	apiPrefix string
 	start     start
@@ -121,7 +123,7 @@ func connect(ctx context.Context, cfg Config) (*Storage, error) {
 		return nil, fmt.Errorf("NATS at %s takes messages of at most %d bytes, the gateway needs %d: raise its max_payload",
 			redact(cfg.URL), limit, MaxPayload)
 	}
-	s := &Storage{conn: conn, log: cfg.Logger, external: true, settings: cfg.External, start: waits}
+	s := &Storage{conn: conn, log: cfg.Logger, settings: cfg.External, start: waits}
 	if err := s.attach(ctx); err != nil {
 		return nil, fmt.Errorf("NATS at %s: %w", redact(cfg.URL), err)
 	}
@@ -130,9 +132,10 @@ func connect(ctx context.Context, cfg Config) (*Storage, error) {
 
 // attach prepares the use of JetStream over the connection. It closes the connection if it fails.
 func (s *Storage) attach(ctx context.Context) error {
+	s.watchConnection()
 	s.apiPrefix = s.settings.apiPrefix()
 	err := s.start.await(ctx, "JetStream", func(ctx context.Context) (err error) {
-		if s.external {
+		if s.embedded == nil {
 			if err := s.checkInbox(ctx); err != nil {
 				return err
 			}

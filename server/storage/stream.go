@@ -37,10 +37,7 @@ type StreamConfig struct {
 // Stream is an ordered log of messages. Each message has a sequence, from 1 and without gaps.
 // Retention removes the oldest messages. Its methods are safe for concurrent use.
 type Stream struct {
-	conn *nats.Conn
-	// apiPrefix is the prefix of JetStream's API, and subjects that of all subjects of messages.
-	apiPrefix, subjects string
-
+	storage   *Storage
 	stream    jetstream.Stream
 	committer *committer
 	created   bool
@@ -138,9 +135,7 @@ func (s *Storage) open(ctx context.Context, uses []string, cfg jetstream.StreamC
 		s.embedded.stageStream(cfg.Name)
 	}
 	return &Stream{
-		conn:      s.conn,
-		apiPrefix: s.apiPrefix,
-		subjects:  s.settings.subjects(),
+		storage:   s,
 		stream:    stream,
 		committer: newCommitter(s, stream),
 		created:   created,
@@ -198,7 +193,7 @@ func (s *Stream) Metadata(key string) string { return s.stream.CachedInfo().Conf
 // message may be stored, because its acknowledgement may have been lost. It is then safe to
 // append it again within the duplicate window. Append takes at most 9 s.
 func (s *Stream) Append(ctx context.Context, m Message) (Ack, error) {
-	msg := nats.NewMsg(s.subjects + m.Subject)
+	msg := nats.NewMsg(s.storage.settings.subjects() + m.Subject)
 	msg.Data = m.Data
 	msg.Header.Set(jetstream.MsgIDHeader, m.ID)
 	return s.committer.store(&pending{ctx: ctx, msg: msg})

@@ -187,7 +187,7 @@ func (lostServer) CreateStream(context.Context, natsjs.StreamConfig) (natsjs.Str
 }
 
 func TestAStreamThatCannotBeCreatedIsAnError(t *testing.T) {
-	s := &Storage{conn: &nats.Conn{}, api: lostServer{}}
+	s := &Storage{conn: &nats.Conn{}, api: lostServer{}, embedded: &embedded{}}
 	_, err := s.OpenStream(t.Context(), StreamConfig{Name: streamName})
 	require.ErrorIs(t, err, errLost)
 	_, err = s.OpenRecords(t.Context(), RecordsConfig{Bucket: streamName})

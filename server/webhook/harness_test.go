@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	ongairv1 "github.com/ongair/ongair-gateway/gen/go/ongair/v1"
+	"github.com/ongair/ongair-gateway/server/servertest/syncbuffer"
 )
 
 const (
@@ -65,23 +66,8 @@ func (l *memoryLog) appended() []*ongairv1.Event {
 	return l.events
 }
 
-// logBuffer collects log lines. It may be used from several goroutines.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
+// logBuffer collects log lines.
+type logBuffer struct{ syncbuffer.Buffer }
 
 // logger returns a logger that writes all levels to b.
 func (b *logBuffer) logger() *slog.Logger {

@@ -2,8 +2,8 @@ package faultfs
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"syscall"
 	"testing"
@@ -13,6 +13,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server/servertest/programs"
 )
 
 // Disk is a mounted disk. Its methods are safe for concurrent use, except PowerOn, which MUST
@@ -62,16 +64,13 @@ func New(t testing.TB) *Disk {
 }
 
 // Mounted skips the test if err, the error of a mount, is not nil. If
-// ONGAIR_GATEWAY_REQUIRE_MOUNTS is set, as in continuous integration, it fails the test instead.
+// ONGAIR_GATEWAY_REQUIRE_MOUNTS is set, it fails the test instead (programs.Skip).
 func Mounted(t testing.TB, err error) {
 	t.Helper()
 	if err == nil {
 		return
 	}
-	if os.Getenv("ONGAIR_GATEWAY_REQUIRE_MOUNTS") != "" {
-		require.FailNow(t, "ONGAIR_GATEWAY_REQUIRE_MOUNTS is set, but a file system cannot be mounted", "%v", err)
-	}
-	t.Skipf("cannot mount a file system, which needs root, and /dev/fuse for faultfs: %v", err)
+	programs.Skip(t, "mounts", fmt.Sprint("cannot mount a file system, which needs root, and /dev/fuse for faultfs: ", err))
 }
 
 // Dir returns the mount point.

@@ -9,11 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ongair/ongair-gateway/server/servertest/programs"
 )
 
 // patience is the time in which a proxy has to listen.
@@ -28,21 +29,8 @@ const (
 // All returns the programs of all proxies.
 func All() []string { return []string{Nginx, HAProxy} }
 
-// Require skips the test if a proxy is not installed. It fails instead if the variable
-// ONGAIR_GATEWAY_REQUIRE_NGINX or ONGAIR_GATEWAY_REQUIRE_HAPROXY is set.
-func Require(t *testing.T, proxy string) {
-	t.Helper()
-	if _, err := exec.LookPath(proxy); err == nil {
-		return
-	}
-	if variable := "ONGAIR_GATEWAY_REQUIRE_" + strings.ToUpper(proxy); os.Getenv(variable) != "" {
-		require.FailNow(t, variable+" is set, but "+proxy+" is missing")
-	}
-	t.Skip("needs " + proxy)
-}
-
 // HTTP runs a proxy in front of an HTTP address until the end of the test, and returns the proxy's
-// address. nginxDirectives are added to the location of nginx. Without them, the proxy has its default
+// address. Without the program, the test is skipped as by programs.Skip. nginxDirectives are added to the location of nginx. Without them, the proxy has its default
 // settings.
 func HTTP(t *testing.T, proxy, upstream, nginxDirectives string) string {
 	t.Helper()
@@ -68,7 +56,7 @@ func nginx(t *testing.T, protocol, location string) string {
 	if os.Getuid() == 0 {
 		user = "user root;" // the owner of the directory
 	}
-	at, dir := freeAddress(t), t.TempDir()
+	at, dir := programs.FreeAddress(t), t.TempDir()
 	config := writeConfig(t, dir, fmt.Sprintf(`
 %[1]s
 daemon off;
@@ -96,7 +84,7 @@ http {
 // haproxy runs an HAProxy with one server.
 func haproxy(t *testing.T, upstream, protocol string) string {
 	t.Helper()
-	at := freeAddress(t)
+	at := programs.FreeAddress(t)
 	config := writeConfig(t, t.TempDir(), fmt.Sprintf(`
 defaults
 	mode http
@@ -114,8 +102,7 @@ listen proxy
 // run runs a program until the end of the test. It returns once the program listens on an address.
 func run(t *testing.T, at, program string, args ...string) {
 	t.Helper()
-	Require(t, program)
-	process := exec.CommandContext(context.WithoutCancel(t.Context()), program, args...) //nolint:gosec // the proxy of a test
+	process := exec.CommandContext(context.WithoutCancel(t.Context()), programs.Require(t, program), args...) //nolint:gosec // the proxy of a test
 	process.Stderr = t.Output()
 	require.NoError(t, process.Start())
 	t.Cleanup(func() {
@@ -126,15 +113,6 @@ func run(t *testing.T, at, program string, args ...string) {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", at)
 		return err == nil && conn.Close() == nil
 	}, patience, 10*time.Millisecond, program+" does not listen")
-}
-
-// freeAddress returns an address on loopback on which nothing listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = listener.Close() }() // the proxy listens there
-	return listener.Addr().String()
 }
 
 func writeConfig(t *testing.T, dir, content string) string {
