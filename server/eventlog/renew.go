@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	// staleTime is how long a replicated log is asked for an event that should be there. A server
-	// that returns from a freeze answers from what it has, until it hears from the leader.
+	// staleTime is the time for which a replicated log is asked again for an event that is missing. A
+	// server that was frozen answers without the newest events until the leader reaches it.
 	staleTime = time.Second
-	// shortTime is how long a replicated log has to end before an event that was followed, until the
-	// event is taken to be lost. An election is over by then.
+	// shortTime is the time after which a replicated log has lost an event that is missing. An
+	// election takes less.
 	shortTime = 10 * time.Second
 	// askAgain is the pause before a replicated log is asked again.
 	askAgain = 100 * time.Millisecond
@@ -23,11 +23,10 @@ var (
 	errReused = errors.New("the log used a sequence again")
 )
 
-// Renew compares the log with what it was when a cursor was made. The log is another one if its
-// stream was deleted and created again. It is another history of the same log if it has lost the
-// event before the cursor, for example because a disk lost it or an older copy was restored. In
-// both cases Renew takes the log as it is now, with its identity, and returns true: positions and
-// cursors from before do not count any more.
+// Renew reports whether the stream still has the event before a cursor. It does not if NATS lost its
+// newest events, for example in a power cut or because an older copy was restored, or if the stream
+// was deleted and created again. Renew then reads the identity and the end of the stream, for all
+// later calls. Positions and cursors from before MUST NOT be used after that.
 //
 // On a replicated log an answer may be of a server that lags behind. So Renew fails with
 // LOG_UNAVAILABLE if the event is missing, until it has been missing for 10 s.

@@ -32,8 +32,7 @@ func Skip(t testing.TB, what, reason string) {
 	t.Skip(reason)
 }
 
-// FreeAddress returns an address on loopback on which nothing listened a moment ago, for a program that
-// has to know its address before it listens.
+// FreeAddress returns an address on loopback with a free port, for a program that cannot choose one.
 func FreeAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -199,14 +199,14 @@ func (c *Cluster) StepDown(t *testing.T, stream string) {
 	}, startTimeout, 10*time.Millisecond)
 }
 
-// FreeAddress returns an address on which nobody listened a moment ago.
+// FreeAddress returns an address on loopback with a free port.
 func FreeAddress(t *testing.T) string {
 	t.Helper()
 	return fmt.Sprint("127.0.0.1:", freePorts(t, 1)[0])
 }
 
-// freePorts returns ports on which nobody listened a moment ago: the servers of a
-// cluster have to know each other's before they start.
+// freePorts returns free ports, because the servers of a cluster have to know each other's
+// ports before they start.
 func freePorts(t *testing.T, n int) (ports []int) {
 	t.Helper()
 	for range n {

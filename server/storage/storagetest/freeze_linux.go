@@ -2,8 +2,8 @@ package storagetest
 
 import "syscall"
 
-// Freeze stops the process of the server without ending it, and Thaw continues it. Its connections
-// stay open, and nobody answers on them.
+// Freeze suspends the process of the server until Thaw. Its connections stay open, but it does not
+// answer.
 func (s *Server) Freeze(t T) { s.signal(t, syscall.SIGSTOP) }
 
 // Thaw continues a frozen server.
